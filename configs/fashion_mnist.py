@@ -1,0 +1,58 @@
+"""Fashion-MNIST with a ResNet-18: the paper's experiment on this data set.
+
+Paper      Thulasidasan et al., "On Mixup Training", NeurIPS 2019 (arXiv 1905.11001).
+Variants   erm, mixup, label_smoothing, erl:   --config=configs/fashion_mnist.py:mixup
+Command    python -m mixup_jax.main --config=configs/fashion_mnist.py:mixup --workdir=runs/fm-mixup-0
+Evaluate   python -m mixup_jax.evaluate --workdir=runs/fm-mixup-0
+
+Where the numbers are from
+  The paper: ResNet-18; SGD with Nesterov momentum; 200 epochs; learning rate 0.1, lowered at epochs
+  60, 120 and 160; weight decay 5e-4; epsilon of label smoothing in [0.05, 0.1], spread over the other
+  classes; kappa = 0.1 of the entropy term; alpha in [0.2, 0.4] the best.
+  Not in the paper: momentum 0.9, batch 128 and pad-4 crops with flips are those of its independent
+  reproduction (Singh and Bay 2019) and of the lead author's other published code.
+  In conflict: the factor at the learning rate's steps. The reproduction's report says 0.5, its code
+  and the lead author's other code 0.2. We take 0.2: with 0.5 the rate ends at 0.0125, too high for
+  networks to settle; for the other reading: --config.optimizer.step_factor=0.5.
+  Ours: 5,000 of the 60,000 training images are held out for validation (the paper names no such
+  split), so that the best epoch and the temperature are never chosen on the test set.
+
+Expected   Read off the reproduction's figures (4 runs, last epoch, 100 bins, +- standard deviation): accuracy
+           94.9 +- 0.2 % and ECE 0.037 +- 0.001 with ERM; 95.4 +- 0.2 % and ECE 0.026 +- 0.003 with mixup at
+           alpha 0.2. Not yet run by this project at full size.
+Cost       200 epochs of 55,000 images at width 64: days on a small CPU; meant for one accelerator.
+"""
+
+from ml_collections import ConfigDict
+
+from mixup_jax.config import base_config, to_dict
+from mixup_jax.method import variant
+
+
+def get_config(name: str = "mixup") -> ConfigDict:
+    """Returns the config of a variant: erm, mixup, label_smoothing or erl."""
+    config = base_config()
+    config.experiment = f"fashion_mnist/{name}"
+    config.method = ConfigDict(to_dict(variant(name)))
+
+    config.epochs = 200
+    config.batch_size = 128
+
+    config.data.name = "fashion_mnist"
+    config.data.validation_examples = 5000
+    config.data.crop_padding = 4
+    config.data.flip = True
+
+    config.model.name = "resnet18"
+    config.model.width = 64
+
+    config.optimizer.learning_rate = 0.1
+    config.optimizer.momentum = 0.9
+    config.optimizer.nesterov = True
+    config.optimizer.weight_decay = 5e-4
+    config.optimizer.schedule = "steps"
+    config.optimizer.step_epochs = (60, 120, 160)
+    config.optimizer.step_factor = 0.2
+
+    config.evaluation.ood = ("mnist", "gaussian_noise")
+    return config

@@ -1,0 +1,233 @@
+"""What a run is made of: every number that can be set, its default, and what it may be.
+
+The dataclasses below are the one place where defaults stand.  `base_config` offers them as a
+ConfigDict, which config files change and `--config.KEY=VALUE` overrides; `from_dict` turns the
+outcome back into a checked, immutable `Config`.  No other function of the package sees a ConfigDict.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mixup_jax.errors import InputError, unknown_name
+from mixup_jax.method import Method
+
+PARALLEL = ("jit", "pmap")
+SCHEDULES = ("steps", "cosine")
+DTYPES = ("float32", "bfloat16")
+
+
+def _require(condition: bool, key: str, value: object, expected: str) -> None:
+    if not condition:
+        raise InputError(f"{key} is {value!r}; expected {expected}")
+
+
+def _require_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise unknown_name(key, value, choices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which examples are trained on, and how they are augmented.
+
+    Attributes:
+      name: a data set of the catalogue.
+      train_examples: how many training examples to use; 0 takes all that validation leaves.
+      validation_examples: how many of the training split are held out for every choice that is
+        made (best epoch, temperature); never the test split.
+      split_seed: the seed of that split; apart from `seed`, so that runs that differ in their seed
+        share their validation set and can be paired.
+      crop_padding: random crop after zero-padding by this many pixels on each side; 0 is off.
+      flip: random horizontal flip.
+    """
+
+    name: str = "fashion_mnist"
+    train_examples: int = 0
+    validation_examples: int = 5000
+    split_seed: int = 0
+    crop_padding: int = 4
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        _require(self.train_examples >= 0, "data.train_examples", self.train_examples, "a number >= 0 (0 takes all)")
+        _require(self.validation_examples >= 1, "data.validation_examples", self.validation_examples, "at least 1")
+        _require(self.crop_padding >= 0, "data.crop_padding", self.crop_padding, "a number of pixels >= 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The network.
+
+    Attributes:
+      name: a network of `mixup_jax.models`.
+      width: channels of the first stage.
+      dtype: compute type; parameters, statistics and logits stay float32.
+    """
+
+    name: str = "resnet18"
+    width: int = 64
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        _require(self.width >= 1, "model.width", self.width, "a positive number of channels")
+        _require_choice("model.dtype", self.dtype, DTYPES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Stochastic gradient descent with momentum, and its learning rate over time.
+
+    Attributes:
+      learning_rate: the initial (peak) rate.
+      momentum: 0 is plain gradient descent.
+      nesterov: Nesterov's form of momentum.
+      weight_decay: added to the gradient as weight_decay * parameter, for every parameter (the form
+        of the paper's framework, before momentum).
+      schedule: "steps" multiplies the rate by `step_factor` at each of `step_epochs`; "cosine"
+        falls to 0 along half a cosine over all epochs.
+      step_epochs: increasing epochs.
+      step_factor: in (0, 1].
+      warmup_epochs: linear rise from 0 at the start; may be a fraction of an epoch.
+    """
+
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    schedule: str = "steps"
+    step_epochs: tuple[int, ...] = (60, 120, 160)
+    step_factor: float = 0.2
+    warmup_epochs: float = 0.0
+
+    def __post_init__(self) -> None:
+        rate, decay = self.learning_rate, self.weight_decay
+        _require(math.isfinite(rate) and rate > 0, "optimizer.learning_rate", rate, "a finite number > 0")
+        _require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "a number in [0, 1)")
+        _require(math.isfinite(decay) and decay >= 0, "optimizer.weight_decay", decay, "a finite number >= 0")
+        _require(0 < self.step_factor <= 1, "optimizer.step_factor", self.step_factor, "a number in (0, 1]")
+        increasing = all(a < b for a, b in zip((0, *self.step_epochs), self.step_epochs, strict=False))
+        _require(
+            increasing, "optimizer.step_epochs", self.step_epochs, "increasing positive epochs, such as (60, 120, 160)"
+        )
+        _require(self.warmup_epochs >= 0, "optimizer.warmup_epochs", self.warmup_epochs, "a number >= 0")
+        _require_choice("optimizer.schedule", self.schedule, SCHEDULES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What a finished run is evaluated on.
+
+    Attributes:
+      ood: names of out-of-distribution sets (data sets of the catalogue, or noise).
+      batch_size: examples a step; the result does not depend on it.
+      every_epochs: how often validation and a checkpoint are due during training; always at the end.
+    """
+
+    ood: tuple[str, ...] = ("mnist", "gaussian_noise")
+    batch_size: int = 500
+    every_epochs: int = 1
+
+    def __post_init__(self) -> None:
+        _require(self.batch_size >= 1, "evaluation.batch_size", self.batch_size, "a positive number of examples")
+        _require(self.every_epochs >= 1, "evaluation.every_epochs", self.every_epochs, "a positive number of epochs")
+        _require(len(set(self.ood)) == len(self.ood), "evaluation.ood", self.ood, "each name once")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole run.  A run is a function of this record: not of devices, nor of interruptions.
+
+    Attributes:
+      experiment: the name that reports print, such as "fashion_mnist/mixup".
+      notes: what a reader of the results must know; printed in the report.
+      seed: of initialisation, data order, augmentation and mixing.
+      epochs: passes over the training examples.
+      batch_size: examples of one optimiser step, over all devices.
+      parallel: how the step is mapped over devices; "jit" (one program over a mesh) or "pmap".
+      log_every_steps: how often training metrics are written.
+      tensorboard: write TensorBoard events beside metrics.jsonl, where TensorFlow is installed.
+    """
+
+    experiment: str = ""
+    notes: str = ""
+    seed: int = 0
+    epochs: int = 200
+    batch_size: int = 128
+    parallel: str = "jit"
+    log_every_steps: int = 50
+    tensorboard: bool = True
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    method: Method = field(default_factory=Method)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.seed < 2**32, "seed", self.seed, "a number in [0, 2^32)")
+        _require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, "a positive number of examples")
+        _require(self.log_every_steps >= 1, "log_every_steps", self.log_every_steps, "a positive number of steps")
+        _require_choice("parallel", self.parallel, PARALLEL)
+        if self.method.mixes:
+            self.method.group(self.batch_size)
+
+
+def base_config() -> ConfigDict:
+    """Returns every setting with its default, for a config file to change."""
+    return ConfigDict(to_dict(Config()))
+
+
+def to_dict(config: Config | Method) -> dict[str, Any]:
+    """Returns a config, or a part of it, as nested dicts of plain values."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """Returns the checked config that nested `values` describe; what they leave out has its default.
+
+    JSON serves as well: a list becomes the tuple it was.
+
+    Raises:
+      InputError: a key is unknown, a value has the wrong type, or it is out of range.
+    """
+    return _build(Config, values, prefix="")
+
+
+def _build(record: type[Any], values: object, prefix: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise InputError(f"config key {prefix.rstrip('.')} is {values!r}; expected a group of keys")
+    hints = typing.get_type_hints(record)
+    for key in values:
+        if key not in hints:
+            raise unknown_name("config key", prefix + str(key), [prefix + name for name in hints])
+    return record(**{key: _convert(hints[key], value, prefix + key) for key, value in values.items()})
+
+
+def _convert(kind: Any, value: Any, key: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return _build(typing.cast(type[Any], kind), value, prefix=key + ".")
+    if isinstance(kind, types.GenericAlias):
+        return _convert_tuple(kind, value, key)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise InputError(
+            f"config key {key} is {value!r} ({type(value).__name__}); expected a value of type {kind.__name__}"
+        )
+    return value
+
+
+def _convert_tuple(kind: types.GenericAlias, value: Any, key: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise InputError(f"config key {key} is {value!r}; expected a tuple, such as (1, 2)")
+    element = typing.get_args(kind)[0]
+    return tuple(_convert(element, item, f"{key}[{index}]") for index, item in enumerate(value))

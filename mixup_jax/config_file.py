@@ -1,0 +1,69 @@
+"""Reading `--config=configs/NAME.py:VARIANT` and its `--config.KEY=VALUE` overrides."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from mixup_jax.config import Config, from_dict
+from mixup_jax.errors import InputError, unknown_name
+
+
+def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
+    """Returns the checked config of a config file with overrides applied.
+
+    Args:
+      spec: path of a Python file that defines `get_config(variant)`, with `:VARIANT` behind it or not.
+      overrides: arguments such as `--config.seed=3` or `--config.method.mixup_alpha=0.4`.
+
+    Raises:
+      InputError: no such file, variant or key, or a value of the wrong type or out of range.
+    """
+    path = Path(spec.partition(":")[0])
+    if not path.is_file():
+        raise InputError(
+            f"config file {path} does not exist; expected a Python file such as configs/quickstart.py:mixup"
+        )
+    _check_keys(overrides)
+    argv = ["mixup_jax", f"--config={spec}", *overrides]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    try:
+        values(argv)
+    except flags.Error as error:
+        # absl says which flag and why, over several lines when an exception is inside.
+        raise InputError(" ".join(str(error).split())) from error
+    config = values["config"].value
+    if not isinstance(config, ConfigDict):
+        raise InputError(
+            f"get_config of {path} returned a {type(config).__name__}; expected the ConfigDict of base_config()"
+        )
+    return from_dict(config.to_dict())
+
+
+def _check_keys(overrides: Sequence[str]) -> None:
+    choices = dict(_keys(Config))
+    for override in overrides:
+        if not override.startswith("--config."):
+            raise InputError(
+                f"unknown argument {override!r}; expected --config.KEY=VALUE or one of the flags of --help"
+            )
+        key, separator, _ = override.removeprefix("--config.").partition("=")
+        if key not in choices:
+            raise unknown_name("config key", key, choices)
+        if not separator:
+            raise InputError(f"{override} has no value; expected {override}=VALUE")
+
+
+def _keys(record: type, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yields the full name and type of every single setting below a config record."""
+    for name, kind in typing.get_type_hints(record).items():
+        if dataclasses.is_dataclass(kind):
+            yield from _keys(typing.cast(type, kind), f"{prefix}{name}.")
+        else:
+            yield prefix + name, kind

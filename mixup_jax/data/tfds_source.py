@@ -1,0 +1,172 @@
+"""The only module that talks to tensorflow-datasets; it and TensorFlow are imported when first needed.
+
+Building a set (downloading, checking, encoding) needs TensorFlow.  Reading one that was built as
+array_record does not; one that was built as tfrecord, tfds's own default, does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixup_jax.data.cache import Arrays
+from mixup_jax.data.catalog import DatasetSpec
+from mixup_jax.errors import InputError
+
+SECONDS_BETWEEN_REPORTS = 5.0
+
+
+class TfdsError(Exception):
+    """tensorflow-datasets could not build the set; the message says why, in one line."""
+
+
+def is_built(spec: DatasetSpec, data_dir: Path, file_format: str = "array_record") -> bool:
+    """Tells whether tfds has built the set in `data_dir` in this format; looks at file names only.
+
+    Args:
+      spec: which set.
+      data_dir: tfds's data folder.
+      file_format: `array_record`, which is read without TensorFlow, or `tfrecord`, which is not.
+    """
+    return any((data_dir / spec.tfds_name).glob(f"[0-9]*/*.{file_format}*"))
+
+
+def require_tensorflow(purpose: str) -> None:
+    """Checks that TensorFlow is installed, without importing it.
+
+    Raises:
+      InputError: it is not; the message starts with `purpose` and says how to install it.
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        raise InputError(
+            f'{purpose} needs TensorFlow, which is not installed; run: pip install "mixup_jax[tensorflow]"'
+        )
+
+
+def build(spec: DatasetSpec, data_dir: Path, manual_dir: Path | None) -> None:
+    """Has tfds write the set to `data_dir` as array_record, with its checksums enforced.
+
+    Args:
+      spec: which set.
+      data_dir: tfds's data folder.
+      manual_dir: a folder that holds the original files; None to download them.
+
+    Raises:
+      InputError: TensorFlow is not installed.
+      TfdsError: the download or the writing failed.
+    """
+    tfds = _import_tfds_with_tensorflow(f"building {spec.name}")
+    try:
+        builder = tfds.builder(spec.tfds_name, data_dir=str(data_dir), file_format="array_record")
+        # tfds keeps unpacked files by file name alone, and MNIST's and Fashion-MNIST's share theirs: in a common
+        # folder the one unpacked first would pass for the other.
+        with tempfile.TemporaryDirectory(prefix="unpacked-", dir=data_dir) as unpacked, _without_absl_warnings():
+            config = tfds.download.DownloadConfig(
+                manual_dir=str(manual_dir) if manual_dir else None,
+                extract_dir=unpacked,
+                force_checksums_validation=True,
+            )
+            builder.download_and_prepare(download_config=config)
+    except Exception as error:
+        # tfds lets through whatever its downloader, its file systems and TensorFlow raise.
+        first_line = next(iter(str(error).strip().splitlines()), "no message")
+        raise TfdsError(f"{type(error).__name__}: {first_line}") from error
+
+
+def decode(spec: DatasetSpec, data_dir: Path, report: Callable[[str], None]) -> dict[str, Arrays]:
+    """Reads every split of a built set into memory.
+
+    Takes about 0.4 ms an image of 28x28, so a progress line is reported every few seconds.
+
+    Args:
+      spec: which set; built in array_record (read without TensorFlow) or tfrecord.
+      data_dir: tfds's data folder.
+      report: takes the progress lines.
+
+    Returns:
+      Split name -> arrays, in tfds's order.
+
+    Raises:
+      InputError: the images or labels are not as the catalogue says, or the set was built as tfrecord
+        and TensorFlow is not installed.
+    """
+    if is_built(spec, data_dir, "tfrecord") and not is_built(spec, data_dir):
+        tfds = _import_tfds_with_tensorflow(f"reading {spec.name}, built as tfrecord in {data_dir},")
+        builder = tfds.builder(spec.tfds_name, data_dir=str(data_dir))
+        examples = {split: tfds.as_numpy(builder.as_dataset(split=split)) for split in spec.splits}
+    else:
+        tfds = _import_tfds()
+        builder = tfds.builder(spec.tfds_name, data_dir=str(data_dir), file_format="array_record")
+        examples = {split: builder.as_data_source(split=split) for split in spec.splits}
+    source = f"tensorflow-datasets {builder.info.full_name}"
+    with _without_absl_warnings():
+        return {split: collect(spec, split, examples[split], source, report) for split in spec.splits}
+
+
+def collect(
+    spec: DatasetSpec, split: str, examples: Iterable[dict[str, Any]], source: str, report: Callable[[str], None]
+) -> Arrays:
+    """Stacks tfds's examples, dictionaries with `image` and `label`, into arrays.
+
+    Raises:
+      InputError: an image is not uint8 of the catalogue's shape, or a label is not one of its classes.
+    """
+    images: list[npt.NDArray[np.uint8]] = []
+    labels: list[int] = []
+    last = monotonic()
+    for example in examples:
+        image, label = np.asarray(example["image"]), int(example["label"])
+        if image.shape != spec.shape or image.dtype != np.uint8 or not 0 <= label < spec.classes:
+            raise InputError(
+                f"{spec.name}/{split} example {len(labels)} is {image.dtype} {list(image.shape)} with label {label}; "
+                f"expected uint8 {list(spec.shape)} and a label from 0 to {spec.classes - 1}"
+            )
+        images.append(image)
+        labels.append(label)
+        if monotonic() - last > SECONDS_BETWEEN_REPORTS:
+            last = monotonic()
+            report(f"decoding {split}: {len(labels):,} images so far")
+    return Arrays(np.stack(images), np.array(labels, np.int32), source)
+
+
+def _import_tfds() -> Any:
+    import tensorflow_datasets as tfds
+
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    return tfds
+
+
+def _import_tfds_with_tensorflow(purpose: str) -> Any:
+    require_tensorflow(purpose)
+    # Read by TensorFlow's C++ side as it is loaded; the second drops a notice that ignores the first.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    import tensorflow as tf
+
+    # TensorFlow would reserve the whole memory of accelerators that jax is to use.
+    tf.config.set_visible_devices([], "GPU")
+    return _import_tfds()
+
+
+@contextlib.contextmanager
+def _without_absl_warnings() -> Iterator[None]:
+    # Such as that OpenCV is absent, which nobody needs here.
+    from absl import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)

@@ -1,0 +1,129 @@
+"""The story of evaluating a run: checkpoint -> predictions of every data set -> evaluation.json."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from mixup_jax.config import Config, from_dict
+from mixup_jax.data.arrays import Arrays, load_arrays, load_ood
+from mixup_jax.data.augment import standardise
+from mixup_jax.data.catalog import DatasetSpec, check_ood_name, dataset_spec
+from mixup_jax.data.examples import load_examples
+from mixup_jax.data.paths import default_data_dir
+from mixup_jax.errors import InputError
+from mixup_jax.evaluation.measure import evaluate_records
+from mixup_jax.evaluation.predict import make_predict
+from mixup_jax.models import create_model
+from mixup_jax.provenance import provenance
+from mixup_jax.records import Predictions, save_predictions, write_json
+from mixup_jax.training.checkpoint import Checkpoints
+from mixup_jax.training.parallel import device_mesh
+from mixup_jax.training.schedule import sgd
+from mixup_jax.training.state import create_state
+from mixup_jax.training.workdir import CHECKPOINTS, EVALUATION_FILE, PREDICTIONS
+
+ALWAYS = ("test", "validation")
+"""The sets every evaluation needs: the one that is reported, and the one the temperature is fitted on."""
+
+
+def evaluate_workdir(
+    workdir: Path, *, datasets: tuple[str, ...] | None, checkpoint: str, data_dir: Path | None, force: bool
+) -> dict[str, Any]:
+    """Evaluates a checkpoint and returns the evaluation, which is also written to `workdir`.
+
+    Everything is taken from the checkpoint, its config too.  Each data set's predictions are saved as
+    `predictions/<dataset>-<split>-<step>.npz` before any metric is computed.  An evaluation of the
+    same step and data sets that is already there is returned as it is.
+
+    Args:
+      workdir: of a run that has saved a checkpoint.
+      datasets: "test", "validation" (these two are always evaluated) and names of
+        out-of-distribution sets; None takes the sets that the config names.
+      checkpoint: "last", "best" or the number of a step.
+      data_dir: where data is prepared; tfds's own default if None.
+      force: predict and measure again even if that has been done.
+
+    Raises:
+      InputError: no checkpoint, an unknown name, or data that is not prepared.
+    """
+    if not (workdir / CHECKPOINTS).is_dir():
+        raise InputError(
+            f"workdir {workdir} holds no checkpoint; expected a folder that `python -m mixup_jax.main` trained in"
+        )
+    with Checkpoints(workdir / CHECKPOINTS) as checkpoints:
+        step = checkpoints.step_of(checkpoint)
+        facts = checkpoints.restore_facts(step)
+        config = from_dict(facts["config"])
+        ood = _ood_names(config, datasets)
+        known = None if force else _finished(workdir, step, ood)
+        if known is not None:
+            return known
+        records = _predict_all(checkpoints, step, config, ood, data_dir or default_data_dir())
+    for record in records.values():
+        save_predictions(workdir / PREDICTIONS / f"{record.name.replace('/', '-')}-{step}.npz", record)
+    evaluation = evaluate_records(
+        records["test"],
+        validation=records["validation"],
+        ood={name: records[name] for name in ood},
+        step=step,
+        config=facts["config"],
+    )
+    evaluation = {**evaluation, "checkpoint": checkpoint, **provenance()}
+    write_json(workdir / EVALUATION_FILE, evaluation)
+    return evaluation
+
+
+def _ood_names(config: Config, datasets: tuple[str, ...] | None) -> tuple[str, ...]:
+    names = config.evaluation.ood if datasets is None else tuple(name for name in datasets if name not in ALWAYS)
+    for name in names:
+        check_ood_name(name)
+    return tuple(dict.fromkeys(names))
+
+
+def _finished(workdir: Path, step: int, ood: tuple[str, ...]) -> dict[str, Any] | None:
+    """Returns the evaluation of this very step and these very sets, if it is there and whole."""
+    path = workdir / EVALUATION_FILE
+    if not path.is_file():
+        return None
+    try:
+        evaluation = json.loads(path.read_text())
+        same = evaluation["step"] == step and set(evaluation["ood"]) == set(ood)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return evaluation if same else None
+
+
+def _predict_all(
+    checkpoints: Checkpoints, step: int, config: Config, ood: tuple[str, ...], data_dir: Path
+) -> dict[str, Predictions]:
+    """Returns the predictions of every set, by the name it has in `datasets`."""
+    spec = dataset_spec(config.data.name)
+    arrays = _load_sets(config, spec, ood, data_dir)
+    mesh = device_mesh()
+    model = create_model(config.model.name, classes=spec.classes, width=config.model.width, dtype=config.model.dtype)
+    like = jax.eval_shape(
+        partial(create_state, model, sgd(config.optimizer, lambda step: 0.0), image_shape=spec.shape), jax.random.key(0)
+    )
+    variables = checkpoints.restore_variables(step, like, mesh)
+    predict = make_predict(
+        model, partial(standardise, mean=spec.mean, std=spec.std), mesh, batch_size=config.evaluation.batch_size
+    )
+    facts = checkpoints.restore_facts(step)
+    common = {"step": step, "seed": config.seed, "device_count": jax.device_count(), "config": facts["config"]}
+    records = {}
+    for name, data in arrays.items():
+        dataset, split = (spec.name, name) if name in ALWAYS else (name, "test")
+        meta = {"dataset": dataset, "split": split, "source": data.source, **common, **provenance()}
+        records[name] = Predictions(predict(variables, data.images), data.labels, meta)
+    return records
+
+
+def _load_sets(config: Config, spec: DatasetSpec, ood: tuple[str, ...], data_dir: Path) -> dict[str, Arrays]:
+    validation = load_examples(config.data, data_dir).validation
+    sets = {"test": load_arrays(spec.name, "test", data_dir), "validation": validation}
+    return sets | {name: load_ood(name, like=spec, data_dir=data_dir) for name in ood}

@@ -1,0 +1,70 @@
+"""The command that trains: `python -m mixup_jax.main --config=FILE[:VARIANT] --workdir=DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mixup_jax.errors import add_debug_flag, run_command
+
+DESCRIPTION = """\
+Train a classifier: empirical risk minimisation, mixup, label smoothing or the entropy-regularised loss.
+
+The run is a function of its config and seed. Started again with the same command, an interrupted run
+continues from its last checkpoint and a finished one is left as it is.
+"""
+
+EXAMPLES = """\
+examples:
+  python -m mixup_jax.data fashion_mnist mnist            # once: get the data
+  python -m mixup_jax.main --config=configs/quickstart.py:mixup --workdir=runs/quickstart-mixup
+  python -m mixup_jax.main --config=configs/fashion_mnist.py:erm --workdir=runs/fm-erm-1 --config.seed=1
+  python -m mixup_jax.evaluate --workdir=runs/quickstart-mixup
+
+settings:
+  Every setting can be given as --config.KEY=VALUE, for example --config.epochs=5,
+  --config.method.mixup_alpha=0.4 or --config.optimizer.step_epochs=30,60,80. They are listed, with
+  what they mean, in docs/configuration.md; a wrong one is answered with the choices.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command with its arguments; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mixup_jax.main",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config", required=True, metavar="FILE[:VARIANT]", help="config file, and which of its variants"
+    )
+    parser.add_argument(
+        "--workdir", required=True, type=Path, metavar="DIR", help="folder of this run; made if missing"
+    )
+    parser.add_argument(
+        "--data_dir",
+        type=Path,
+        metavar="DIR",
+        help="where data is prepared (default: $TFDS_DATA_DIR or ~/tensorflow_datasets)",
+    )
+    add_debug_flag(parser)
+    arguments, overrides = parser.parse_known_args(argv)
+
+    # What --help does not need is loaded after the arguments are understood: jax takes seconds.
+    from mixup_jax.config_file import load_config
+
+    config = load_config(arguments.config, overrides)
+
+    from mixup_jax.data.paths import default_data_dir
+    from mixup_jax.training.loop import train
+
+    train(config, arguments.workdir, arguments.data_dir or default_data_dir())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

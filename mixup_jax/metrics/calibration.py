@@ -1,0 +1,202 @@
+"""Calibration by confidence bins: the sufficient statistic, and the numbers that are views of it.
+
+Bins are right-closed, ((m-1)/M, m/M], and 0 belongs to the first.  Sums are merged, means never
+averaged.  Equations: Guo et al. (2017, arXiv:1706.04599) and Thulasidasan et al. (2019,
+arXiv:1905.11001, section 3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mixup_jax.errors import InputError
+from mixup_jax.metrics.scores import Bools, Floats, Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Bins:
+    """How many examples fell into each bin of confidence, how sure they were, and how often right.
+
+    Attributes:
+      edges: float64 `[M + 1]`, from 0 to 1; bin m is (edges[m], edges[m + 1]], the first also holds 0.
+      count: int64 `[M]`, examples.
+      confidence_sum: float64 `[M]`, sum of their confidences.
+      correct_sum: float64 `[M]`, how many of them were classified correctly.
+
+    Raises:
+      InputError: the lengths do not fit together.
+    """
+
+    edges: Floats
+    count: Ints
+    confidence_sum: Floats
+    correct_sum: Floats
+
+    def __post_init__(self) -> None:
+        shapes = [np.shape(part) for part in (self.edges, self.count, self.confidence_sum, self.correct_sum)]
+        bins = shapes[0][0] - 1 if len(shapes[0]) == 1 else 0
+        if bins < 1 or shapes[1:] != [(bins,)] * 3:
+            raise InputError(
+                f"edges, count and sums have shapes {shapes}; expected [M + 1], [M], [M] and [M] with M >= 1"
+            )
+
+    @classmethod
+    def empty(cls, n_bins: int) -> Bins:
+        """Returns `n_bins` equally wide bins without examples: neutral for `merge`."""
+        return bin_confidences(np.zeros(0), np.zeros(0, bool), n_bins)
+
+    @property
+    def n(self) -> int:
+        """Number of examples."""
+        return int(self.count.sum())
+
+    @property
+    def n_bins(self) -> int:
+        """Number of bins, M."""
+        return len(self.count)
+
+    @property
+    def confidence(self) -> Floats:
+        """Mean confidence of each bin, float64 `[M]`; NaN for an empty bin."""
+        return _ratio(self.confidence_sum, self.count)
+
+    @property
+    def accuracy(self) -> Floats:
+        """Share of correct predictions in each bin, float64 `[M]`; NaN for an empty bin."""
+        return _ratio(self.correct_sum, self.count)
+
+    def merge(self, other: Bins) -> Bins:
+        """Returns the bins of both sets of examples together; associative up to rounding.
+
+        Raises:
+          InputError: the edges differ.
+        """
+        if not np.array_equal(self.edges, other.edges):
+            raise InputError(
+                f"bins with different edges cannot be merged ({self.n_bins} and {other.n_bins} bins); "
+                "expected the same edges on both sides"
+            )
+        return Bins(
+            edges=self.edges,
+            count=self.count + other.count,
+            confidence_sum=self.confidence_sum + other.confidence_sum,
+            correct_sum=self.correct_sum + other.correct_sum,
+        )
+
+
+def _ratio(total: Floats, count: Ints) -> Floats:
+    return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+
+
+def check_confidences(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> tuple[Floats, Bools]:
+    """Returns confidence (float64 `[N]`) and correct (bool `[N]`) after checking both.
+
+    Raises:
+      InputError: not two vectors of one length; a confidence that is NaN or outside [0, 1]; an
+        entry of `correct` that is neither true nor false (nor 1 nor 0).
+    """
+    confidences = np.asarray(confidence, dtype=np.float64)
+    outcomes = np.asarray(correct)
+    if confidences.ndim != 1 or outcomes.shape != confidences.shape:
+        raise InputError(
+            f"confidence has shape {list(confidences.shape)} and correct {list(outcomes.shape)}; expected [N] for both"
+        )
+    outside = ~((confidences >= 0) & (confidences <= 1))
+    if outside.any():
+        first = int(np.argmax(outside))
+        raise InputError(f"confidence {confidences[first]} of example {first} is not a probability; expected 0 to 1")
+    neither = (outcomes != 0) & (outcomes != 1)
+    if neither.any():
+        first = int(np.argmax(neither))
+        raise InputError(f"correct is {outcomes[first]} for example {first}; expected true or false for every example")
+    return confidences, outcomes.astype(bool)
+
+
+def bin_edges(n_bins: int) -> Floats:
+    """Returns the edges of `n_bins` equally wide bins, float64 `[n_bins + 1]`, the numbers m / n_bins.
+
+    Raises:
+      InputError: `n_bins` is not a whole number of at least 1.
+    """
+    if isinstance(n_bins, bool) or not isinstance(n_bins, int | np.integer) or n_bins < 1:
+        raise InputError(f"n_bins is {n_bins!r}; expected a whole number of at least 1")
+    return np.linspace(0.0, 1.0, n_bins + 1)
+
+
+def bin_index(confidence: Floats, edges: Floats) -> Ints:
+    """Returns the bin of each confidence, int64 `[N]` in [0, M): right-closed, 0 in the first bin."""
+    # Searching the very edges puts m / M into bin m; ceil(confidence * M) would misplace some of them.
+    return np.maximum(np.searchsorted(edges, confidence, side="left") - 1, 0)
+
+
+def bin_confidences(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: int = 15) -> Bins:
+    """Returns the `Bins` of examples with these confidences.
+
+    Bins are right-closed, ((m-1)/M, m/M]; confidence 0 is in the first and exactly 1 in the last, so
+    every example counts once.  Confidences are compared with the edges in float64.
+
+    Args:
+      confidence: `[N]` in [0, 1]; N = 0 gives empty bins.
+      correct: bool `[N]`.
+      n_bins: M >= 1.
+
+    Raises:
+      InputError: the arrays are malformed (see `check_confidences`) or `n_bins` is below 1.
+    """
+    confidences, outcomes = check_confidences(confidence, correct)
+    edges = bin_edges(n_bins)
+    index = bin_index(confidences, edges)
+    return Bins(
+        edges=edges,
+        count=np.bincount(index, minlength=n_bins).astype(np.int64),
+        confidence_sum=np.bincount(index, confidences, minlength=n_bins).astype(np.float64),
+        correct_sum=np.bincount(index, outcomes, minlength=n_bins).astype(np.float64),
+    )
+
+
+def _examples(bins: Bins) -> int:
+    if bins.n == 0:
+        raise InputError("bins hold no examples; expected at least one")
+    return bins.n
+
+
+def ece(bins: Bins) -> float:
+    """Returns the expected calibration error, `sum_m n_m/n |acc_m - conf_m|`, in [0, 1]; empty bins add 0.
+
+    Source: Guo et al. (2017), equation 3.  Raises InputError without examples.
+    """
+    n = _examples(bins)
+    return float(np.abs(bins.correct_sum - bins.confidence_sum).sum()) / n
+
+
+def oe(bins: Bins) -> float:
+    """Returns the overconfidence error, `sum_m n_m/n conf_m max(conf_m - acc_m, 0)`, in [0, ECE].
+
+    Source: Thulasidasan et al. (2019), section 3.  It sees over-confidence only: an under-confident
+    network has OE 0 at any ECE.  Raises InputError without examples.
+    """
+    n = _examples(bins)
+    excess = np.maximum(bins.confidence_sum - bins.correct_sum, 0.0)
+    return float((bins.confidence_sum / np.maximum(bins.count, 1) * excess).sum()) / n
+
+
+def mce(bins: Bins) -> float:
+    """Returns the maximum calibration error, `max_m |acc_m - conf_m|` over non-empty bins, in [0, 1].
+
+    Source: Guo et al. (2017), equation 4.  A bin with a single example can decide it.  Raises
+    InputError without examples.
+    """
+    _examples(bins)
+    return float(np.nanmax(np.abs(bins.accuracy - bins.confidence)))
+
+
+def confidence_minus_accuracy(bins: Bins) -> float:
+    """Returns mean confidence minus accuracy over all examples, in [-1, 1]; positive = over-confident.
+
+    It does not depend on the bins.  Raises InputError without examples.
+    """
+    n = _examples(bins)
+    return float(bins.confidence_sum.sum() - bins.correct_sum.sum()) / n

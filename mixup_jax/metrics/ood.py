@@ -1,0 +1,130 @@
+"""How well a score tells out-of-distribution (OOD) examples from in-distribution ones.
+
+Conventions, in every function: a higher score means more OOD, and OOD is the positive class unless
+the name says otherwise.  Equal scores are ties, never broken by position.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from mixup_jax.errors import InputError
+from mixup_jax.metrics.scores import Floats
+
+
+def check_scores(name: str, scores: npt.ArrayLike) -> Floats:
+    """Returns scores as float64 `[N]`, N >= 1, infinities allowed.
+
+    Raises:
+      InputError: the set called `name` is empty, not a vector, or contains NaN.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    if values.ndim != 1 or len(values) == 0:
+        raise InputError(f"{name} has shape {list(values.shape)}; expected [N] with at least one score")
+    if np.isnan(values).any():
+        first = int(np.argmax(np.isnan(values)))
+        raise InputError(f"{name} contains NaN, the first at [{first}]; expected numbers (-inf and inf are allowed)")
+    return values
+
+
+def auroc(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:
+    """Returns the area under the ROC curve, `P(out > in) + P(out = in) / 2`, in [0, 1].
+
+    It is the exact Mann-Whitney statistic; chance is 1/2, and exchanging the arguments gives 1 - AUROC.
+
+    Args:
+      score_in: `[N]`, N >= 1, scores of in-distribution examples.
+      score_out: `[M]`, M >= 1, scores of OOD examples.
+
+    Raises:
+      InputError: a set is empty, not a vector, or contains NaN.
+    """
+    inside, outside = np.sort(check_scores("score_in", score_in)), check_scores("score_out", score_out)
+    below = np.searchsorted(inside, outside, side="left")
+    not_above = np.searchsorted(inside, outside, side="right")
+    return float(below.sum() + not_above.sum()) / (2 * len(inside) * len(outside))
+
+
+def aupr_out(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:
+    """Returns the average precision of finding the OOD examples, in (0, 1].
+
+    Average precision is `sum_t (R_t - R_{t-1}) P_t` over the distinct scores t from high to low, without
+    interpolation; equal scores enter together.  Chance is M / (N + M), so it depends on the sizes.
+
+    Args:
+      score_in: `[N]`, N >= 1, scores of in-distribution examples.
+      score_out: `[M]`, M >= 1, scores of OOD examples.
+
+    Raises:
+      InputError: a set is empty, not a vector, or contains NaN.
+    """
+    return _average_precision(check_scores("score_out", score_out), check_scores("score_in", score_in))
+
+
+def aupr_in(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:
+    """Returns the average precision of finding the in-distribution examples by the lowest scores, in (0, 1].
+
+    Here in-distribution is the positive class and the score is negated; otherwise as `aupr_out`.
+
+    Args:
+      score_in: `[N]`, N >= 1, scores of in-distribution examples.
+      score_out: `[M]`, M >= 1, scores of OOD examples.
+
+    Raises:
+      InputError: a set is empty, not a vector, or contains NaN.
+    """
+    return _average_precision(-check_scores("score_in", score_in), -check_scores("score_out", score_out))
+
+
+def _average_precision(positive: Floats, negative: Floats) -> float:
+    positive, negative = np.sort(positive), np.sort(negative)
+    thresholds = np.unique(positive)
+    # Only thresholds with a positive of their own raise the recall; the others add nothing.
+    true = len(positive) - np.searchsorted(positive, thresholds, side="left")
+    false = len(negative) - np.searchsorted(negative, thresholds, side="left")
+    own = true - np.append(true[1:], 0)
+    return float((own * (true / (true + false))).sum()) / len(positive)
+
+
+def _ninety_five_percent(n: int) -> int:
+    """Returns the smallest k with k / n >= 0.95, without rounding."""
+    return -(-95 * n // 100)
+
+
+def fpr95_ood(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:
+    """Returns the share of in-distribution examples flagged when at least 95 % of OOD is caught, in [0, 1].
+
+    The threshold is the largest score t with `mean(score_out >= t) >= 0.95`; the result is
+    `mean(score_in >= t)`.  Examples exactly at the threshold are flagged.  This is the convention of
+    OpenOOD (OOD is the positive class).
+
+    Args:
+      score_in: `[N]`, N >= 1, scores of in-distribution examples.
+      score_out: `[M]`, M >= 1, scores of OOD examples.
+
+    Raises:
+      InputError: a set is empty, not a vector, or contains NaN.
+    """
+    inside, outside = check_scores("score_in", score_in), np.sort(check_scores("score_out", score_out))
+    threshold = outside[len(outside) - _ninety_five_percent(len(outside))]
+    return float((inside >= threshold).mean())
+
+
+def fpr95_id(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:
+    """Returns the share of OOD examples accepted when at least 95 % of in-distribution is accepted, in [0, 1].
+
+    The threshold is the smallest score t with `mean(score_in <= t) >= 0.95`; the result is
+    `mean(score_out <= t)`.  Examples exactly at the threshold are accepted.  Many papers call this
+    FPR95 (in-distribution is their positive class).
+
+    Args:
+      score_in: `[N]`, N >= 1, scores of in-distribution examples.
+      score_out: `[M]`, M >= 1, scores of OOD examples.
+
+    Raises:
+      InputError: a set is empty, not a vector, or contains NaN.
+    """
+    inside, outside = np.sort(check_scores("score_in", score_in)), check_scores("score_out", score_out)
+    threshold = inside[_ninety_five_percent(len(inside)) - 1]
+    return float((outside <= threshold).mean())

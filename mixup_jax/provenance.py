@@ -1,0 +1,37 @@
+"""Where a result comes from: the versions, commit and machine that produced it."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("mixup_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def provenance() -> dict[str, Any]:
+    """Returns `versions` (of packages and Python), `commit` (None outside a git checkout) and `machine`."""
+    versions = {name: _version(name) for name in PACKAGES}
+    versions["python"] = platform.python_version()
+    return {"versions": versions, "commit": _commit(), "machine": f"{platform.system()} {platform.machine()}"}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Returns the commit of the source tree, with "+changes" where tracked files differ from it."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():  # installed as a package: git would answer for some other project
+        return None
+    try:
+        command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--match=", "--dirty=+changes"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,227 @@
+"""The records that flow through the package: Batch, TrainState, Predictions.
+
+Plain data without behaviour.  This module loads numpy only, so that a predictions file can be read
+and judged on a machine without an accelerator and without waiting for jax to start.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mixup_jax.errors import InputError
+
+if TYPE_CHECKING:
+    import jax
+
+UNLABELLED = -1
+"""The label of an example whose class is unknown, or is none of the classes of the network."""
+
+
+class Batch(NamedTuple):
+    """Examples as the network's pipeline takes them, before standardisation and mixing.
+
+    Attributes:
+      inputs: images in pixel units, uint8 (or float32) `[B, H, W, C]`, range 0 to 255.
+      labels: class indices, int32 `[B]`; `UNLABELLED` (-1) where there is none.
+      weights: float32 `[B]`, 1 for a real example, 0 for padding.
+    """
+
+    inputs: jax.Array
+    labels: jax.Array
+    weights: jax.Array
+
+
+class TrainState(NamedTuple):
+    """Everything that training changes: what a checkpoint holds.
+
+    Attributes:
+      step: int32 scalar, the number of optimiser steps taken.
+      params: the network's parameters, a tree of float32 arrays.
+      batch_stats: running means and variances of batch normalisation.
+      opt_state: the optimiser's state.
+    """
+
+    step: Any
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network says about one data set: the product that every metric is computed from.
+
+    Attributes:
+      logits: float32 (or float64) `[N, K]`, N >= 1, K >= 2.  Any constant may be added to a row;
+        logarithms of probabilities serve as well.  -inf marks an impossible class.
+      labels: int32 `[N]` in [-1, K); -1 for an example without a label, such as an
+        out-of-distribution one.
+      meta: JSON-serialisable facts about the origin: `dataset`, `split`, `step`, `config`,
+        `versions`, `seed`, `device_count`.  Empty for a file from elsewhere.
+    """
+
+    logits: npt.NDArray[np.floating]
+    labels: npt.NDArray[np.int32]
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        logits = check_logits(np.asarray(self.logits))
+        labels = check_labels(np.asarray(self.labels), *logits.shape)
+        object.__setattr__(self, "logits", logits)
+        object.__setattr__(self, "labels", labels)
+
+    @property
+    def name(self) -> str:
+        """`dataset/split`, or an empty string where the origin is unknown."""
+        parts = (self.meta.get("dataset"), self.meta.get("split"))
+        return "/".join(str(part) for part in parts if part)
+
+
+def check_logits(logits: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
+    """Returns logits as a record may hold them, float32 or wider `[N, K]` (half precision is widened).
+
+    Raises:
+      InputError: wrong shape or dtype, NaN or +inf, or a row that is -inf throughout.
+    """
+    if logits.ndim != 2 or logits.shape[0] < 1 or logits.shape[1] < 2:
+        raise InputError(
+            f"logits have shape {list(logits.shape)}; expected [N, K] with N >= 1 examples and K >= 2 classes"
+        )
+    if not np.issubdtype(logits.dtype, np.floating):
+        raise InputError(f"logits have dtype {logits.dtype}; expected floating point, such as float32")
+    if logits.dtype.itemsize < 4:
+        # Half precision is exact in float32, so nothing is lost or invented here.
+        logits = logits.astype(np.float32)
+    bad = np.isnan(logits) | np.isposinf(logits)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise InputError(
+            f"logits contain {int(bad.sum())} NaN or +inf values, the first {logits[row, column]} "
+            f"at [{row}, {column}]; expected finite numbers (-inf is allowed for an impossible class)"
+        )
+    impossible = np.isneginf(logits).all(axis=1)
+    if impossible.any():
+        raise InputError(
+            f"row {int(np.argmax(impossible))} of logits is -inf in every class; at least one must be finite"
+        )
+    return logits
+
+
+def check_labels(labels: npt.NDArray[Any], examples: int, classes: int) -> npt.NDArray[np.int32]:
+    """Returns labels as a record may hold them, int32 `[examples]` in [-1, classes).
+
+    Raises:
+      InputError: wrong shape or dtype, or a label outside the range.
+    """
+    if labels.shape != (examples,):
+        raise InputError(f"labels have shape {list(labels.shape)}; expected [{examples}], one for each row of logits")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(f"labels have dtype {labels.dtype}; expected integers, the index of each example's class")
+    outside = (labels < UNLABELLED) | (labels >= classes)
+    if outside.any():
+        first = int(np.argmax(outside))
+        raise InputError(
+            f"label {labels[first]} of example {first} is outside [-1, {classes}); "
+            f"expected a class from 0 to {classes - 1}, or -1 for an example without a label"
+        )
+    return labels.astype(np.int32)
+
+
+def save_predictions(path: str | os.PathLike[str], predictions: Predictions) -> None:
+    """Writes a record as a compressed `.npz` with the entries `logits`, `labels` and `meta` (JSON text).
+
+    The file appears whole or not at all.  Raises OSError where the folder cannot be written, and
+    ValueError for NaN or infinity in `meta`, which are not JSON.
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        logits=predictions.logits,
+        labels=predictions.labels,
+        meta=np.array(json.dumps(predictions.meta, allow_nan=False)),
+    )
+    write_atomically(Path(path), buffer.getvalue())
+
+
+def load_predictions(path: str | os.PathLike[str]) -> Predictions:
+    """Reads a record that `save_predictions`, or anyone with `numpy.savez`, wrote.
+
+    Args:
+      path: an `.npz` with `logits` `[N, K]` and `labels` `[N]`; `meta` (JSON text) may be absent.
+
+    Raises:
+      InputError: the file is missing, is no `.npz`, holds pickled objects (they are never loaded),
+        lacks an entry, or an entry breaks what `Predictions` promises; the message names the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"predictions file {path} does not exist; expected an .npz with logits [N, K] and labels [N]")
+    try:
+        entries = _read_npz(path)
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split())  # numpy's messages may span lines
+        raise InputError(
+            f"predictions file {path} cannot be read ({reason}); "
+            "expected an .npz of plain arrays without pickled objects"
+        ) from error
+    missing = [name for name in ("logits", "labels") if name not in entries]
+    if missing:
+        found = ", ".join(sorted(entries)) or "nothing"
+        raise InputError(
+            f"predictions file {path} lacks {' and '.join(missing)} (it holds {found}); expected logits and labels"
+        )
+    try:
+        return Predictions(entries["logits"], entries["labels"], _parsed_meta(entries.get("meta")))
+    except InputError as error:
+        raise InputError(f"predictions file {path}: {error}") from error
+
+
+def _parsed_meta(text: npt.NDArray[Any] | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    try:
+        # Python reads NaN and Infinity though they are not JSON; no file written from them could be read elsewhere.
+        meta = json.loads(str(text), parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise InputError(f"meta is not JSON ({error}); expected the text of a JSON object") from error
+    if not isinstance(meta, dict):
+        raise InputError(f"meta is a {type(meta).__name__}; expected a JSON object")
+    return meta
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    loaded = np.load(path, allow_pickle=False)
+    if not isinstance(loaded, np.lib.npyio.NpzFile):
+        raise ValueError("it holds a single array")
+    with loaded:
+        return {name: loaded[name] for name in loaded.files}
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file that appears whole or not at all, creating its folder where needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON, atomically; NaN and infinity are refused (they are not JSON)."""
+    write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())

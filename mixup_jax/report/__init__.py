@@ -1,0 +1,13 @@
+"""The report: one page, one table and the figures that compare finished runs.
+
+Everything here is computed from what `mixup_jax.evaluate` left in the run folders: no network is
+run, and neither jax nor TensorFlow is loaded.
+
+  runs        reads and checks run folders
+  quantities  which numbers are reported, and where they stand in evaluation.json
+  groups      runs that differ in their seed alone, and their mean and spread
+  differences paired differences between two groups, with bootstrap intervals
+  verdict     what the differences say about the paper's claims
+  figures     reliability diagrams, confidence histograms, training curves
+  page        index.html, results.json and table.md
+"""

@@ -1,0 +1,76 @@
+"""How numbers, names and settings are written: one place for the page, the table and the file names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from mixup_jax.report.groups import Summary
+
+DIGITS = 4
+MINUS = "\N{MINUS SIGN}"
+NONE = "\N{EN DASH}"
+
+
+def number(value: float | None, *, signed: bool = False) -> str:
+    """Returns a number with four decimals and a real minus sign, or a dash for None."""
+    if value is None:
+        return NONE
+    # Adding 0.0 turns a negative zero, which rounding may leave, into a plain one.
+    rounded = round(value, DIGITS) + 0.0
+    return f"{rounded:{'+' if signed and rounded else ''}.{DIGITS}f}".replace("-", MINUS)
+
+
+def spread(summary: Summary | None, *, signed: bool = False) -> str:
+    """Returns "mean ± standard deviation", the mean alone for a single seed, or a dash for None."""
+    if summary is None:
+        return NONE
+    mean = number(summary.mean, signed=signed)
+    return mean if summary.std is None else f"{mean} ± {number(summary.std)}"
+
+
+def interval(ends: tuple[float, float] | None, *, signed: bool = False) -> str:
+    """Returns "low to high", or an empty string for None."""
+    return "" if ends is None else f"{number(ends[0], signed=signed)} to {number(ends[1], signed=signed)}"
+
+
+def seeds(values: Sequence[Any]) -> str:
+    """Returns how many seeds there are, and which; a single one says that it has no spread."""
+    listed = ", ".join("unknown" if seed is None else str(seed) for seed in values)
+    return f"1 seed ({listed}): no spread" if len(values) == 1 else f"{len(values)} seeds ({listed})"
+
+
+def setting(value: Any) -> str:
+    """Returns a setting of a config as it is printed."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value is None:
+        return NONE
+    if isinstance(value, list | tuple):
+        return ", ".join(map(setting, value)) or "none"
+    return str(value)
+
+
+def slug(name: str, taken: set[str]) -> str:
+    """Returns a file name for `name` that cannot leave its folder, and adds it to those `taken`.
+
+    Only lower-case ASCII letters, digits and single hyphens remain, 60 characters at most; a name
+    that is taken gets a number behind it.
+    """
+    plain = (
+        re.sub(r"[^a-z0-9]+", "-", name.lower().encode("ascii", "ignore").decode()).strip("-")[:60].strip("-") or "run"
+    )
+    unique, count = plain, 2
+    while unique in taken:
+        unique, count = f"{plain}-{count}", count + 1
+    taken.add(unique)
+    return unique
+
+
+def markdown(text: str) -> str:
+    """Returns text that stands in a cell of a Markdown table as it is: no markup, no new cell, no new line."""
+    text = " ".join(text.split())
+    for mark, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        text = text.replace(mark, escaped)
+    return re.sub(r"([\\|`*_\[\]])", r"\\\1", text)

@@ -1,0 +1,230 @@
+"""The story of a training run: data, state, steps, validation, checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from mixup_jax import metrics
+from mixup_jax.config import Config, to_dict
+from mixup_jax.data.augment import standardise
+from mixup_jax.data.catalog import DatasetSpec, check_ood_name, dataset_spec
+from mixup_jax.data.examples import Examples, load_examples
+from mixup_jax.data.resident import Resident, epoch_order
+from mixup_jax.errors import InputError
+from mixup_jax.evaluation.predict import Predict, make_predict
+from mixup_jax.models import create_model
+from mixup_jax.provenance import provenance
+from mixup_jax.records import TrainState
+from mixup_jax.training import workdir as folder
+from mixup_jax.training.checkpoint import Checkpoints
+from mixup_jax.training.metrics_log import MetricsLog, open_logs
+from mixup_jax.training.parallel import AXIS, ResidentStep, check_divisible, device_mesh, make_resident_step, replicate
+from mixup_jax.training.progress import Progress
+from mixup_jax.training.schedule import learning_rate, sgd
+from mixup_jax.training.state import RunKeys, create_state, parameter_count, run_keys
+from mixup_jax.training.step import Metrics, make_train_step
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The fixed parts of a run; only the state changes.
+
+    Attributes:
+      config: of the run.
+      step: the compiled training step.
+      predict: the compiled prediction.
+      schedule: learning rate by step.
+      keys: random keys by purpose.
+      mesh: of the devices.
+      steps_per_epoch: whole batches in an epoch.
+    """
+
+    config: Config
+    step: ResidentStep
+    predict: Predict
+    schedule: optax.Schedule
+    keys: RunKeys
+    mesh: Mesh
+    steps_per_epoch: int
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.config.epochs * self.steps_per_epoch
+
+
+def train(config: Config, workdir: Path, data_dir: Path, report: Report = print) -> None:
+    """Trains until the last epoch, continuing from the last checkpoint of `workdir` if it has one.
+
+    Afterwards `workdir` holds config.json, metrics.jsonl, TensorBoard events where installed, and
+    checkpoints of the last epoch and of the one with the best validation accuracy.  A finished run is
+    left as it is.
+
+    Raises:
+      InputError: the config names something unknown or asks for something impossible, the data is
+        not prepared, or the folder belongs to another run.  Nothing has been written by then.
+    """
+    spec = check_names(config)
+    check_divisible(config.batch_size, config.method, jax.device_count(), config.parallel)
+    examples = load_examples(config.data, data_dir)
+    steps_per_epoch = _steps_per_epoch(config, len(examples.train.labels))
+    folder.claim(workdir, config)
+    with Checkpoints(workdir / folder.CHECKPOINTS) as checkpoints:
+        if checkpoints.last == config.epochs * steps_per_epoch:
+            report(f"{workdir}: already trained ({checkpoints.last} steps)")
+            return
+        run, state = prepare(config, spec, steps_per_epoch)
+        report(_headline(config, run, state, examples))
+        state = _continued(state, checkpoints, run, report)
+        logs = open_logs(workdir, last_step=int(state.step), tensorboard=config.tensorboard, report=report)
+        _train_epochs(run, state, examples, checkpoints, logs)
+        for log in logs:
+            log.close()
+    report(f"{workdir}: trained {run.total_steps} steps")
+
+
+def check_names(config: Config) -> DatasetSpec:
+    """Returns the catalogue's entry of the training set; raises InputError for any unknown name."""
+    spec = dataset_spec(config.data.name)
+    create_model(config.model.name, classes=spec.classes, width=config.model.width)
+    for name in config.evaluation.ood:
+        check_ood_name(name)
+    return spec
+
+
+def prepare(config: Config, spec: DatasetSpec, steps_per_epoch: int) -> tuple[Run, TrainState]:
+    """Builds the compiled parts of a run and its state at step 0."""
+    mesh, keys = device_mesh(), run_keys(config.seed)
+    axis_name = AXIS if config.parallel == "pmap" else None
+    model = create_model(
+        config.model.name, classes=spec.classes, width=config.model.width, dtype=config.model.dtype, axis_name=axis_name
+    )
+    schedule = learning_rate(config.optimizer, epochs=config.epochs, steps_per_epoch=steps_per_epoch)
+    optimizer = sgd(config.optimizer, schedule)
+    inputs_of = partial(standardise, mean=spec.mean, std=spec.std)
+    step = make_resident_step(
+        make_train_step(
+            model, optimizer, config.method, classes=spec.classes, standardise=inputs_of, axis_name=axis_name
+        ),
+        mesh,
+        parallel=config.parallel,
+        batch_size=config.batch_size,
+        padding=config.data.crop_padding,
+        flip=config.data.flip,
+        augment_key=keys.augment,
+        step_key=keys.step,
+    )
+    predict = make_predict(model, inputs_of, mesh, batch_size=config.evaluation.batch_size)
+    state = create_state(model, optimizer, keys.init, spec.shape)
+    return Run(config, step, predict, schedule, keys, mesh, steps_per_epoch), replicate(mesh, state)
+
+
+def _steps_per_epoch(config: Config, examples: int) -> int:
+    if config.batch_size > examples:
+        raise InputError(
+            f"batch_size is {config.batch_size}, larger than the {examples} training examples; "
+            f"expected at most {examples}"
+        )
+    return examples // config.batch_size
+
+
+def _continued(state: TrainState, checkpoints: Checkpoints, run: Run, report: Report) -> TrainState:
+    if checkpoints.last is None:
+        return state
+    report(f"continuing after step {checkpoints.last} of {run.total_steps}")
+    return checkpoints.restore_state(checkpoints.last, state, run.mesh)
+
+
+def _train_epochs(
+    run: Run, state: TrainState, examples: Examples, checkpoints: Checkpoints, logs: list[MetricsLog]
+) -> None:
+    on_host = Resident(jnp.asarray(examples.train.images), jnp.asarray(examples.train.labels))
+    resident = replicate(run.mesh, on_host)
+    progress = Progress(
+        total_steps=run.total_steps, steps_per_epoch=run.steps_per_epoch, batch_size=run.config.batch_size
+    )
+    facts = {"config": to_dict(run.config), "total_steps": run.total_steps, **provenance()}
+    every = run.config.evaluation.every_epochs
+    for epoch in range(int(state.step) // run.steps_per_epoch, run.config.epochs):
+        state = _train_epoch(run, state, resident, epoch, logs, progress)
+        if (epoch + 1) % every == 0 or epoch + 1 == run.config.epochs:
+            scores = validate(run.predict, state, examples)
+            _write(logs, int(state.step), {"epoch": epoch + 1, **scores})
+            checkpoints.save(state, facts, scores)
+            shown = {name: scores[name] for name in ("validation_accuracy", "validation_ece_15")}
+            progress.update(int(state.step), shown, important=True)
+
+
+def _train_epoch(
+    run: Run, state: TrainState, resident: Resident, epoch: int, logs: list[MetricsLog], progress: Progress
+) -> TrainState:
+    """Takes the steps of one epoch, from its start: checkpoints are saved between epochs only."""
+    order = replicate(run.mesh, epoch_order(run.keys.order, epoch, len(resident.labels)))
+    first = epoch * run.steps_per_epoch
+    since_log: list[Metrics] = []
+    due: tuple[int, list[Metrics]] | None = None
+    for step in range(first, first + run.steps_per_epoch):
+        state, step_metrics = run.step(state, resident, order)
+        since_log.append(step_metrics)
+        # Metrics are fetched after the next step is under way, so that the device never waits.
+        if due is not None:
+            _log_training(run, epoch, due, logs, progress)
+            due = None
+        if (step + 1) % run.config.log_every_steps == 0:
+            due, since_log = (step + 1, since_log), []
+    last = due or (first + run.steps_per_epoch, since_log)
+    if last[1]:
+        _log_training(run, epoch, last, logs, progress)
+    return state
+
+
+def _log_training(
+    run: Run, epoch: int, recent: tuple[int, list[Metrics]], logs: list[MetricsLog], progress: Progress
+) -> None:
+    """Writes the means over the steps since the last time."""
+    step, steps = recent
+    fetched = jax.device_get(steps)
+    scalars = {f"train_{name}": float(np.mean([one[name] for one in fetched])) for name in sorted(fetched[0])}
+    _write(logs, step, {"epoch": epoch + 1, **scalars, "learning_rate": float(run.schedule(step - 1))})
+    progress.update(step, {"train_loss": scalars["train_loss"]})
+
+
+def _write(logs: list[MetricsLog], step: int, scalars: Mapping[str, float]) -> None:
+    for log in logs:
+        log.write(step, scalars)
+
+
+def validate(predict: Predict, state: TrainState, examples: Examples) -> dict[str, float]:
+    """Returns accuracy, NLL (nats), ECE-15, OE-15 and mean confidence on the validation examples."""
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    logits, labels = predict(variables, examples.validation.images), examples.validation.labels
+    confidence, correct = metrics.confidence_and_correct(logits, labels)
+    bins = metrics.bin_confidences(confidence, correct, n_bins=15)
+    return {
+        "validation_accuracy": float(np.mean(correct)),
+        "validation_nll": metrics.nll(logits, labels),
+        "validation_ece_15": metrics.ece(bins),
+        "validation_oe_15": metrics.oe(bins),
+        "validation_confidence": float(np.mean(confidence)),
+    }
+
+
+def _headline(config: Config, run: Run, state: TrainState, examples: Examples) -> str:
+    return (
+        f"{config.experiment or config.data.name} seed {config.seed}: {config.model.name} width {config.model.width} "
+        f"({parameter_count(state):,} parameters), {len(examples.train.labels):,} training and "
+        f"{len(examples.validation.labels):,} validation examples, {config.epochs} epochs of {run.steps_per_epoch} "
+        f"steps, batch {config.batch_size}, "
+        f"{jax.device_count()} {jax.devices()[0].platform} device(s) by {config.parallel}"
+    )

@@ -1,0 +1,92 @@
+"""What a run measures while it trains: `metrics.jsonl`, and TensorBoard where it is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from mixup_jax.training.workdir import METRICS_FILE
+
+NO_TENSORBOARD = (
+    "TensorBoard events are off: they need TensorFlow and tensorboard (pip install 'mixup_jax[tensorflow]'); "
+    f"everything is in {METRICS_FILE}"
+)
+
+
+class MetricsLog(Protocol):
+    """Takes the scalars of a step."""
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Records the scalars under the number of steps taken so far."""
+
+    def close(self) -> None:
+        """Waits until everything is written."""
+
+
+class JsonLines:
+    """One JSON object a line: `step` and the scalars.
+
+    Holds results only, no times, so that an interrupted run leaves the same file as one that was not.
+    """
+
+    def __init__(self, path: Path, *, last_step: int) -> None:
+        """Opens the file, dropping what was recorded after `last_step`: it will be computed again."""
+        kept = [line for line in _lines(path) if json.loads(line)["step"] <= last_step]
+        path.write_text("".join(kept))
+        self._file = path.open("a", buffering=1)
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Appends a line."""
+        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+class TensorBoard:
+    """TensorBoard events through clu."""
+
+    def __init__(self, workdir: Path) -> None:
+        # TensorFlow talks a lot at import; it loads for many seconds, which only those pay who want events.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        from clu import metric_writers
+
+        self._writer: Any = metric_writers.SummaryWriter(str(workdir))
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Writes each scalar under its name."""
+        self._writer.write_scalars(step, dict(scalars))
+
+    def close(self) -> None:
+        """Flushes the event file."""
+        self._writer.flush()
+        self._writer.close()
+
+
+def open_logs(workdir: Path, *, last_step: int, tensorboard: bool, report: Callable[[str], None]) -> list[MetricsLog]:
+    """Returns the logs of a run: always `metrics.jsonl`, and TensorBoard if wanted and installed.
+
+    Args:
+      workdir: of the run.
+      last_step: the step that training continues from, 0 for a new run.
+      tensorboard: whether events are wanted; without their packages one line of `report` says so.
+      report: takes that line.
+    """
+    logs: list[MetricsLog] = [JsonLines(workdir / METRICS_FILE, last_step=last_step)]
+    if tensorboard and all(importlib.util.find_spec(package) for package in ("tensorflow", "tensorboard")):
+        logs.append(TensorBoard(workdir))
+    elif tensorboard:
+        report(NO_TENSORBOARD)
+    return logs
+
+
+def _lines(path: Path) -> list[str]:
+    """Returns the whole lines of a file; a last line that was cut off in writing is no line."""
+    if not path.exists():
+        return []
+    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]

@@ -1,0 +1,122 @@
+"""The one step over many devices, mapped in either of two ways.
+
+"jit": one program over a mesh. The batch is sharded, the state replicated, and batch normalisation
+sees the global batch because the program does.
+"pmap": one program per device. Gradients, batch statistics and metrics cross devices by psum and pmean.
+
+Everything random is drawn for the global batch, so both ways, on any number of devices, train on
+the same mixed pairs and agree up to float rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from mixup_jax.data import augment
+from mixup_jax.data.resident import Resident, batch_rows, gather_batch
+from mixup_jax.errors import InputError
+from mixup_jax.method import Method
+from mixup_jax.records import TrainState
+from mixup_jax.training.step import Metrics, TrainStep, local_rows
+
+AXIS = "batch"
+Tree = TypeVar("Tree")
+ResidentStep = Callable[[TrainState, Resident, jax.Array], tuple[TrainState, Metrics]]
+
+
+def device_mesh(devices: list[Any] | None = None) -> Mesh:
+    """Returns a one-dimensional mesh over the given devices, all of them by default."""
+    chosen = jax.devices() if devices is None else devices
+    return Mesh(np.array(chosen), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def replicate(mesh: Mesh, tree: Tree) -> Tree:
+    """Returns the arrays of `tree` with a whole copy on every device."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def check_divisible(batch_size: int, method: Method, devices: int, parallel: str) -> None:
+    """Checks that the devices can share the batch, before anything is compiled.
+
+    Raises:
+      InputError: the batch is no multiple of the devices, or under pmap a device would hold part of
+        a mixing group.
+    """
+    if batch_size % devices:
+        raise InputError(
+            f"batch_size is {batch_size}, which {devices} devices cannot share equally; "
+            f"expected a multiple of {devices}"
+        )
+    if parallel == "pmap" and method.mixes and (batch_size // devices) % method.group(batch_size):
+        raise InputError(
+            f"method.group_size is {method.group(batch_size)}, but under parallel=pmap each of {devices} devices holds "
+            f"{batch_size // devices} examples and must hold whole groups; "
+            f"expected a divisor of {batch_size // devices}, or parallel=jit"
+        )
+
+
+def make_resident_step(
+    train_step: TrainStep,
+    mesh: Mesh,
+    *,
+    parallel: str,
+    batch_size: int,
+    padding: int,
+    flip: bool,
+    augment_key: jax.Array,
+    step_key: jax.Array,
+) -> ResidentStep:
+    """Returns the compiled `step(state, resident, order) -> (state, metrics)`.
+
+    It gathers the batch of `state.step` from the resident examples, augments it and takes a training
+    step.  The state is donated: its buffers are reused and the caller's copy is gone.
+
+    Args:
+      train_step: made with `axis_name=AXIS` for pmap and without for jit.
+      mesh: of the devices to use.
+      parallel: "jit" or "pmap".
+      batch_size: B, over all devices.
+      padding: of the random crop, pixels.
+      flip: random mirror.
+      augment_key: of crops and mirrors.
+      step_key: of mixing.
+    """
+    axis_name = AXIS if parallel == "pmap" else None
+
+    def step(state: TrainState, resident: Resident, order: jax.Array, keys: tuple[jax.Array, jax.Array]) -> Any:
+        rows = batch_rows(order, state.step, batch_size)
+        crops = augment.draw_crops(jax.random.fold_in(keys[0], state.step), batch_size, padding=padding, flip=flip)
+        if axis_name is None:
+            rows, crops = jax.lax.with_sharding_constraint((rows, crops), NamedSharding(mesh, PartitionSpec(AXIS)))
+        else:
+            rows, crops = local_rows((rows, crops), axis_name)
+        return train_step(state, gather_batch(resident, rows, crops, padding=padding), keys[1])
+
+    keys = replicate(mesh, (augment_key, step_key))
+    compiled = _pmap(step, mesh) if parallel == "pmap" else _jit(step, mesh)
+    return lambda state, resident, order: compiled(state, resident, order, keys)
+
+
+def _jit(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    return jax.jit(step, donate_argnums=0, out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+
+def _pmap(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    # pmap wants one argument with a device axis; all the others, the state too, are the same on
+    # every device and go in and come out without one.
+    mapped = jax.pmap(
+        lambda _, *arguments: step(*arguments),
+        axis_name=AXIS,
+        in_axes=(0, None, None, None, None),
+        out_axes=None,
+        donate_argnums=1,
+        devices=list(mesh.devices.flat),
+    )
+    ids = jnp.arange(mesh.devices.size)
+    return lambda *arguments: mapped(ids, *arguments)

@@ -1,0 +1,110 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from mixup_jax.config import Config, base_config, from_dict, to_dict
+from mixup_jax.config_file import load_config
+from mixup_jax.errors import InputError
+from mixup_jax.method import VARIANTS
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+QUICKSTART = f"{CONFIGS / 'quickstart.py'}:mixup"
+
+
+def test_a_config_survives_the_way_through_json_and_configdict():
+    config = Config(seed=3, epochs=7)
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+    assert from_dict(base_config().to_dict()) == Config()
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_every_config_has_every_method_as_a_variant(path: Path, name: str):
+    config = load_config(f"{path}:{name}")
+    assert config.method == VARIANTS[name]
+    assert config.experiment == f"{path.stem}/{name}"
+
+
+def test_every_kind_of_value_can_be_overridden():
+    config = load_config(
+        QUICKSTART,
+        [
+            "--config.seed=5",
+            "--config.method.mixup_alpha=1",
+            "--config.optimizer.step_epochs=(3,5)",
+            "--config.evaluation.ood=('mnist',)",
+            "--config.data.flip=true",
+            "--config.notes=two words",
+            "--config.parallel=pmap",
+        ],
+    )
+    assert (config.seed, config.method.mixup_alpha, config.optimizer.step_epochs) == (5, 1.0, (3, 5))
+    assert (config.evaluation.ood, config.data.flip) == (("mnist",), True)
+    assert (config.notes, config.parallel) == ("two words", "pmap")
+
+
+def test_a_single_name_or_number_serves_as_a_tuple_of_one():
+    config = load_config(QUICKSTART, ["--config.evaluation.ood=mnist", "--config.optimizer.step_epochs=3"])
+    assert (config.evaluation.ood, config.optimizer.step_epochs) == (("mnist",), (3,))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["--config.sed=3"], "unknown config key 'sed' .did you mean 'seed'.*choose one of: .*method.mixup_alpha"),
+        (["--config.method.alpha=3"], "unknown config key 'method.alpha'"),
+        (["--config.data=3"], "unknown config key 'data'"),
+        (["--confg.seed=3"], "unknown argument '--confg.seed=3'"),
+        (["--config.seed"], "--config.seed has no value"),
+        (["--config.seed=x"], "--config.seed=x: invalid literal for int"),
+        (["--config.epochs=2.5"], "--config.epochs=2.5"),
+        (["--config.epochs=0"], "epochs is 0; expected at least 1"),
+        (["--config.seed=-1"], "seed is -1"),
+        (["--config.batch_size=0"], "batch_size is 0"),
+        (["--config.method.mixup_alpha=-1"], "method.mixup_alpha is -1.0"),
+        (["--config.method.mixup_alpha=nan"], "method.mixup_alpha is nan"),
+        (["--config.method.label_smoothing=1"], "method.label_smoothing is 1.0"),
+        (["--config.method.group_size=48"], "no whole number of mixing groups of 48"),
+        (["--config.optimizer.schedule=linear"], "unknown optimizer.schedule 'linear'; choose one of: cosine, steps"),
+        (["--config.optimizer.learning_rate=0"], "optimizer.learning_rate is 0.0"),
+        (["--config.optimizer.step_epochs=(5,3)"], "optimizer.step_epochs is .5, 3.; expected increasing"),
+        (["--config.optimizer.step_epochs=soon"], "optimizer.step_epochs"),
+        (["--config.model.dtype=float16"], "unknown model.dtype 'float16'"),
+        (["--config.model.width=0"], "model.width is 0"),
+        (["--config.parallel=both"], "unknown parallel 'both'"),
+        (["--config.data.validation_examples=0"], "data.validation_examples is 0"),
+        (["--config.data.crop_padding=-1"], "data.crop_padding is -1"),
+        (["--config.evaluation.ood=('mnist','mnist')"], "evaluation.ood is .*; expected each name once"),
+    ],
+)
+def test_a_wrong_override_is_named_with_what_would_be_right(overrides: list[str], message: str):
+    with pytest.raises(InputError, match=message):
+        load_config(QUICKSTART, overrides)
+
+
+def test_a_missing_file_and_an_unknown_variant_are_named(tmp_path: Path):
+    with pytest.raises(InputError, match="config file nowhere.py does not exist"):
+        load_config("nowhere.py:mixup")
+    with pytest.raises(InputError, match="unknown config variant 'mixpu'.*erl, erm, label_smoothing, mixup"):
+        load_config(f"{CONFIGS / 'quickstart.py'}:mixpu")
+    other = tmp_path / "other.py"
+    other.write_text("def get_config():\n    return 3\n")
+    with pytest.raises(InputError, match="get_config of .*other.py returned"):
+        load_config(str(other))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"seed": "3"}, r"config key seed is '3' \(str\); expected a value of type int"),
+        ({"seed": True}, r"config key seed is True \(bool\)"),
+        ({"data": 3}, "config key data is 3; expected a group of keys"),
+        ({"data": {"nam": "mnist"}}, "unknown config key 'data.nam' .did you mean 'data.name'"),
+        ({"optimizer": {"step_epochs": [1.5]}}, r"config key optimizer.step_epochs\[0\] is 1.5"),
+        ({"evaluation": {"ood": "mnist"}}, "config key evaluation.ood is 'mnist'; expected a tuple"),
+    ],
+)
+def test_a_config_of_wrong_types_is_refused(values: dict[str, object], message: str):
+    with pytest.raises(InputError, match=message):
+        from_dict(values)

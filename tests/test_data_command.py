@@ -1,0 +1,87 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mixup_jax.data import __main__ as command
+from mixup_jax.data.cache import Arrays, write_cache
+from mixup_jax.data.catalog import DATASETS
+from mixup_jax.data.paths import arrays_folder
+from mixup_jax.errors import InputError, run_command
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (30, 28, 28, 1), dtype=np.uint8)
+    labels = np.arange(30, dtype=np.int32) % 10
+    write_cache(arrays_folder(tmp_path, "mnist"), {"test": Arrays(images, labels, "thirty digits")})
+    return tmp_path
+
+
+def run(*argv):
+    return run_command(command.main, [str(argument) for argument in argv])
+
+
+def test_a_prepared_set_is_described(prepared, capsys):
+    assert run("mnist", f"--data_dir={prepared}") == 0
+    out = capsys.readouterr().out
+    assert "already prepared" in out
+    assert "source: thirty digits" in out
+    assert "test: 30 images of 28x28x1, 10 classes of 3 each" in out
+    assert f"folder: {arrays_folder(prepared, 'mnist')}" in out
+    assert "mean 0.5" in out
+
+
+def test_default_folder_is_read_from_the_environment(prepared, capsys, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
+    assert run("mnist") == 0
+    assert "thirty digits" in capsys.readouterr().out
+
+
+def test_an_already_prepared_set_needs_neither_tensorflow_nor_tfds(prepared):
+    code = (
+        "import sys; from mixup_jax.data.__main__ import main\n"
+        f"assert main(['mnist', '--data_dir={prepared}']) == 0\n"
+        "assert not {'tensorflow', 'tensorflow_datasets', 'jax'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+
+
+def test_unknown_name_is_refused_before_anything_is_prepared(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "prepare", lambda *_, **__: pytest.fail("began to prepare"))
+    assert run("mnist", "fashion_mnits", f"--data_dir={tmp_path}") == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: unknown data set 'fashion_mnits' (did you mean 'fashion_mnist'?)")
+    assert "Traceback" not in err
+
+
+def test_failure_to_prepare_is_one_line_and_exit_code_2(tmp_path, capsys, monkeypatch):
+    def fail(name, data_dir, report):
+        raise InputError(f"{name} cannot be downloaded")
+
+    monkeypatch.setattr(command, "prepare", fail)
+    assert run("mnist", f"--data_dir={tmp_path}") == 2
+    assert capsys.readouterr().err == "error: mnist cannot be downloaded\n"
+    assert run("mnist", f"--data_dir={tmp_path}", "--debug") == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_no_name_is_a_usage_error(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run()
+    assert "fashion_mnist, mnist" in capsys.readouterr().err
+
+
+def test_list_names_every_set(capsys):
+    assert run("--list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == list(DATASETS)
+
+
+def test_help_documents_every_option(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        run("--help")
+    out = capsys.readouterr().out
+    for option in ("--data_dir", "--list", "--debug", "NAME"):
+        assert option in out

@@ -1,0 +1,184 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mixup_jax.errors import InputError
+from mixup_jax.metrics import (
+    auroc,
+    bin_confidences,
+    bootstrap_intervals,
+    ece,
+    intervals,
+    noise_floor,
+    oe,
+    paired_bootstrap_auroc_difference,
+    paired_bootstrap_differences,
+)
+
+
+def draw(rng, n, gap=0.0):
+    """A test set of a network that is over-confident by `gap`."""
+    confidence = 0.3 + 0.7 * rng.beta(5, 2, n)
+    return confidence, rng.random(n) < np.clip(confidence - gap, 0, 1)
+
+
+def measured(confidence, correct, n_bins=15):
+    bins = bin_confidences(confidence, correct, n_bins)
+    return {"accuracy": np.mean(correct), f"ece_{n_bins}": ece(bins), f"oe_{n_bins}": oe(bins)}
+
+
+def test_replicates_are_the_metrics_of_the_resampled_sets():
+    confidence, correct = draw(np.random.default_rng(0), 40, gap=0.2)
+    confidence[:3], correct[:3] = [0.0, 1.0, 2 / 15], [True, False, True]
+    run = intervals._sorted_run(confidence, correct, [15, 100])
+    counts = next(intervals._resample_counts(40, 5, seed=1))
+    replicates = intervals._statistics(run, counts)
+    for row, count in enumerate(counts):
+        assert count.sum() == 40
+        chosen = np.repeat(np.arange(40), count)
+        for n_bins in (15, 100):
+            for name, value in measured(confidence[chosen], correct[chosen], n_bins).items():
+                assert replicates[name][row] == pytest.approx(value, abs=1e-12)
+
+
+def test_interval_of_accuracy_is_the_binomial_one():
+    confidence, correct = draw(np.random.default_rng(1), 4000)
+    low, high = bootstrap_intervals(confidence, correct)["accuracy"]
+    accuracy = correct.mean()
+    half_width = 1.96 * np.sqrt(accuracy * (1 - accuracy) / 4000)
+    assert (low, high) == pytest.approx((accuracy - half_width, accuracy + half_width), abs=0.1 * half_width)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.1])
+def test_intervals_cover_what_test_sets_of_this_size_give_on_average(gap):
+    rng = np.random.default_rng(2)
+    n = 500
+    many = [measured(*draw(rng, n, gap)) for _ in range(300)]
+    expected = {name: np.mean([one[name] for one in many]) for name in many[0]}
+    covered = dict.fromkeys(expected, 0)
+    for seed in range(60):
+        found = bootstrap_intervals(*draw(rng, n, gap), [15], resamples=200, seed=seed)
+        for name, value in expected.items():
+            covered[name] += found[name].low <= value <= found[name].high
+    # 95 % of 60 is 57; fewer than 50 has probability 1e-3 for one name.  ECE near its floor is covered more often.
+    assert min(covered.values()) >= 50, covered
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10**6), st.integers(1, 60), st.sampled_from([-0.3, 0.0, 0.3]))
+def test_an_interval_lies_in_range_and_holds_the_measured_value(seed, n, gap):
+    confidence, correct = draw(np.random.default_rng(seed), n, gap)
+    found = bootstrap_intervals(confidence, correct, [15], resamples=30)
+    for name, value in measured(confidence, correct).items():
+        low, high = found[name]
+        assert 0 <= low <= value + 1e-12
+        assert value - 1e-12 <= high <= 1
+
+
+def test_intervals_are_deterministic_and_ignore_the_order_of_examples():
+    rng = np.random.default_rng(3)
+    confidence, correct = draw(rng, 300)
+    order = rng.permutation(300)
+    first = bootstrap_intervals(confidence, correct, resamples=50)
+    assert bootstrap_intervals(confidence, correct, resamples=50) == first
+    assert bootstrap_intervals(confidence[order], correct[order], resamples=50)["ece_15"] == first["ece_15"]
+    assert bootstrap_intervals(confidence, correct, resamples=50, seed=1) != first
+    assert noise_floor(confidence[order]) == noise_floor(confidence)
+
+
+def test_the_size_of_the_chunks_does_not_matter(monkeypatch):
+    confidence, correct = draw(np.random.default_rng(4), 100)
+    whole = bootstrap_intervals(confidence, correct, resamples=50), noise_floor(confidence, resamples=50)
+    monkeypatch.setattr(intervals, "_CHUNK", 700)
+    assert (bootstrap_intervals(confidence, correct, resamples=50), noise_floor(confidence, resamples=50)) == whole
+
+
+def test_a_higher_level_gives_a_wider_interval():
+    confidence, correct = draw(np.random.default_rng(5), 300)
+    narrow, wide = (bootstrap_intervals(confidence, correct, level=level)["ece_15"] for level in (0.5, 0.99))
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_difference_of_a_run_with_itself_is_exactly_zero():
+    confidence, correct = draw(np.random.default_rng(6), 200)
+    for difference in paired_bootstrap_differences(confidence, correct, confidence, correct, resamples=50).values():
+        assert difference == (0.0, 0.0, 0.0)
+
+
+def test_difference_is_that_of_the_metrics_and_pairing_narrows_it():
+    rng = np.random.default_rng(7)
+    confidence, correct = draw(rng, 1000)
+    other_confidence, other_correct = confidence**2, correct.copy()
+    other_correct[:20] = False  # the runs agree on almost every example
+    found = paired_bootstrap_differences(confidence, correct, other_confidence, other_correct)
+    a, b = measured(confidence, correct), measured(other_confidence, other_correct)
+    assert {name: d.difference for name, d in found.items()} == pytest.approx({name: a[name] - b[name] for name in a})
+    assert all(d.low <= d.difference <= d.high for d in found.values())
+    alone = bootstrap_intervals(confidence, correct)["accuracy"]
+    assert found["accuracy"].high - found["accuracy"].low < 0.5 * (alone.high - alone.low)
+
+
+def test_difference_changes_sign_with_the_order_of_the_runs():
+    rng = np.random.default_rng(8)
+    a, b = draw(rng, 200), draw(rng, 200, 0.1)
+    there, back = paired_bootstrap_differences(*a, *b), paired_bootstrap_differences(*b, *a)
+    for name, (difference, low, high) in there.items():
+        assert back[name] == pytest.approx((-difference, -high, -low), abs=1e-12)
+
+
+def test_auroc_difference_against_resampling_by_hand():
+    rng = np.random.default_rng(9)
+    in_a, out_a = rng.integers(0, 6, 150).astype(float), rng.integers(1, 8, 90).astype(float)
+    in_b, out_b = in_a + rng.integers(0, 3, 150), out_a.copy()
+    counts_in, counts_out = (next(intervals._resample_counts(n, 4, seed=n)) for n in (150, 90))
+    for row, found in enumerate(intervals._auroc(in_a, out_a, counts_in, counts_out)):
+        assert found == pytest.approx(auroc(np.repeat(in_a, counts_in[row]), np.repeat(out_a, counts_out[row])))
+    difference, low, high = paired_bootstrap_auroc_difference(in_a, out_a, in_b, out_b, resamples=200)
+    assert difference == pytest.approx(auroc(in_a, out_a) - auroc(in_b, out_b))
+    assert 0 < low < difference < high
+    assert paired_bootstrap_auroc_difference(in_a, out_a, in_a, out_a, resamples=20) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("n_bins", [15, 100])
+def test_noise_floor_is_near_the_closed_form(n_bins):
+    confidence, _ = draw(np.random.default_rng(10), 20_000)
+    bins = bin_confidences(confidence, np.zeros(20_000, bool), n_bins)
+    variance_sum = np.bincount(
+        np.minimum(np.ceil(confidence * n_bins).astype(int) - 1, n_bins - 1), confidence * (1 - confidence), n_bins
+    )
+    closed = np.sqrt(2 / np.pi) * np.sqrt(variance_sum).sum() / bins.n
+    floor = noise_floor(confidence, n_bins)
+    assert floor.mean == pytest.approx(closed, rel=0.05)
+    assert floor.mean < floor.p95 < 2 * floor.mean
+
+
+def test_a_calibrated_network_stays_below_the_floors_95th_percentile_19_times_of_20():
+    rng = np.random.default_rng(11)
+    below = 0
+    for _ in range(100):
+        confidence, correct = draw(rng, 400)
+        below += ece(bin_confidences(confidence, correct)) <= noise_floor(confidence).p95
+    assert 87 <= below <= 100
+    confidence, correct = draw(rng, 400, gap=0.15)
+    assert ece(bin_confidences(confidence, correct)) > noise_floor(confidence).p95
+
+
+def test_noise_floor_of_certain_predictions_is_zero():
+    assert noise_floor([1.0, 1.0, 0.0]) == (0.0, 0.0)
+
+
+def test_bad_arguments_are_refused():
+    one = [0.5], [True]
+    for call, message in [
+        (lambda: bootstrap_intervals([], []), "no examples"),
+        (lambda: bootstrap_intervals(*one, resamples=0), "resamples is 0"),
+        (lambda: bootstrap_intervals(*one, level=95), "level is 95"),
+        (lambda: noise_floor([0.5], resamples=0), "resamples is 0"),
+        (lambda: noise_floor([[0.5]]), r"shape \[1, 1\]"),
+        (lambda: noise_floor([2.0]), "confidence 2.0"),
+        (lambda: paired_bootstrap_differences(*one, [0.5, 0.5], [True, True]), "1 and 2 examples"),
+        (lambda: paired_bootstrap_auroc_difference([1.0], [1.0], [1.0], [1.0, 2.0]), "same data sets"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            call()

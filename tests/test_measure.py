@@ -1,0 +1,229 @@
+import doctest
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.special
+import sklearn.metrics
+
+from mixup_jax import metrics
+from mixup_jax.errors import InputError
+from mixup_jax.evaluation.measure import evaluate_records, measure, measure_ood
+from mixup_jax.evaluation.table import format_table
+from mixup_jax.records import Predictions
+
+
+def record(seed, n=300, classes=5, sharpness=1.5, **meta):
+    rng = np.random.default_rng(seed)
+    logits = (rng.normal(size=(n, classes)) * 3).astype(np.float32)
+    labels = (logits / sharpness + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    return Predictions(logits, labels, meta)
+
+
+def unlabelled(seed, n=200, classes=5, **meta):
+    logits = np.random.default_rng(seed).normal(size=(n, classes)).astype(np.float32)
+    return Predictions(logits, np.full(n, -1), meta)
+
+
+def independent(logits, labels, temperature=1.0):
+    """The numbers of `measure` by scikit-learn and loops, sharing no code with it."""
+    p = scipy.special.softmax(logits.astype(np.float64) / temperature, axis=1)
+    confidence, right = p.max(axis=1), p.argmax(axis=1) == labels
+
+    def gaps(n_bins):
+        for m in range(n_bins):
+            inside = (confidence > m / n_bins) & (confidence <= (m + 1) / n_bins)
+            if inside.any():
+                yield inside.mean(), confidence[inside].mean(), right[inside].mean()
+
+    golden = {
+        "n": len(labels),
+        "accuracy": sklearn.metrics.accuracy_score(labels, p.argmax(axis=1)),
+        "nll": sklearn.metrics.log_loss(labels, p, labels=range(p.shape[1])),
+        "brier": np.mean(np.sum((p - np.eye(p.shape[1])[labels]) ** 2, axis=1)),
+        "mce_15": max(abs(c - a) for _, c, a in gaps(15)),
+        "mean_confidence": confidence.mean(),
+        "confidence_minus_accuracy": confidence.mean() - right.mean(),
+    }
+    for n_bins in (15, 100):
+        golden[f"ece_{n_bins}"] = sum(w * abs(c - a) for w, c, a in gaps(n_bins))
+        golden[f"oe_{n_bins}"] = sum(w * c * max(c - a, 0) for w, c, a in gaps(n_bins))
+    return golden
+
+
+def test_measure_equals_independent_code_before_and_after_the_temperature():
+    predictions = record(0)
+    entry = measure(predictions, temperature=1.7)
+    for side, temperature in ((entry, 1.0), (entry["after_temperature"], 1.7)):
+        golden = independent(predictions.logits, predictions.labels, temperature)
+        assert {name: side[name] for name in golden} == pytest.approx(golden, abs=1e-9)
+    assert set(entry) - set(entry["after_temperature"]) == {"temperature", "after_temperature", "unlabelled"}
+    assert entry["temperature"] == 1.7
+
+
+def test_measure_holds_the_intervals_and_the_noise_floor():
+    predictions = record(0)
+    confidence, correct = metrics.confidence_and_correct(predictions.logits, predictions.labels)
+    entry = measure(predictions)
+    assert set(entry["intervals"]) == {"accuracy", "ece_15", "ece_100", "oe_15", "oe_100"}
+    assert entry["intervals"]["ece_100"] == list(metrics.bootstrap_intervals(confidence, correct)["ece_100"])
+    assert entry["noise_floor"]["ece_15"] == metrics.noise_floor(confidence, 15)._asdict()
+    assert set(entry["noise_floor"]) == {"ece_15", "ece_100"}
+    assert entry["temperature"] is None
+    assert entry["after_temperature"] is None
+
+
+def test_unlabelled_examples_are_left_out_and_counted():
+    predictions = record(1, n=50)
+    more = Predictions(
+        np.concatenate([predictions.logits, np.zeros((7, 5), np.float32)]),
+        np.concatenate([predictions.labels, np.full(7, -1)]),
+    )
+    with_more, without = measure(more, 2.0), measure(predictions, 2.0)
+    assert with_more.pop("unlabelled") == 7
+    assert without.pop("unlabelled") == 0
+    assert with_more == without
+
+
+def test_a_record_without_labels_is_refused():
+    with pytest.raises(InputError, match="has no labels"):
+        measure(unlabelled(0))
+    with pytest.raises(InputError, match="record preds has no labels"):
+        evaluate_records(unlabelled(0), test_name="preds")
+    with pytest.raises(InputError, match="record val has no labels"):
+        evaluate_records(record(0), validation=unlabelled(0), validation_name="val")
+
+
+def test_an_infinite_nll_becomes_null():
+    predictions = Predictions(np.array([[0.0, -np.inf], [1.0, 0.0]]), np.array([1, 0]))
+    entry = measure(predictions, temperature=2.0)
+    assert entry["nll"] is None
+    assert entry["after_temperature"]["nll"] is None
+    assert entry["brier"] > 0
+    json.dumps(entry, allow_nan=False)
+    assert "infinite" in format_table(evaluate_records(predictions))
+
+
+def test_measure_ood_equals_scikit_learn():
+    inside, outside = record(2), unlabelled(3)
+    entry = measure_ood(inside, outside, temperature=3.0)
+    for side, temperature in ((entry, 1.0), (entry["after_temperature"], 3.0)):
+        confidence = [
+            scipy.special.softmax(r.logits.astype(np.float64) / temperature, axis=1).max(axis=1)
+            for r in (inside, outside)
+        ]
+        truth, score = np.r_[np.zeros(300), np.ones(200)], 1 - np.concatenate(confidence)
+        catching, accepting = np.sort(score[300:])[-190], np.sort(score[:300])[284]
+        assert side["auroc"] == pytest.approx(sklearn.metrics.roc_auc_score(truth, score), abs=1e-9)
+        assert side["aupr_out"] == pytest.approx(sklearn.metrics.average_precision_score(truth, score), abs=1e-9)
+        assert side["aupr_in"] == pytest.approx(sklearn.metrics.average_precision_score(1 - truth, -score), abs=1e-9)
+        assert side["fpr95_ood"] == pytest.approx(np.mean(score[:300] >= catching), abs=1e-9)
+        assert side["fpr95_id"] == pytest.approx(np.mean(score[300:] <= accepting), abs=1e-9)
+        assert side["mean_confidence"] == pytest.approx(confidence[1].mean(), abs=1e-9)
+        assert (side["score"], side["n_in"], side["n_out"]) == ("msp", 300, 200)
+    assert set(entry) - set(entry["after_temperature"]) == {"temperature", "after_temperature"}
+    assert measure_ood(inside, outside)["after_temperature"] is None
+
+
+def test_in_distribution_examples_count_in_ood_whether_labelled_or_not():
+    inside = record(2)
+    some = Predictions(inside.logits, np.where(np.arange(300) < 100, -1, inside.labels))
+    assert measure_ood(some, unlabelled(3)) == measure_ood(inside, unlabelled(3))
+
+
+def test_ood_with_another_number_of_classes_is_refused():
+    with pytest.raises(InputError, match="has 4 classes; expected 5"):
+        measure_ood(record(0), unlabelled(0, classes=4))
+    with pytest.raises(InputError, match="record svhn has 4 classes; expected 5"):
+        evaluate_records(record(0), ood={"svhn": unlabelled(0, classes=4)})
+
+
+def test_the_whole_document():
+    test = record(0, dataset="fashion_mnist", split="test", step=12, config={"seed": 3})
+    validation = record(1, dataset="fashion_mnist", split="validation", step=12)
+    noise = unlabelled(2, dataset="gaussian_noise")
+    document = evaluate_records(test, validation=validation, ood={"gaussian_noise": noise})
+    temperature = metrics.fit_temperature(validation.logits, validation.labels)
+    assert document == {
+        "schema": 1,
+        "step": 12,
+        "config": {"seed": 3},
+        "temperature_fitted_on": "fashion_mnist/validation",
+        "results": {
+            "fashion_mnist/test": measure(test, temperature),
+            "fashion_mnist/validation": measure(validation, temperature),
+        },
+        "ood": {"gaussian_noise": measure_ood(test, noise, temperature)},
+    }
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+
+
+def test_a_lone_record_of_unknown_origin():
+    document = evaluate_records(record(0), test_name="preds")
+    assert document == {
+        "schema": 1,
+        "step": None,
+        "config": None,
+        "temperature_fitted_on": None,
+        "results": {"preds": measure(record(0))},
+        "ood": {},
+    }
+
+
+def test_step_and_config_given_outright_win():
+    document = evaluate_records(record(0, step=1, config={"a": 1}), step=0, config={"b": 2})
+    assert (document["step"], document["config"]) == (0, {"b": 2})
+
+
+def test_a_temperature_is_never_fitted_on_the_test_record():
+    test = record(0)
+    copy = Predictions(test.logits.copy(), test.labels.copy())
+    with pytest.raises(InputError, match="is the test record"):
+        evaluate_records(test, validation=copy)
+    with pytest.raises(InputError, match="fashion_mnist/test is the test record"):
+        evaluate_records(
+            record(0, dataset="fashion_mnist", split="test"),
+            validation=record(1, dataset="fashion_mnist", split="test"),
+        )
+
+
+def test_records_of_another_network_are_refused():
+    test = record(0, step=5, config={"seed": 0})
+    with pytest.raises(InputError, match="validation record val has step 6 instead of 5"):
+        evaluate_records(test, validation=record(1, step=6), validation_name="val")
+    with pytest.raises(InputError, match="record mnist has config another one"):
+        evaluate_records(test, ood={"mnist": unlabelled(1, config={"seed": 1})})
+    with pytest.raises(InputError, match="validation record val has 4 classes"):
+        evaluate_records(test, validation=record(1, classes=4), validation_name="val")
+
+
+def test_the_table_names_bins_n_intervals_and_temperature():
+    table = format_table(
+        evaluate_records(
+            record(0, n=123),
+            validation=record(1),
+            ood={"mnist": unlabelled(2)},
+            test_name="preds",
+            validation_name="val",
+        )
+    )
+    entry = evaluate_records(record(0, n=123), test_name="preds")["results"]["preds"]
+    assert "preds: n = 123" in table
+    assert "val (T fitted here): n = 300" in table
+    low, high = entry["intervals"]["ece_15"]
+    row = next(line for line in table.splitlines() if "ECE, 15 bins" in line)
+    assert f"{entry['ece_15']:.4f}  [{low:.4f}, {high:.4f}]" in row
+    assert f"{entry['noise_floor']['ece_15']['mean']:.4f}" in row
+    for expected in ("ECE, 100 bins", "OE, 100 bins", "T = ", "95 % interval", "AUROC", "FPR95-ood", "mnist, T = "):
+        assert expected in table
+
+
+def test_the_examples_of_the_metrics_page_run():
+    page = Path(__file__).parents[1] / "docs" / "metrics.md"
+    # doctest would read a closing fence as the last line of the output.
+    text = "\n".join("" if line.startswith("```") else line for line in page.read_text().splitlines())
+    examples = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
+    failed, attempted = doctest.DocTestRunner().run(examples)
+    assert failed == 0
+    assert attempted > 20

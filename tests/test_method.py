@@ -1,0 +1,51 @@
+import pytest
+
+from mixup_jax.errors import InputError
+from mixup_jax.method import VARIANTS, Method, variant
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("mixup_alpha", -0.1, "method.mixup_alpha is -0.1; expected a finite number >= 0"),
+        ("mixup_alpha", float("nan"), "method.mixup_alpha is nan"),
+        ("mixup_alpha", float("inf"), "method.mixup_alpha is inf"),
+        ("label_smoothing", 1.0, r"method.label_smoothing is 1.0; expected a number in \[0, 1\)"),
+        ("label_smoothing", -0.01, "method.label_smoothing is -0.01"),
+        ("label_smoothing", float("nan"), "method.label_smoothing is nan"),
+        ("entropy_weight", -1.0, "method.entropy_weight is -1.0"),
+        ("entropy_weight", float("nan"), "method.entropy_weight is nan"),
+        ("group_size", -1, "method.group_size is -1"),
+        ("smooth_over", "other", "unknown method.smooth_over 'other' .did you mean 'others'"),
+        ("scope", "batch", "unknown method.scope 'batch'; choose one of: example, group"),
+    ],
+)
+def test_a_wrong_number_is_named_with_what_would_be_right(field: str, value: object, message: str):
+    with pytest.raises(InputError, match=message):
+        Method(**{field: value})
+
+
+def test_the_defaults_are_plain_risk_minimisation():
+    assert not Method().mixes
+    assert variant("erm") == Method()
+
+
+def test_mixing_neither_inputs_nor_labels_is_no_mixing():
+    assert not Method(mixup_alpha=0.2, mix_inputs=False, mix_labels=False).mixes
+    assert Method(mixup_alpha=0.2, mix_inputs=False).mixes
+
+
+@pytest.mark.parametrize(("batch", "asked", "group"), [(128, 0, 128), (32, 0, 32), (256, 0, 128), (64, 16, 16)])
+def test_the_whole_batch_is_a_group_up_to_the_papers_batch(batch: int, asked: int, group: int):
+    assert Method(group_size=asked).group(batch) == group
+
+
+def test_a_batch_of_broken_groups_is_refused():
+    with pytest.raises(InputError, match="batch_size is 200, which is no whole number of mixing groups of 128"):
+        Method().group(200)
+
+
+def test_an_unknown_variant_lists_the_known():
+    with pytest.raises(InputError, match="unknown config variant 'mixpu' .did you mean 'mixup'.*erl, erm, label_smoo"):
+        variant("mixpu")
+    assert sorted(VARIANTS) == ["erl", "erm", "label_smoothing", "mixup"]

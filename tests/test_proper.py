@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+import sklearn.metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from mixup_jax.errors import InputError
+from mixup_jax.metrics import brier, log_softmax, nll
+
+labelled_logits = hnp.arrays(np.float64, (12, 4), elements=st.floats(-20, 20))
+some_labels = hnp.arrays(np.int64, 12, elements=st.integers(0, 3))
+
+
+@settings(deadline=None, max_examples=40)
+@given(labelled_logits, some_labels)
+def test_nll_equals_scikit_learn_log_loss(logits, labels):
+    probabilities = np.exp(log_softmax(logits))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    golden = sklearn.metrics.log_loss(labels, probabilities, labels=range(4))
+    np.testing.assert_allclose(nll(logits, labels), golden, rtol=1e-9, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=40)
+@given(labelled_logits, some_labels)
+def test_brier_is_the_sum_over_classes_and_lies_between_0_and_2(logits, labels):
+    probabilities = np.exp(log_softmax(logits))
+    golden = sum(sklearn.metrics.mean_squared_error(labels == k, probabilities[:, k]) for k in range(4))
+    np.testing.assert_allclose(brier(logits, labels), golden, rtol=1e-12, atol=1e-15)
+    assert 0 <= brier(logits, labels) <= 2
+
+
+def test_closed_forms():
+    uniform, labels = np.zeros((5, 10)), np.arange(5)
+    assert nll(uniform, labels) == pytest.approx(np.log(10))
+    assert brier(uniform, labels) == pytest.approx(0.9)
+    certain = np.array([[1e4, -1e4]])
+    assert (nll(certain, [0]), brier(certain, [0])) == (0.0, 0.0)
+    assert (nll(certain, [1]), brier(certain, [1])) == (2e4, 2.0)
+
+
+def test_small_probabilities_are_not_floored():
+    assert nll(np.array([[0.0, -800.0]]), [1]) == pytest.approx(800.0)
+
+
+def test_nll_is_infinite_when_the_true_class_is_impossible_and_brier_is_not():
+    logits = np.array([[0.0, -np.inf], [0.0, 0.0]])
+    assert nll(logits, [1, 0]) == np.inf
+    assert brier(logits, [1, 0]) == pytest.approx((2 + 0.5) / 2)
+
+
+def test_unlabelled_examples_are_refused_and_not_read_as_the_last_class():
+    for metric in (nll, brier):
+        with pytest.raises(InputError, match="no label"):
+            metric(np.zeros((1, 2)), [-1])

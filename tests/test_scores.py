@@ -1,0 +1,82 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import scipy.special
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from mixup_jax.errors import InputError
+from mixup_jax.metrics import confidence_and_correct, log_softmax, max_probability, msp_score
+
+logit_rows = hnp.arrays(np.float64, st.tuples(st.integers(1, 8), st.integers(2, 6)), elements=st.floats(-50, 50))
+
+
+@settings(deadline=None, max_examples=60)
+@given(logit_rows)
+def test_log_softmax_and_confidence_agree_with_scipy(logits):
+    np.testing.assert_allclose(log_softmax(logits), scipy.special.log_softmax(logits, axis=1), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(max_probability(logits), scipy.special.softmax(logits, axis=1).max(axis=1), rtol=1e-12)
+
+
+@settings(deadline=None, max_examples=60)
+@given(logit_rows)
+def test_msp_score_is_the_logarithm_of_the_probability_of_all_other_classes(logits):
+    probabilities = np.sort(scipy.special.softmax(logits, axis=1), axis=1)
+    np.testing.assert_allclose(msp_score(logits), np.log(probabilities[:, :-1].sum(axis=1)), rtol=1e-9, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=30)
+@given(logit_rows, st.floats(-1e3, 1e3))
+def test_a_constant_added_to_a_row_changes_nothing(logits, constant):
+    np.testing.assert_allclose(log_softmax(logits + constant), log_softmax(logits), atol=1e-9)
+    np.testing.assert_allclose(msp_score(logits + constant), msp_score(logits), atol=1e-9)
+
+
+def test_msp_score_keeps_the_order_of_confidences_that_round_to_one():
+    gaps = np.array([50.0, 100.0, 800.0, 5000.0])
+    logits = np.stack([gaps, np.zeros(4)], axis=1)
+    assert (max_probability(logits) == 1.0).all()
+    np.testing.assert_allclose(msp_score(logits), -gaps)
+
+
+def test_msp_score_of_a_certain_prediction_is_minus_infinity():
+    assert msp_score(np.array([[0.0, -np.inf, -np.inf], [0.0, 0.0, -np.inf]])).tolist() == [-np.inf, np.log(0.5)]
+
+
+def test_extreme_logits_and_impossible_classes_stay_exact():
+    logits = np.array([[1e4, -1e4, -np.inf], [-1e4, -1e4, -np.inf], [1e308, -1e308, 0.0]])
+    np.testing.assert_array_equal(max_probability(logits), [1.0, 0.5, 1.0])
+    np.testing.assert_array_equal(log_softmax(logits)[0], [0.0, -2e4, -np.inf])
+    assert not np.isnan(log_softmax(logits)).any()
+
+
+def test_confidence_is_computed_in_float64_even_from_float32_logits():
+    logits = np.array([[17.5, 0.0]], np.float32)
+    exact = float(1 / (1 + Fraction(float(np.exp(-17.5)))))
+    assert max_probability(logits).dtype == np.float64
+    np.testing.assert_allclose(max_probability(logits), exact, rtol=0, atol=1e-15)
+    assert max_probability(logits)[0] < 1.0
+
+
+def test_prediction_is_the_first_of_equal_classes():
+    confidence, correct = confidence_and_correct(np.zeros((3, 4)), np.array([0, 1, 3]))
+    assert correct.tolist() == [True, False, False]
+    assert confidence.tolist() == [0.25] * 3
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "message"),
+    [
+        (np.zeros((2, 3)), [0, -1], "no label"),
+        (np.zeros((2, 3)), [0, 3], r"outside \[-1, 3\)"),
+        (np.zeros((2, 3)), [[0], [1]], r"shape \[2, 1\]"),
+        (np.zeros(3), [0], r"shape \[3\]"),
+        (np.array([[0.0, np.nan]]), [0], "NaN"),
+        (np.array([[-np.inf, -np.inf]]), [0], "-inf in every class"),
+    ],
+)
+def test_malformed_input_is_refused(logits, labels, message):
+    with pytest.raises(InputError, match=message):
+        confidence_and_correct(logits, labels)
