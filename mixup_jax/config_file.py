@@ -36,14 +36,25 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
     try:
         values(argv)
     except flags.Error as error:
-        # absl says which flag and why, over several lines when an exception is inside.
-        raise InputError(" ".join(str(error).split())) from error
+        raise _explained(error, path) from error
     config = values["config"].value
     if not isinstance(config, ConfigDict):
         raise InputError(
             f"get_config of {path} returned a {type(config).__name__}; expected the ConfigDict of base_config()"
         )
     return from_dict(config.to_dict())
+
+
+def _explained(error: flags.Error, path: Path) -> InputError:
+    """Returns what went wrong at the bottom of it: absl and ml_collections wrap whole tracebacks."""
+    cause: BaseException = error
+    while deeper := cause.__cause__ or cause.__context__:
+        cause = deeper
+    if isinstance(cause, InputError):
+        return cause
+    if "parsing config file" in str(error):
+        return InputError(f"config file {path} failed with {type(cause).__name__}: {cause}")
+    return InputError(" ".join(str(error).split()))
 
 
 def _check_keys(overrides: Sequence[str]) -> None:

@@ -204,11 +204,13 @@ def _refuse_constant(name: str) -> None:
 
 
 def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    loaded = np.load(path, allow_pickle=False)
-    if not isinstance(loaded, np.lib.npyio.NpzFile):
-        raise ValueError("it holds a single array")
-    with loaded:
-        return {name: loaded[name] for name in loaded.files}
+    # Opened here, because np.load leaves a damaged file open.
+    with path.open("rb") as file:
+        loaded = np.load(file, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a single array")
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
 
 
 def write_atomically(path: Path, content: bytes) -> None:

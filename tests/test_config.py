@@ -92,6 +92,9 @@ def test_a_missing_file_and_an_unknown_variant_are_named(tmp_path: Path):
     other.write_text("def get_config():\n    return 3\n")
     with pytest.raises(InputError, match="get_config of .*other.py returned"):
         load_config(str(other))
+    other.write_text("def get_config():\n    raise ValueError('too many cooks')\n")
+    with pytest.raises(InputError, match="config file .*other.py failed with ValueError: too many cooks"):
+        load_config(str(other))
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ def test_a_set_built_as_tfrecord_is_left_to_the_command(tmp_path):
         load_arrays("fashion_mnist", "train", tmp_path)
 
 
-def test_tfds_examples_become_the_right_arrays_without_tensorflow(tmp_path, monkeypatch):
+def test_tfds_examples_become_the_right_arrays_without_tensorflow(tmp_path):
     tfds = pytest.importorskip("tensorflow_datasets")
     expected = {"train": random_arrays(12, 1), "test": random_arrays(8, 2)}
 
@@ -209,8 +209,10 @@ def test_tfds_examples_become_the_right_arrays_without_tensorflow(tmp_path, monk
         pairs = zip(expected[split].images, expected[split].labels, strict=True)
         return [{"image": image, "label": np.int64(label)} for image, label in pairs]
 
+    before = "tensorflow" in sys.modules
     with tfds.testing.mock_data(as_data_source_fn=serve):
         decoded = tfds_source.decode(FASHION, tmp_path, print)
+    assert ("tensorflow" in sys.modules) == before
     for split, arrays in expected.items():
         np.testing.assert_array_equal(decoded[split].images, arrays.images)
         np.testing.assert_array_equal(decoded[split].labels, arrays.labels)

@@ -85,5 +85,5 @@ def test_impossible_sizes_name_the_field(train_examples, validation_examples, me
 
 
 def test_negative_seed_is_refused():
-    with pytest.raises(InputError, match="seed .* is -1"):
+    with pytest.raises(InputError, match=r"seed .* is -1"):
         train_validation_split(10, train_examples=0, validation_examples=1, seed=-1)

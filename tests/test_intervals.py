@@ -54,11 +54,11 @@ def test_interval_of_accuracy_is_the_binomial_one():
 def test_intervals_cover_what_test_sets_of_this_size_give_on_average(gap):
     rng = np.random.default_rng(2)
     n = 500
-    many = [measured(*draw(rng, n, gap)) for _ in range(300)]
+    many = [measured(*sample, 15) | measured(*sample, 100) for sample in (draw(rng, n, gap) for _ in range(300))]
     expected = {name: np.mean([one[name] for one in many]) for name in many[0]}
     covered = dict.fromkeys(expected, 0)
     for seed in range(60):
-        found = bootstrap_intervals(*draw(rng, n, gap), [15], resamples=200, seed=seed)
+        found = bootstrap_intervals(*draw(rng, n, gap), resamples=200, seed=seed)
         for name, value in expected.items():
             covered[name] += found[name].low <= value <= found[name].high
     # 95 % of 60 is 57; fewer than 50 has probability 1e-3 for one name.  ECE near its floor is covered more often.
@@ -117,6 +117,17 @@ def test_difference_is_that_of_the_metrics_and_pairing_narrows_it():
     assert all(d.low <= d.difference <= d.high for d in found.values())
     alone = bootstrap_intervals(confidence, correct)["accuracy"]
     assert found["accuracy"].high - found["accuracy"].low < 0.5 * (alone.high - alone.low)
+
+
+@pytest.mark.parametrize("level", [0.01, 0.95])
+def test_an_interval_never_excludes_its_own_difference(level):
+    rng = np.random.default_rng(12)
+    for seed in range(20):
+        a, b = draw(rng, 30), draw(rng, 30, 0.2)
+        for difference, low, high in paired_bootstrap_differences(
+            *a, *b, resamples=20, level=level, seed=seed
+        ).values():
+            assert low <= difference <= high
 
 
 def test_difference_changes_sign_with_the_order_of_the_runs():

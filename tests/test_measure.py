@@ -74,6 +74,15 @@ def test_measure_holds_the_intervals_and_the_noise_floor():
     assert entry["after_temperature"] is None
 
 
+@pytest.mark.parametrize("n", [1, 3, 7, 1000])
+def test_a_number_is_never_outside_its_interval(n):
+    same = Predictions(np.tile([1.3, 0.1, 0.2], (n, 1)), np.full(n, 1))
+    varied = record(n, n=n)
+    for entry in (measure(same), measure(varied)):
+        for name, (low, high) in entry["intervals"].items():
+            assert 0 <= low <= entry[name] <= high <= 1
+
+
 def test_unlabelled_examples_are_left_out_and_counted():
     predictions = record(1, n=50)
     more = Predictions(

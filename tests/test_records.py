@@ -169,5 +169,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         save_predictions(path, Predictions(GOOD, [0, 1], {"lr": float("inf")}))
     with pytest.raises(TypeError):
         write_atomically(path, "not bytes")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        write_json(tmp_path / "folder", {"a": 2})
+    (tmp_path / "folder").rmdir()
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]

@@ -61,6 +61,6 @@ def match_shape(images: npt.NDArray[np.uint8], shape: tuple[int, int, int]) -> n
     out = np.empty((len(images), *shape), np.uint8)
     for index, pixels in enumerate(images):
         picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert(mode)
-        resized = picture.resize((width, height), Image.Resampling.BILINEAR)
-        out[index] = np.asarray(resized).reshape(shape)
+        resized = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+        out[index] = resized if resized.ndim == 3 else resized[..., None]
     return out

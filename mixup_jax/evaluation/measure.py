@@ -62,7 +62,7 @@ def _calibration(logits: Floats, labels: Ints) -> dict[str, Any]:
     confidence, correct = metrics.confidence_and_correct(logits, labels)
     coarse, fine = (metrics.bin_confidences(confidence, correct, bins) for bins in BIN_COUNTS)
     nll = metrics.nll(logits, labels)
-    return {
+    numbers: dict[str, Any] = {
         "n": len(labels),
         "accuracy": float(correct.mean()),
         "nll": nll if math.isfinite(nll) else None,
@@ -74,9 +74,13 @@ def _calibration(logits: Floats, labels: Ints) -> dict[str, Any]:
         "mce_15": metrics.mce(coarse),
         "mean_confidence": float(confidence.mean()),
         "confidence_minus_accuracy": metrics.confidence_minus_accuracy(coarse),
+    }
+    intervals = metrics.bootstrap_intervals(confidence, correct, BIN_COUNTS)
+    return {
+        **numbers,
+        # Sums in another order differ in the last digit; a figure must not find a number outside its interval.
         "intervals": {
-            name: list(interval)
-            for name, interval in metrics.bootstrap_intervals(confidence, correct, BIN_COUNTS).items()
+            name: [min(low, numbers[name]), max(high, numbers[name])] for name, (low, high) in intervals.items()
         },
         "noise_floor": {f"ece_{bins}": metrics.noise_floor(confidence, bins)._asdict() for bins in BIN_COUNTS},
     }

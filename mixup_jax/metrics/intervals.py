@@ -285,7 +285,7 @@ def _interval(measured: float, replicates: Floats, level: float) -> Interval:
         raise InputError(f"level is {level}; expected a number between 0 and 1, such as 0.95")
     bias = float(replicates.mean()) - measured
     low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2]) - bias
-    # A single resample, or a very lopsided set of them, may leave the measured value just outside.
+    # At a low level a lopsided distribution may leave the measured value outside, and so may rounding.
     return Interval(min(float(low), measured), max(float(high), measured))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixup_jax.report.differences import paired_intervals
-from mixup_jax.report.groups import Group, differing, kind
+from mixup_jax.report.groups import Group, differing, flatten, kind
 from mixup_jax.report.quantities import Quantity, examples, ood_names
 from mixup_jax.report.verdict import (
     Finding,
@@ -22,6 +22,7 @@ from mixup_jax.report.verdict import (
     seed_error,
     temperature_remark,
 )
+from mixup_jax.report.wording import setting
 
 SHARED = ("data.name", "model.name", "model.width")
 """Settings that must be equal for two groups to be compared at all."""
@@ -94,10 +95,14 @@ def _compare(baseline: Group, mixup: Group) -> Comparison:
     ]
     counted = {claim.key: examples(mixup.first, Quantity(claim.key, "")) for claim in judged}
     findings = compare(judged, sides[0], sides[1], intervals, counted)
-    remarks = [Remark("On the whole", _confidence(baseline, mixup))]
+    remarks = [Remark("Under-confidence", _confidence(baseline, mixup))]
     remarks.append(Remark("After temperature scaling", _temperature(baseline, mixup, intervals.get("temperature"))))
     remarks += [Remark(f"On {name}", _ood_temperature(name, baseline, mixup)) for name in ood_names(baseline.runs)]
-    unequal = ", ".join(_differences(baseline, mixup))
+    settings = [flatten(group.first.config) for group in (baseline, mixup)]
+    unequal = ", ".join(
+        f"{key} ({setting(settings[0].get(key))} without mixup, {setting(settings[1].get(key))} with it)"
+        for key in _differences(baseline, mixup)
+    )
     remarks.append(Remark("Not like for like", f"the two also differ in {unequal}." if unequal else ""))
     remarks.append(Remark("The intervals", coverage(len(baseline.runs), len(mixup.runs))))
     told = tuple(remark for remark in remarks if remark.text)

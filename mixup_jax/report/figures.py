@@ -19,9 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
-from mixup_jax.metrics.calibration import Bins, ece, oe
-
-FloatArray = npt.NDArray[np.floating]
+from mixup_jax.metrics.calibration import Bins, bin_edges, bin_index, ece, oe
+from mixup_jax.metrics.scores import Floats
 
 INK, GREY, PALE = "#222222", "#767676", "#d9d9d9"
 BLUE, SKY, VERMILLION, GREEN, PURPLE, ORANGE = "#0072b2", "#56b4e9", "#d55e00", "#009e73", "#cc79a7", "#e69f00"
@@ -68,7 +67,7 @@ def _style() -> Iterator[None]:
         yield
 
 
-def wilson_interval(correct: FloatArray, count: npt.NDArray[np.integer]) -> tuple[FloatArray, FloatArray]:
+def wilson_interval(correct: Floats, count: npt.NDArray[np.integer]) -> tuple[Floats, Floats]:
     """Returns Wilson's 95 % interval for a proportion, NaN where the count is 0.
 
     With p = correct / n and z = 1.96: (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)
@@ -149,14 +148,14 @@ def _draw_counts(axes: Axes, bins: Bins) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def histogram_shares(confidence: FloatArray) -> FloatArray:
-    """Returns the share of examples in each of 20 equal bins of confidence, `[20]`, summing to 1."""
-    counts, _ = np.histogram(confidence, bins=HISTOGRAM_BINS, range=(0.0, 1.0))
+def histogram_shares(confidence: Floats) -> Floats:
+    """Returns the share of examples in each of 20 equal right-closed bins of confidence, `[20]`, summing to 1."""
+    counts = np.bincount(bin_index(confidence, bin_edges(HISTOGRAM_BINS)), minlength=HISTOGRAM_BINS)
     return np.asarray(counts / len(confidence))
 
 
 def confidence_histograms(
-    in_distribution: FloatArray, ood: Mapping[str, FloatArray], *, title: str = "", in_name: str = "in-distribution"
+    in_distribution: Floats, ood: Mapping[str, Floats], *, title: str = "", in_name: str = "in-distribution"
 ) -> Figure:
     """Draws how confident a network is in distribution (filled) and on each out-of-distribution set (lines).
 

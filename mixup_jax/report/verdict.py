@@ -184,8 +184,8 @@ def confidence_remark(baseline_gap: float, mixup_gap: float, accuracy: float, n:
     small = abs(mixup_gap) <= 2 * math.sqrt(accuracy * (1 - accuracy) / n)
     weight = ", which is within the noise of a test set of this size" if small else ""
     return (
-        f"with mixup the network is under-confident on the whole: its mean confidence is {-mixup_gap:.4f} below its "
-        f"accuracy{weight}. Without mixup it is {side} by {abs(baseline_gap):.4f}."
+        f"with mixup the network is under-confident on the whole, its mean confidence {-mixup_gap:.4f} below its "
+        f"accuracy{weight}; without mixup it is {side} by {abs(baseline_gap):.4f}."
     )
 
 

@@ -54,7 +54,7 @@ class Progress:
 
     def _pace(self, step: int, now: float) -> list[str]:
         first_step, first_time = self._first or (step, now)
-        if step == first_step:
+        if step == first_step or now == first_time:
             return ["ETA to be measured"]
         rate = (step - first_step) / (now - first_time)
         return [f"{rate * self._batch_size:.0f} img/s", f"ETA {duration((self._total - step) / rate)}"]

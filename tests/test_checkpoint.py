@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mixup_jax.errors import InputError
+from mixup_jax.records import TrainState
+from mixup_jax.training.checkpoint import Checkpoints
+from mixup_jax.training.parallel import device_mesh, replicate
+
+
+def state_of(step: int) -> TrainState:
+    return TrainState(jnp.int32(step), {"w": jnp.full((2, 3), float(step))}, {"m": jnp.ones(3)}, ({"v": jnp.arange(4.0)},))
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    with Checkpoints(tmp_path) as checkpoints:
+        for step, accuracy in ((10, 0.5), (20, 0.8), (30, 0.6), (40, 0.7)):
+            state = replicate(device_mesh(), state_of(step))
+            checkpoints.save(state, {"config": {"seed": step}}, {"validation_accuracy": accuracy})
+    return tmp_path
+
+
+def test_the_last_and_the_best_are_kept(saved: Path):
+    with Checkpoints(saved) as checkpoints:
+        assert checkpoints.last == 40
+        assert [checkpoints.step_of(choice) for choice in ("last", "best", "20", "40")] == [40, 20, 20, 40]
+        with pytest.raises(InputError, match="checkpoint '30' is not in .*; choose last, best or one of: 20, 40"):
+            checkpoints.step_of("30")
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_state_saved_on_eight_devices_is_restored_on_any_number(saved: Path, devices: int):
+    mesh = device_mesh(jax.devices()[:devices])
+    with Checkpoints(saved) as checkpoints:
+        restored = checkpoints.restore_state(20, state_of(0), mesh)
+        variables = checkpoints.restore_variables(20, state_of(0), mesh)
+        assert checkpoints.restore_facts(20) == {"config": {"seed": 20}}
+    jax.tree.map(np.testing.assert_array_equal, restored, state_of(20))
+    np.testing.assert_array_equal(variables["params"]["w"], np.full((2, 3), 20.0))
+    assert {leaf.sharding.num_devices for leaf in jax.tree.leaves(restored)} == {devices}
+
+
+def test_of_equally_good_ones_the_later_is_best(tmp_path: Path):
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in (1, 2, 3):
+            checkpoints.save(state_of(step), {}, {"validation_accuracy": 0.5 if step < 3 else 0.1})
+        checkpoints.close()
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.step_of("best") == 2
+
+
+def test_a_state_may_be_donated_as_soon_as_save_returns(tmp_path: Path):
+    overwrite = jax.jit(lambda state: jax.tree.map(lambda leaf: leaf * 0, state), donate_argnums=0)
+    with Checkpoints(tmp_path) as checkpoints:
+        state = state_of(7)
+        checkpoints.save(state, {}, {"validation_accuracy": 0.5})
+        overwrite(state)
+        checkpoints.close()
+    with Checkpoints(tmp_path) as checkpoints:
+        restored = checkpoints.restore_state(7, state_of(0), device_mesh())
+    jax.tree.map(np.testing.assert_array_equal, restored, state_of(7))
+
+
+def test_an_empty_folder_has_no_checkpoint(tmp_path: Path):
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.last is None
+        with pytest.raises(InputError, match="holds no checkpoint"):
+            checkpoints.step_of("last")

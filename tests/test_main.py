@@ -1,0 +1,72 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mixup_jax.errors import InputError, run_command, unknown_name
+from mixup_jax.main import main
+
+QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart.py"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([f"--config={QUICKSTART}:mixpu"], "error: unknown config variant 'mixpu' (did you mean 'mixup'?)"),
+        ([f"--config={QUICKSTART}", "--config.sed=1"], "error: unknown config key 'sed' (did you mean 'seed'?)"),
+        ([f"--config={QUICKSTART}", "--config.data.name=cifar"], "error: unknown data set 'cifar'"),
+        ([f"--config={QUICKSTART}", "--config.model.name=vgg"], "error: unknown model 'vgg'"),
+        ([f"--config={QUICKSTART}", "--config.method.mixup_alpha=-1"], "error: method.mixup_alpha is -1.0"),
+        ([f"--config={QUICKSTART}", "--data_dir=/nonexistent"], "error: data set 'fashion_mnist' is not prepared"),
+        (["--config=missing.py"], "error: config file missing.py does not exist"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run_command(main, [*arguments, f"--workdir={tmp_path / 'run'}"]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith(message)
+    assert err.count("\n") == 1
+    assert not out
+    assert not (tmp_path / "run").exists()
+
+
+def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert run_command(main, ["--debug", "--config=missing.py", f"--workdir={tmp_path}"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_other_exceptions_are_defects_and_pass():
+    def broken(_: object) -> int:
+        raise RuntimeError("a defect")
+
+    with pytest.raises(RuntimeError, match="a defect"):
+        run_command(broken, [])
+
+
+def test_ctrl_c_is_exit_code_130():
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    assert run_command(interrupted, []) == 130
+
+
+def test_help_is_quick_and_shows_a_command_to_copy():
+    script = (
+        "import sys\n"
+        "from mixup_jax.main import main\n"
+        "try:\n"
+        "    main(['--help'])\n"
+        "finally:\n"
+        "    assert not {'jax', 'tensorflow'} & set(sys.modules), 'help must not wait for them'\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "--config=configs/quickstart.py:mixup" in answer.stdout
+
+
+def test_an_unknown_name_points_at_the_nearest():
+    error = unknown_name("fruit", "aple", ["apple", "pear"])
+    assert isinstance(error, InputError)
+    assert str(error) == "unknown fruit 'aple' (did you mean 'apple'?); choose one of: apple, pear"

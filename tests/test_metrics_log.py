@@ -1,0 +1,45 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from mixup_jax.training import metrics_log
+from mixup_jax.training.metrics_log import JsonLines, open_logs
+
+
+def test_lines_after_the_step_that_training_continues_from_are_dropped(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "a": 1.0}\n{"step": 2, "a": 2.0}\n{"step": 3, "a": 3.0}\n{"step": 4, "a')
+    log = JsonLines(path, last_step=2)
+    log.write(3, {"a": 3.5})
+    log.close()
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+        {"step": 1, "a": 1.0},
+        {"step": 2, "a": 2.0},
+        {"step": 3, "a": 3.5},
+    ]
+
+
+def test_without_tensorflow_one_line_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(metrics_log.importlib.util, "find_spec", lambda package: None)
+    said: list[str] = []
+    logs = open_logs(tmp_path, last_step=0, tensorboard=True, report=said.append)
+    assert len(logs) == 1
+    assert len(said) == 1
+    assert "mixup_jax[tensorflow]" in said[0]
+    assert "metrics.jsonl" in said[0]
+
+
+def test_tensorboard_events_are_written_where_it_is_installed(tmp_path: Path):
+    pytest.importorskip("tensorboard")
+    pytest.importorskip("tensorflow")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logs = open_logs(tmp_path, last_step=0, tensorboard=True, report=print)
+    for log in logs:
+        log.write(3, {"train_loss": 0.5})
+        log.close()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    tensors = events.Tensors("train_loss")
+    assert [event.step for event in tensors] == [3]

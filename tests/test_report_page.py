@@ -1,0 +1,246 @@
+import base64
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from report_runs import make_run, rewrite
+
+from mixup_jax.report import wording
+from mixup_jax.report.__main__ import main
+from mixup_jax.report.comparisons import make_comparisons
+from mixup_jax.report.groups import make_groups
+from mixup_jax.report.runs import load_run, load_runs
+
+HOSTILE = "\"><script>alert('1')</script>|../../../../tmp/evil\\ $x_1$ {{ 7*7 }}\n# title"
+
+
+class Page(HTMLParser):
+    """The elements of a page, and the text of its table cells and of all of it."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.cells, self.text, self._open = [], [], "", []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag in ("td", "th"):
+            self.cells.append("")
+        if tag not in ("meta", "img", "wbr"):
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+        if {"td", "th"} & set(self._open):
+            self.cells[-1] += f" {data.strip()}" if data.strip() else ""
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    return [
+        make_run(root / "erm-0", seed=0, n=400),
+        make_run(root / "erm-1", seed=1, n=400),
+        make_run(root / "odd", alpha=0.2, seed=0, n=400, experiment=HOSTILE, notes=f"<b>{HOSTILE}"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def output(folders, tmp_path_factory):
+    target = tmp_path_factory.mktemp("report") / "deep" / "report"
+    assert main([*map(str, folders), f"--output={target}"]) == 0
+    return target
+
+
+@pytest.fixture(scope="module")
+def page(output):
+    return Page((output / "index.html").read_text())
+
+
+def test_command_prints_the_path_of_the_page(folders, tmp_path, capsys):
+    assert main([str(folders[0]), f"--output={tmp_path / 'one'}"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'one' / 'index.html'}\n"
+    assert "No verdict: none of these runs was trained with mixup." in (tmp_path / "one" / "index.html").read_text()
+
+
+def test_the_page_needs_nothing_from_outside(page):
+    for tag, attributes in page.elements:
+        assert tag not in ("script", "link", "iframe", "object", "embed", "base", "form")
+        for name in ("src", "href", "action", "srcset", "style", "background"):
+            address = attributes.get(name) or ""
+            assert address.startswith(("data:image/svg+xml;base64,", "#")) or not address
+        assert not any(name.startswith("on") for name in attributes)
+    text = "".join(str(attributes) for _, attributes in page.elements if "src" not in attributes)
+    assert not re.search(r"https?:|url\(|@import", text + page.text)
+    assert {
+        "http-equiv": "Content-Security-Policy",
+        "content": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+    } in page.all("meta")
+
+
+def test_every_link_leads_somewhere_and_ids_are_unique(page):
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {link["href"][1:] for link in page.all("a")} <= set(ids)
+
+
+def test_every_picture_has_its_numbers_in_words_and_is_whole_svg(page):
+    pictures = page.all("img")
+    assert len(pictures) == 3 * 4
+    for picture in pictures:
+        assert re.search(r"\d\.\d{4}", picture["alt"])
+        svg = base64.b64decode(picture["src"].split(",", 1)[1]).decode()
+        assert svg.rstrip().endswith("</svg>")
+
+
+def test_table_headers_have_scopes_and_headings_descend_by_one(page):
+    assert all(header.get("scope") in ("col", "row", "rowgroup") for header in page.all("th"))
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_hostile_names_are_shown_as_text_and_stay_inside_the_output(page, output, folders):
+    assert "<script>alert('1')</script>" in page.text
+    assert "{{ 7*7 }}" in page.text
+    written = sorted(path.relative_to(output) for path in output.rglob("*") if path.is_file())
+    assert len(written) == 3 + 2 * 3 * 4
+    assert all(
+        re.fullmatch(r"(figures/[a-z0-9-]+\.(svg|png)|index\.html|results\.json|table\.md)", str(path))
+        for path in written
+    )
+    assert not (output.parent / "evil").exists()
+
+
+def test_markdown_table_has_one_shape_and_no_markup_of_strangers(output):
+    table = (output / "table.md").read_text().split("\n\n")[0].splitlines()
+    columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table}
+    assert columns == {5}
+    assert "<script>" not in "\n".join(table)
+    assert "0.2" not in table[0]
+    assert "2 seeds (0, 1)" in table[0]
+
+
+def test_numbers_on_the_page_are_those_of_evaluation_json(folders, page):
+    for folder in folders:
+        evaluation = json.loads((folder / "evaluation.json").read_text())
+        test = evaluation["results"]["fashion_mnist/test"]
+        for key in ("accuracy", "nll", "brier", "ece_15", "ece_100", "oe_15", "oe_100", "mce_15", "temperature"):
+            assert any(wording.number(test[key]) in cell for cell in page.cells), key
+        assert any(wording.number(test["after_temperature"]["ece_15"]) in cell for cell in page.cells)
+        assert any(wording.number(test["confidence_minus_accuracy"], signed=True) in cell for cell in page.cells)
+        for numbers in evaluation["ood"].values():
+            for key in ("auroc", "aupr_in", "aupr_out", "fpr95_ood", "fpr95_id", "mean_confidence"):
+                assert any(wording.number(numbers[key]) in cell for cell in page.cells), key
+
+
+def test_group_numbers_are_mean_and_spread_and_single_seeds_say_so(folders, page):
+    first, second = (
+        json.loads((folder / "evaluation.json").read_text())["results"]["fashion_mnist/test"]["ece_15"]
+        for folder in folders[:2]
+    )
+    mean, std = (first + second) / 2, abs(first - second) / 2**0.5
+    assert any(f"{mean:.4f} ± {std:.4f}" in cell for cell in page.cells)
+    assert any("1 seed (0): no spread" in cell for cell in page.cells)
+
+
+def test_results_json_holds_what_the_page_shows(output, folders):
+    results = json.loads((output / "results.json").read_text())
+    assert results["schema"] == 1
+    assert [(group["kind"], group["n_seeds"]) for group in results["groups"]] == [("baseline", 2), ("mixup", 1)]
+    evaluation = json.loads((folders[0] / "evaluation.json").read_text())
+    run = results["runs"][0]
+    assert run["metrics"]["ece_15"]["value"] == evaluation["results"]["fashion_mnist/test"]["ece_15"]
+    assert (run["metrics"]["ece_15"]["n"], run["metrics"]["ece_15"]["bins"]) == (400, 15)
+    assert run["metrics"]["ood/mnist/auroc"]["n"] == {"in": 400, "out": 200}
+    for one in results["runs"]:
+        assert all((output / path).is_file() for path in one["figures"].values())
+    (verdict,) = results["verdict"]
+    assert (verdict["baseline"], verdict["mixup"]) == ("quickstart/erm", HOSTILE)
+    by_metric = {finding["metric"]: finding for finding in verdict["findings"]}
+    assert by_metric["ece_15"]["outcome"] == "as the paper says"
+    low, high = by_metric["ece_15"]["interval"]
+    assert low < by_metric["ece_15"]["difference"] < high < 0
+
+
+def test_the_same_runs_give_the_same_bytes(folders, output, tmp_path):
+    main([*map(str, folders), f"--output={tmp_path}"])
+    for path in output.rglob("*"):
+        if path.suffix in (".html", ".json", ".md", ".svg"):
+            assert (tmp_path / path.relative_to(output)).read_bytes() == path.read_bytes(), path
+
+
+def test_a_verdict_needs_the_same_test_examples(folders, tmp_path):
+    other = make_run(tmp_path / "other", alpha=0.2, n=300)
+    comparisons, reason = make_comparisons(make_groups(load_runs([folders[0], other])))
+    assert comparisons == []
+    assert "test examples" in reason
+
+
+def test_the_baseline_most_like_the_mixup_run_is_taken_and_differences_are_told(folders, tmp_path):
+    longer = make_run(tmp_path / "longer", n=400, epochs=60, experiment="longer/erm")
+    mixup = make_run(tmp_path / "mixup", n=400, epochs=60, alpha=0.4)
+    groups = make_groups(load_runs([folders[0], longer, mixup]))
+    (comparison,), _ = make_comparisons(groups)
+    assert comparison.baseline.name == "longer/erm"
+    assert not [remark for remark in comparison.remarks if remark.about == "Not like for like"]
+    (unequal,), _ = make_comparisons(make_groups(load_runs([folders[0], mixup])))
+    assert "epochs (30 without mixup, 60 with it)" in " ".join(remark.text for remark in unequal.remarks)
+
+
+def test_a_run_without_temperature_ood_and_progress_still_has_a_page(folders, tmp_path):
+    folder = make_run(tmp_path / "bare", n=100, ood=())
+    (folder / "metrics.jsonl").unlink()
+
+    def strip(evaluation):
+        for name in ("temperature", "after_temperature", "intervals", "noise_floor"):
+            evaluation["results"]["fashion_mnist/test"].pop(name)
+
+    rewrite(folder / "evaluation.json", strip)
+    main([str(folder), f"--output={tmp_path / 'out'}"])
+    assert len(Page((tmp_path / "out" / "index.html").read_text()).all("img")) == 2
+    assert load_run(folder).temperature is None
+
+
+def test_slugs_are_safe_and_unique():
+    taken = set()
+    names = ["A/b", "a b", "../..", "", "é", "x" * 500, "a-b-2"]
+    slugs = [wording.slug(name, taken) for name in names]
+    assert slugs[:5] == ["a-b", "a-b-2", "run", "run-2", "e" if "e" in slugs[4:5] else slugs[4]]
+    assert len(set(slugs)) == len(names)
+    assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug) and len(slug) < 70 for slug in slugs)
+
+
+@pytest.mark.parametrize(
+    ("value", "signed", "text"),
+    [
+        (0.12345, False, "0.1235"),
+        (-0.5, False, "\N{MINUS SIGN}0.5000"),
+        (0.5, True, "+0.5000"),
+        (-1e-9, True, "0.0000"),
+    ],
+)
+def test_numbers_have_four_decimals_and_no_negative_zero(value, signed, text):
+    assert wording.number(value, signed=signed) == text
+    assert wording.number(None) == "\N{EN DASH}"
+
+
+def test_the_report_loads_neither_jax_nor_tensorflow_nor_ml_collections():
+    code = (
+        "import sys, mixup_jax.report.__main__, mixup_jax.report.build; "
+        "print(sorted({'jax', 'tensorflow', 'ml_collections', 'matplotlib.pyplot', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.home())
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,234 @@
+"""Whole runs with a tiny network on eight virtual devices: train, stop, continue, evaluate."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import sklearn.metrics
+
+from mixup_jax.config import Config
+from mixup_jax.data.catalog import dataset_spec
+from mixup_jax.errors import InputError
+from mixup_jax.evaluation import run as evaluation_run
+from mixup_jax.evaluation.run import evaluate_workdir
+from mixup_jax.records import load_predictions
+from mixup_jax.training import loop
+from mixup_jax.training.checkpoint import Checkpoints
+from mixup_jax.training.parallel import device_mesh
+
+pytestmark = pytest.mark.xdist_group("training")
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory: pytest.TempPathFactory, tiny_config: Config, data_dir: Path) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "tiny"
+    loop.train(tiny_config, folder, data_dir)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluation(workdir: Path, data_dir: Path) -> dict[str, Any]:
+    return evaluate_workdir(workdir, datasets=None, checkpoint="last", data_dir=data_dir, force=False)
+
+
+def lines(workdir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def last_state(workdir: Path, config: Config) -> Any:
+    spec = dataset_spec("fashion_mnist")
+    _, like = loop.prepare(config, spec, 5)
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        assert checkpoints.last is not None
+        return jax.device_get(checkpoints.restore_state(checkpoints.last, like, device_mesh()))
+
+
+def test_a_run_leaves_its_config_metrics_and_checkpoints(workdir: Path, tiny_config: Config):
+    assert json.loads((workdir / "config.json").read_text())["experiment"] == "tiny/mixup"
+    training = [line for line in lines(workdir) if "train_loss" in line]
+    # Every second step, and the last of each epoch of five.
+    assert [line["step"] for line in training] == [2, 4, 5, 6, 8, 10]
+    assert [line["step"] for line in lines(workdir) if "validation_accuracy" in line] == [5, 10]
+    assert all(0 < line["train_mixing"] < 0.5 for line in training)
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        assert checkpoints.last == 10
+        assert checkpoints.restore_facts(10)["config"]["seed"] == tiny_config.seed
+
+
+def test_a_finished_run_is_left_as_it_is(workdir: Path, tiny_config: Config, data_dir: Path):
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.name == "metrics.jsonl"}
+    said: list[str] = []
+    loop.train(tiny_config, workdir, data_dir, said.append)
+    assert said == [f"{workdir}: already trained (10 steps)"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_an_interrupted_run_continues_to_the_same_bits(
+    workdir: Path, tmp_path: Path, tiny_config: Config, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+):
+    calls, validate = [], loop.validate
+
+    def validate_once(*arguments: Any) -> dict[str, float]:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return validate(*arguments)
+
+    interrupted = tmp_path / "interrupted"
+    monkeypatch.setattr(loop, "validate", validate_once)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(tiny_config, interrupted, data_dir)
+    # The second epoch's steps were logged and will be taken again; a line was being written.
+    assert lines(interrupted)[-1]["step"] == 10
+    with (interrupted / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 10, "epo')
+    monkeypatch.undo()
+    said: list[str] = []
+    loop.train(tiny_config, interrupted, data_dir, said.append)
+    assert "continuing after step 5 of 10" in said
+    assert (interrupted / "metrics.jsonl").read_text() == (workdir / "metrics.jsonl").read_text()
+    jax.tree.map(
+        np.testing.assert_array_equal, last_state(interrupted, tiny_config), last_state(workdir, tiny_config)
+    )
+
+
+def test_pmap_trains_to_the_same_losses(workdir: Path, tmp_path: Path, tiny_config: Config, data_dir: Path):
+    loop.train(dataclasses.replace(tiny_config, parallel="pmap"), tmp_path / "pmap", data_dir)
+    by_jit, by_pmap = lines(workdir), lines(tmp_path / "pmap")
+    np.testing.assert_allclose(by_pmap[0]["train_loss"], by_jit[0]["train_loss"], rtol=1e-3)
+    np.testing.assert_allclose([a["step"] for a in by_pmap], [a["step"] for a in by_jit])
+
+
+def test_evaluation_agrees_with_scikit_learn_on_the_saved_logits(workdir: Path, evaluation: dict[str, Any]):
+    def probabilities(name: str) -> tuple[np.ndarray, np.ndarray]:
+        record = load_predictions(workdir / "predictions" / f"{name}-10.npz")
+        shifted = np.exp(record.logits.astype(np.float64) - record.logits.max(axis=1, keepdims=True))
+        return shifted / shifted.sum(axis=1, keepdims=True), record.labels
+
+    p, labels = probabilities("fashion_mnist-test")
+    result = evaluation["results"]["fashion_mnist/test"]
+    assert result["n"] == 130
+    assert result["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(labels, p.argmax(1)), abs=1e-12)
+    assert result["nll"] == pytest.approx(sklearn.metrics.log_loss(labels, p, labels=range(10)), abs=1e-9)
+    for name in ("mnist", "gaussian_noise"):
+        p_out, _ = probabilities(f"{name}-test")
+        is_out = np.r_[np.zeros(len(p)), np.ones(len(p_out))]
+        score = -np.r_[p.max(1), p_out.max(1)]
+        assert evaluation["ood"][name]["auroc"] == pytest.approx(sklearn.metrics.roc_auc_score(is_out, score), abs=1e-6)
+    assert evaluation["ood"]["mnist"]["n_out"] == 70
+
+
+def test_the_temperature_is_fitted_on_validation(evaluation: dict[str, Any]):
+    assert evaluation["temperature_fitted_on"] == "fashion_mnist/validation"
+    validation = evaluation["results"]["fashion_mnist/validation"]
+    assert validation["n"] == 70
+    assert validation["after_temperature"]["nll"] <= validation["nll"]
+
+
+def test_records_say_where_they_come_from(workdir: Path, tiny_config: Config, evaluation: dict[str, Any]):
+    meta = load_predictions(workdir / "predictions" / "fashion_mnist-test-10.npz").meta
+    assert (meta["dataset"], meta["split"], meta["step"]) == ("fashion_mnist", "test", 10)
+    assert (meta["device_count"], meta["seed"]) == (8, tiny_config.seed)
+    assert meta["config"]["method"]["mixup_alpha"] == 0.2
+    assert meta["versions"]["jax"] == jax.__version__
+
+
+def test_an_evaluation_that_is_there_is_not_done_again(
+    workdir: Path, data_dir: Path, evaluation: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    def must_not_be_called(*_: Any, **__: Any) -> None:
+        raise AssertionError("predicted again")
+
+    monkeypatch.setattr(evaluation_run, "_predict_all", must_not_be_called)
+    again = evaluate_workdir(workdir, datasets=None, checkpoint="last", data_dir=data_dir, force=False)
+    assert again == json.loads(json.dumps(evaluation))
+    with pytest.raises(AssertionError, match="predicted again"):
+        evaluate_workdir(workdir, datasets=("test", "mnist"), checkpoint="last", data_dir=data_dir, force=False)
+    with pytest.raises(AssertionError, match="predicted again"):
+        evaluate_workdir(workdir, datasets=None, checkpoint="last", data_dir=data_dir, force=True)
+
+
+def test_logits_do_not_depend_on_the_devices_or_the_batch(workdir: Path, tiny_config: Config, data_dir: Path):
+    from functools import partial
+
+    from mixup_jax.data.augment import standardise
+    from mixup_jax.evaluation.predict import make_predict
+    from mixup_jax.models import create_model
+
+    spec = dataset_spec("fashion_mnist")
+    model = create_model("resnet8", classes=10, width=2)
+    images = np.random.default_rng(0).integers(0, 256, (53, 28, 28, 1), dtype=np.uint8)
+    _, like = loop.prepare(tiny_config, spec, 5)
+    logits = []
+    for devices, batch_size in ((1, 53), (8, 16)):
+        mesh = device_mesh(jax.devices()[:devices])
+        with Checkpoints(workdir / "checkpoints") as checkpoints:
+            variables = checkpoints.restore_variables(10, like, mesh)
+        predict = make_predict(model, partial(standardise, mean=spec.mean, std=spec.std), mesh, batch_size=batch_size)
+        logits.append(predict(variables, images))
+    assert logits[0].shape == (53, 10)
+    np.testing.assert_allclose(logits[1], logits[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_folder_of_another_run_is_left_alone(workdir: Path, tiny_config: Config, data_dir: Path):
+    other = dataclasses.replace(tiny_config, seed=9)
+    with pytest.raises(InputError, match=r"belongs to a run of another config \(seed is 0 there and 9 here\)"):
+        loop.train(other, workdir, data_dir)
+    assert json.loads((workdir / "config.json").read_text())["seed"] == 0
+
+
+def test_what_does_not_change_the_result_may_change(workdir: Path, tiny_config: Config, data_dir: Path):
+    loop.train(dataclasses.replace(tiny_config, notes="another note", log_every_steps=3), workdir, data_dir)
+    loop.train(tiny_config, workdir, data_dir)
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "message"),
+    [
+        (None, {"batch_size": 336}, "batch_size is 336, larger than the 330 training examples; expected at most 330"),
+        (None, {"batch_size": 60}, "batch_size is 60, which 8 devices cannot share equally"),
+        ("data", {"name": "fashion_mnits"}, "unknown data set 'fashion_mnits' .did you mean 'fashion_mnist'"),
+        ("data", {"train_examples": 1000}, "data.train_examples is 1000"),
+        ("data", {"validation_examples": 400}, "data.validation_examples is 400"),
+        ("model", {"name": "resnet9"}, "unknown model 'resnet9'"),
+        ("evaluation", {"ood": ("minst",)}, "unknown out-of-distribution set 'minst'"),
+    ],
+)
+def test_impossible_runs_are_refused_before_anything_is_written(
+    part: str | None, changes: dict[str, Any], message: str, tiny_config: Config, data_dir: Path, tmp_path: Path
+):
+    if part is not None:
+        changes = {part: dataclasses.replace(getattr(tiny_config, part), **changes)}
+    config = dataclasses.replace(tiny_config, **{"method": dataclasses.replace(tiny_config.method, group_size=2), **changes})
+    with pytest.raises(InputError, match=message):
+        loop.train(config, tmp_path / "run", data_dir)
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_data_says_what_to_run(tiny_config: Config, tmp_path: Path):
+    with pytest.raises(InputError, match="python -m mixup_jax.data fashion_mnist"):
+        loop.train(tiny_config, tmp_path / "run", tmp_path / "empty")
+
+
+def test_a_folder_without_a_checkpoint_cannot_be_evaluated(tmp_path: Path, data_dir: Path):
+    with pytest.raises(InputError, match="holds no checkpoint"):
+        evaluate_workdir(tmp_path, datasets=None, checkpoint="last", data_dir=data_dir, force=False)
+
+
+@pytest.mark.parametrize(
+    ("datasets", "checkpoint", "message"),
+    [
+        (("test", "mnits"), "last", "unknown out-of-distribution set 'mnits'"),
+        (None, "7", "checkpoint '7' is not in"),
+        (None, "newest", "checkpoint 'newest' is not in"),
+    ],
+)
+def test_unknown_sets_and_checkpoints_are_named(
+    datasets: tuple[str, ...] | None, checkpoint: str, message: str, workdir: Path, data_dir: Path
+):
+    with pytest.raises(InputError, match=message):
+        evaluate_workdir(workdir, datasets=datasets, checkpoint=checkpoint, data_dir=data_dir, force=False)
