@@ -56,6 +56,11 @@ class TrainState(NamedTuple):
     batch_stats: Any
     opt_state: Any
 
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What prediction needs: `params` and `batch_stats`, as flax's `apply` takes them."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
 
 @dataclass(frozen=True)
 class Predictions:

@@ -2,8 +2,10 @@
 
 import os
 
-# Before jax is imported: the tests see eight devices on any machine.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+# Before jax is imported: the tests see eight devices on any machine, and do not wait for programs
+# that run a few times to be compiled as if they ran for days.
+TEST_FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {TEST_FLAGS}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 from pathlib import Path

@@ -8,7 +8,9 @@ from mixup_jax.models import create_model
 
 def parameters(name: str, *, classes: int, channels: int, width: int) -> int:
     model = create_model(name, classes=classes, width=width)
-    shapes = jax.eval_shape(lambda key: model.init(key, jnp.zeros((1, 32, 32, channels)), train=False), jax.random.key(0))
+    shapes = jax.eval_shape(
+        lambda key: model.init(key, jnp.zeros((1, 32, 32, channels)), train=False), jax.random.key(0)
+    )
     return sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
 
 

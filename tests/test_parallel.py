@@ -81,14 +81,18 @@ def test_training_moves_the_parameters():
 
 
 def test_devices_must_share_a_batch_equally():
-    with pytest.raises(InputError, match="batch_size is 100, which 8 devices cannot share equally; expected a multiple"):
+    with pytest.raises(
+        InputError, match="batch_size is 100, which 8 devices cannot share equally; expected a multiple"
+    ):
         check_divisible(100, METHOD, 8, "jit")
     check_divisible(96, METHOD, 8, "jit")
 
 
 def test_under_pmap_a_device_must_hold_whole_groups():
     whole_batch = Method(mixup_alpha=0.2)
-    with pytest.raises(InputError, match="method.group_size is 128, but under parallel=pmap each of 8 devices holds 16"):
+    with pytest.raises(
+        InputError, match="method.group_size is 128, but under parallel=pmap each of 8 devices holds 16"
+    ):
         check_divisible(128, whole_batch, 8, "pmap")
     check_divisible(128, whole_batch, 8, "jit")
     check_divisible(128, whole_batch, 1, "pmap")

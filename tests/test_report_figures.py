@@ -38,8 +38,10 @@ def test_reliability_bars_are_the_bins():
 @pytest.mark.parametrize("n_bins", [1, 15, 100])
 def test_numbers_on_the_diagram_are_those_of_its_bins(n_bins):
     bins = some_bins(n_bins)
-    title = reliability_diagram(bins, title="$a_b$").axes[0].get_title(loc="left")
-    assert title == f"$a_b$\nECE {ece(bins):.4f}, OE {oe(bins):.4f} ({n_bins} bins, n = 502)"
+    assert (
+        reliability_diagram(bins, title="$a_b$").get_suptitle()
+        == f"$a_b$\nECE {ece(bins):.4f}, OE {oe(bins):.4f} ({n_bins} bins, n = 502)"
+    )
 
 
 def test_gap_hatching_tells_over_from_under_confidence():

@@ -244,3 +244,12 @@ def test_the_report_loads_neither_jax_nor_tensorflow_nor_ml_collections():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.home())
     assert done.stdout.strip() == "[]"
+
+
+def test_figures_state_the_ece_of_evaluation_json_before_and_after_scaling(folders, page):
+    alts = [picture["alt"] for picture in page.all("img")]
+    for folder in folders:
+        test = json.loads((folder / "evaluation.json").read_text())["results"]["fashion_mnist/test"]
+        for numbers in (test, test["after_temperature"]):
+            expected = f"ECE {numbers['ece_15']:.4f} and OE {numbers['oe_15']:.4f} with 15 bins on 400 test examples"
+            assert any(expected in alt for alt in alts)

@@ -13,8 +13,9 @@ def rates(epochs: int, **settings: object) -> np.ndarray:
 
 def test_the_papers_steps_fall_at_the_first_step_of_their_epoch():
     values = rates(200, schedule="steps", step_epochs=(60, 120, 160), step_factor=0.2)
-    np.testing.assert_allclose(values[[0, 599, 600, 1199, 1200, 1599, 1600, 1999]], np.repeat(
-        [0.1, 0.02, 0.004, 0.0008], 2), rtol=1e-5)
+    np.testing.assert_allclose(
+        values[[0, 599, 600, 1199, 1200, 1599, 1600, 1999]], np.repeat([0.1, 0.02, 0.004, 0.0008], 2), rtol=1e-5
+    )
 
 
 def test_cosine_starts_at_the_peak_and_ends_near_zero():

@@ -39,7 +39,9 @@ def scaled(images: jax.Array) -> jax.Array:
     return images.astype(jnp.float32) / 255
 
 
-def one_step(method: Method, batch: Batch = BATCH, state: TrainState = STATE) -> tuple[TrainState, dict[str, jax.Array]]:
+def one_step(
+    method: Method, batch: Batch = BATCH, state: TrainState = STATE
+) -> tuple[TrainState, dict[str, jax.Array]]:
     step = make_train_step(Linear(), OPTIMIZER, method, classes=CLASSES, standardise=scaled)
     return jax.jit(step)(state, batch, KEYS.step)
 
@@ -51,7 +53,10 @@ def assert_same_params(one: TrainState, other: TrainState) -> None:
 def test_the_step_is_gradient_descent_on_the_mean_loss():
     def loss(params: object) -> jax.Array:
         logits, _ = Linear().apply(
-            {"params": params, "batch_stats": STATE.batch_stats}, scaled(BATCH.inputs), train=True, mutable=["batch_stats"]
+            {"params": params, "batch_stats": STATE.batch_stats},
+            scaled(BATCH.inputs),
+            train=True,
+            mutable=["batch_stats"],
         )
         return optax.softmax_cross_entropy_with_integer_labels(logits, BATCH.labels).mean()
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import pytest
 import sklearn.metrics
 
 from mixup_jax.config import Config
+from mixup_jax.data.augment import standardise
 from mixup_jax.data.catalog import dataset_spec
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation import run as evaluation_run
+from mixup_jax.evaluation.predict import make_predict
 from mixup_jax.evaluation.run import evaluate_workdir
+from mixup_jax.models import create_model
 from mixup_jax.records import load_predictions
 from mixup_jax.training import loop
 from mixup_jax.training.checkpoint import Checkpoints
@@ -91,9 +95,7 @@ def test_an_interrupted_run_continues_to_the_same_bits(
     loop.train(tiny_config, interrupted, data_dir, said.append)
     assert "continuing after step 5 of 10" in said
     assert (interrupted / "metrics.jsonl").read_text() == (workdir / "metrics.jsonl").read_text()
-    jax.tree.map(
-        np.testing.assert_array_equal, last_state(interrupted, tiny_config), last_state(workdir, tiny_config)
-    )
+    jax.tree.map(np.testing.assert_array_equal, last_state(interrupted, tiny_config), last_state(workdir, tiny_config))
 
 
 def test_pmap_trains_to_the_same_losses(workdir: Path, tmp_path: Path, tiny_config: Config, data_dir: Path):
@@ -153,12 +155,6 @@ def test_an_evaluation_that_is_there_is_not_done_again(
 
 
 def test_logits_do_not_depend_on_the_devices_or_the_batch(workdir: Path, tiny_config: Config, data_dir: Path):
-    from functools import partial
-
-    from mixup_jax.data.augment import standardise
-    from mixup_jax.evaluation.predict import make_predict
-    from mixup_jax.models import create_model
-
     spec = dataset_spec("fashion_mnist")
     model = create_model("resnet8", classes=10, width=2)
     images = np.random.default_rng(0).integers(0, 256, (53, 28, 28, 1), dtype=np.uint8)
@@ -167,7 +163,7 @@ def test_logits_do_not_depend_on_the_devices_or_the_batch(workdir: Path, tiny_co
     for devices, batch_size in ((1, 53), (8, 16)):
         mesh = device_mesh(jax.devices()[:devices])
         with Checkpoints(workdir / "checkpoints") as checkpoints:
-            variables = checkpoints.restore_variables(10, like, mesh)
+            variables = checkpoints.restore_variables(10, like.variables, mesh)
         predict = make_predict(model, partial(standardise, mean=spec.mean, std=spec.std), mesh, batch_size=batch_size)
         logits.append(predict(variables, images))
     assert logits[0].shape == (53, 10)
@@ -203,7 +199,9 @@ def test_impossible_runs_are_refused_before_anything_is_written(
 ):
     if part is not None:
         changes = {part: dataclasses.replace(getattr(tiny_config, part), **changes)}
-    config = dataclasses.replace(tiny_config, **{"method": dataclasses.replace(tiny_config.method, group_size=2), **changes})
+    config = dataclasses.replace(
+        tiny_config, **{"method": dataclasses.replace(tiny_config.method, group_size=2), **changes}
+    )
     with pytest.raises(InputError, match=message):
         loop.train(config, tmp_path / "run", data_dir)
     assert not (tmp_path / "run").exists()

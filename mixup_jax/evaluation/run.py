@@ -23,8 +23,7 @@ from mixup_jax.provenance import provenance
 from mixup_jax.records import Predictions, save_predictions, write_json
 from mixup_jax.training.checkpoint import Checkpoints
 from mixup_jax.training.parallel import device_mesh
-from mixup_jax.training.schedule import sgd
-from mixup_jax.training.state import create_state
+from mixup_jax.training.state import init_variables
 from mixup_jax.training.workdir import CHECKPOINTS, EVALUATION_FILE, PREDICTIONS
 
 ALWAYS = ("test", "validation")
@@ -63,7 +62,7 @@ def evaluate_workdir(
         known = None if force else _finished(workdir, step, ood)
         if known is not None:
             return known
-        records = _predict_all(checkpoints, step, config, ood, data_dir or default_data_dir())
+        records = _predict_all(checkpoints, step, facts, ood, data_dir or default_data_dir())
     for record in records.values():
         save_predictions(workdir / PREDICTIONS / f"{record.name.replace('/', '-')}-{step}.npz", record)
     evaluation = evaluate_records(
@@ -99,21 +98,19 @@ def _finished(workdir: Path, step: int, ood: tuple[str, ...]) -> dict[str, Any] 
 
 
 def _predict_all(
-    checkpoints: Checkpoints, step: int, config: Config, ood: tuple[str, ...], data_dir: Path
+    checkpoints: Checkpoints, step: int, facts: dict[str, Any], ood: tuple[str, ...], data_dir: Path
 ) -> dict[str, Predictions]:
     """Returns the predictions of every set, by the name it has in `datasets`."""
+    config = from_dict(facts["config"])
     spec = dataset_spec(config.data.name)
     arrays = _load_sets(config, spec, ood, data_dir)
     mesh = device_mesh()
     model = create_model(config.model.name, classes=spec.classes, width=config.model.width, dtype=config.model.dtype)
-    like = jax.eval_shape(
-        partial(create_state, model, sgd(config.optimizer, lambda step: 0.0), image_shape=spec.shape), jax.random.key(0)
-    )
+    like = jax.eval_shape(partial(init_variables, model, image_shape=spec.shape), jax.random.key(0))
     variables = checkpoints.restore_variables(step, like, mesh)
     predict = make_predict(
         model, partial(standardise, mean=spec.mean, std=spec.std), mesh, batch_size=config.evaluation.batch_size
     )
-    facts = checkpoints.restore_facts(step)
     common = {"step": step, "seed": config.seed, "device_count": jax.device_count(), "config": facts["config"]}
     records = {}
     for name, data in arrays.items():

@@ -31,7 +31,7 @@ OOD_LINES = (
     (PURPLE, (0, (6, 2, 1, 2))),
     (ORANGE, "-"),
 )
-OVER, UNDER = "////", r"\\"
+OVER, UNDER = "/" * 4, "\\" * 4
 HISTOGRAM_BINS = 20
 PNG_DPI = 160
 
@@ -105,7 +105,9 @@ def reliability_diagram(bins: Bins, *, title: str = "") -> Figure:
         _draw_accuracy(top, bins)
         _draw_counts(bottom, bins)
         numbers = f"ECE {ece(bins):.4f}, OE {oe(bins):.4f} ({bins.n_bins} bins, n = {bins.n:,})"
-        top.set_title(f"{title}\n{numbers}" if title else numbers, loc="left", color=INK, linespacing=1.5)
+        text = f"{title}\n{numbers}" if title else numbers
+        # Over the whole width: the axes alone are too narrow for the numbers.
+        figure.suptitle(text, x=0.02, ha="left", color=INK, fontsize=9, linespacing=1.5)
         figure.legend(handles=_reliability_legend(), loc="outside lower center", ncols=2, handlelength=1.6)
     return figure
 

@@ -97,7 +97,7 @@ class Checkpoints:
         # The training step reuses the buffers of a state that it is given, while the save still reads.
         state = jax.tree.map(jnp.copy, state)
         items = ocp.args.Composite(
-            variables=ocp.args.StandardSave({"params": state.params, "batch_stats": state.batch_stats}),
+            variables=ocp.args.StandardSave(state.variables),
             optimizer=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),
             facts=ocp.args.JsonSave(facts),
         )
@@ -107,22 +107,20 @@ class Checkpoints:
         """Returns the facts saved with a step."""
         return self._restore(step, facts=ocp.args.JsonRestore())["facts"]
 
-    def restore_variables(self, step: int, like: TrainState, mesh: Mesh) -> dict[str, Any]:
+    def restore_variables(self, step: int, like: dict[str, Any], mesh: Mesh) -> dict[str, Any]:
         """Returns `params` and `batch_stats` of a step, with a copy on every device of `mesh`.
 
         Args:
           step: as listed by `step_of`.
-          like: a state, or its shapes, of the network that was saved.
+          like: `params` and `batch_stats`, or their shapes, of the network that was saved.
           mesh: of this process; the number of devices that saved does not matter.
         """
-        target = {"params": like.params, "batch_stats": like.batch_stats}
-        return self._restore(step, variables=_standard(target, mesh))["variables"]
+        return self._restore(step, variables=_standard(like, mesh))["variables"]
 
     def restore_state(self, step: int, like: TrainState, mesh: Mesh) -> TrainState:
-        """Returns the whole state of a step; arguments as for `restore_variables`."""
-        variables = {"params": like.params, "batch_stats": like.batch_stats}
+        """Returns the whole state of a step; `like` is a state, or its shapes, of the same run."""
         optimizer = {"step": like.step, "opt_state": like.opt_state}
-        items = self._restore(step, variables=_standard(variables, mesh), optimizer=_standard(optimizer, mesh))
+        items = self._restore(step, variables=_standard(like.variables, mesh), optimizer=_standard(optimizer, mesh))
         return TrainState(**items["optimizer"], **items["variables"])
 
     def _restore(self, step: int, **items: Any) -> dict[str, Any]:

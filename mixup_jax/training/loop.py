@@ -207,8 +207,7 @@ def _write(logs: list[MetricsLog], step: int, scalars: Mapping[str, float]) -> N
 
 def validate(predict: Predict, state: TrainState, examples: Examples) -> dict[str, float]:
     """Returns accuracy, NLL (nats), ECE-15, OE-15 and mean confidence on the validation examples."""
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    logits, labels = predict(variables, examples.validation.images), examples.validation.labels
+    logits, labels = predict(state.variables, examples.validation.images), examples.validation.labels
     confidence, correct = metrics.confidence_and_correct(logits, labels)
     bins = metrics.bin_confidences(confidence, correct, n_bins=15)
     return {

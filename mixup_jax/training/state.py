@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -43,11 +43,22 @@ def create_state(
     """
 
     def initialise(key: jax.Array) -> TrainState:
-        variables = model.init(key, jnp.zeros((1, *image_shape)), train=False)
-        params = variables["params"]
-        return TrainState(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), optimizer.init(params))
+        variables = init_variables(model, key, image_shape)
+        opt_state = optimizer.init(variables["params"])
+        return TrainState(jnp.zeros((), jnp.int32), variables["params"], variables["batch_stats"], opt_state)
 
-    return jax.jit(initialise)(key)
+    return jax.jit(initialise, compiler_options=_compile_fast())(key)
+
+
+def init_variables(model: nn.Module, key: jax.Array, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Returns a network's initial `params` and `batch_stats`; under `jax.eval_shape`, their shapes."""
+    variables = model.init(key, jnp.zeros((1, *image_shape)), train=False)
+    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+
+
+def _compile_fast() -> dict[str, int] | None:
+    """Returns options for a program that runs once: on a CPU, compiling it well takes five times as long."""
+    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
 
 
 def parameter_count(state: TrainState) -> int:
