@@ -30,7 +30,7 @@ def test_the_last_and_the_best_are_kept(saved: Path):
     with Checkpoints(saved) as checkpoints:
         assert checkpoints.last == 40
         assert [checkpoints.step_of(choice) for choice in ("last", "best", "20", "40")] == [40, 20, 20, 40]
-        with pytest.raises(InputError, match="checkpoint '30' is not in .*; choose last, best or one of: 20, 40"):
+        with pytest.raises(InputError, match=r"checkpoint '30' is not in .*; choose last, best or one of: 20, 40"):
             checkpoints.step_of("30")
 
 

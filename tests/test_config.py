@@ -84,16 +84,16 @@ def test_a_wrong_override_is_named_with_what_would_be_right(overrides: list[str]
 
 
 def test_a_missing_file_and_an_unknown_variant_are_named(tmp_path: Path):
-    with pytest.raises(InputError, match="config file nowhere.py does not exist"):
+    with pytest.raises(InputError, match=r"config file nowhere.py does not exist"):
         load_config("nowhere.py:mixup")
-    with pytest.raises(InputError, match="unknown config variant 'mixpu'.*erl, erm, label_smoothing, mixup"):
+    with pytest.raises(InputError, match=r"unknown config variant 'mixpu'.*erl, erm, label_smoothing, mixup"):
         load_config(f"{CONFIGS / 'quickstart.py'}:mixpu")
     other = tmp_path / "other.py"
     other.write_text("def get_config():\n    return 3\n")
-    with pytest.raises(InputError, match="get_config of .*other.py returned"):
+    with pytest.raises(InputError, match=r"get_config of .*other.py returned"):
         load_config(str(other))
     other.write_text("def get_config():\n    raise ValueError('too many cooks')\n")
-    with pytest.raises(InputError, match="config file .*other.py failed with ValueError: too many cooks"):
+    with pytest.raises(InputError, match=r"config file .*other.py failed with ValueError: too many cooks"):
         load_config(str(other))
 
 

@@ -43,5 +43,5 @@ def test_logits_are_float32_and_statistics_move_only_in_training():
 
 
 def test_an_unknown_network_lists_the_known():
-    with pytest.raises(InputError, match="unknown model 'resnet19' .*choose one of: resnet18, resnet8"):
+    with pytest.raises(InputError, match=r"unknown model 'resnet19' .*choose one of: resnet18, resnet8"):
         create_model("resnet19", classes=10, width=8)

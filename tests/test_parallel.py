@@ -91,7 +91,7 @@ def test_devices_must_share_a_batch_equally():
 def test_under_pmap_a_device_must_hold_whole_groups():
     whole_batch = Method(mixup_alpha=0.2)
     with pytest.raises(
-        InputError, match="method.group_size is 128, but under parallel=pmap each of 8 devices holds 16"
+        InputError, match=r"method.group_size is 128, but under parallel=pmap each of 8 devices holds 16"
     ):
         check_divisible(128, whole_batch, 8, "pmap")
     check_divisible(128, whole_batch, 8, "jit")

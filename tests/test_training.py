@@ -208,7 +208,7 @@ def test_impossible_runs_are_refused_before_anything_is_written(
 
 
 def test_missing_data_says_what_to_run(tiny_config: Config, tmp_path: Path):
-    with pytest.raises(InputError, match="python -m mixup_jax.data fashion_mnist"):
+    with pytest.raises(InputError, match=r"python -m mixup_jax.data fashion_mnist"):
         loop.train(tiny_config, tmp_path / "run", tmp_path / "empty")
 
 
