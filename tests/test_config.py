@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,15 @@ def test_a_missing_file_and_an_unknown_variant_are_named(tmp_path: Path):
 def test_a_config_of_wrong_types_is_refused(values: dict[str, object], message: str):
     with pytest.raises(InputError, match=message):
         from_dict(values)
+
+
+def test_the_documentation_lists_every_key_with_its_default():
+    def flat(values: dict[str, object], prefix: str = "") -> dict[str, str]:
+        pairs: dict[str, str] = {}
+        for key, value in values.items():
+            pairs |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: repr(value)}
+        return pairs
+
+    text = (CONFIGS.parent / "docs" / "configuration.md").read_text()
+    rows = dict(re.findall(r"^\| `([a-z_.]+)` \| `(.+?)` \|", text, flags=re.MULTILINE))
+    assert rows == flat(to_dict(Config()))

@@ -75,6 +75,12 @@ def test_histogram_lines_are_the_ood_sets():
     assert len({str(patch.get_linestyle()) for patch in lines}) == 2
 
 
+def test_histograms_that_are_to_be_compared_share_their_scale():
+    narrow, wide = np.full(10, 0.5), np.linspace(0, 1, 200)
+    tops = {confidence_histograms(inside, {}, top=0.9).axes[0].get_ylim() for inside in (narrow, wide)}
+    assert tops == {(0.0, 0.9)}
+
+
 def test_the_same_figure_gives_the_same_bytes_whatever_the_global_settings(monkeypatch):
     import matplotlib
 

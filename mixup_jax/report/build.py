@@ -10,7 +10,7 @@ from mixup_jax.records import write_atomically, write_json
 from mixup_jax.report import page, wording
 from mixup_jax.report.comparisons import make_comparisons
 from mixup_jax.report.groups import make_groups
-from mixup_jax.report.pictures import pictures_of
+from mixup_jax.report.pictures import largest_share, pictures_of
 from mixup_jax.report.quantities import ood_names, sections
 from mixup_jax.report.results import results, table
 from mixup_jax.report.runs import load_runs
@@ -40,8 +40,9 @@ def build_report(folders: Sequence[str | Path], output: str | Path) -> Path:
     blocks = sections(ood_names(runs))
     comparisons, no_verdict = make_comparisons(groups)
     taken: set[str] = set()
+    top = 1.05 * largest_share(runs)
     pictures = {
-        name: pictures_of(run, name, wording.slug(name, taken))
+        name: pictures_of(run, name, wording.slug(name, taken), top=top)
         for group in groups
         for run in group.runs
         for name in [group.run_name(run)]

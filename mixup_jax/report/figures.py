@@ -157,7 +157,12 @@ def histogram_shares(confidence: Floats) -> Floats:
 
 
 def confidence_histograms(
-    in_distribution: Floats, ood: Mapping[str, Floats], *, title: str = "", in_name: str = "in-distribution"
+    in_distribution: Floats,
+    ood: Mapping[str, Floats],
+    *,
+    title: str = "",
+    in_name: str = "in-distribution",
+    top: float | None = None,
 ) -> Figure:
     """Draws how confident a network is in distribution (filled) and on each out-of-distribution set (lines).
 
@@ -166,6 +171,7 @@ def confidence_histograms(
       ood: confidences `[N_k]` of each out-of-distribution set by its name.
       title: plain text above the figure.
       in_name: what the legend calls the in-distribution set.
+      top: the largest share on the axis, for figures that are to be compared; None fits the data.
     """
     edges = np.linspace(0.0, 1.0, HISTOGRAM_BINS + 1)
     with _style():
@@ -186,7 +192,7 @@ def confidence_histograms(
                 baseline=None,
             )
         axes.set(xlim=(0, 1), xlabel="confidence", ylabel="share of examples")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(bottom=0, top=top)
         axes.set_title(title, loc="left", color=INK)
         figure.legend(loc="outside upper left")
     return figure

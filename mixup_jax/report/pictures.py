@@ -44,13 +44,20 @@ class Picture:
     png: bytes
 
 
-def pictures_of(run: Run, name: str, slug: str) -> dict[str, Picture]:
+def largest_share(runs: Sequence[Run]) -> float:
+    """Returns the tallest bar of all confidence histograms of the runs, so that they can share a scale."""
+    records = [record for run in runs for record in (run.test, *run.ood.values())]
+    return max(float(histogram_shares(max_probability(record.logits)).max()) for record in records)
+
+
+def pictures_of(run: Run, name: str, slug: str, *, top: float | None = None) -> dict[str, Picture]:
     """Returns the figures of a run by their kind; what cannot be drawn from its files is left out.
 
     Args:
       run: the run.
       name: its name in words.
       slug: its name in file names.
+      top: the largest share on the axis of its confidence histograms.
     """
     drawn: dict[str, Picture] = {}
 
@@ -65,7 +72,7 @@ def pictures_of(run: Run, name: str, slug: str) -> dict[str, Picture]:
         add("reliability-after-temperature", reliability_diagram(scaled, title=how), words)
     inside = max_probability(run.test.logits)
     outside = {ood: max_probability(record.logits) for ood, record in run.ood.items()}
-    histograms = confidence_histograms(inside, outside, in_name=run.test_name)
+    histograms = confidence_histograms(inside, outside, in_name=run.test_name, top=top)
     add("confidence", histograms, _histogram_words({run.test_name: inside, **outside}, name))
     loss, accuracy = (_logged(run.progress, key) for key in ("train_loss", "validation_accuracy"))
     if len(loss) > 1 and accuracy:
