@@ -125,6 +125,7 @@ def _evaluate_workdir(flags: argparse.Namespace) -> None:
         flags.workdir, datasets=datasets, checkpoint=checkpoint, data_dir=flags.data_dir, force=bool(flags.force)
     )
     print(format_table(document))
+    print(f"\nwritten: {flags.workdir / 'evaluation.json'}")
 
 
 def _comma_separated(flag: str, text: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ FLOORS = {
     "config": 0,
     "config_file": 0,
     "provenance": 0,
+    "quiet_tensorflow": 0,
     "mixup": 1,
     "losses": 1,
     "metrics": 1,
@@ -33,7 +34,7 @@ FLOORS = {
 }
 
 HOMES = {
-    "tensorflow": ("data",),
+    "tensorflow": ("quiet_tensorflow",),
     "tensorflow_datasets": ("data",),
     "clu": ("training.metrics_log",),
     "orbax": ("training.checkpoint",),

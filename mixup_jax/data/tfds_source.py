@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +21,7 @@ import numpy.typing as npt
 from mixup_jax.data.cache import Arrays
 from mixup_jax.data.catalog import DatasetSpec
 from mixup_jax.errors import InputError
+from mixup_jax.quiet_tensorflow import load_tensorflow
 
 SECONDS_BETWEEN_REPORTS = 5.0
 
@@ -149,13 +149,7 @@ def _import_tfds() -> Any:
 
 def _import_tfds_with_tensorflow(purpose: str) -> Any:
     require_tensorflow(purpose)
-    # Read by TensorFlow's C++ side as it is loaded; the second drops a notice that ignores the first.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    import tensorflow as tf
-
-    # TensorFlow would reserve the whole memory of accelerators that jax is to use.
-    tf.config.set_visible_devices([], "GPU")
+    load_tensorflow()
     return _import_tfds()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from mixup_jax.provenance import provenance
 from mixup_jax.records import Predictions, save_predictions, write_json
 from mixup_jax.training.checkpoint import Checkpoints
 from mixup_jax.training.parallel import device_mesh
+from mixup_jax.training.progress import duration
 from mixup_jax.training.state import init_variables
 from mixup_jax.training.workdir import CHECKPOINTS, EVALUATION_FILE, PREDICTIONS
 
@@ -31,7 +34,13 @@ ALWAYS = ("test", "validation")
 
 
 def evaluate_workdir(
-    workdir: Path, *, datasets: tuple[str, ...] | None, checkpoint: str, data_dir: Path | None, force: bool
+    workdir: Path,
+    *,
+    datasets: tuple[str, ...] | None,
+    checkpoint: str,
+    data_dir: Path | None,
+    force: bool,
+    report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Evaluates a checkpoint and returns the evaluation, which is also written to `workdir`.
 
@@ -46,6 +55,7 @@ def evaluate_workdir(
       checkpoint: "last", "best" or the number of a step.
       data_dir: where data is prepared; tfds's own default if None.
       force: predict and measure again even if that has been done.
+      report: takes a line for every data set that is predicted.
 
     Raises:
       InputError: no checkpoint, an unknown name, or data that is not prepared.
@@ -61,8 +71,10 @@ def evaluate_workdir(
         ood = _ood_names(config, datasets)
         known = None if force else _finished(workdir, step, ood)
         if known is not None:
+            report(f"{workdir}: already evaluated (step {step}); --force does it again")
             return known
-        records = _predict_all(checkpoints, step, facts, ood, data_dir or default_data_dir())
+        records = _predict_all(checkpoints, step, facts, ood, data_dir or default_data_dir(), report)
+    report("measuring, with bootstrap intervals")
     for record in records.values():
         save_predictions(workdir / PREDICTIONS / f"{record.name.replace('/', '-')}-{step}.npz", record)
     evaluation = evaluate_records(
@@ -98,7 +110,12 @@ def _finished(workdir: Path, step: int, ood: tuple[str, ...]) -> dict[str, Any] 
 
 
 def _predict_all(
-    checkpoints: Checkpoints, step: int, facts: dict[str, Any], ood: tuple[str, ...], data_dir: Path
+    checkpoints: Checkpoints,
+    step: int,
+    facts: dict[str, Any],
+    ood: tuple[str, ...],
+    data_dir: Path,
+    report: Callable[[str], None],
 ) -> dict[str, Predictions]:
     """Returns the predictions of every set, by the name it has in `datasets`."""
     config = from_dict(facts["config"])
@@ -112,11 +129,16 @@ def _predict_all(
         model, partial(standardise, mean=spec.mean, std=spec.std), mesh, batch_size=config.evaluation.batch_size
     )
     common = {"step": step, "seed": config.seed, "device_count": jax.device_count(), "config": facts["config"]}
-    records = {}
+    records: dict[str, Predictions] = {}
+    start, done, total = time.monotonic(), 0, sum(len(data.labels) for data in arrays.values())
+    report(f"predicting {total:,} examples of {len(arrays)} sets with the checkpoint of step {step}")
     for name, data in arrays.items():
         dataset, split = (spec.name, name) if name in ALWAYS else (name, "test")
         meta = {"dataset": dataset, "split": split, "source": data.source, **common, **provenance()}
         records[name] = Predictions(predict(variables, data.images), data.labels, meta)
+        done += len(data.labels)
+        remaining = (time.monotonic() - start) * (total - done) / done
+        report(f"predicted {dataset}/{split}: {done:,} of {total:,} examples | ETA {duration(remaining)}")
     return records
 
 

@@ -87,6 +87,7 @@ def train(config: Config, workdir: Path, data_dir: Path, report: Report = print)
         run, state = prepare(config, spec, steps_per_epoch)
         report(_headline(config, run, state, examples))
         state = _continued(state, checkpoints, run, report)
+        report("compiling the training step; the first progress line comes after it")
         logs = open_logs(workdir, last_step=int(state.step), tensorboard=config.tensorboard, report=report)
         _train_epochs(run, state, examples, checkpoints, logs)
         for log in logs:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from mixup_jax.quiet_tensorflow import load_tensorflow
 from mixup_jax.training.workdir import METRICS_FILE
 
 NO_TENSORBOARD = (
@@ -52,8 +52,8 @@ class TensorBoard:
     """TensorBoard events through clu."""
 
     def __init__(self, workdir: Path) -> None:
-        # TensorFlow talks a lot at import; it loads for many seconds, which only those pay who want events.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        # clu needs TensorFlow for events, which loads for seconds: only those wait who want events.
+        load_tensorflow()
         from clu import metric_writers
 
         self._writer: Any = metric_writers.SummaryWriter(str(workdir))

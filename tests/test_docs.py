@@ -1,0 +1,31 @@
+"""What the documents promise is run, and the files they name are there."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def test_the_notebook_example_of_the_readme_runs():
+    example = next(code for code in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL))
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(example, "README.md", "exec"), {})
+    assert re.fullmatch(r"ECE 0\.\d{4} \[0\.\d{4}, 0\.\d{4}\], OE 0\.\d{4}, T \d\.\d\d\n", printed.getvalue())
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_to_a_file(document: Path):
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text())
+    assert not [link for link in links if not (document.parent / link).exists()]
+
+
+def test_the_commands_of_the_readme_name_real_files():
+    named = set(re.findall(r"\b(?:configs|docs|launch)/[\w./]+\w", (ROOT / "README.md").read_text()))
+    assert len(named) >= 5
+    assert not [name for name in named if not (ROOT / name).exists()]
