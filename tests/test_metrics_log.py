@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from mixup_jax.errors import InputError
 from mixup_jax.training import metrics_log
 from mixup_jax.training.metrics_log import JsonLines, open_logs
 
@@ -18,6 +19,16 @@ def test_lines_after_the_step_that_training_continues_from_are_dropped(tmp_path:
         {"step": 2, "a": 2.0},
         {"step": 3, "a": 3.5},
     ]
+
+
+@pytest.mark.parametrize("line", ["nonsense", "[1]", '{"a": 1}', '{"step": "x"}'])
+def test_a_foreign_line_is_named_and_nothing_is_changed(tmp_path: Path, line: str):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"step": 1, "a": 1.0}}\n{line}\n')
+    before = path.read_text()
+    with pytest.raises(InputError, match=r"metrics.jsonl line 2 is .*expected a JSON object with a step"):
+        JsonLines(path, last_step=1)
+    assert path.read_text() == before
 
 
 def test_without_tensorflow_one_line_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

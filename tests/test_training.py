@@ -177,6 +177,12 @@ def test_a_folder_of_another_run_is_left_alone(workdir: Path, tiny_config: Confi
     assert json.loads((workdir / "config.json").read_text())["seed"] == 0
 
 
+def test_a_damaged_config_is_named(tmp_path: Path, tiny_config: Config, data_dir: Path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"config.json cannot be read"):
+        loop.train(tiny_config, tmp_path, data_dir)
+
+
 def test_what_does_not_change_the_result_may_change(workdir: Path, tiny_config: Config, data_dir: Path):
     loop.train(dataclasses.replace(tiny_config, notes="another note", log_every_steps=3), workdir, data_dir)
     loop.train(tiny_config, workdir, data_dir)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from mixup_jax.errors import InputError
 from mixup_jax.quiet_tensorflow import load_tensorflow
 from mixup_jax.training.workdir import METRICS_FILE
 
@@ -34,8 +35,12 @@ class JsonLines:
     """
 
     def __init__(self, path: Path, *, last_step: int) -> None:
-        """Opens the file, dropping what was recorded after `last_step`: it will be computed again."""
-        kept = [line for line in _lines(path) if json.loads(line)["step"] <= last_step]
+        """Opens the file, dropping what was recorded after `last_step`: it will be computed again.
+
+        Raises:
+          InputError: a line of the file is none of ours; nothing has been changed by then.
+        """
+        kept = [line for number, line in enumerate(_lines(path), 1) if _step_of(line, path, number) <= last_step]
         path.write_text("".join(kept))
         self._file = path.open("a", buffering=1)
 
@@ -83,6 +88,16 @@ def open_logs(workdir: Path, *, last_step: int, tensorboard: bool, report: Calla
     elif tensorboard:
         report(NO_TENSORBOARD)
     return logs
+
+
+def _step_of(line: str, path: Path, number: int) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} line {number} is {line[:60].strip()!r}; expected a JSON object with a step: "
+            "move the file away to continue without the earlier lines"
+        ) from error
 
 
 def _lines(path: Path) -> list[str]:

@@ -29,7 +29,7 @@ def claim(workdir: Path, config: Config) -> None:
     """
     path = workdir / CONFIG_FILE
     if path.is_file():
-        differences = _differences(json.loads(path.read_text()), _as_json(config))
+        differences = _differences(_read(path), _as_json(config))
         if differences:
             raise InputError(
                 f"workdir {workdir} belongs to a run of another config ({'; '.join(differences)}); "
@@ -39,6 +39,16 @@ def claim(workdir: Path, config: Config) -> None:
         write_json(path, to_dict(config))
     except OSError as error:
         raise InputError(f"workdir {workdir} cannot be written ({error}); expected a folder of yours") from error
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}); expected the config that this folder's run was started with, "
+            "or another --workdir"
+        ) from error
 
 
 def _as_json(config: Config) -> Any:
