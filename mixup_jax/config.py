@@ -118,7 +118,8 @@ class OptimizerConfig:
         _require(
             increasing, "optimizer.step_epochs", self.step_epochs, "increasing positive epochs, such as (60, 120, 160)"
         )
-        _require(self.warmup_epochs >= 0, "optimizer.warmup_epochs", self.warmup_epochs, "a number >= 0")
+        warmup = self.warmup_epochs
+        _require(math.isfinite(warmup) and warmup >= 0, "optimizer.warmup_epochs", warmup, "a finite number >= 0")
         _require_choice("optimizer.schedule", self.schedule, SCHEDULES)
 
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mixup_jax.errors import InputError, add_debug_flag, run_command
+from mixup_jax.command import CommandParser, run_command
+from mixup_jax.errors import InputError
 from mixup_jax.evaluation.measure import evaluate_records
 from mixup_jax.evaluation.table import format_table
 from mixup_jax.records import Predictions, load_predictions, write_json
@@ -51,13 +52,11 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> CommandParser:
+    parser = CommandParser(
         prog="python -m mixup_jax.evaluate",
         description="Measures accuracy, calibration and out-of-distribution detection.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     records = parser.add_argument_group("from a file of predictions (starts at once; needs no accelerator)")
     records.add_argument("--predictions", type=Path, metavar="P.npz", help="test record: logits [N, K] and labels [N]")
@@ -74,7 +73,6 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--checkpoint", metavar="last|best|STEP", help="which checkpoint; default: last")
     run.add_argument("--data_dir", type=Path, metavar="DIR", help="where the prepared data sets are")
     run.add_argument("--force", action="store_true", default=None, help="predict again even where records exist")
-    add_debug_flag(parser)
     return parser
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixup_jax.errors import add_debug_flag, run_command
+from mixup_jax.command import CommandParser, run_command
 
 DESCRIPTION = """\
 Train a classifier: empirical risk minimisation, mixup, label smoothing or the entropy-regularised loss.
@@ -32,13 +31,7 @@ settings:
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command with its arguments; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m mixup_jax.main",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = CommandParser(prog="python -m mixup_jax.main", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument(
         "--config", required=True, metavar="FILE[:VARIANT]", help="config file, and which of its variants"
     )
@@ -51,7 +44,6 @@ def main(argv: Sequence[str]) -> int:
         metavar="DIR",
         help="where data is prepared (default: $TFDS_DATA_DIR or ~/tensorflow_datasets)",
     )
-    add_debug_flag(parser)
     arguments, overrides = parser.parse_known_args(argv)
 
     # What --help does not need is loaded after the arguments are understood: jax takes seconds.

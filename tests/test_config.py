@@ -70,6 +70,7 @@ def test_a_single_name_or_number_serves_as_a_tuple_of_one():
         (["--config.optimizer.schedule=linear"], "unknown optimizer.schedule 'linear'; choose one of: cosine, steps"),
         (["--config.optimizer.learning_rate=0"], "optimizer.learning_rate is 0.0"),
         (["--config.optimizer.step_epochs=(5,3)"], "optimizer.step_epochs is .5, 3.; expected increasing"),
+        (["--config.optimizer.warmup_epochs=inf"], "optimizer.warmup_epochs is inf; expected a finite number"),
         (["--config.optimizer.step_epochs=soon"], "optimizer.step_epochs"),
         (["--config.model.dtype=float16"], "unknown model.dtype 'float16'"),
         (["--config.model.width=0"], "model.width is 0"),

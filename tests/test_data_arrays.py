@@ -140,7 +140,7 @@ def test_other_data_set_becomes_out_of_distribution_without_labels(tmp_path):
 
 
 def test_the_training_set_itself_is_not_out_of_distribution(tmp_path):
-    with pytest.raises(InputError, match="'fashion_mnist' is in-distribution here"):
+    with pytest.raises(InputError, match="'fashion_mnist' is the data set that is in-distribution"):
         load_ood("fashion_mnist", FASHION, tmp_path)
     with pytest.raises(InputError, match="unknown out-of-distribution set"):
         load_ood("nothing", FASHION, tmp_path)

@@ -43,8 +43,12 @@ def test_unknown_data_set_lists_the_choices_and_the_nearest():
         dataset_spec("fashionmnist")
 
 
-def test_out_of_distribution_names_are_data_sets_and_noises():
+def test_out_of_distribution_names_are_the_other_data_sets_and_noises():
+    fashion = dataset_spec("fashion_mnist")
     for name in (*DATASETS, *NOISES):
-        check_ood_name(name)
+        if name != "fashion_mnist":
+            check_ood_name(name, fashion)
     with pytest.raises(InputError, match=r"unknown out-of-distribution set 'svhm'.*gaussian_noise.*mnist"):
-        check_ood_name("svhm")
+        check_ood_name("svhm", fashion)
+    with pytest.raises(InputError, match=r"'fashion_mnist' is the data set that is in-distribution here; .*: gauss"):
+        check_ood_name("fashion_mnist", fashion)

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "mixup_jax"
 
 FLOORS = {
     "errors": 0,
+    "command": 0,
     "records": 0,
     "method": 0,
     "config": 0,

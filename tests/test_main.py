@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mixup_jax.errors import InputError, run_command, unknown_name
+from mixup_jax.command import run_command
+from mixup_jax.errors import InputError, unknown_name
 from mixup_jax.main import main
 
 QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart.py"
@@ -20,6 +21,10 @@ QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart.py"
         ([f"--config={QUICKSTART}", "--config.method.mixup_alpha=-1"], "error: method.mixup_alpha is -1.0"),
         ([f"--config={QUICKSTART}", "--data_dir=/nonexistent"], "error: data set 'fashion_mnist' is not prepared"),
         (["--config=missing.py"], "error: config file missing.py does not exist"),
+        (["--config="], "error: --config is empty; expected --config=FILE[:VARIANT]"),
+        (["--config=a.py", "--config=b.py"], "error: --config is given twice; expected it once"),
+        (["--confg=a.py"], "error: unknown argument '--confg' (did you mean '--config'?)"),
+        ([], "error: the following arguments are required: --config (see python -m mixup_jax.main --help)"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

@@ -34,8 +34,8 @@ def test_a_foreign_line_is_named_and_nothing_is_changed(tmp_path: Path, line: st
 def test_without_tensorflow_one_line_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(metrics_log.importlib.util, "find_spec", lambda package: None)
     said: list[str] = []
-    logs = open_logs(tmp_path, last_step=0, tensorboard=True, report=said.append)
-    assert len(logs) == 1
+    with open_logs(tmp_path, last_step=0, tensorboard=True, report=said.append) as logs:
+        assert len(logs) == 1
     assert len(said) == 1
     assert "mixup_jax[tensorflow]" in said[0]
     assert "metrics.jsonl" in said[0]
@@ -46,10 +46,9 @@ def test_tensorboard_events_are_written_where_it_is_installed(tmp_path: Path):
     pytest.importorskip("tensorflow")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    logs = open_logs(tmp_path, last_step=0, tensorboard=True, report=print)
-    for log in logs:
-        log.write(3, {"train_loss": 0.5})
-        log.close()
+    with open_logs(tmp_path, last_step=0, tensorboard=True, report=print) as logs:
+        for log in logs:
+            log.write(3, {"train_loss": 0.5})
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     tensors = events.Tensors("train_loss")

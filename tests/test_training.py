@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -177,10 +179,80 @@ def test_a_folder_of_another_run_is_left_alone(workdir: Path, tiny_config: Confi
     assert json.loads((workdir / "config.json").read_text())["seed"] == 0
 
 
-def test_a_damaged_config_is_named(tmp_path: Path, tiny_config: Config, data_dir: Path):
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(InputError, match=r"config.json cannot be read"):
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"{", "cannot be read"), (b"\xff\xfe", "cannot be read"), (b"[1]", "holds a list")]
+)
+def test_a_damaged_config_is_named(content: bytes, message: str, tmp_path: Path, tiny_config: Config, data_dir: Path):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(InputError, match=f"config.json {message}"):
         loop.train(tiny_config, tmp_path, data_dir)
+
+
+def test_a_folder_whose_checkpoints_are_a_file_is_refused(tmp_path: Path, tiny_config: Config, data_dir: Path):
+    (tmp_path / "checkpoints").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        loop.train(tiny_config, tmp_path, data_dir)
+
+
+@pytest.fixture
+def copy(workdir: Path, evaluation: dict[str, Any], tmp_path: Path) -> Path:
+    shutil.copytree(workdir, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_what_was_trained_decides_even_without_config_json(copy: Path, tiny_config: Config, data_dir: Path):
+    (copy / "config.json").unlink()
+    with pytest.raises(InputError, match=r"another config \(seed is 0 there and 9 here\)"):
+        loop.train(dataclasses.replace(tiny_config, seed=9), copy, data_dir)
+    assert not (copy / "config.json").exists()
+    loop.train(tiny_config, copy, data_dir)
+    assert json.loads((copy / "config.json").read_text())["seed"] == 0
+
+
+def damage_config(folder: Path) -> None:
+    stored = json.loads((folder / "evaluation.json").read_text())
+    stored["config"]["method"]["mixup_alpha"] = 0.9
+    (folder / "evaluation.json").write_text(json.dumps(stored))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "evaluation.json").write_text('{"step": 10, "ood": []}'),
+        lambda folder: (folder / "evaluation.json").write_text("{"),
+        lambda folder: next((folder / "predictions").iterdir()).unlink(),
+        damage_config,
+    ],
+    ids=["incomplete", "malformed", "record missing", "another config"],
+)
+def test_an_evaluation_that_does_not_fit_is_made_anew(
+    damage: Callable[[Path], None], copy: Path, data_dir: Path, evaluation: dict[str, Any]
+):
+    damage(copy)
+    again = evaluate_workdir(copy, datasets=None, checkpoint="last", data_dir=data_dir, force=False)
+    assert again["results"] == evaluation["results"]
+    assert len(list((copy / "predictions").iterdir())) == 4
+
+
+def test_the_name_of_the_checkpoint_is_the_one_asked_for(copy: Path, data_dir: Path):
+    for asked, stored in (("010", "10"), ("best", "best"), ("last", "last")):
+        again = evaluate_workdir(copy, datasets=None, checkpoint=asked, data_dir=data_dir, force=False)
+        assert again["checkpoint"] == stored
+        assert json.loads((copy / "evaluation.json").read_text())["checkpoint"] == stored
+
+
+def test_a_folder_that_cannot_be_written_is_found_out_before_predicting(copy: Path, data_dir: Path):
+    shutil.rmtree(copy / "predictions")
+    (copy / "predictions").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        evaluate_workdir(copy, datasets=None, checkpoint="last", data_dir=data_dir, force=True)
+
+
+@pytest.mark.parametrize("item", ["facts", "variables"])
+def test_a_damaged_checkpoint_is_named(item: str, copy: Path, data_dir: Path):
+    shutil.rmtree(copy / "checkpoints" / "10" / item)
+    with pytest.raises(InputError, match=r"checkpoint 10 in .* cannot be restored"):
+        evaluate_workdir(copy, datasets=None, checkpoint="last", data_dir=data_dir, force=True)
 
 
 def test_what_does_not_change_the_result_may_change(workdir: Path, tiny_config: Config, data_dir: Path):
@@ -198,6 +270,7 @@ def test_what_does_not_change_the_result_may_change(workdir: Path, tiny_config: 
         ("data", {"validation_examples": 400}, "data.validation_examples is 400"),
         ("model", {"name": "resnet9"}, "unknown model 'resnet9'"),
         ("evaluation", {"ood": ("minst",)}, "unknown out-of-distribution set 'minst'"),
+        ("evaluation", {"ood": ("fashion_mnist",)}, "'fashion_mnist' is the data set that is in-distribution here"),
     ],
 )
 def test_impossible_runs_are_refused_before_anything_is_written(

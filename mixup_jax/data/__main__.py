@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mixup_jax.command import CommandParser, run_command
 from mixup_jax.data.catalog import DATASETS, dataset_spec
 from mixup_jax.data.describe import describe
 from mixup_jax.data.paths import default_data_dir
 from mixup_jax.data.prepare import prepare
-from mixup_jax.errors import add_debug_flag, run_command
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,8 +32,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> CommandParser:
+    parser = CommandParser(
         prog="python -m mixup_jax.data",
         description="Downloads and decodes data sets, checks them, and says what they hold. What is already there is "
         "checked and kept. Without the internet, Fashion-MNIST comes from Debian's package and 5,000 digits of MNIST "
@@ -49,7 +48,6 @@ def _parser() -> argparse.ArgumentParser:
         help="where data lies (default: $TFDS_DATA_DIR, else ~/tensorflow_datasets; here %(default)s)",
     )
     parser.add_argument("--list", action="store_true", help="list the data sets and exit")
-    add_debug_flag(parser)
     return parser
 
 

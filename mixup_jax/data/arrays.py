@@ -73,9 +73,7 @@ def load_ood(name: str, like: DatasetSpec, data_dir: str | os.PathLike[str], n: 
     Raises:
       InputError: unknown name, `like` itself, n < 1, or as `load_arrays`.
     """
-    check_ood_name(name)
-    if name == like.name:
-        raise InputError(f"data set {name!r} is in-distribution here; an out-of-distribution set must be another one")
+    check_ood_name(name, like)
     if name in NOISES:
         if n < 1:
             raise InputError(f"{name} was asked for n={n} images; expected at least 1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mixup_jax.errors import unknown_name
+from mixup_jax.errors import InputError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,17 @@ def dataset_spec(name: str) -> DatasetSpec:
     return DATASETS[name]
 
 
-def check_ood_name(name: str) -> None:
-    """Accepts the name of a data set or of a noise set.
+def check_ood_name(name: str, like: DatasetSpec) -> None:
+    """Accepts the name of a data set other than `like`, the in-distribution one, or of a noise set.
 
     Raises:
       InputError: it is neither; the message lists both kinds.
     """
-    if name not in DATASETS and name not in NOISES:
-        raise unknown_name("out-of-distribution set", name, [*DATASETS, *NOISES])
+    choices = [*(dataset for dataset in DATASETS if dataset != like.name), *NOISES]
+    if name == like.name:
+        raise InputError(
+            f"out-of-distribution set {name!r} is the data set that is in-distribution here; "
+            f"choose one of: {', '.join(sorted(choices))}"
+        )
+    if name not in choices:
+        raise unknown_name("out-of-distribution set", name, choices)

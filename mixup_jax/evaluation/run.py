@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +19,7 @@ from mixup_jax.data.catalog import DatasetSpec, check_ood_name, dataset_spec
 from mixup_jax.data.examples import load_examples
 from mixup_jax.data.paths import default_data_dir
 from mixup_jax.errors import InputError
-from mixup_jax.evaluation.measure import evaluate_records
+from mixup_jax.evaluation.measure import SCHEMA, evaluate_records
 from mixup_jax.evaluation.predict import make_predict
 from mixup_jax.models import create_model
 from mixup_jax.provenance import provenance
@@ -45,8 +46,8 @@ def evaluate_workdir(
     """Evaluates a checkpoint and returns the evaluation, which is also written to `workdir`.
 
     Everything is taken from the checkpoint, its config too.  Each data set's predictions are saved as
-    `predictions/<dataset>-<split>-<step>.npz` before any metric is computed.  An evaluation of the
-    same step and data sets that is already there is returned as it is.
+    `predictions/<dataset>-<split>-<step>.npz` before any metric is computed.  If the folder holds an
+    evaluation of this very checkpoint and these very sets, with its records, it is not done again.
 
     Args:
       workdir: of a run that has saved a checkpoint.
@@ -58,7 +59,8 @@ def evaluate_workdir(
       report: takes a line for every data set that is predicted.
 
     Raises:
-      InputError: no checkpoint, an unknown name, or data that is not prepared.
+      InputError: no checkpoint, an unknown name, data that is not prepared, or a folder that cannot
+        be written.
     """
     if not (workdir / CHECKPOINTS).is_dir():
         raise InputError(
@@ -69,14 +71,16 @@ def evaluate_workdir(
         facts = checkpoints.restore_facts(step)
         config = from_dict(facts["config"])
         ood = _ood_names(config, datasets)
-        known = None if force else _finished(workdir, step, ood)
+        chosen = checkpoint if checkpoint in ("last", "best") else str(step)
+        known = None if force else _finished(workdir, step, facts["config"], ood)
         if known is not None:
             report(f"{workdir}: already evaluated (step {step}); --force does it again")
-            return known
+            return _relabelled(known, chosen, workdir)
+        _check_writable(workdir)
         records = _predict_all(checkpoints, step, facts, ood, data_dir or default_data_dir(), report)
     report("measuring, with bootstrap intervals")
     for record in records.values():
-        save_predictions(workdir / PREDICTIONS / f"{record.name.replace('/', '-')}-{step}.npz", record)
+        save_predictions(_record_path(workdir, record.name, step), record)
     evaluation = evaluate_records(
         records["test"],
         validation=records["validation"],
@@ -84,7 +88,7 @@ def evaluate_workdir(
         step=step,
         config=facts["config"],
     )
-    evaluation = {**evaluation, "checkpoint": checkpoint, **provenance()}
+    evaluation = {**evaluation, "checkpoint": chosen, **provenance()}
     write_json(workdir / EVALUATION_FILE, evaluation)
     return evaluation
 
@@ -92,21 +96,46 @@ def evaluate_workdir(
 def _ood_names(config: Config, datasets: tuple[str, ...] | None) -> tuple[str, ...]:
     names = config.evaluation.ood if datasets is None else tuple(name for name in datasets if name not in ALWAYS)
     for name in names:
-        check_ood_name(name)
+        check_ood_name(name, dataset_spec(config.data.name))
     return tuple(dict.fromkeys(names))
 
 
-def _finished(workdir: Path, step: int, ood: tuple[str, ...]) -> dict[str, Any] | None:
-    """Returns the evaluation of this very step and these very sets, if it is there and whole."""
-    path = workdir / EVALUATION_FILE
-    if not path.is_file():
-        return None
+def _record_path(workdir: Path, name: str, step: int) -> Path:
+    """Returns where the record called dataset/split is kept."""
+    return workdir / PREDICTIONS / f"{name.replace('/', '-')}-{step}.npz"
+
+
+def _check_writable(workdir: Path) -> None:
+    """Finds out before the long work whether its results can be kept."""
     try:
-        evaluation = json.loads(path.read_text())
-        same = evaluation["step"] == step and set(evaluation["ood"]) == set(ood)
-    except (ValueError, KeyError, TypeError):
-        return None
+        (workdir / PREDICTIONS).mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"workdir {workdir} cannot be written ({error}); expected a folder of yours") from error
+    if not os.access(workdir / PREDICTIONS, os.W_OK):
+        raise InputError(f"{workdir / PREDICTIONS} cannot be written; expected a folder of yours")
+
+
+def _finished(workdir: Path, step: int, config: dict[str, Any], ood: tuple[str, ...]) -> dict[str, Any] | None:
+    """Returns the evaluation of this very checkpoint and these very sets, if it is there with its records."""
+    try:
+        evaluation = json.loads((workdir / EVALUATION_FILE).read_text())
+        names = [*evaluation["results"], *(f"{name}/test" for name in evaluation["ood"])]
+        same = (
+            (evaluation["schema"], evaluation["step"], evaluation["config"]) == (SCHEMA, step, config)
+            and set(evaluation["ood"]) == set(ood)
+            and all(_record_path(workdir, name, step).is_file() for name in names)
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # absent or damaged: it is made anew
     return evaluation if same else None
+
+
+def _relabelled(evaluation: dict[str, Any], chosen: str, workdir: Path) -> dict[str, Any]:
+    """Returns an evaluation under the name by which its checkpoint was asked for this time."""
+    if evaluation.get("checkpoint") != chosen:
+        evaluation = {**evaluation, "checkpoint": chosen}
+        write_json(workdir / EVALUATION_FILE, evaluation)
+    return evaluation
 
 
 def _predict_all(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from mixup_jax.errors import add_debug_flag, run_command
+from mixup_jax.command import CommandParser, run_command
 
 
 def main(argv: Sequence[str]) -> int:
     """Parses the arguments, writes the report, prints the path of its page and returns 0."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m mixup_jax.report",
         description="Write index.html, results.json, table.md and figures about runs that were evaluated.",
     )
@@ -19,7 +18,6 @@ def main(argv: Sequence[str]) -> int:
         "runs", nargs="+", metavar="RUN", help="folder of an evaluated run (the --workdir it was trained in)"
     )
     parser.add_argument("--output", default="report", metavar="DIR", help="folder to write to (default: %(default)s)")
-    add_debug_flag(parser)
     arguments = parser.parse_args(list(argv))
     # Drawing libraries take a second to load, which --help need not wait for.
     from mixup_jax.report.build import build_report

@@ -124,7 +124,15 @@ class Checkpoints:
         return TrainState(**items["optimizer"], **items["variables"])
 
     def _restore(self, step: int, **items: Any) -> dict[str, Any]:
-        return dict(self._manager.restore(step, args=ocp.args.Composite(**items)).items())
+        try:
+            return dict(self._manager.restore(step, args=ocp.args.Composite(**items)).items())
+        except Exception as error:  # orbax raises anything here, bare Exception included
+            reason = str(error).strip().partition("\n")[0][:200]
+            raise InputError(
+                f"checkpoint {step} in {self._manager.directory} cannot be restored "
+                f"({type(error).__name__}: {reason}); expected a whole checkpoint of this config's network: "
+                "choose another, or move its folder away to go on from the one before"
+            ) from error
 
 
 def _standard(tree: Any, mesh: Mesh) -> ocp.args.StandardRestore:

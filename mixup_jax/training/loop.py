@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -79,19 +78,21 @@ def train(config: Config, workdir: Path, data_dir: Path, report: Report = print)
     check_divisible(config.batch_size, config.method, jax.device_count(), config.parallel)
     examples = load_examples(config.data, data_dir)
     steps_per_epoch = _steps_per_epoch(config, len(examples.train.labels))
-    folder.claim(workdir, config)
+    folder.check(workdir, config)
     with Checkpoints(workdir / folder.CHECKPOINTS) as checkpoints:
+        if checkpoints.last is not None:
+            # What was trained decides, and not config.json, which may have been lost or replaced.
+            folder.check_same(checkpoints.restore_facts(checkpoints.last)["config"], config, workdir)
+        folder.write_config(workdir, config)
         if checkpoints.last == config.epochs * steps_per_epoch:
             report(f"{workdir}: already trained ({checkpoints.last} steps)")
             return
         run, state = prepare(config, spec, steps_per_epoch)
         report(_headline(config, run, state, examples))
         state = _continued(state, checkpoints, run, report)
-        report("compiling the training step; the first progress line comes after it")
-        logs = open_logs(workdir, last_step=int(state.step), tensorboard=config.tensorboard, report=report)
-        _train_epochs(run, state, examples, checkpoints, logs)
-        for log in logs:
-            log.close()
+        with open_logs(workdir, last_step=int(state.step), tensorboard=config.tensorboard, report=report) as logs:
+            report("compiling the training step; the first progress line comes after it")
+            _train_epochs(run, state, examples, checkpoints, logs)
     report(f"{workdir}: trained {run.total_steps} steps")
 
 
@@ -100,7 +101,7 @@ def check_names(config: Config) -> DatasetSpec:
     spec = dataset_spec(config.data.name)
     create_model(config.model.name, classes=spec.classes, width=config.model.width)
     for name in config.evaluation.ood:
-        check_ood_name(name)
+        check_ood_name(name, spec)
     return spec
 
 
@@ -150,8 +151,7 @@ def _continued(state: TrainState, checkpoints: Checkpoints, run: Run, report: Re
 def _train_epochs(
     run: Run, state: TrainState, examples: Examples, checkpoints: Checkpoints, logs: list[MetricsLog]
 ) -> None:
-    on_host = Resident(jnp.asarray(examples.train.images), jnp.asarray(examples.train.labels))
-    resident = replicate(run.mesh, on_host)
+    resident = Resident(*replicate(run.mesh, (examples.train.images, examples.train.labels)))
     progress = Progress(
         total_steps=run.total_steps, steps_per_epoch=run.steps_per_epoch, batch_size=run.config.batch_size
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from mixup_jax.errors import InputError
 from mixup_jax.quiet_tensorflow import load_tensorflow
+from mixup_jax.records import write_atomically
 from mixup_jax.training.workdir import METRICS_FILE
 
 NO_TENSORBOARD = (
@@ -40,8 +42,10 @@ class JsonLines:
         Raises:
           InputError: a line of the file is none of ours; nothing has been changed by then.
         """
-        kept = [line for number, line in enumerate(_lines(path), 1) if _step_of(line, path, number) <= last_step]
-        path.write_text("".join(kept))
+        text = path.read_text() if path.exists() else ""
+        kept = "".join(line for number, line in _lines(text) if _step_of(line, path, number) <= last_step)
+        if kept != text:
+            write_atomically(path, kept.encode())
         self._file = path.open("a", buffering=1)
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -73,8 +77,13 @@ class TensorBoard:
         self._writer.close()
 
 
-def open_logs(workdir: Path, *, last_step: int, tensorboard: bool, report: Callable[[str], None]) -> list[MetricsLog]:
-    """Returns the logs of a run: always `metrics.jsonl`, and TensorBoard if wanted and installed.
+@contextlib.contextmanager
+def open_logs(
+    workdir: Path, *, last_step: int, tensorboard: bool, report: Callable[[str], None]
+) -> Iterator[list[MetricsLog]]:
+    """Opens the logs of a run, and closes them at the end of the block.
+
+    Always `metrics.jsonl`, and TensorBoard if wanted and installed.
 
     Args:
       workdir: of the run.
@@ -87,7 +96,11 @@ def open_logs(workdir: Path, *, last_step: int, tensorboard: bool, report: Calla
         logs.append(TensorBoard(workdir))
     elif tensorboard:
         report(NO_TENSORBOARD)
-    return logs
+    try:
+        yield logs
+    finally:
+        for log in logs:
+            log.close()
 
 
 def _step_of(line: str, path: Path, number: int) -> int:
@@ -100,8 +113,8 @@ def _step_of(line: str, path: Path, number: int) -> int:
         ) from error
 
 
-def _lines(path: Path) -> list[str]:
-    """Returns the whole lines of a file; a last line that was cut off in writing is no line."""
-    if not path.exists():
-        return []
-    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yields the numbered whole lines; a last line that was cut off in writing is no line."""
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
+        if line.endswith("\n"):
+            yield number, line

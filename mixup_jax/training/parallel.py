@@ -11,7 +11,7 @@ the same mixed pairs and agree up to float rounding.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,6 @@ from mixup_jax.records import TrainState
 from mixup_jax.training.step import Metrics, TrainStep, local_rows
 
 AXIS = "batch"
-Tree = TypeVar("Tree")
 ResidentStep = Callable[[TrainState, Resident, jax.Array], tuple[TrainState, Metrics]]
 
 
@@ -36,8 +35,8 @@ def device_mesh(devices: list[Any] | None = None) -> Mesh:
     return Mesh(np.array(chosen), (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def replicate(mesh: Mesh, tree: Tree) -> Tree:
-    """Returns the arrays of `tree` with a whole copy on every device."""
+def replicate(mesh: Mesh, tree: Any) -> Any:
+    """Returns the arrays of `tree`, of jax or numpy, with a whole copy on every device."""
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,35 +21,52 @@ NOT_PART_OF_THE_RESULT = ("notes", "log_every_steps", "tensorboard")
 """Settings that may differ between an interrupted run and its continuation."""
 
 
-def claim(workdir: Path, config: Config) -> None:
-    """Creates the folder of a run, or recognises it as the folder of this very run.
+def check(workdir: Path, config: Config) -> None:
+    """Checks that a folder is free, or that of a run with this config, and can be written.
 
     Raises:
-      InputError: it belongs to a run of another config (the message lists what differs), or it
-        cannot be created.
+      InputError: it belongs to a run of another config (the message lists what differs), a file
+        in it is damaged, or it cannot be written.  Nothing but the empty folder has been made by then.
     """
-    path = workdir / CONFIG_FILE
-    if path.is_file():
-        differences = _differences(_read(path), _as_json(config))
-        if differences:
-            raise InputError(
-                f"workdir {workdir} belongs to a run of another config ({'; '.join(differences)}); "
-                "expected the same config to continue it, or another --workdir"
-            )
     try:
-        write_json(path, to_dict(config))
+        (workdir / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"workdir {workdir} cannot be written ({error}); expected a folder of yours") from error
+    if not os.access(workdir, os.W_OK):
+        raise InputError(f"workdir {workdir} cannot be written; expected a folder of yours")
+    path = workdir / CONFIG_FILE
+    if path.exists():
+        check_same(_read(path), config, workdir)
+
+
+def check_same(there: Any, config: Config, workdir: Path) -> None:
+    """Checks that `there`, the config found in a folder, is `config` in all that makes the result.
+
+    Raises:
+      InputError: it is not; the message lists what differs.
+    """
+    differences = _differences(there, _as_json(config))
+    if differences:
+        raise InputError(
+            f"workdir {workdir} belongs to a run of another config ({'; '.join(differences)}); "
+            "expected the same config to continue it, or another --workdir"
+        )
+
+
+def write_config(workdir: Path, config: Config) -> None:
+    """Writes the config of the run that owns the folder."""
+    write_json(workdir / CONFIG_FILE, to_dict(config))
 
 
 def _read(path: Path) -> Any:
+    remedy = "expected the config that this folder's run was started with, or another --workdir"
     try:
-        return json.loads(path.read_text())
+        config = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}); expected the config that this folder's run was started with, "
-            "or another --workdir"
-        ) from error
+        raise InputError(f"{path} cannot be read ({error}); {remedy}") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{path} holds a {type(config).__name__}; {remedy}")
+    return config
 
 
 def _as_json(config: Config) -> Any:
