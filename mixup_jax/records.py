@@ -107,19 +107,26 @@ def check_logits(logits: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
     if logits.dtype.itemsize < 4:
         # Half precision is exact in float32, so nothing is lost or invented here.
         logits = logits.astype(np.float32)
-    bad = np.isnan(logits) | np.isposinf(logits)
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        raise InputError(
-            f"logits contain {int(bad.sum())} NaN or +inf values, the first {logits[row, column]} "
-            f"at [{row}, {column}]; expected finite numbers (-inf is allowed for an impossible class)"
-        )
-    impossible = np.isneginf(logits).all(axis=1)
-    if impossible.any():
-        raise InputError(
-            f"row {int(np.argmax(impossible))} of logits is -inf in every class; at least one must be finite"
-        )
+    # The largest of a row tells: NaN passes through, +inf wins, and -inf is left where nothing else is.  One
+    # pass without a copy, because the logits may be a file that is larger than memory.
+    suspect = np.flatnonzero(~np.isfinite(logits.max(axis=1)))
+    if len(suspect):
+        _refuse_rows(logits, suspect)
     return logits
+
+
+def _refuse_rows(logits: npt.NDArray[np.floating], suspect: npt.NDArray[np.int64]) -> None:
+    """Raises the error for these rows, each of which holds NaN or +inf or is -inf throughout."""
+    found = [(int(row), np.flatnonzero(np.isnan(logits[row]) | np.isposinf(logits[row]))) for row in suspect]
+    bad = [(row, columns) for row, columns in found if len(columns)]
+    if not bad:
+        raise InputError(f"row {int(suspect[0])} of logits is -inf in every class; at least one must be finite")
+    row, columns = bad[0]
+    raise InputError(
+        f"logits contain {sum(len(columns) for _, columns in bad)} NaN or +inf values, the first "
+        f"{logits[row, columns[0]]} at [{row}, {columns[0]}]; "
+        "expected finite numbers (-inf is allowed for an impossible class)"
+    )
 
 
 def check_labels(labels: npt.NDArray[Any], examples: int, classes: int) -> npt.NDArray[np.int32]:
