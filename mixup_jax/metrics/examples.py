@@ -6,6 +6,7 @@ N only, so the logits may lie in a memory-mapped file that is larger than memory
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -55,6 +56,11 @@ class Examples:
         if self.labelled.all():
             return self
         return Examples(*(getattr(self, field.name)[self.labelled] for field in fields(self)))
+
+
+def joined(parts: Sequence[Examples]) -> Examples:
+    """Returns the examples of all parts (at least one), in their order."""
+    return Examples(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Examples)))
 
 
 def examine(logits: npt.ArrayLike, labels: npt.ArrayLike | None = None, temperature: float = 1.0) -> Examples:
