@@ -150,7 +150,10 @@ def _read_torch(path: Path, limit: int) -> tuple[Array, Array]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle.UnpicklingError and whatever torch's own reader raises
-        raise ValueError(f"torch.load with weights_only=True: {error}") from error
+        # Not torch's own words: they recommend to unpickle it after all.
+        raise ValueError(
+            "torch.load with weights_only=True refuses it, so it is damaged or holds more than tensors"
+        ) from error
     tensors: dict[str, Any] = content if isinstance(content, dict) else {}
     for name in ("logits", "labels"):
         if not isinstance(tensors.get(name), torch.Tensor):

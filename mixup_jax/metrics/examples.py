@@ -94,7 +94,9 @@ def examine(logits: npt.ArrayLike, labels: npt.ArrayLike | None = None, temperat
         brier=np.empty(n),
     )
     for rows in blocks(n, classes):
-        _examine_block(checked[rows].astype(np.float64) / temperature, given[rows], out, rows)
+        with np.errstate(over="ignore"):  # refused in the block
+            scaled = checked[rows].astype(np.float64) / temperature
+        _examine_block(scaled, given[rows], out, rows)
     return out
 
 
