@@ -12,11 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mixup_jax.arrays_file import DEFAULT_LIMIT, GIB
 from mixup_jax.command import CommandParser, run_command
 from mixup_jax.errors import InputError
+from mixup_jax.evaluation.ensemble import mean_of_records
+from mixup_jax.evaluation.export import check_suffix, render
 from mixup_jax.evaluation.measure import evaluate_records
+from mixup_jax.evaluation.recalibration import POSTHOC, check_posthoc
 from mixup_jax.evaluation.table import format_table
-from mixup_jax.records import Predictions, load_predictions, write_json
+from mixup_jax.formats import look_like_probabilities, read_predictions
+from mixup_jax.records import Predictions, write_atomically
 
 _EXAMPLES = """\
 examples:
@@ -24,12 +29,27 @@ examples:
   python -m mixup_jax.evaluate --predictions=preds.npz
   # With a temperature fitted on validation data, and two out-of-distribution sets:
   python -m mixup_jax.evaluate --predictions=test.npz --validation=val.npz --ood=mnist.npz --ood=noise.npz
+  # Logits larger than memory (an .npy is memory-mapped), and results for a paper as well:
+  python -m mixup_jax.evaluate --predictions=logits.npy --labels=labels.npy --output=e.json --output=e.tex
+  # Probabilities in a table with the columns label, 0, 1, ..; two more calibration methods:
+  python -m mixup_jax.evaluate --predictions=p.csv --validation=v.csv --probabilities --posthoc=vector_scaling,isotonic
+  # An ensemble: the mean of the probabilities of files with commas between
+  python -m mixup_jax.evaluate --predictions=a.npz,b.npz,c.npz --ood=a-ood.npz,b-ood.npz,c-ood.npz
   # A run of mixup_jax.main, from its checkpoint alone:
   python -m mixup_jax.evaluate --workdir=runs/fm-mixup-0 --datasets=test,mnist,gaussian_noise --checkpoint=best
 
 All numbers are fractions, never percent; docs/metrics.md defines them.
 """
-_PREDICTIONS_FLAGS = ("validation", "ood", "output")
+_PREDICTIONS_FLAGS = (
+    "labels",
+    "validation",
+    "validation_labels",
+    "ood",
+    "output",
+    "probabilities",
+    "posthoc",
+    "max_gib",
+)
 _WORKDIR_FLAGS = ("datasets", "checkpoint", "data_dir", "force")
 
 
@@ -58,13 +78,31 @@ def _parser() -> CommandParser:
         description="Measures accuracy, calibration and out-of-distribution detection.",
         epilog=_EXAMPLES,
     )
-    records = parser.add_argument_group("from a file of predictions (starts at once; needs no accelerator)")
-    records.add_argument("--predictions", type=Path, metavar="P.npz", help="test record: logits [N, K] and labels [N]")
-    records.add_argument("--validation", type=Path, metavar="V.npz", help="held-out record to fit a temperature on")
+    records = parser.add_argument_group("from files of predictions (starts at once; needs no accelerator)")
     records.add_argument(
-        "--ood", type=Path, metavar="O.npz", action="append", help="out-of-distribution record; may be repeated"
+        "--predictions", metavar="P[,P2]", help="test record: .npz, .npy, .csv, .parquet or .pt; several: an ensemble"
     )
-    records.add_argument("--output", type=Path, metavar="FILE", help="where to write; default: P.evaluation.json")
+    records.add_argument("--labels", type=Path, metavar="L.npy", help="labels [N] of --predictions=P.npy")
+    records.add_argument("--validation", metavar="V[,V2]", help="held-out record to fit a temperature on")
+    records.add_argument("--validation_labels", type=Path, metavar="L.npy", help="labels [N] of --validation=V.npy")
+    records.add_argument("--ood", metavar="O[,O2]", action="append", help="out-of-distribution record; may be repeated")
+    records.add_argument(
+        "--probabilities", action="store_true", default=None, help="the files hold probabilities, not logits"
+    )
+    records.add_argument("--posthoc", metavar="A,B", help=f"also fit on --validation: {', '.join(POSTHOC)}")
+    records.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        help="where to write: .json, .md, .tex or .csv; may be repeated; default: P.evaluation.json",
+    )
+    records.add_argument(
+        "--max_gib",
+        type=float,
+        metavar="X",
+        help=f"most memory a file may unfold to, but for .npy; default: {DEFAULT_LIMIT / GIB:g}",
+    )
     run = parser.add_argument_group("from a run's checkpoint")
     run.add_argument("--workdir", type=Path, metavar="DIR", help="folder of the run; evaluation.json is written there")
     run.add_argument(
@@ -83,30 +121,67 @@ def _refuse(flags: argparse.Namespace, names: Sequence[str], owner: str) -> None
 
 
 def _evaluate_predictions(flags: argparse.Namespace) -> None:
-    inputs = [path for path in (flags.predictions, flags.validation, *(flags.ood or [])) if path is not None]
-    output = flags.output or _beside(flags.predictions)
-    if output.resolve() in [path.resolve() for path in inputs]:
-        raise InputError(f"--output={output} is one of the records to read; expected another file")
-    if flags.validation is not None and flags.validation.resolve() == flags.predictions.resolve():
+    tested = _paths("--predictions", flags.predictions)
+    held_out = [] if flags.validation is None else _paths("--validation", flags.validation)
+    foreign = [_paths("--ood", text) for text in flags.ood or []]
+    outputs = flags.output or [_beside(tested)]
+    labels = [path for path in (flags.labels, flags.validation_labels) if path is not None]
+    _check_outputs(outputs, [*tested, *held_out, *labels, *(path for paths in foreign for path in paths)])
+    shared = {path.resolve() for path in held_out} & {path.resolve() for path in tested}
+    if shared:
         raise InputError(
             f"--validation={flags.validation} is the test record itself; "
             "expected other data, since a temperature fitted on the test set would flatter it"
         )
-    test = load_predictions(flags.predictions)
-    validation = None if flags.validation is None else load_predictions(flags.validation)
-    test_name, validation_name = flags.predictions.stem, "validation" if validation is None else flags.validation.stem
+    if flags.validation_labels is not None and not held_out:
+        raise InputError("--validation_labels given without --validation; expected both")
+    posthoc = () if flags.posthoc is None else _comma_separated("--posthoc", flags.posthoc)
+    check_posthoc(posthoc)
+    if posthoc and not held_out:
+        raise InputError(f"--posthoc={flags.posthoc} given without --validation; expected held-out data to fit it on")
+
+    test = _record(tested, flags, flags.labels)
+    validation = _record(held_out, flags, flags.validation_labels) if held_out else None
+    test_name, validation_name = _name(tested), _name(held_out) if held_out else "validation"
     document = evaluate_records(
         test,
         validation=validation,
-        ood=_named([(path, load_predictions(path)) for path in flags.ood or []]),
+        ood=_named([(_name(paths), _record(paths, flags, None)) for paths in foreign]),
         test_name=test_name,
         validation_name=validation_name if validation_name != test_name else f"{validation_name} (validation)",
+        posthoc=posthoc,
     )
-    _write(output, document)
+    for output in outputs:
+        _write(output, document)
     print(format_table(document))
     if validation is None:
         print("\nNo temperature was fitted: that takes held-out data (--validation=V.npz), never the test record.")
-    print(f"\nwritten: {output}")
+    if not flags.probabilities and look_like_probabilities(test):
+        print("\nThe rows look like probabilities but were taken for logits; --probabilities says they are.")
+    print(f"\nwritten: {', '.join(map(str, outputs))}")
+
+
+def _paths(flag: str, text: str) -> list[Path]:
+    return [Path(name) for name in _comma_separated(flag, text)]
+
+
+def _record(paths: Sequence[Path], flags: argparse.Namespace, labels: Path | None) -> Predictions:
+    """Returns the record of one file, or the mean of those of several."""
+    limit = DEFAULT_LIMIT if flags.max_gib is None else flags.max_gib * GIB
+    if not 0 < limit < float("inf"):
+        raise InputError(f"--max_gib={flags.max_gib} is no size; expected a number above 0, such as 8")
+    members = [
+        read_predictions(path, labels=labels, probabilities=bool(flags.probabilities), limit=int(limit))
+        for path in paths
+    ]
+    return members[0] if len(members) == 1 else mean_of_records(members)
+
+
+def _check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
+    for output in outputs:
+        if output.resolve() in [path.resolve() for path in inputs]:
+            raise InputError(f"--output={output} is one of the records to read; expected another file")
+        check_suffix(output)
 
 
 def _evaluate_workdir(flags: argparse.Namespace) -> None:
@@ -133,16 +208,20 @@ def _comma_separated(flag: str, text: str) -> tuple[str, ...]:
     return names
 
 
-def _beside(path: Path) -> Path:
-    """Returns `P.evaluation.json` for `P.npz`."""
-    return path.with_name(path.name.removesuffix(".npz") + ".evaluation.json")
+def _name(paths: Sequence[Path]) -> str:
+    return "+".join(path.stem for path in paths)
 
 
-def _named(records: Sequence[tuple[Path, Predictions]]) -> dict[str, Predictions]:
+def _beside(paths: Sequence[Path]) -> Path:
+    """Returns `P.evaluation.json` for `P.npz`, `P+P2.evaluation.json` for an ensemble."""
+    return paths[0].with_name(f"{_name(paths)}.evaluation.json")
+
+
+def _named(records: Sequence[tuple[str, Predictions]]) -> dict[str, Predictions]:
     """Returns the records by their data set, or else by their file, numbered where names repeat."""
     named: dict[str, Predictions] = {}
-    for path, record in records:
-        name = base = str(record.meta.get("dataset") or path.stem)
+    for file, record in records:
+        name = base = str(record.meta.get("dataset") or file)
         number = 1
         while name in named:
             number += 1
@@ -153,7 +232,7 @@ def _named(records: Sequence[tuple[Path, Predictions]]) -> dict[str, Predictions
 
 def _write(output: Path, document: dict[str, Any]) -> None:
     try:
-        write_json(output, document)
+        write_atomically(output, render(document, output).encode())
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"{output} cannot be written ({reason}); expected a writable file, see --output") from error

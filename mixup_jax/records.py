@@ -9,8 +9,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mixup_jax.arrays_file import DEFAULT_LIMIT, UNREADABLE, read_npz
 from mixup_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -107,19 +106,26 @@ def check_logits(logits: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
     if logits.dtype.itemsize < 4:
         # Half precision is exact in float32, so nothing is lost or invented here.
         logits = logits.astype(np.float32)
-    bad = np.isnan(logits) | np.isposinf(logits)
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        raise InputError(
-            f"logits contain {int(bad.sum())} NaN or +inf values, the first {logits[row, column]} "
-            f"at [{row}, {column}]; expected finite numbers (-inf is allowed for an impossible class)"
-        )
-    impossible = np.isneginf(logits).all(axis=1)
-    if impossible.any():
-        raise InputError(
-            f"row {int(np.argmax(impossible))} of logits is -inf in every class; at least one must be finite"
-        )
+    # The largest of a row tells: NaN passes through, +inf wins, and -inf is left where nothing else is.  One
+    # pass without a copy, because the logits may be a file that is larger than memory.
+    suspect = np.flatnonzero(~np.isfinite(logits.max(axis=1)))
+    if len(suspect):
+        _refuse_rows(logits, suspect)
     return logits
+
+
+def _refuse_rows(logits: npt.NDArray[np.floating], suspect: npt.NDArray[np.int64]) -> None:
+    """Raises the error for these rows, each of which holds NaN or +inf or is -inf throughout."""
+    found = [(int(row), np.flatnonzero(np.isnan(logits[row]) | np.isposinf(logits[row]))) for row in suspect]
+    bad = [(row, columns) for row, columns in found if len(columns)]
+    if not bad:
+        raise InputError(f"row {int(suspect[0])} of logits is -inf in every class; at least one must be finite")
+    row, columns = bad[0]
+    raise InputError(
+        f"logits contain {sum(len(columns) for _, columns in bad)} NaN or +inf values, the first "
+        f"{logits[row, columns[0]]} at [{row}, {columns[0]}]; "
+        "expected finite numbers (-inf is allowed for an impossible class)"
+    )
 
 
 def check_labels(labels: npt.NDArray[Any], examples: int, classes: int) -> npt.NDArray[np.int32]:
@@ -158,22 +164,53 @@ def save_predictions(path: str | os.PathLike[str], predictions: Predictions) -> 
     write_atomically(Path(path), buffer.getvalue())
 
 
-def load_predictions(path: str | os.PathLike[str]) -> Predictions:
+def logits_of_probabilities(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Returns the logarithms of probabilities `[N, K]`, float64; 0 becomes -inf, an impossible class.
+
+    Sums within 1 % of 1 are taken for rounding: softmax of the result divides by them.
+
+    Raises:
+      InputError: no matrix of floating point, a number outside [0, 1] or NaN, or a row whose sum is further from 1.
+    """
+    if probabilities.ndim != 2 or not np.issubdtype(probabilities.dtype, np.floating):
+        raise InputError(
+            f"probabilities have shape {list(probabilities.shape)} and dtype {probabilities.dtype}; "
+            "expected floating point [N, K]"
+        )
+    values = probabilities.astype(np.float64)
+    inside: npt.NDArray[np.bool_] = np.all((values >= 0) & (values <= 1), axis=1)
+    sums = values.sum(axis=1)
+    wrong = ~(inside & (np.abs(sums - 1) <= 0.01))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        found = f"sums to {sums[row]:.6g}" if inside[row] else "holds a number outside [0, 1]"
+        raise InputError(f"row {row} of probabilities {found}; expected numbers from 0 to 1 whose sum is 1")
+    with np.errstate(divide="ignore"):
+        return np.log(values)
+
+
+def load_predictions(
+    path: str | os.PathLike[str], *, probabilities: bool = False, limit: int = DEFAULT_LIMIT
+) -> Predictions:
     """Reads a record that `save_predictions`, or anyone with `numpy.savez`, wrote.
 
     Args:
       path: an `.npz` with `logits` `[N, K]` and `labels` `[N]`; `meta` (JSON text) may be absent.
+      probabilities: the entry `logits` holds probabilities, whose logarithms are taken.
+      limit: bytes that the arrays may take in memory; what the file claims is checked before it is decompressed.
 
     Raises:
-      InputError: the file is missing, is no `.npz`, holds pickled objects (they are never loaded),
+      InputError: the file is missing, too large, is no `.npz`, holds pickled objects (they are never loaded),
         lacks an entry, or an entry breaks what `Predictions` promises; the message names the file.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"predictions file {path} does not exist; expected an .npz with logits [N, K] and labels [N]")
     try:
-        entries = _read_npz(path)
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        entries, names = read_npz(path, ("logits", "labels", "meta"), limit)
+    except InputError:
+        raise
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())  # numpy's messages may span lines
         raise InputError(
             f"predictions file {path} cannot be read ({reason}); "
@@ -181,12 +218,13 @@ def load_predictions(path: str | os.PathLike[str]) -> Predictions:
         ) from error
     missing = [name for name in ("logits", "labels") if name not in entries]
     if missing:
-        found = ", ".join(sorted(entries)) or "nothing"
+        found = ", ".join(names) or "nothing"
         raise InputError(
             f"predictions file {path} lacks {' and '.join(missing)} (it holds {found}); expected logits and labels"
         )
     try:
-        return Predictions(entries["logits"], entries["labels"], _parsed_meta(entries.get("meta")))
+        logits = logits_of_probabilities(entries["logits"]) if probabilities else entries["logits"]
+        return Predictions(logits, entries["labels"], _parsed_meta(entries.get("meta")))
     except InputError as error:
         raise InputError(f"predictions file {path}: {error}") from error
 
@@ -206,16 +244,6 @@ def _parsed_meta(text: npt.NDArray[Any] | None) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
-
-
-def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    # Opened here, because np.load leaves a damaged file open.
-    with path.open("rb") as file:
-        loaded = np.load(file, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise ValueError("it holds a single array")
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -12,7 +12,9 @@ PACKAGE = Path(__file__).parents[1] / "mixup_jax"
 FLOORS = {
     "errors": 0,
     "command": 0,
+    "arrays_file": 0,
     "records": 0,
+    "formats": 0,
     "method": 0,
     "config": 0,
     "config_file": 0,
@@ -27,6 +29,12 @@ FLOORS = {
     "training": 3,
     "evaluation.measure": 3,
     "evaluation.predict": 3,
+    "evaluation.separation": 3,
+    "evaluation.recalibration": 3,
+    "evaluation.ensemble": 3,
+    "evaluation.odin": 3,
+    "evaluation.table": 3,
+    "evaluation.export": 3,
     "evaluation": 4,
     "training.loop": 4,
     "report": 4,
@@ -43,7 +51,20 @@ HOMES = {
     "ml_collections": ("config", "config_file"),
 }
 
-NUMPY_ONLY = ("errors", "records", "metrics", "evaluation.measure", "report")
+NUMPY_ONLY = (
+    "errors",
+    "arrays_file",
+    "records",
+    "formats",
+    "metrics",
+    "evaluation.measure",
+    "evaluation.separation",
+    "evaluation.recalibration",
+    "evaluation.ensemble",
+    "evaluation.table",
+    "evaluation.export",
+    "report",
+)
 
 
 def module_name(path: Path) -> str:

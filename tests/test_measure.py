@@ -58,7 +58,7 @@ def test_measure_equals_independent_code_before_and_after_the_temperature():
     for side, temperature in ((entry, 1.0), (entry["after_temperature"], 1.7)):
         golden = independent(predictions.logits, predictions.labels, temperature)
         assert {name: side[name] for name in golden} == pytest.approx(golden, abs=1e-9)
-    assert set(entry) - set(entry["after_temperature"]) == {"temperature", "after_temperature", "unlabelled"}
+    assert set(entry) - set(entry["after_temperature"]) == {"temperature", "after_temperature", "unlabelled", "posthoc"}
     assert entry["temperature"] == 1.7
 
 
@@ -159,6 +159,7 @@ def test_the_whole_document():
         "step": 12,
         "config": {"seed": 3},
         "temperature_fitted_on": "fashion_mnist/validation",
+        "posthoc": {},
         "results": {
             "fashion_mnist/test": measure(test, temperature),
             "fashion_mnist/validation": measure(validation, temperature),
@@ -175,6 +176,7 @@ def test_a_lone_record_of_unknown_origin():
         "step": None,
         "config": None,
         "temperature_fitted_on": None,
+        "posthoc": {},
         "results": {"preds": measure(record(0))},
         "ood": {},
     }

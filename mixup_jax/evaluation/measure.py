@@ -6,67 +6,122 @@ Every number is a fraction, never a percentage.  docs/metrics.md defines each of
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.scores import Floats, Ints
+from mixup_jax.evaluation.recalibration import (
+    Recalibration,
+    check_posthoc,
+    fit_recalibration,
+    isotonic_confidence,
+    vector_scaled,
+)
+from mixup_jax.evaluation.separation import check_classes, measure_ood, separate
+from mixup_jax.metrics.blocks import blocks
+from mixup_jax.metrics.examples import Examples
+from mixup_jax.metrics.scores import Bools, Floats
 from mixup_jax.records import UNLABELLED, Predictions
+
+__all__ = ["BIN_COUNTS", "COVERAGES", "SCHEMA", "evaluate_records", "measure", "measure_ood"]
 
 SCHEMA = 1
 BIN_COUNTS = (15, 100)
 """15 as most of the literature, 100 as the authors of the mixup paper used."""
+COVERAGES = (0.5, 0.8, 0.9, 0.95)
+NOTHING_FITTED = Recalibration(None, None)
 
 
-def measure(predictions: Predictions, temperature: float | None = None) -> dict[str, Any]:
+def measure(
+    predictions: Predictions, temperature: float | None = None, recalibration: Recalibration = NOTHING_FITTED
+) -> dict[str, Any]:
     """Returns one entry of `results`: how accurate and how calibrated the predictions are.
 
     Args:
       predictions: unlabelled examples (-1) are left out and counted.
       temperature: fitted on other data; None where there is none.
+      recalibration: other methods that were fitted on other data.
 
     Returns:
       n, accuracy, nll, brier, ece_15, ece_100, oe_15, oe_100, mce_15, mean_confidence,
-      confidence_minus_accuracy; `intervals`: {name: [low, high]}, 95 %, for accuracy, ECE and OE;
+      confidence_minus_accuracy, aurc, e_aurc, `accuracy_at_coverage`: {"0.5": ..} for each of COVERAGES;
+      `intervals`: {name: [low, high]}, 95 %, for accuracy, ECE and OE;
       `noise_floor`: {"ece_15": {"mean", "p95"}, "ece_100": ..}; `unlabelled`, how many were left out;
-      `temperature`; and `after_temperature`, everything up to the noise floor for logits /
-      temperature.  The last two are None without a temperature.  `nll` is None where it is infinite
+      `temperature`; `after_temperature`, everything up to the noise floor for logits / temperature; the
+      last two are None without a temperature; and `posthoc`, {method: the same numbers after it}, for isotonic
+      regression without nll, brier and the selective ones.  `nll` is None where it is infinite
       (JSON has no infinity): the true class of some example was declared impossible.
 
     Raises:
       InputError: no example has a label, or the temperature is not a finite number above 0.
     """
-    logits, labels = _labelled(predictions, predictions.name or "of predictions")
+    _labelled(predictions, predictions.name or "of predictions")
+    return _entry(predictions, _examined(predictions, temperature), temperature, recalibration)
+
+
+def _examined(predictions: Predictions, temperature: float | None) -> list[Examples]:
+    """Returns the examples as they are and, if there is a temperature, after it."""
+    scales = [1.0] if temperature is None else [1.0, temperature]
+    return [metrics.examine(predictions.logits, predictions.labels, scale) for scale in scales]
+
+
+def _entry(
+    predictions: Predictions, examples: list[Examples], temperature: float | None, recalibration: Recalibration
+) -> dict[str, Any]:
+    raw = examples[0].only_labelled()
+    posthoc = {}
+    if recalibration.vector_scaling is not None:
+        posthoc["vector_scaling"] = _calibration(vector_scaled(predictions, recalibration.vector_scaling))
+    if recalibration.isotonic is not None:
+        posthoc["isotonic"] = _top_label(isotonic_confidence(raw, recalibration.isotonic), raw.correct)
     return {
-        **_calibration(logits, labels),
-        "unlabelled": len(predictions.labels) - len(labels),
+        **_calibration(raw),
+        "unlabelled": len(examples[0]) - len(raw),
         "temperature": temperature,
-        "after_temperature": None if temperature is None else _calibration(metrics.scale(logits, temperature), labels),
+        "after_temperature": None if temperature is None else _calibration(examples[1]),
+        "posthoc": posthoc,
     }
 
 
-def _labelled(predictions: Predictions, name: str) -> tuple[Floats, Ints]:
+def _labelled(predictions: Predictions, name: str) -> Predictions:
+    """Returns the labelled examples of a record: the record itself, uncopied, if all are."""
     has_label = predictions.labels != UNLABELLED
     if not has_label.any():
         raise InputError(
             f"record {name} has no labels (all {len(has_label)} are -1); "
             "expected at least one labelled example to measure accuracy and calibration"
         )
-    return predictions.logits[has_label].astype(np.float64), predictions.labels[has_label].astype(np.int64)
+    if has_label.all():
+        return predictions
+    return Predictions(predictions.logits[has_label], predictions.labels[has_label], predictions.meta)
 
 
-def _calibration(logits: Floats, labels: Ints) -> dict[str, Any]:
-    confidence, correct = metrics.confidence_and_correct(logits, labels)
+def _calibration(examples: Examples) -> dict[str, Any]:
+    known = examples.only_labelled()
+    tally = metrics.tally_examples(known, n_bins=())
+    proper = {"nll": tally.nll if math.isfinite(tally.nll) else None, "brier": tally.brier}
+    selective = {
+        "aurc": metrics.aurc(known.msp, known.correct),
+        "e_aurc": metrics.e_aurc(known.msp, known.correct),
+        "accuracy_at_coverage": {
+            str(coverage): metrics.accuracy_at_coverage(known.msp, known.correct, coverage) for coverage in COVERAGES
+        },
+    }
+    return _top_label(known.confidence, known.correct, proper, selective)
+
+
+def _top_label(
+    confidence: Floats, correct: Bools, proper: Mapping[str, Any] | None = None, more: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Returns the numbers of confidence and correctness, with others where a reader expects them."""
     coarse, fine = (metrics.bin_confidences(confidence, correct, bins) for bins in BIN_COUNTS)
-    nll = metrics.nll(logits, labels)
     numbers: dict[str, Any] = {
-        "n": len(labels),
+        "n": len(correct),
         "accuracy": float(correct.mean()),
-        "nll": nll if math.isfinite(nll) else None,
-        "brier": metrics.brier(logits, labels),
+        **(proper or {}),
         "ece_15": metrics.ece(coarse),
         "ece_100": metrics.ece(fine),
         "oe_15": metrics.oe(coarse),
@@ -74,6 +129,7 @@ def _calibration(logits: Floats, labels: Ints) -> dict[str, Any]:
         "mce_15": metrics.mce(coarse),
         "mean_confidence": float(confidence.mean()),
         "confidence_minus_accuracy": metrics.confidence_minus_accuracy(coarse),
+        **(more or {}),
     }
     intervals = metrics.bootstrap_intervals(confidence, correct, BIN_COUNTS)
     return {
@@ -86,50 +142,6 @@ def _calibration(logits: Floats, labels: Ints) -> dict[str, Any]:
     }
 
 
-def measure_ood(
-    in_distribution: Predictions, out_of_distribution: Predictions, temperature: float | None = None
-) -> dict[str, Any]:
-    """Returns one entry of `ood`: how well the maximum softmax probability tells the two sets apart.
-
-    Args:
-      in_distribution: every example counts, labelled or not.
-      out_of_distribution: labels are ignored.
-      temperature: fitted on in-distribution validation data; None where there is none.
-
-    Returns:
-      score ("msp"), n_in, n_out, auroc, aupr_in, aupr_out, fpr95_ood, fpr95_id, mean_confidence (of the
-      OOD set); `temperature`; and `after_temperature`, the keys before it for logits / temperature.
-      The last two are None without a temperature.
-
-    Raises:
-      InputError: the records have different numbers of classes, or the temperature is out of range.
-    """
-    _check_classes("out-of-distribution", out_of_distribution, in_distribution)
-    logits_in, logits_out = in_distribution.logits, out_of_distribution.logits
-    return {
-        **_separation(logits_in, logits_out),
-        "temperature": temperature,
-        "after_temperature": None
-        if temperature is None
-        else _separation(metrics.scale(logits_in, temperature), metrics.scale(logits_out, temperature)),
-    }
-
-
-def _separation(logits_in: np.ndarray, logits_out: np.ndarray) -> dict[str, Any]:
-    score_in, score_out = metrics.msp_score(logits_in), metrics.msp_score(logits_out)
-    return {
-        "score": "msp",
-        "n_in": len(score_in),
-        "n_out": len(score_out),
-        "auroc": metrics.auroc(score_in, score_out),
-        "aupr_in": metrics.aupr_in(score_in, score_out),
-        "aupr_out": metrics.aupr_out(score_in, score_out),
-        "fpr95_ood": metrics.fpr95_ood(score_in, score_out),
-        "fpr95_id": metrics.fpr95_id(score_in, score_out),
-        "mean_confidence": float(metrics.max_probability(logits_out).mean()),
-    }
-
-
 def evaluate_records(
     test: Predictions,
     *,
@@ -139,6 +151,7 @@ def evaluate_records(
     config: Mapping[str, Any] | None = None,
     test_name: str = "test",
     validation_name: str = "validation",
+    posthoc: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Returns the whole document of `evaluation.json` for the records of one network.
 
@@ -151,10 +164,12 @@ def evaluate_records(
       config: of the run; None takes it from the test record's meta, if it is there.
       test_name: key of the test record where its meta does not name it.
       validation_name: key of the validation record where its meta does not name it.
+      posthoc: methods to fit on the validation record besides the temperature: "vector_scaling", "isotonic".
 
     Returns:
-      {"schema", "step", "config", "temperature_fitted_on" (a key of results, or None), "results": {name:
-      as `measure`}, "ood": {name: as `measure_ood`}}; JSON-serialisable if step and config are.
+      {"schema", "step", "config", "temperature_fitted_on" (a key of results, or None), "posthoc": {method:
+      what was fitted}, "results": {name: as `measure`}, "ood": {name: as `measure_ood`}}; JSON-serialisable if step
+      and config are.
 
     Raises:
       InputError: the validation record is the test record, or of the same split; the records differ in
@@ -165,45 +180,51 @@ def evaluate_records(
     _labelled(test, test_name)  # refused before the work, and by the name its reader knows
     for name, record in ood.items():
         _check_same_network(f"out-of-distribution record {name}", record, test)
-    temperature = None
+    check_posthoc(posthoc)
+    if posthoc and validation is None:
+        raise InputError(f"post-hoc method {posthoc[0]} has no validation record; expected one, it is never the test's")
+    temperature, recalibration = None, NOTHING_FITTED
     results = {}
     if validation is not None:
         validation_name = validation.name or validation_name
         _check_held_out(validation, validation_name, test, test_name)
-        temperature = metrics.fit_temperature(*_labelled(validation, validation_name))
-        results[validation_name] = measure(validation, temperature)
+        fitted_on = _labelled(validation, validation_name)
+        temperature = metrics.fit_temperature(fitted_on.logits, fitted_on.labels)
+        examples = _examined(validation, temperature)
+        recalibration = fit_recalibration(fitted_on, examples[0].only_labelled(), posthoc)
+        results[validation_name] = _entry(validation, examples, temperature, recalibration)
+    tested = _examined(test, temperature)
     return {
         "schema": SCHEMA,
         "step": test.meta.get("step") if step is None else step,
         "config": test.meta.get("config") if config is None else dict(config),
         "temperature_fitted_on": None if validation is None else validation_name,
-        "results": {test_name: measure(test, temperature), **results},
-        "ood": {name: measure_ood(test, record, temperature) for name, record in ood.items()},
+        "posthoc": recalibration.as_json(),
+        "results": {test_name: _entry(test, tested, temperature, recalibration), **results},
+        "ood": {name: separate(tested, _examined(record, temperature), temperature) for name, record in ood.items()},
     }
 
 
 def _check_held_out(validation: Predictions, validation_name: str, test: Predictions, test_name: str) -> None:
     _check_same_network(f"validation record {validation_name}", validation, test)
-    identical = np.array_equal(validation.logits, test.logits) and np.array_equal(validation.labels, test.labels)
-    if identical or validation_name == test_name:
+    if _identical(validation, test) or validation_name == test_name:
         raise InputError(
             f"validation record {validation_name} is the test record; "
             "expected other data, since a temperature fitted on the test set would flatter it"
         )
 
 
+def _identical(record: Predictions, other: Predictions) -> bool:
+    # A block at a time, because both may be files larger than memory; the first difference ends it.
+    return np.array_equal(record.labels, other.labels) and all(
+        np.array_equal(record.logits[rows], other.logits[rows]) for rows in blocks(*record.logits.shape)
+    )
+
+
 def _check_same_network(what: str, record: Predictions, test: Predictions) -> None:
-    _check_classes(what, record, test)
+    check_classes(what, record, test)
     for key in ("step", "config"):
         ours, theirs = test.meta.get(key), record.meta.get(key)
         if ours is not None and theirs is not None and ours != theirs:
             found = f"{theirs} instead of {ours}" if key == "step" else "another one"
             raise InputError(f"{what} has {key} {found}; expected predictions of the same network as the test record")
-
-
-def _check_classes(what: str, record: Predictions, test: Predictions) -> None:
-    if record.logits.shape[1] != test.logits.shape[1]:
-        raise InputError(
-            f"{what} has {record.logits.shape[1]} classes; "
-            f"expected {test.logits.shape[1]}, as the in-distribution record has"
-        )

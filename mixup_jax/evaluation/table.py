@@ -1,8 +1,9 @@
-"""The document of `evaluation.json` as plain text for a terminal."""
+"""The document of `evaluation.json` as tables of text: for a terminal, and for `export` to mark up."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 _ROWS = (
@@ -16,54 +17,91 @@ _ROWS = (
     ("MCE, 15 bins", "mce_15"),
     ("mean confidence", "mean_confidence"),
     ("confidence - accuracy", "confidence_minus_accuracy"),
+    ("AURC", "aurc"),
+    ("excess AURC", "e_aurc"),
 )
-_OOD_COLUMNS = ("auroc", "aupr_in", "aupr_out", "fpr95_ood", "fpr95_id", "mean_confidence")
+_OOD_COLUMNS = ("aupr_in", "aupr_out", "fpr95_ood", "fpr95_id")
+_OOD_HEADER = ("", "score", "n_in", "n_out", "AUROC", "95 % interval", "AUPR-in", "AUPR-out", "FPR95-ood", "FPR95-id")
+_SCORE_NAMES = {"msp": "MSP", "entropy": "entropy", "energy": "energy", "max_logit": "max logit"}
+_POSTHOC_NAMES = {"vector_scaling": "vector scaling", "isotonic": "isotonic"}
 
 
-def format_table(document: Mapping[str, Any]) -> str:
-    """Returns the document of `evaluate_records` as plain text for a terminal, without a final newline.
+@dataclass(frozen=True)
+class Table:
+    """Cells of text.
 
-    One block for each entry of `results`, with intervals, noise floors and, where a temperature was
-    fitted, a second pair of columns after it; then one block for all of `ood`.
+    Attributes:
+      title: what the numbers belong to.
+      header: one name for each column; the first is that of the rows' names.
+      rows: as many cells as the header has.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def tables(document: Mapping[str, Any]) -> list[Table]:
+    """Returns the document of `evaluate_records` as tables.
+
+    One for each entry of `results`, with intervals, noise floors and, where something was fitted, further columns
+    after it; then one for all of `ood`.
     """
     fitted_on = document["temperature_fitted_on"]
-    blocks = [
-        _result_block(f"{name} (T fitted here)" if name == fitted_on else name, entry)
+    found = [
+        _result_table(f"{name} (T fitted here)" if name == fitted_on else name, entry)
         for name, entry in document["results"].items()
     ]
     if document["ood"]:
-        blocks.append(_ood_block(document["ood"]))
-    return "\n\n".join(blocks)
+        found.append(_ood_table(document["ood"]))
+    return found
 
 
-def _result_block(name: str, entry: Mapping[str, Any]) -> str:
+def format_table(document: Mapping[str, Any]) -> str:
+    """Returns the tables of a document as plain text for a terminal, without a final newline."""
+    return "\n\n".join(f"{table.title}\n{_aligned([table.header, *table.rows])}" for table in tables(document))
+
+
+def _result_table(name: str, entry: Mapping[str, Any]) -> Table:
     left_out = f" ({entry['unlabelled']} unlabelled left out)" if entry["unlabelled"] else ""
-    header = ["", "value", "95 % interval"]
-    sides = [entry]
+    sides = [("value", entry)]
     if entry["after_temperature"] is not None:
-        header += [f"T = {entry['temperature']:.4f}", "95 % interval"]
-        sides.append(entry["after_temperature"])
-    table = [[*header, "noise floor (95th percentile)"]]
+        sides.append((f"T = {entry['temperature']:.4f}", entry["after_temperature"]))
+    sides += [(_POSTHOC_NAMES[method], side) for method, side in entry.get("posthoc", {}).items()]
+    header = ["", *(cell for title, _ in sides for cell in (title, "95 % interval")), "noise floor (95th percentile)"]
+    rows = []
     for label, key in _ROWS:
-        cells = [cell for side in sides for cell in (_number(side[key]), _span(side["intervals"].get(key)))]
+        cells = [cell for _, side in sides for cell in (_cell(side, key), _span(side["intervals"].get(key)))]
         floor = entry["noise_floor"].get(key)
-        table.append([label, *cells, f"{floor['mean']:.4f} ({floor['p95']:.4f})" if floor else ""])
-    return f"{name}: n = {entry['n']}{left_out}, fractions, not percent\n{_aligned(table)}"
+        rows.append((label, *cells, f"{floor['mean']:.4f} ({floor['p95']:.4f})" if floor else ""))
+    for coverage in entry.get("accuracy_at_coverage", {}):
+        cells = [cell for _, side in sides for cell in (_cell(side.get("accuracy_at_coverage", {}), coverage), "")]
+        rows.append((f"accuracy at coverage {coverage}", *cells, ""))
+    return Table(f"{name}: n = {entry['n']}{left_out}, fractions, not percent", tuple(header), tuple(rows))
 
 
-def _ood_block(entries: Mapping[str, Mapping[str, Any]]) -> str:
-    table = [["", "n_in", "n_out", "AUROC", "AUPR-in", "AUPR-out", "FPR95-ood", "FPR95-id", "mean confidence"]]
+def _ood_table(entries: Mapping[str, Mapping[str, Any]]) -> Table:
+    rows = []
     for name, entry in entries.items():
         sides = [(name, entry)]
         if entry["after_temperature"] is not None:
             sides.append((f"{name}, T = {entry['temperature']:.4f}", entry["after_temperature"]))
         for label, side in sides:
             sizes = [str(side["n_in"]), str(side["n_out"])]
-            table.append([label, *sizes, *(_number(side[key]) for key in _OOD_COLUMNS)])
-    return f"out of distribution: score MSP, higher = more foreign; fractions, not percent\n{_aligned(table)}"
+            for score, numbers in (("msp", side), *side.get("scores", {}).items()):
+                interval = _span(numbers.get("intervals", {}).get("auroc"))
+                more = [_cell(numbers, key) for key in _OOD_COLUMNS]
+                confidence = _cell(side, "mean_confidence") if score == "msp" else ""
+                rows.append((label, _SCORE_NAMES[score], *sizes, _cell(numbers, "auroc"), interval, *more, confidence))
+    title = "out of distribution: higher score = more foreign; fractions, not percent"
+    return Table(title, (*_OOD_HEADER, "mean confidence"), tuple(rows))
 
 
-def _number(value: float | None) -> str:
+def _cell(numbers: Mapping[str, Any], key: str) -> str:
+    """Returns a number as text; empty where it does not exist, "infinite" where JSON has null for it."""
+    if key not in numbers:
+        return ""
+    value = numbers[key]
     return "infinite" if value is None else f"{value:.4f}"
 
 
@@ -71,7 +109,7 @@ def _span(interval: list[float] | None) -> str:
     return "" if interval is None else f"[{interval[0]:.4f}, {interval[1]:.4f}]"
 
 
-def _aligned(table: list[list[str]]) -> str:
+def _aligned(table: list[tuple[str, ...]]) -> str:
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = []
     for label, *cells in table:

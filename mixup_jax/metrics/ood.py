@@ -6,11 +6,14 @@ the name says otherwise.  Equal scores are ties, never broken by position.
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
+
 import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.scores import Floats
+from mixup_jax.metrics.scores import Floats, Ints
 
 
 def check_scores(name: str, scores: npt.ArrayLike) -> Floats:
@@ -40,10 +43,51 @@ def auroc(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:
     Raises:
       InputError: a set is empty, not a vector, or contains NaN.
     """
-    inside, outside = np.sort(check_scores("score_in", score_in)), check_scores("score_out", score_out)
-    below = np.searchsorted(inside, outside, side="left")
-    not_above = np.searchsorted(inside, outside, side="right")
-    return float(below.sum() + not_above.sum()) / (2 * len(inside) * len(outside))
+    inside, outside = (
+        np.sort(check_scores(name, scores)) for name, scores in (("score_in", score_in), ("score_out", score_out))
+    )
+    return int(_wins(outside, inside).sum()) / (2 * len(inside) * len(outside))
+
+
+def auroc_interval(score_in: npt.ArrayLike, score_out: npt.ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """Returns the ends of a confidence interval for the AUROC, which it contains, within [0, 1].
+
+    The variance is that of DeLong et al. (1988), exact in N log N steps: `var(P_out)/M + var(P_in)/N`, with P_out
+    of an OOD example the share of in-distribution examples below it (ties one half), and P_in likewise.  The
+    interval is normal in logit(AUROC) (Pepe, 2003, section 5.2.3), so it stays inside [0, 1] and is longer towards
+    1/2.  It answers how much the AUROC would move with other test sets of these sizes.  Without an error (AUROC
+    0 or 1) the variance is 0 and so is the length; a set of a single example adds no variance of its own.
+
+    Args:
+      score_in: `[N]`, N >= 1, scores of in-distribution examples.
+      score_out: `[M]`, M >= 1, scores of OOD examples.
+      level: in (0, 1).
+
+    Raises:
+      InputError: a set is empty, not a vector, or contains NaN; the level is out of range.
+    """
+    if not 0 < level < 1:
+        raise InputError(f"level is {level}; expected a number between 0 and 1, such as 0.95")
+    inside, outside = (
+        np.sort(check_scores(name, scores)) for name, scores in (("score_in", score_in), ("score_out", score_out))
+    )
+    wins_out, wins_in = _wins(outside, inside), _wins(inside, outside)
+    share_out, share_in = wins_out / (2 * len(inside)), 1.0 - wins_in / (2 * len(outside))
+    variance = sum(float(share.var(ddof=1)) / len(share) for share in (share_out, share_in) if len(share) > 1)
+    area = int(wins_out.sum()) / (2 * len(inside) * len(outside))
+    if variance == 0.0 or not 0.0 < area < 1.0:
+        return area, area
+    reach = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(variance) / (area * (1 - area))
+    centre = math.log(area / (1 - area))
+    low, high = ((1 + math.tanh((centre + sign * reach) / 2)) / 2 for sign in (-1, 1))  # the inverse of the logit
+    return min(low, area), max(high, area)
+
+
+def _wins(scores: Floats, others: Floats) -> Ints:
+    """Returns for each score twice the number of others below it, equal ones counting one half; both ascending."""
+    # Looked up in ascending order, neighbours are in the cache: several times faster than in the given order.
+    wins: Ints = np.searchsorted(others, scores, side="left") + np.searchsorted(others, scores, side="right")
+    return wins
 
 
 def aupr_out(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.scores import Floats, labelled, shifted_logits
+from mixup_jax.metrics.blocks import blocks
+from mixup_jax.metrics.scores import Floats, check_labelled, shifted_logits
 from mixup_jax.records import check_logits
 
 COLDEST = 0.01
@@ -17,14 +21,19 @@ _TOLERANCE = 1e-12  # of log T
 _MOST_STEPS = 200  # the safeguard at least halves the step every other time, so about 90 suffice
 
 
+def check_temperature(temperature: float) -> None:
+    """Raises InputError unless the temperature is a finite number above 0."""
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise InputError(f"temperature is {temperature}; expected a finite number above 0")
+
+
 def scale(logits: npt.ArrayLike, temperature: float) -> Floats:
     """Returns `logits / temperature`, float64 `[N, K]`: softer above 1, sharper below; the ranking stays.
 
     Raises:
       InputError: the temperature is not a finite number above 0, or the logits are malformed.
     """
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise InputError(f"temperature is {temperature}; expected a finite number above 0")
+    check_temperature(temperature)
     scaled: Floats = check_logits(np.asarray(logits)).astype(np.float64) / temperature
     return scaled
 
@@ -45,50 +54,78 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
         out; if that leaves none, 1 is returned.
 
     Args:
-      logits: floating point `[N, K]`, of validation data, never of the data to be reported.
+      logits: floating point `[N, K]`, of validation data, never of the data to be reported; may be
+        memory-mapped, and is read a block of rows at a time, about ten times over.
       labels: integer `[N]` in [0, K).
 
     Raises:
       InputError: the arrays are malformed or an example has no label.
     """
-    checked_logits, checked_labels = labelled(logits, labels)
-    shifted = shifted_logits(checked_logits)
-    true = shifted[np.arange(len(shifted)), checked_labels]
-    possible = np.isfinite(true)
-    if not possible.any():
+    examples = _Possible(*check_labelled(logits, labels))
+    if not examples.n:
         return 1.0
-    shifted, true = shifted[possible], true[possible]
-
     low, high = -math.log(HOTTEST), -math.log(COLDEST)
-    slope_low, slope_high = _slope(shifted, true, low)[0], _slope(shifted, true, high)[0]
+    slope_low, slope_high = _slope(examples, low)[0], _slope(examples, high)[0]
     if slope_low == 0.0 and slope_high == 0.0:
         return 1.0
     if slope_high <= 0.0:
         return COLDEST
     if slope_low >= 0.0:
         return HOTTEST
-    temperature = math.exp(-_root(shifted, true, low, high))
-    return temperature if _nll(shifted, true, temperature) <= _nll(shifted, true, 1.0) else 1.0
+    temperature = math.exp(-_root(examples, low, high))
+    return temperature if _nll(examples, temperature) <= _nll(examples, 1.0) else 1.0
 
 
-def _slope(shifted: Floats, true: Floats, log_b: float) -> tuple[float, float]:
-    """Returns the derivative of the NLL by b = exp(log_b), and the derivative of that by log_b."""
+@dataclass(frozen=True, eq=False)
+class _Possible:
+    """The examples whose true class is possible, read afresh, a block at a time, at every pass."""
+
+    logits: npt.NDArray[np.floating]
+    labels: npt.NDArray[np.int32]
+
+    @property
+    def n(self) -> int:
+        return int(sum(np.isfinite(_true(self.logits[rows], self.labels[rows])).sum() for rows in self._blocks()))
+
+    def __iter__(self) -> Iterator[tuple[Floats, Floats]]:
+        """Yields logits minus the maximum of their row, `[n, K]`, and that of the true class, `[n]`."""
+        for rows in self._blocks():
+            shifted = shifted_logits(self.logits[rows])
+            true = _true(shifted, self.labels[rows])
+            possible = np.isfinite(true)
+            yield (shifted, true) if possible.all() else (shifted[possible], true[possible])
+
+    def _blocks(self) -> Iterator[slice]:
+        return blocks(*self.logits.shape)
+
+
+def _true(logits: npt.NDArray[Any], labels: npt.NDArray[np.int32]) -> Floats:
+    true: Floats = logits[np.arange(len(logits)), labels].astype(np.float64)
+    return true
+
+
+def _slope(examples: _Possible, log_b: float) -> tuple[float, float]:
+    """Returns the derivative of the NLL by b = exp(log_b), and the derivative of that by log_b; both times n."""
     b = math.exp(log_b)
-    weights = np.exp(b * shifted)
-    # An impossible class has weight 0, and 0 * -inf would be NaN.
-    finite = np.where(np.isneginf(shifted), 0.0, shifted)
-    total = weights.sum(axis=1)
-    mean = (weights * finite).sum(axis=1) / total
-    variance = (weights * np.square(finite - mean[:, None])).sum(axis=1) / total
-    return float((mean - true).mean()), b * float(variance.mean())
+    slope = variance = 0.0
+    for shifted, true in examples:
+        weights = np.exp(b * shifted)
+        # An impossible class has weight 0, and 0 * -inf would be NaN.
+        finite = np.where(np.isneginf(shifted), 0.0, shifted)
+        total = weights.sum(axis=1)
+        mean = np.einsum("nk,nk->n", weights, finite) / total
+        finite -= mean[:, None]
+        slope += float((mean - true).sum())
+        variance += float((np.einsum("nk,nk,nk->n", weights, finite, finite) / total).sum())
+    return slope, b * variance
 
 
-def _root(shifted: Floats, true: Floats, low: float, high: float) -> float:
+def _root(examples: _Possible, low: float, high: float) -> float:
     """Returns the zero of the slope in log b between `low` (slope negative) and `high` (slope positive)."""
     at = min(max(0.0, low), high)
     step = previous = high - low
     for _ in range(_MOST_STEPS):
-        slope, growth = _slope(shifted, true, at)
+        slope, growth = _slope(examples, at)
         if slope == 0.0:
             break
         low, high = (at, high) if slope < 0 else (low, at)
@@ -103,5 +140,9 @@ def _root(shifted: Floats, true: Floats, low: float, high: float) -> float:
     return at
 
 
-def _nll(shifted: Floats, true: Floats, temperature: float) -> float:
-    return float((np.log(np.exp(shifted / temperature).sum(axis=1)) - true / temperature).mean())
+def _nll(examples: _Possible, temperature: float) -> float:
+    """Returns the NLL times n."""
+    return sum(
+        float((np.log(np.exp(shifted / temperature).sum(axis=1)) - true / temperature).sum())
+        for shifted, true in examples
+    )

@@ -16,8 +16,10 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
-def labelled(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Floats, Ints]:
-    """Returns logits (float64 `[N, K]`) and labels (int64 `[N]`) after checking both.
+def check_labelled(
+    logits: npt.ArrayLike, labels: npt.ArrayLike
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.int32]]:
+    """Returns logits (float32 or wider `[N, K]`, not copied) and labels (int32 `[N]`) after checking both.
 
     Raises:
       InputError: the arrays break what `records.Predictions` promises, or an example has no label.
@@ -27,6 +29,12 @@ def labelled(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Floats, Ints
     if (checked_labels == UNLABELLED).any():
         count = int((checked_labels == UNLABELLED).sum())
         raise InputError(f"labels contain {count} times -1 (no label); expected a class for every example here")
+    return checked_logits, checked_labels
+
+
+def labelled(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Floats, Ints]:
+    """Returns logits (float64 `[N, K]`) and labels (int64 `[N]`) after checking both, as `check_labelled` does."""
+    checked_logits, checked_labels = check_labelled(logits, labels)
     return checked_logits.astype(np.float64), checked_labels.astype(np.int64)
 
 

@@ -1,0 +1,114 @@
+"""Arrays of `.npz` and `.npy` files, read without trusting them.
+
+Nothing is unpickled, and nothing is allocated on the word of a file: what an array claims to hold is compared
+with the bytes that are there, and with a limit, before it is read.
+"""
+
+from __future__ import annotations
+
+import lzma
+import math
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixup_jax.errors import InputError
+
+GIB = 1 << 30
+DEFAULT_LIMIT = 2 * GIB
+"""Bytes that the arrays of one file may take in memory, unless the user says otherwise."""
+
+UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,  # an encrypted archive
+    NotImplementedError,  # a compression that Python does not know
+    SyntaxError,  # a header that is no Python literal
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    MemoryError,
+    tokenize.TokenError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+"""What Python and numpy raise for a damaged file."""
+
+
+def read_npz(
+    path: Path, wanted: Sequence[str], limit: int = DEFAULT_LIMIT
+) -> tuple[dict[str, npt.NDArray[Any]], list[str]]:
+    """Returns those of the wanted arrays that an `.npz` holds, and the names of all that it holds.
+
+    Other arrays are not decompressed.
+
+    Raises:
+      InputError: the wanted arrays together exceed `limit` bytes.
+      one of UNREADABLE: the file is damaged, no `.npz`, or holds pickled objects.
+    """
+    with path.open("rb") as file:
+        if file.read(6) == b"\x93NUMPY":
+            raise ValueError("it holds a single array")
+        file.seek(0)
+        with zipfile.ZipFile(file) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            chosen = {name: members[name] for name in wanted if name in members}
+            check_size(path, sum(info.file_size for info in chosen.values()), limit)
+            return {name: _read_member(archive, info) for name, info in chosen.items()}, sorted(members)
+
+
+def map_npy(path: Path) -> npt.NDArray[Any]:
+    """Returns the array of an `.npy` as a read-only view of the file: only what is touched is read.
+
+    Raises:
+      one of UNREADABLE: the file is damaged, no `.npy`, or holds pickled objects.
+    """
+    with path.open("rb") as file:
+        _check_header(file, path.stat().st_size)
+    return np.asarray(np.lib.format.open_memmap(path, mode="r"))
+
+
+def check_size(path: Path, size: int, limit: int) -> None:
+    """Raises InputError if `size` bytes to be read from `path` exceed `limit`."""
+    if size > limit:
+        raise InputError(
+            f"predictions file {path} would take {size / GIB:.3g} GiB in memory; "
+            f"expected at most {limit / GIB:.3g} GiB (--max_gib raises that; an .npy is memory-mapped and has no limit)"
+        )
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    with archive.open(info) as file:
+        _check_header(file, info.file_size)
+    with archive.open(info) as file:
+        array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+        if file.read(1):
+            raise ValueError("bytes follow the array")
+        return array
+
+
+def _check_header(file: IO[bytes], size: int) -> None:
+    """Raises ValueError unless the header promises just the array that fits into a file of `size` bytes."""
+    version = np.lib.format.read_magic(file)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"its format version {version} is unknown")
+    shape, _, dtype = readers[version](file)
+    if dtype.hasobject:
+        raise ValueError("it holds pickled objects")
+    promised = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or promised != size - file.tell():
+        raise ValueError(
+            f"an array of shape {list(shape)} and {dtype} takes {promised} bytes, not {size - file.tell()}"
+        )

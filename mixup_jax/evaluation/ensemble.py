@@ -1,0 +1,56 @@
+"""Several records of the same examples as one: an ensemble, or samples of Monte Carlo dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mixup_jax.errors import InputError
+from mixup_jax.metrics.blocks import blocks
+from mixup_jax.metrics.scores import Floats, log_softmax
+from mixup_jax.records import Predictions
+
+
+def mean_of_records(records: Sequence[Predictions]) -> Predictions:
+    """Returns the record of the mean of the members' probabilities, `log(1/M sum_m softmax(z_m))`.
+
+    It is computed in the log domain, so no probability is lost that a member could tell from 0.  As logits
+    the result has log-probabilities: MSP and entropy of the mean mean what they say, energy is 0 throughout.
+
+    Args:
+      records: M >= 1 members with the same labels in the same order and as many classes.
+
+    Returns:
+      float64 logits, held in memory; meta: what all members agree on (but no `step`), and `members`, M.
+
+    Raises:
+      InputError: no member, or members of different examples.
+    """
+    if not records:
+        raise InputError("an ensemble of 0 records; expected at least one")
+    first = records[0]
+    for number, record in enumerate(records[1:], start=2):
+        if record.logits.shape != first.logits.shape or not np.array_equal(record.labels, first.labels):
+            raise InputError(
+                f"member {number} of the ensemble has other examples than member 1 (logits {list(record.logits.shape)} "
+                f"and {list(first.logits.shape)}, or other labels); expected the same ones in the same order"
+            )
+    shared = {
+        key: value
+        for key, value in first.meta.items()
+        if key != "step" and all(record.meta.get(key) == value for record in records)
+    }
+    logits: Floats = np.empty(first.logits.shape)
+    for rows in blocks(*logits.shape):
+        logits[rows] = _log_mean(np.stack([log_softmax(record.logits[rows]) for record in records]))
+    return Predictions(logits, first.labels, {**shared, "members": len(records)})
+
+
+def _log_mean(log_probabilities: Floats) -> Floats:
+    """Returns log(mean(exp(.))) over the first axis; -inf where every member says so."""
+    largest = log_probabilities.max(axis=0)
+    offset = np.where(np.isneginf(largest), 0.0, largest)
+    with np.errstate(divide="ignore"):
+        mean: Floats = np.log(np.exp(log_probabilities - offset).mean(axis=0)) + offset
+    return mean

@@ -1,0 +1,87 @@
+"""Scores of how foreign an example looks, from its logits alone; `scores.msp_score` is one more.
+
+In every function a higher score means more foreign, so each can be given to `metrics.auroc` and the others.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from mixup_jax.errors import InputError
+from mixup_jax.metrics.scores import Floats, shifted_logits
+from mixup_jax.records import check_logits
+
+
+def entropy_score(logits: npt.ArrayLike) -> Floats:
+    """Returns the logarithm of the entropy of each prediction, `log(-sum_k p_k log p_k)`; higher = more foreign.
+
+    It ranks as the entropy in nats (`numpy.exp` of it) does, and keeps ranking predictions so sure that the
+    entropy itself would round to 0.  Adding a constant to a row changes nothing.
+
+    Args:
+      logits: floating point `[N, K]`.
+
+    Returns:
+      float64 `[N]` in [-inf, log(log K)]; -inf where every class but one is impossible.
+
+    Raises:
+      InputError: wrong shape or dtype, NaN or +inf, or a row that is -inf throughout.
+    """
+    shifted = shifted_logits(logits)
+    others = shifted.copy()
+    others[np.arange(len(others)), shifted.argmax(axis=1)] = -np.inf
+    second = others.max(axis=1)
+    offset = np.where(np.isneginf(second), 0.0, second)
+    # With weights relative to the second class, H = log1p(x) + sum_others(-z_k e^z_k) / (1 + x) is e^offset
+    # times what follows, where x = e^offset sum(weights) and log1p(x) / x is 1 once x is too small for float64.
+    weights = np.exp(others - offset[:, None])
+    total = weights.sum(axis=1)
+    x = np.exp(offset) * total
+    per_x = np.divide(np.log1p(x), x, out=np.ones_like(x), where=x > 0)
+    # 0 * -inf would be NaN; an impossible class adds nothing to the entropy.
+    spread = -(weights * np.maximum(others, -np.finfo(np.float64).max)).sum(axis=1)
+    with np.errstate(divide="ignore"):
+        score: Floats = np.log(total * per_x + spread / (1.0 + x)) + offset
+    return score
+
+
+def energy_score(logits: npt.ArrayLike, temperature: float = 1.0) -> Floats:
+    """Returns the free energy of each example, `-T logsumexp_k(z_k / T)`; higher = more foreign.
+
+    Source: Liu et al. (2020, arXiv:2010.03759), equation 4.  **Adding c to a row lowers it by c**: the score
+    uses the level of the logits, which softmax ignores, so it means nothing for logarithms of probabilities
+    (it is 0 for all of them at T = 1).
+
+    Args:
+      logits: floating point `[N, K]`.
+      temperature: T, a finite number above 0.
+
+    Returns:
+      float64 `[N]`.
+
+    Raises:
+      InputError: the logits are malformed (see `entropy_score`) or the temperature is out of range.
+    """
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise InputError(f"temperature of the energy is {temperature}; expected a finite number above 0")
+    shifted = shifted_logits(logits) / temperature
+    shifted[np.arange(len(shifted)), shifted.argmax(axis=1)] = -np.inf
+    others = np.exp(shifted).sum(axis=1)  # log1p keeps what is small beside the first class
+    score: Floats = max_logit_score(logits) - temperature * np.log1p(others)
+    return score
+
+
+def max_logit_score(logits: npt.ArrayLike) -> Floats:
+    """Returns the negative of the largest logit of each row, float64 `[N]`; higher = more foreign.
+
+    Source: Hendrycks et al. (2022, arXiv:1911.11132), section 4.  **Adding c to a row lowers it by c**: see
+    `energy_score`.
+
+    Raises:
+      InputError: wrong shape or dtype, NaN or +inf, or a row that is -inf throughout.
+    """
+    score: Floats = -check_logits(np.asarray(logits)).max(axis=1).astype(np.float64)
+    return score

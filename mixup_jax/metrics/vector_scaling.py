@@ -1,0 +1,125 @@
+"""Vector scaling: a weight and a bias for each class, fitted on validation data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mixup_jax.errors import InputError
+from mixup_jax.metrics.blocks import blocks
+from mixup_jax.metrics.posthoc import fit_temperature
+from mixup_jax.metrics.scores import Floats, check_labelled, log_softmax
+
+FURTHEST = 100.0
+_MOST_STEPS = 2000
+_FLAT = 1e-5  # of the gradient, per parameter and nat
+
+
+@dataclass(frozen=True, eq=False)
+class VectorScaling:
+    """The map z -> w * log softmax(z) + b, class by class.
+
+    Attributes:
+      weights: float64 `[K]`.
+      bias: float64 `[K]`.
+      converged: whether the fit ended at its minimum (and not at its last step).
+    """
+
+    weights: Floats
+    bias: Floats
+    converged: bool = True
+
+    def apply(self, logits: npt.ArrayLike) -> Floats:
+        """Returns the scaled logits, float64 `[N, K]`; an impossible class (-inf) stays impossible.
+
+        Raises:
+          InputError: the logits are malformed or have another number of classes.
+        """
+        return _scaled(log_softmax(logits), self.weights, self.bias)
+
+
+def fit_vector_scaling(logits: npt.ArrayLike, labels: npt.ArrayLike) -> VectorScaling:
+    """Returns the weights and biases that minimise the NLL of `softmax(w * log softmax(z) + b)`.
+
+    Vector scaling of Guo et al. (2017, section 4.2), W a diagonal matrix, on log-probabilities as in Kull et
+    al. (2019): their weights act on the logits themselves, and would change with a constant added to a row,
+    which softmax ignores.  The NLL is convex; L-BFGS starts from the best temperature, so **the NLL on these
+    data is never above temperature scaling's**, nor above that of the logits as they are.  Unlike a
+    temperature it changes predictions, and with 2 K numbers it can over-fit: no regularisation is added.
+
+    At the edges: weights and biases stay within [-100, 100], so that a minimum exists for separable data and for
+    classes without an example (their bias tends to the lower bound); an example whose true class is impossible
+    is left out.
+
+    Args:
+      logits: floating point `[N, K]`, of validation data, never of the data to be reported; may be memory-mapped.
+      labels: integer `[N]` in [0, K).
+
+    Raises:
+      InputError: the arrays are malformed, an example has no label, or SciPy is not installed.
+    """
+    try:
+        from scipy.optimize import minimize
+    except ImportError as error:
+        raise InputError("vector scaling needs SciPy, which is not installed; expected `pip install scipy`") from error
+    checked_logits, checked_labels = check_labelled(logits, labels)
+    classes = checked_logits.shape[1]
+
+    def loss(parameters: Floats) -> tuple[float, Floats]:
+        return _loss(checked_logits, checked_labels, parameters[:classes], parameters[classes:])
+
+    as_they_are = np.concatenate([np.ones(classes), np.zeros(classes)])
+    temperature = fit_temperature(checked_logits, checked_labels)
+    start = np.concatenate([np.full(classes, 1 / temperature), np.zeros(classes)])
+    found = minimize(
+        loss,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(-FURTHEST, FURTHEST)] * (2 * classes),
+        options={"maxiter": _MOST_STEPS, "maxfun": 2 * _MOST_STEPS, "ftol": 0.0, "gtol": _FLAT / 10, "maxcor": 20},
+    )
+    best = min((found.x, start, as_they_are), key=lambda parameters: loss(parameters)[0])
+    return VectorScaling(best[:classes].copy(), best[classes:].copy(), _is_minimum(best, loss(best)[1]))
+
+
+def _is_minimum(parameters: Floats, gradient: Floats) -> bool:
+    """Whether no step inside the bounds leads downhill."""
+    inward = np.clip(parameters - gradient, -FURTHEST, FURTHEST) - parameters
+    return bool(np.abs(inward).max() <= _FLAT)
+
+
+def _scaled(log_probabilities: Floats, weights: Floats, bias: Floats) -> Floats:
+    if log_probabilities.shape[1] != len(weights):
+        raise InputError(
+            f"logits have {log_probabilities.shape[1]} classes; expected {len(weights)}, as the scaling was fitted on"
+        )
+    impossible = np.isneginf(log_probabilities)
+    scaled: Floats = np.where(impossible, 0.0, log_probabilities) * weights + bias
+    scaled[impossible] = -np.inf
+    return scaled
+
+
+def _loss(
+    logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int32], weights: Floats, bias: Floats
+) -> tuple[float, Floats]:
+    """Returns the mean NLL over the examples whose true class is possible, and its gradient, `[2 K]`."""
+    total, count = 0.0, 0
+    gradient = np.zeros((2, len(weights)))
+    for rows in blocks(*logits.shape):
+        before = log_softmax(logits[rows])
+        possible = np.isfinite(before[np.arange(len(before)), labels[rows]])
+        if not possible.any():
+            continue
+        before, true = before[possible], labels[rows][possible]
+        row = np.arange(len(before))
+        after = log_softmax(_scaled(before, weights, bias))
+        total -= float(after[row, true].sum())
+        count += len(before)
+        residual = np.exp(after)
+        residual[row, true] -= 1.0
+        gradient[0] += np.einsum("nk,nk->k", residual, np.where(np.isneginf(before), 0.0, before))
+        gradient[1] += residual.sum(axis=0)
+    return total / max(count, 1), gradient.ravel() / max(count, 1)
