@@ -14,6 +14,8 @@ from mixup_jax.metrics import (
     oe,
     paired_bootstrap_auroc_difference,
     paired_bootstrap_differences,
+    replicates,
+    resampling,
 )
 
 
@@ -31,15 +33,15 @@ def measured(confidence, correct, n_bins=15):
 def test_replicates_are_the_metrics_of_the_resampled_sets():
     confidence, correct = draw(np.random.default_rng(0), 40, gap=0.2)
     confidence[:3], correct[:3] = [0.0, 1.0, 2 / 15], [True, False, True]
-    run = intervals._sorted_run(confidence, correct, [15, 100])
-    counts = next(intervals._resample_counts(40, 5, seed=1))
-    replicates = intervals._statistics(run, counts)
+    run = replicates.sorted_run(confidence, correct, [15, 100])
+    counts = next(resampling.resample_counts(40, 5, seed=1))
+    found = replicates.statistics(run, counts, ["accuracy", "ece", "oe"])
     for row, count in enumerate(counts):
         assert count.sum() == 40
         chosen = np.repeat(np.arange(40), count)
         for n_bins in (15, 100):
             for name, value in measured(confidence[chosen], correct[chosen], n_bins).items():
-                assert replicates[name][row] == pytest.approx(value, abs=1e-12)
+                assert found[name][row] == pytest.approx(value, abs=1e-12)
 
 
 def test_interval_of_accuracy_is_the_binomial_one():
@@ -90,7 +92,7 @@ def test_intervals_are_deterministic_and_ignore_the_order_of_examples():
 def test_the_size_of_the_chunks_does_not_matter(monkeypatch):
     confidence, correct = draw(np.random.default_rng(4), 100)
     whole = bootstrap_intervals(confidence, correct, resamples=50), noise_floor(confidence, resamples=50)
-    monkeypatch.setattr(intervals, "_CHUNK", 700)
+    monkeypatch.setattr(resampling, "CHUNK", 700)
     assert (bootstrap_intervals(confidence, correct, resamples=50), noise_floor(confidence, resamples=50)) == whole
 
 
@@ -142,7 +144,7 @@ def test_auroc_difference_against_resampling_by_hand():
     rng = np.random.default_rng(9)
     in_a, out_a = rng.integers(0, 6, 150).astype(float), rng.integers(1, 8, 90).astype(float)
     in_b, out_b = in_a + rng.integers(0, 3, 150), out_a.copy()
-    counts_in, counts_out = (next(intervals._resample_counts(n, 4, seed=n)) for n in (150, 90))
+    counts_in, counts_out = (next(resampling.resample_counts(n, 4, seed=n)) for n in (150, 90))
     for row, found in enumerate(intervals._auroc(in_a, out_a, counts_in, counts_out)):
         assert found == pytest.approx(auroc(np.repeat(in_a, counts_in[row]), np.repeat(out_a, counts_out[row])))
     difference, low, high = paired_bootstrap_auroc_difference(in_a, out_a, in_b, out_b, resamples=200)

@@ -18,9 +18,8 @@ from mixup_jax.metrics.classwise import bin_classes, classwise_ece, tace
 from mixup_jax.metrics.debiased import debiased_ece
 from mixup_jax.metrics.decomposition import BrierDecomposition, brier_decomposition, brier_decomposition_of_classes
 from mixup_jax.metrics.intervals import (
-    Difference,
-    Interval,
     NoiseFloor,
+    bootstrap_classwise_ece,
     bootstrap_intervals,
     noise_floor,
     paired_bootstrap_auroc_difference,
@@ -29,6 +28,7 @@ from mixup_jax.metrics.intervals import (
 from mixup_jax.metrics.ood import aupr_in, aupr_out, auroc, fpr95_id, fpr95_ood
 from mixup_jax.metrics.posthoc import fit_temperature, scale
 from mixup_jax.metrics.proper import brier, brier_of_each, nll, nll_of_each
+from mixup_jax.metrics.resampling import Difference, Interval
 from mixup_jax.metrics.scores import confidence_and_correct, log_softmax, max_probability, msp_score
 from mixup_jax.metrics.smooth import smooth_ece
 
@@ -46,6 +46,7 @@ __all__ = [
     "bin_classes",
     "bin_confidences",
     "bin_equal_mass",
+    "bootstrap_classwise_ece",
     "bootstrap_intervals",
     "brier",
     "brier_decomposition",
