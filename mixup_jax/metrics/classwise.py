@@ -83,15 +83,16 @@ def class_cells(logits: npt.ArrayLike, labels: Ints, edges: Floats) -> Iterator[
 
 def _probabilities_by_class(logits: npt.NDArray[np.floating]) -> Iterator[Floats]:
     """Yields the probabilities of class 0 for all examples, then of class 1 and so on: float64 `[N]` each."""
-    log_partition = np.empty(len(logits))
+    top, total = np.empty(len(logits)), np.empty(len(logits))
     for rows, shifted in shifted_blocks(logits):
-        top = logits[rows].max(axis=1).astype(np.float64)
-        log_partition[rows] = np.log(np.exp(shifted, out=shifted).sum(axis=0)) + top
+        top[rows] = logits[rows].max(axis=1)
+        total[rows] = np.exp(shifted, out=shifted).sum(axis=0)
     width = max(_FEWEST_COLUMNS, _COLUMNS // len(logits))
     for first in range(0, logits.shape[1], width):
         columns = np.array(logits[:, first : first + width].T, dtype=np.float64, order="C")
-        # Rounding may leave a certain prediction just above 1.
-        yield from np.minimum(np.exp(columns - log_partition), 1.0)
+        with np.errstate(over="ignore"):
+            columns -= top
+        yield from np.exp(columns, out=columns) / total
 
 
 def classwise_ece(
