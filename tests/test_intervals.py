@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mixup_jax import metrics
 from mixup_jax.errors import InputError
 from mixup_jax.metrics import (
     auroc,
@@ -14,6 +15,8 @@ from mixup_jax.metrics import (
     oe,
     paired_bootstrap_auroc_difference,
     paired_bootstrap_differences,
+    replicates,
+    resampling,
 )
 
 
@@ -31,15 +34,15 @@ def measured(confidence, correct, n_bins=15):
 def test_replicates_are_the_metrics_of_the_resampled_sets():
     confidence, correct = draw(np.random.default_rng(0), 40, gap=0.2)
     confidence[:3], correct[:3] = [0.0, 1.0, 2 / 15], [True, False, True]
-    run = intervals._sorted_run(confidence, correct, [15, 100])
-    counts = next(intervals._resample_counts(40, 5, seed=1))
-    replicates = intervals._statistics(run, counts)
+    run = replicates.sorted_run(confidence, correct, [15, 100])
+    counts = next(resampling.resample_counts(40, 5, seed=1))
+    found = replicates.statistics(run, counts, ["accuracy", "ece", "oe"])
     for row, count in enumerate(counts):
         assert count.sum() == 40
         chosen = np.repeat(np.arange(40), count)
         for n_bins in (15, 100):
             for name, value in measured(confidence[chosen], correct[chosen], n_bins).items():
-                assert replicates[name][row] == pytest.approx(value, abs=1e-12)
+                assert found[name][row] == pytest.approx(value, abs=1e-12)
 
 
 def test_interval_of_accuracy_is_the_binomial_one():
@@ -90,7 +93,7 @@ def test_intervals_are_deterministic_and_ignore_the_order_of_examples():
 def test_the_size_of_the_chunks_does_not_matter(monkeypatch):
     confidence, correct = draw(np.random.default_rng(4), 100)
     whole = bootstrap_intervals(confidence, correct, resamples=50), noise_floor(confidence, resamples=50)
-    monkeypatch.setattr(intervals, "_CHUNK", 700)
+    monkeypatch.setattr(resampling, "CHUNK", 700)
     assert (bootstrap_intervals(confidence, correct, resamples=50), noise_floor(confidence, resamples=50)) == whole
 
 
@@ -142,7 +145,7 @@ def test_auroc_difference_against_resampling_by_hand():
     rng = np.random.default_rng(9)
     in_a, out_a = rng.integers(0, 6, 150).astype(float), rng.integers(1, 8, 90).astype(float)
     in_b, out_b = in_a + rng.integers(0, 3, 150), out_a.copy()
-    counts_in, counts_out = (next(intervals._resample_counts(n, 4, seed=n)) for n in (150, 90))
+    counts_in, counts_out = (next(resampling.resample_counts(n, 4, seed=n)) for n in (150, 90))
     for row, found in enumerate(intervals._auroc(in_a, out_a, counts_in, counts_out)):
         assert found == pytest.approx(auroc(np.repeat(in_a, counts_in[row]), np.repeat(out_a, counts_out[row])))
     difference, low, high = paired_bootstrap_auroc_difference(in_a, out_a, in_b, out_b, resamples=200)
@@ -190,6 +193,96 @@ def test_bad_arguments_are_refused():
         (lambda: noise_floor([2.0]), "confidence 2.0"),
         (lambda: paired_bootstrap_differences(*one, [0.5, 0.5], [True, True]), "1 and 2 examples"),
         (lambda: paired_bootstrap_auroc_difference([1.0], [1.0], [1.0], [1.0, 2.0]), "same data sets"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            call()
+
+
+EVERY = (*replicates.STATISTICS,)
+
+
+def every_number(confidence, correct, n_bins):
+    bins = bin_confidences(confidence, correct, n_bins)
+    return {
+        "accuracy": np.mean(correct),
+        "confidence_minus_accuracy": metrics.confidence_minus_accuracy(bins),
+        "smooth_ece": metrics.smooth_ece(confidence, correct),
+        f"ece_{n_bins}": ece(bins),
+        f"oe_{n_bins}": oe(bins),
+        f"mce_{n_bins}": metrics.mce(bins),
+        f"ece_l2_{n_bins}": ece(bins, "l2"),
+        f"debiased_ece_l1_{n_bins}": metrics.debiased_ece(bins, "l1"),
+        f"debiased_ece_l2_{n_bins}": metrics.debiased_ece(bins, "l2"),
+        f"brier_reliability_{n_bins}": metrics.brier_decomposition(confidence, correct, n_bins).reliability,
+        f"adaptive_ece_{n_bins}": metrics.adaptive_ece(confidence, correct, n_bins),
+    }
+
+
+def test_every_replicate_is_the_metric_of_the_resampled_set():
+    rng = np.random.default_rng(20)
+    confidence, correct = draw(rng, 60, gap=0.2)
+    confidence[:20] = np.repeat([0.0, 1.0, 0.6, 0.8], 5)
+    run = replicates.sorted_run(confidence, correct, [7], {"loss": confidence**2})
+    counts = next(resampling.resample_counts(60, 5, seed=1))
+    found = replicates.statistics(run, counts, EVERY)
+    for row, count in enumerate(counts):
+        chosen = np.repeat(np.arange(60), count)
+        expected = every_number(confidence[chosen], correct[chosen], 7)
+        expected["loss"] = np.mean(confidence[chosen] ** 2)
+        assert {name: values[row] for name, values in found.items()} == pytest.approx(expected, abs=1e-8)
+
+
+def test_every_interval_holds_its_value_and_every_difference_of_a_run_with_itself_is_zero():
+    confidence, correct = draw(np.random.default_rng(21), 300)
+    losses = {"squared": (confidence - correct) ** 2}
+    found = bootstrap_intervals(confidence, correct, [15], EVERY, losses=losses, resamples=40)
+    for name, value in every_number(confidence, correct, 15).items():
+        assert found[name].low - 1e-9 <= value <= found[name].high + 1e-9
+    assert found["squared"].low < losses["squared"].mean() < found["squared"].high
+    same = paired_bootstrap_differences(
+        confidence, correct, confidence, correct, names=EVERY, losses_a=losses, losses_b=losses, resamples=20
+    )
+    assert set(same) == set(found)
+    assert all(difference == (0.0, 0.0, 0.0) for difference in same.values())
+
+
+def test_the_interval_of_a_loss_is_that_of_a_mean():
+    rng = np.random.default_rng(22)
+    confidence, correct = draw(rng, 3000)
+    loss = rng.exponential(2.0, 3000)
+    low, high = bootstrap_intervals(confidence, correct, losses={"nll": loss})["nll"]
+    half_width = 1.96 * loss.std() / np.sqrt(3000)
+    assert (low, high) == pytest.approx((loss.mean() - half_width, loss.mean() + half_width), abs=0.1 * half_width)
+
+
+def test_asking_for_more_numbers_changes_none_of_the_others():
+    confidence, correct = draw(np.random.default_rng(23), 200)
+    usual = bootstrap_intervals(confidence, correct, resamples=30)
+    more = bootstrap_intervals(confidence, correct, names=EVERY, resamples=30)
+    assert {name: more[name] for name in usual} == usual
+
+
+def test_classwise_replicates_and_interval():
+    rng = np.random.default_rng(24)
+    logits = rng.normal(0, 2, (80, 3))
+    labels = np.argmax(0.5 * logits + rng.gumbel(0, 1, logits.shape), axis=1)
+    counts = next(resampling.resample_counts(80, 4, seed=0))
+    found = intervals._ClassSums(logits, labels, 15).classwise_ece(counts)
+    for value, count in zip(found, counts, strict=True):
+        chosen = np.repeat(np.arange(80), count)
+        assert value == pytest.approx(metrics.classwise_ece(logits[chosen], labels[chosen]), abs=1e-12)
+    low, high = metrics.bootstrap_classwise_ece(logits, labels, resamples=50)
+    assert low < metrics.classwise_ece(logits, labels) < high
+
+
+def test_bad_names_and_losses_are_refused():
+    one = [0.5, 0.6], [True, False]
+    for call, message in [
+        (lambda: bootstrap_intervals(*one, names=["smooth_ec"]), "did you mean 'smooth_ece'"),
+        (lambda: bootstrap_intervals(*one, losses={"nll": [1.0]}), r"loss nll has shape \[1\]; expected \[2\]"),
+        (lambda: bootstrap_intervals(*one, losses={"nll": [1.0, np.inf]}), "loss nll is inf for example 1"),
+        (lambda: bootstrap_intervals(*one, losses={"accuracy": [1.0, 1.0]}), "losses name 'accuracy'"),
+        (lambda: paired_bootstrap_differences(*one, *one, losses_a={"nll": [1.0, 2.0]}), "expected the same names"),
     ]:
         with pytest.raises(InputError, match=message):
             call()

@@ -3,12 +3,24 @@
 Everything here computes in float64 and loads numpy only.  Numbers are fractions, never percent.
 """
 
-from mixup_jax.metrics.calibration import Bins, bin_confidences, confidence_minus_accuracy, ece, mce, oe
+from mixup_jax.metrics.adaptive import adaptive_ece, bin_equal_mass
+from mixup_jax.metrics.calibration import (
+    Bins,
+    Direction,
+    bin_confidences,
+    confidence_minus_accuracy,
+    ece,
+    ece_direction,
+    mce,
+    oe,
+)
+from mixup_jax.metrics.classwise import bin_classes, classwise_ece, tace
+from mixup_jax.metrics.debiased import debiased_ece
+from mixup_jax.metrics.decomposition import BrierDecomposition, brier_decomposition, brier_decomposition_of_classes
 from mixup_jax.metrics.examples import Examples, examine
 from mixup_jax.metrics.intervals import (
-    Difference,
-    Interval,
     NoiseFloor,
+    bootstrap_classwise_ece,
     bootstrap_intervals,
     noise_floor,
     paired_bootstrap_auroc_difference,
@@ -18,15 +30,19 @@ from mixup_jax.metrics.isotonic import Isotonic, fit_isotonic
 from mixup_jax.metrics.ood import aupr_in, aupr_out, auroc, auroc_interval, fpr95_id, fpr95_ood
 from mixup_jax.metrics.ood_scores import energy_score, entropy_score, max_logit_score
 from mixup_jax.metrics.posthoc import fit_temperature, scale
-from mixup_jax.metrics.proper import brier, nll
+from mixup_jax.metrics.proper import brier, brier_of_each, nll, nll_of_each
+from mixup_jax.metrics.resampling import Difference, Interval
 from mixup_jax.metrics.scores import confidence_and_correct, log_softmax, max_probability, msp_score
 from mixup_jax.metrics.selective import RiskCoverage, accuracy_at_coverage, aurc, e_aurc, risk_coverage
+from mixup_jax.metrics.smooth import smooth_ece
 from mixup_jax.metrics.streaming import Tally, tally, tally_examples
 from mixup_jax.metrics.vector_scaling import VectorScaling, fit_vector_scaling
 
 __all__ = [
     "Bins",
+    "BrierDecomposition",
     "Difference",
+    "Direction",
     "Examples",
     "Interval",
     "Isotonic",
@@ -35,18 +51,28 @@ __all__ = [
     "Tally",
     "VectorScaling",
     "accuracy_at_coverage",
+    "adaptive_ece",
     "aupr_in",
     "aupr_out",
     "aurc",
     "auroc",
     "auroc_interval",
+    "bin_classes",
     "bin_confidences",
+    "bin_equal_mass",
+    "bootstrap_classwise_ece",
     "bootstrap_intervals",
     "brier",
+    "brier_decomposition",
+    "brier_decomposition_of_classes",
+    "brier_of_each",
+    "classwise_ece",
     "confidence_and_correct",
     "confidence_minus_accuracy",
+    "debiased_ece",
     "e_aurc",
     "ece",
+    "ece_direction",
     "energy_score",
     "entropy_score",
     "examine",
@@ -61,12 +87,15 @@ __all__ = [
     "mce",
     "msp_score",
     "nll",
+    "nll_of_each",
     "noise_floor",
     "oe",
     "paired_bootstrap_auroc_difference",
     "paired_bootstrap_differences",
     "risk_coverage",
     "scale",
+    "smooth_ece",
+    "tace",
     "tally",
     "tally_examples",
 ]

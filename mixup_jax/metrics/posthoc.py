@@ -81,7 +81,7 @@ class _Possible:
     """The examples whose true class is possible, read afresh, a block at a time, at every pass."""
 
     logits: npt.NDArray[np.floating]
-    labels: npt.NDArray[np.int32]
+    labels: npt.NDArray[np.integer]
 
     @property
     def n(self) -> int:
@@ -99,7 +99,7 @@ class _Possible:
         return blocks(*self.logits.shape)
 
 
-def _true(logits: npt.NDArray[Any], labels: npt.NDArray[np.int32]) -> Floats:
+def _true(logits: npt.NDArray[Any], labels: npt.NDArray[np.integer]) -> Floats:
     true: Floats = logits[np.arange(len(logits)), labels].astype(np.float64)
     return true
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mixup_jax.metrics.scores import labelled, log_softmax
+from mixup_jax.metrics.scores import Floats, check_all_labelled, shifted_blocks
 
 
 def nll(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
@@ -20,10 +20,7 @@ def nll(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     Raises:
       InputError: the arrays are malformed or an example has no label.
     """
-    checked_logits, checked_labels = labelled(logits, labels)
-    log_likelihood = log_softmax(checked_logits)[np.arange(len(checked_labels)), checked_labels]
-    # `0.0 -` instead of a sign: a perfect score is 0, not -0.
-    return 0.0 - float(log_likelihood.mean())
+    return float(nll_of_each(logits, labels).mean())
 
 
 def brier(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
@@ -39,7 +36,34 @@ def brier(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     Raises:
       InputError: the arrays are malformed or an example has no label.
     """
-    checked_logits, checked_labels = labelled(logits, labels)
-    residual = np.exp(log_softmax(checked_logits))
-    residual[np.arange(len(checked_labels)), checked_labels] -= 1.0
-    return float(np.square(residual).sum(axis=1).mean())
+    return float(brier_of_each(logits, labels).mean())
+
+
+def nll_of_each(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:
+    """Returns `-log p_i[y_i]` of every example, float64 `[N]` in [0, inf]: what `nll` is the mean of.
+
+    Raises:
+      InputError: as `nll`.
+    """
+    checked = check_all_labelled(logits, labels)
+    loss = np.empty(len(checked))
+    for rows, shifted in shifted_blocks(logits):
+        true = shifted[checked[rows], np.arange(shifted.shape[1])]
+        loss[rows] = np.log(np.exp(shifted, out=shifted).sum(axis=0)) - true
+    return loss
+
+
+def brier_of_each(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:
+    """Returns `sum_k (p_ik - 1[k = y_i])^2` of every example, float64 `[N]` in [0, 2]: what `brier` is the mean of.
+
+    Raises:
+      InputError: as `brier`.
+    """
+    checked = check_all_labelled(logits, labels)
+    loss = np.empty(len(checked))
+    for rows, probability in shifted_blocks(logits):
+        np.exp(probability, out=probability)
+        probability /= probability.sum(axis=0)
+        probability[checked[rows], np.arange(probability.shape[1])] -= 1.0
+        loss[rows] = np.square(probability, out=probability).sum(axis=0)
+    return loss

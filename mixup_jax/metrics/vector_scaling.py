@@ -103,7 +103,7 @@ def _scaled(log_probabilities: Floats, weights: Floats, bias: Floats) -> Floats:
 
 
 def _loss(
-    logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int32], weights: Floats, bias: Floats
+    logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], weights: Floats, bias: Floats
 ) -> tuple[float, Floats]:
     """Returns the mean NLL over the examples whose true class is possible, and its gradient, `[2 K]`."""
     total, count = 0.0, 0

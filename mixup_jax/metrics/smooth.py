@@ -1,0 +1,102 @@
+"""Smooth ECE: calibration error without bins (Błasiok & Nakkiran, ICLR 2024, arXiv:2309.12236)."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from mixup_jax.errors import InputError
+from mixup_jax.metrics.calibration import check_confidences
+from mixup_jax.metrics.scores import Bools, Floats
+
+GRID = 4096
+"""Intervals of the grid that residuals are laid on."""
+_TOLERANCE = 1e-9
+_MOST_STEPS = 60  # about 8 suffice
+_BLOCK = 1 << 16  # examples laid on the grid at a time
+_ROWS = 16  # grids smoothed at a time: a few megabytes
+
+
+def smooth_ece(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
+    """Returns the smooth expected calibration error, in [0, 1].
+
+    `smECE_s = integral_0^1 |1/n sum_i (correct_i - confidence_i) K_s(t, confidence_i)| dt`, with K_s the
+    Gaussian of standard deviation s reflected at 0 and 1, falls as s grows; the result is its value at
+    the one s with smECE_s = s (definition 5 of the source).  No number of bins, no jumps: moving a
+    confidence by a little moves the result by little.
+
+    Residuals are shared between the two nearest of 4,097 grid points and smoothed by a cosine transform.
+    Sharing acts as a further smoothing of variance at most h^2 / 4, h = 1/4096, which changes smECE_s by at
+    most `0.97 mean|residual| h^2 / (8 s^2)`: below 4e-5 for results from 0.01 upwards, and below h for all.
+
+    Args:
+      confidence: `[N]` in [0, 1], N >= 1.
+      correct: bool `[N]`.
+
+    Raises:
+      InputError: the arrays are malformed (see `check_confidences`) or there are no examples.
+    """
+    confidences, outcomes = check_confidences(confidence, correct)
+    if len(confidences) == 0:
+        raise InputError("confidence holds no examples; expected at least one")
+    residuals = np.zeros(GRID + 1)
+    for first in range(0, len(confidences), _BLOCK):
+        block = slice(first, first + _BLOCK)
+        residuals += laid_on_grid(confidences[block], outcomes[block])
+    return float(smooth_ece_of_grid(residuals[None] / len(confidences))[0])
+
+
+def laid_on_grid(confidence: Floats, correct: Bools) -> Floats:
+    """Returns the sum of residuals, correct - confidence, at each grid point: float64 `[GRID + 1]`."""
+    left, share, residual = grid_shares(confidence, correct)
+    passed_on = share * residual
+    grid = np.zeros(GRID + 1)
+    grid[:-1] = np.bincount(left, residual - passed_on, minlength=GRID)
+    grid[1:] += np.bincount(left, passed_on, minlength=GRID)
+    return grid
+
+
+def grid_shares(confidence: Floats, correct: Bools) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+    """Returns, `[N]` each, the grid point to the left, the share that goes to the right one, and the residual."""
+    place = confidence * GRID
+    left = np.minimum(place.astype(np.int64), GRID - 1)
+    return left, place - left, correct - confidence
+
+
+def smooth_ece_of_grid(residuals: Floats) -> Floats:
+    """Returns the smooth ECE, `[R]`, of residuals (divided by the number of examples) on grids `[R, GRID + 1]`."""
+    return np.concatenate([_at_fixed_point(residuals[row : row + _ROWS]) for row in range(0, len(residuals), _ROWS)])
+
+
+def _at_fixed_point(residuals: Floats) -> Floats:
+    # Reflection at both ends makes the residuals even and of period 2, so Fourier smooths them exactly.
+    # A point at an end is its own mirror image and counts twice.
+    mirrored = np.concatenate([residuals, residuals[:, -2:0:-1]], axis=1)
+    mirrored[:, [0, GRID]] *= 2.0
+    spectrum = np.fft.rfft(mirrored).real
+    squares = np.square(np.pi * np.arange(GRID + 1)) / 2
+    # smECE_s - s falls from what it is at 0, where nothing is smoothed, to what it is at 1, where nearly all
+    # is.  Its zero is found by false position (the Illinois rule), which needs a third of bisection's steps.
+    low, high = np.zeros(len(residuals)), np.ones(len(residuals))
+    at_low, at_high = np.abs(residuals).sum(axis=1), np.abs(residuals.sum(axis=1)) - 1.0
+    side = np.zeros(len(residuals))
+    for _ in range(_MOST_STEPS):
+        width = np.clip(low + (high - low) * at_low / (at_low - at_high), low, high)
+        error = _integral_of_smoothed(spectrum * np.exp(-np.square(width)[:, None] * squares))
+        excess = error - width
+        # The wanted value lies between the width and the error at it.
+        if np.abs(excess).max() < _TOLERANCE:
+            break
+        above = excess > 0
+        at_low = np.where(above, excess, np.where(side < 0, at_low / 2, at_low))
+        at_high = np.where(above, np.where(side > 0, at_high / 2, at_high), excess)
+        low, high = np.where(above, width, low), np.where(above, high, width)
+        side = np.where(above, 1.0, -1.0)
+    return error
+
+
+def _integral_of_smoothed(spectrum: Floats) -> Floats:
+    smoothed = np.abs(np.fft.irfft(spectrum, 2 * GRID)[:, : GRID + 1])
+    # The trapezoidal rule, h (sum - ends / 2), times the GRID = 1 / h of the inverse transform.
+    integral: Floats = smoothed.sum(axis=1) - (smoothed[:, 0] + smoothed[:, -1]) / 2
+    return integral
