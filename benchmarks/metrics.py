@@ -233,9 +233,10 @@ def main() -> None:
                     lines.append(compare(name, peer, x, arguments.rounds, peaks))
                     print(lines[-1], flush=True)
     if arguments.write:
+        before, after = f"{load_before:.1f}", f"{os.getloadavg()[0]:.1f}"
         load = (
-            f"- Load average {load_before:.1f} before and {os.getloadavg()[0]:.1f} after the run: "
-            "as far as this exceeds the cores, other work competed, and single lines may be off by a factor of 2"
+            f"- Load average {before} before and {after} after the run: as far as this exceeds the cores, other work "
+            "competed, and single lines may be off by a factor of 2"
         )
         Path(arguments.write).write_text(page([*machine(), load], lines))
 
