@@ -44,7 +44,7 @@ def build_report(folders: Sequence[str | Path], output: str | Path) -> Path:
     across = page.Overview(
         overview.risk_coverage_picture(groups, choices),
         overview.spread_pictures(groups, choices),
-        overview.sweep_pictures(groups),
+        overview.sweep_pictures(groups, choices),
     )
     taken = {picture.file_name for picture in across.pictures}
     top, bottom = 1.05 * largest_share(runs), smallest_share(runs)
@@ -59,9 +59,7 @@ def build_report(folders: Sequence[str | Path], output: str | Path) -> Path:
     for picture in (*across.pictures, *(picture for of_run in pictures.values() for picture in of_run.values())):
         write_atomically(output / "figures" / f"{picture.file_name}.svg", picture.svg)
         write_atomically(output / "figures" / f"{picture.file_name}.png", picture.png)
-    write_json(
-        output / "results.json", results(groups, blocks, comparisons, no_verdict, pictures, across.pictures)
-    )
+    write_json(output / "results.json", results(groups, blocks, comparisons, no_verdict, pictures, across.pictures))
     write_atomically(output / "table.md", tables.markdown_table(groups, blocks).encode())
     write_atomically(output / "table.tex", tables.latex_table(groups, blocks).encode())
     write_atomically(output / "table.csv", tables.csv_table(groups, blocks).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +13,7 @@ from mixup_jax.report.choices import Choices
 from mixup_jax.report.figures.curves import seed_curves
 from mixup_jax.report.figures.risk import GRID
 from mixup_jax.report.groups import Group, Summary, flatten
-from mixup_jax.report.picture import Picture, Spot, draw
+from mixup_jax.report.picture import Lines, Picture, Spot, draw
 from mixup_jax.report.quantities import Quantity, ood_names
 
 SPREAD = (
@@ -41,7 +42,9 @@ def risk_coverage_picture(groups: Sequence[Group], choices: Choices) -> Picture:
         spots.append(Spot(coverage - step / len(GRID), coverage, [(f"the surest {coverage:.0%}", ""), *lines]))
         if round(coverage * READ_AT) % 5 == 0:
             words.append(f"{coverage:.2f}: " + ", ".join(f"{name} {risk:.4f}" for name, risk in at.items()))
-    alt = f"Risk-coverage curves. Error among the surest examples, by the share of examples answered. {'; '.join(words)}."
+    alt = (
+        f"Risk-coverage curves. Error among the surest examples, by the share of examples answered. {'; '.join(words)}."
+    )
     axes = figures.risk_coverage(outcomes)
     parts = {f"curve-{index}": token for index, token in enumerate(tokens)}
     return draw("risk-coverage", "risk-coverage", axes, alt, spots=spots, tokens=parts)
@@ -66,20 +69,27 @@ def spread_pictures(groups: Sequence[Group], choices: Choices) -> list[tuple[Qua
 
 def _spread(name: str, quantity: Quantity, found: Mapping[Group, Summary], choices: Choices) -> Picture:
     values = {group.name: summary.values for group, summary in found.items()}
-    tokens = {}
-    for row, (group, summary) in enumerate(found.items()):
-        tokens[f"curve-{row}"] = choices.of_group(group)
-        if len(summary.values) == len(group.runs):
-            tokens |= {f"value-{row}-{seed}": choices.of_run(group, run) for seed, run in enumerate(group.runs)}
     described = "; ".join(
         f"{group.name}: {wording.spread(summary)} (seeds: {', '.join(map(wording.number, summary.values))})"
         for group, summary in found.items()
     )
     alt = f"{quantity.label} of every seed, with mean and standard deviation. {described}."
-    return draw("seeds", name, figures.seed_spread(values, label=quantity.label), alt, tokens=tokens)
+    axes, readings = figures.seed_spread(values, label=quantity.label), _seed_readings(found)
+    return draw("seeds", name, axes, alt, readings=readings, tokens=_tokens(found, choices))
 
 
-def sweep_pictures(groups: Sequence[Group]) -> list[tuple[Quantity, Picture]]:
+def _seed_readings(found: Mapping[Group, Summary]) -> dict[str, Lines]:
+    readings: dict[str, Lines] = {}
+    for row, (group, summary) in enumerate(found.items()):
+        readings[f"curve-{row}.mean"] = [(group.name, ""), (f"mean {wording.spread(summary)}", "")]
+        traced = len(summary.values) == len(group.runs)
+        for index, value in enumerate(summary.values):
+            name = group.run_name(group.runs[index]) if traced else group.name
+            readings[f"value-{row}-{index}.dot"] = [(f"{name}: {wording.number(value)}", "")]
+    return readings
+
+
+def sweep_pictures(groups: Sequence[Group], choices: Choices) -> list[tuple[Quantity, Picture]]:
     """Returns numbers against mixup's alpha, for groups that differ in nothing else; none below three alphas."""
     families: dict[str, dict[float, Group]] = {}
     for group in groups:
@@ -89,23 +99,24 @@ def sweep_pictures(groups: Sequence[Group]) -> list[tuple[Quantity, Picture]]:
     swept = [family for family in families.values() if len(family) >= FEWEST_ALPHAS]
     taken: set[str] = set()
     return [
-        (quantity, _sweep(wording.slug(f"alpha {quantity.key}", taken), quantity, family))
+        (quantity, _sweep(wording.slug(f"alpha {quantity.key}", taken), quantity, family, choices))
         for family in swept
         for quantity in SWEPT
     ]
 
 
-def _sweep(name: str, quantity: Quantity, family: Mapping[float, Group]) -> Picture:
+def _sweep(name: str, quantity: Quantity, family: Mapping[float, Group], choices: Choices) -> Picture:
     found = {alpha: summary for alpha in sorted(family) if (summary := family[alpha].summary(quantity))}
     described = "; ".join(f"alpha {alpha:g}: {wording.spread(summary)}" for alpha, summary in found.items())
     alt = f"{quantity.label} against mixup's alpha. {described}."
     axes = figures.alpha_sweep({alpha: summary.values for alpha, summary in found.items()}, label=quantity.label)
-    return draw("alpha", name, axes, alt, spots=_sweep_spots(found, quantity))
+    tokens = _tokens({family[alpha]: summary for alpha, summary in found.items()}, choices)
+    return draw("alpha", name, axes, alt, spots=_sweep_spots(found, quantity), tokens=tokens)
 
 
 def _sweep_spots(found: Mapping[float, Summary], quantity: Quantity) -> list[Spot]:
     alphas = list(found)
-    middles = [(low + high) / 2 for low, high in zip(alphas[:-1], alphas[1:], strict=True)]
+    middles = [(low + high) / 2 for low, high in itertools.pairwise(alphas)]
     ends = [alphas[0] - (middles[0] - alphas[0]), *middles, alphas[-1] + (alphas[-1] - middles[-1])]
     texts = [
         (f"alpha {alpha:g}", f"{quantity.label} {wording.spread(summary)}", wording.count_seeds(summary.n_seeds))
@@ -113,6 +124,17 @@ def _sweep_spots(found: Mapping[float, Summary], quantity: Quantity) -> list[Spo
     ]
     columns = zip(ends[:-1], ends[1:], texts, strict=True)
     return [Spot(low, high, [(line, "") for line in lines]) for low, high, lines in columns]
+
+
+def _tokens(found: Mapping[Group, Summary], choices: Choices) -> dict[str, str]:
+    """Returns the tokens of means and of single values, by the ids they have in a figure."""
+    tokens = {}
+    for row, (group, summary) in enumerate(found.items()):
+        tokens[f"curve-{row}"] = choices.of_group(group)
+        # Where a run lacks the number, a value cannot be traced to its seed.
+        if len(summary.values) == len(group.runs):
+            tokens |= {f"value-{row}-{seed}": choices.of_run(group, run) for seed, run in enumerate(group.runs)}
+    return tokens
 
 
 def _all_but_alpha(group: Group) -> str:

@@ -16,11 +16,11 @@ from markupsafe import Markup
 
 from mixup_jax import __version__
 from mixup_jax.report import wording
+from mixup_jax.report.blocks import group_blocks, run_blocks
 from mixup_jax.report.choices import Choices
 from mixup_jax.report.comparisons import Comparison
 from mixup_jax.report.groups import Group, flatten
-from mixup_jax.report.pictures import Picture
-from mixup_jax.report.blocks import group_blocks, run_blocks
+from mixup_jax.report.picture import Picture
 from mixup_jax.report.quantities import Quantity, Section
 from mixup_jax.report.runs import Run
 from mixup_jax.report.verdict import AS_CLAIMED, CONTRARY, UNDECIDED, Finding

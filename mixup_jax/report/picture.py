@@ -15,6 +15,9 @@ from matplotlib.patches import Rectangle
 from mixup_jax.report.figures import to_png, to_svg
 
 DROPPED = ("metadata", "style", "title")
+Lines = Sequence[tuple[str, str]]
+"""What can be read off: lines of text, each with the tokens of what it is about."""
+
 REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 
@@ -25,12 +28,12 @@ class Spot:
     Attributes:
       low: where the column begins on the x axis.
       high: where it ends.
-      lines: text, and the tokens of what the text is about.
+      lines: the text.
     """
 
     low: float
     high: float
-    lines: Sequence[tuple[str, str]]
+    lines: Lines
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Picture:
       alt: the figure in words, with its numbers.
       svg: the figure.
       png: the same in dots.
-      spots: where values can be read off, in the order of `spot-N` in the SVG.
+      readings: what can be read off its parts, by their ids.
       tokens: to which choices the parts of the figure belong, by the first part of their ids.
     """
 
@@ -52,7 +55,7 @@ class Picture:
     alt: str
     svg: bytes
     png: bytes
-    spots: Sequence[Spot] = ()
+    readings: Mapping[str, Lines] = field(default_factory=dict)
     tokens: Mapping[str, str] = field(default_factory=dict)
 
     def inline(self) -> Markup:
@@ -81,14 +84,14 @@ class Picture:
         return Markup(ET.tostring(root, encoding="unicode"))
 
     def _label(self, element: ET.Element) -> None:
-        part = element.get("id", "").partition(".")[0]
+        name = element.get("id", "")
+        part = name.partition(".")[0]
         if self.tokens.get(part):
             element.set("data-for", self.tokens[part])
-        if part.startswith("spot-"):
-            spot = self.spots[int(part.removeprefix("spot-"))]
+        if name in self.readings:
             element.set("class", "spot")
-            element.set("data-lines", "|".join(tokens for _, tokens in spot.lines))
-            ET.SubElement(element, "title").text = "\n".join(text for text, _ in spot.lines)
+            element.set("data-lines", "|".join(tokens for _, tokens in self.readings[name]))
+            ET.SubElement(element, "title").text = "\n".join(text for text, _ in self.readings[name])
 
 
 def draw(
@@ -98,6 +101,7 @@ def draw(
     alt: str,
     *,
     spots: Sequence[Spot] = (),
+    readings: Mapping[str, Lines] | None = None,
     tokens: Mapping[str, str] | None = None,
     depth: float = 0.0,
 ) -> Picture:
@@ -108,11 +112,18 @@ def draw(
       file_name: without its ending; made of letters, digits and hyphens.
       axes: the axes that hold the spots, or a figure without any.
       alt: the figure in words.
-      spots: where values can be read off.
+      spots: columns where values can be read off.
+      readings: as in `Picture`, beside those of the spots.
       tokens: as in `Picture`.
       depth: how far below the axes the spots reach, in parts of the axes' height.
     """
-    figure = axes if isinstance(axes, Figure) else axes.figure
+    if isinstance(axes, Axes):
+        _add_spots(axes, spots, depth)
+    read = {f"spot-{number}.area": spot.lines for number, spot in enumerate(spots)} | dict(readings or {})
+    return Picture(kind, file_name, alt, to_svg(axes), to_png(axes), read, tokens or {})
+
+
+def _add_spots(axes: Axes, spots: Sequence[Spot], depth: float) -> None:
     for number, spot in enumerate(spots):
         # Empty, in front of everything: it is there to be pointed at.
         patch = Rectangle(
@@ -130,7 +141,6 @@ def draw(
         axes.add_artist(patch)
         # Adding an artist may clip it.
         patch.set_clip_on(False)
-    return Picture(kind, file_name, alt, to_svg(figure), to_png(figure), spots, tokens or {})
 
 
 def _plain(name: str) -> str:

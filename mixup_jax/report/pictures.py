@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -60,10 +61,9 @@ def pictures_of(
     tokens = [(ood_tokens or {}).get(ood, "") for ood in outside]
     spots = _histogram_spots({run.test_name: inside, **outside}, ["", *tokens])
     by_part = {f"set-{index}": token for index, token in enumerate(tokens)}
-    for kind, scale in (("confidence", "linear"), ("confidence-log", "log")):
-        axes = figures.confidence_histogram(
-            inside, outside, in_name=run.test_name, scale=scale, top=top, bottom=bottom
-        )
+    scales: tuple[tuple[str, Literal["linear", "log"]], ...] = (("confidence", "linear"), ("confidence-log", "log"))
+    for kind, scale in scales:
+        axes = figures.confidence_histogram(inside, outside, in_name=run.test_name, scale=scale, top=top, bottom=bottom)
         drawn[kind] = draw(kind, f"{slug}-{kind}", axes, words, spots=spots, tokens=by_part)
     loss, accuracy = (_logged(run.progress, key) for key in ("train_loss", "validation_accuracy"))
     if len(loss) > 1 and accuracy:
@@ -102,7 +102,7 @@ def _histogram_spots(sets: Mapping[str, npt.NDArray[np.float64]], tokens: Sequen
     shares = {name: figures.histogram_shares(confidence) for name, confidence in sets.items()}
     edges = bin_edges(len(next(iter(shares.values()))))
     spots = []
-    for m, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for m, (low, high) in enumerate(itertools.pairwise(edges)):
         named = zip(shares.items(), tokens, strict=True)
         lines = [(f"{name}: {share[m]:.4f} of the examples", token) for (name, share), token in named]
         if any(share[m] for share in shares.values()):

@@ -8,8 +8,8 @@ from typing import Any
 from mixup_jax import __version__
 from mixup_jax.report.comparisons import Comparison
 from mixup_jax.report.groups import Group, Summary, kind
-from mixup_jax.report.pictures import Picture
-from mixup_jax.report.quantities import Quantity, Section, examples, interval, value
+from mixup_jax.report.picture import Picture
+from mixup_jax.report.quantities import Quantity, Section, interval, value
 from mixup_jax.report.runs import Run
 from mixup_jax.report.verdict import Finding
 

@@ -31,7 +31,7 @@ def markdown_table(groups: Sequence[Group], sections: Sequence[Section]) -> str:
 
 
 def latex_table(groups: Sequence[Group], sections: Sequence[Section]) -> str:
-    """Returns the main table as a LaTeX tabular of the package booktabs, to be read with \\input."""
+    r"""Returns the main table as a LaTeX tabular of the package booktabs, to be read with \input."""
     header = [rf"\textbf{{{wording.latex(group.name)}}}" for group in groups]
     below = [wording.latex(wording.seeds(group.seeds)) for group in groups]
     lines = [

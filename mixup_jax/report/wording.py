@@ -89,7 +89,7 @@ LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    "\"": r"\textquotedbl{}",
+    '"': r"\textquotedbl{}",
     "±": r"$\pm$",
     MINUS: "$-$",
     NONE: "--",

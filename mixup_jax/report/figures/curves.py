@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.scores import Bools, Floats
 from mixup_jax.report.figures.risk import GRID, risk_at, risk_coverage_curve
-from mixup_jax.report.figures.style import BLUE, GREY, INK, LINES, VERMILLION, new_figure, show_legend, style
+from mixup_jax.report.figures.style import BLUE, INK, LINES, VERMILLION, new_figure, on_one_line, show_legend, style
 
 
 def risk_coverage(
@@ -43,7 +44,7 @@ def risk_coverage(
             if len(values) > 1:
                 low, high = values.min(axis=0), values.max(axis=0)
                 ax.fill_between(GRID, low, high, color=colour, alpha=0.15, linewidth=0, gid=f"curve-{index}.band")
-            label = f"{name}, mean of {len(values)} seeds" if len(values) > 1 else name
+            label = on_one_line(name) + (f", mean of {len(values)} seeds" if len(values) > 1 else "")
             gid = f"curve-{index}.line"
             ax.plot(GRID, values.mean(axis=0), color=colour, linestyle=dashes, linewidth=1.5, label=label, gid=gid)
         ax.set(xlim=(0, 1), xlabel="coverage: share of examples answered", ylabel="error among them")
@@ -61,7 +62,7 @@ def seed_curves(seeds: Sequence[tuple[Floats, Bools]], name: str) -> Floats:
 
 
 def alpha_sweep(values: Mapping[float, Sequence[float]], ax: Axes | None = None, *, label: str = "") -> Axes:
-    """Draws a number against mixup's alpha: every seed, their mean, and its standard deviation.
+    """Draws a number against mixup's alpha: means in a band of the standard deviation, and every seed beside them.
 
     Args:
       values: by alpha, >= 0 (0 is training without mixup), the number of each seed.
@@ -82,11 +83,17 @@ def alpha_sweep(values: Mapping[float, Sequence[float]], ax: Axes | None = None,
         if ax is None:
             ax = new_figure(3.45, 2.7).subplots()
         ax.plot(alphas, means, color=BLUE, linewidth=1.3, zorder=2)
-        for alpha, mean in zip(alphas, means, strict=True):
+        for index, (alpha, mean) in enumerate(zip(alphas, means, strict=True)):
             seeds = values[alpha]
-            ax.plot([alpha] * len(seeds), seeds, "o", color="none", markeredgecolor=GREY, markersize=4, zorder=3)
-            reach = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else 0.0
-            ax.errorbar(alpha, mean, reach, color=BLUE, marker="D", markersize=4.5, capsize=3, linewidth=1.3, zorder=4)
+            if len(seeds) > 1:
+                reach, gid = float(np.std(seeds, ddof=1)), f"curve-{index}.spread"
+                ax.plot([alpha] * 2, [mean - reach, mean + reach], color=BLUE, alpha=0.3, linewidth=6, gid=gid)
+            ax.plot(alpha, mean, "D", color=BLUE, markersize=4.5, zorder=3, gid=f"curve-{index}.mean")
+            # Beside the mean, which would cover them.
+            beside = ax.transData + ScaledTranslation(0.09, 0, ax.figure.dpi_scale_trans)
+            for seed, value in enumerate(seeds if len(seeds) > 1 else ()):
+                (dot,) = ax.plot(alpha, value, "o", color="white", markersize=3.5, transform=beside, zorder=4)
+                dot.set(markeredgecolor=INK, gid=f"value-{index}-{seed}.dot")
         ax.set(xlabel="mixup's alpha (0: without mixup)", ylabel=label)
         ax.margins(y=0.12)
     return ax
@@ -132,10 +139,8 @@ def _draw_seeds(axes: Axes, row: int, name: str, seeds: Sequence[float]) -> None
         axes.plot(
             value, row, "o", color="white", markeredgecolor=INK, markersize=4.5, gid=f"value-{row}-{seed}.dot", zorder=3
         )
-    shown = name if len(name) <= 44 else f"{name[:20]} … {name[-20:]}"
-    axes.text(
-        0, row - 0.27, shown, transform=axes.get_yaxis_transform(), fontsize=8, color=INK, gid=f"curve-{row}.name"
-    )
+    words = axes.text(0, row - 0.27, on_one_line(name), transform=axes.get_yaxis_transform(), fontsize=8, color=INK)
+    words.set_gid(f"curve-{row}.name")
 
 
 def training_curve(loss: Sequence[tuple[float, float]], accuracy: Sequence[tuple[float, float]]) -> Figure:

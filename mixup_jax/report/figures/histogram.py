@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator, StrMethodFormatter
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.calibration import bin_edges, bin_index
 from mixup_jax.metrics.scores import Floats
-from mixup_jax.report.figures.style import INK, LINES, PALE, new_figure, show_legend, style
+from mixup_jax.report.figures.style import INK, LINES, PALE, new_figure, on_one_line, show_legend, style
 
 HISTOGRAM_BINS = 20
 
@@ -72,12 +72,12 @@ def confidence_histogram(
         if ax is None:
             ax = new_figure(3.45, 3.3).subplots()
         ax.set_yscale(scale)
-        label = f"{in_name}, mean {np.mean(in_distribution):.3f}"
+        label = f"{on_one_line(in_name)}, mean {np.mean(in_distribution):.3f}"
         ax.stairs(shares[0], edges, fill=True, color=PALE, baseline=least, label=label)
         for index, (name, confidence) in enumerate(ood.items()):
             colour, dashes = LINES[index % len(LINES)]
             line = ax.stairs(shares[index + 1], edges, color=colour, linestyle=dashes, linewidth=1.6, baseline=None)
-            line.set(label=f"{name}, mean {np.mean(confidence):.3f}", gid=f"set-{index}.line")
+            line.set(label=f"{on_one_line(name)}, mean {np.mean(confidence):.3f}", gid=f"set-{index}.line")
         ax.set(xlim=(0, 1), xlabel="confidence", ylabel="share of examples")
         ax.set_ylim(bottom=least, top=top)
         if scale == "log":

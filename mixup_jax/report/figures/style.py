@@ -74,6 +74,12 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def on_one_line(name: str) -> str:
+    """Returns a name as it has room in a figure: no line breaks, and no middle if it is longer than 44 characters."""
+    name = " ".join(name.split())
+    return name if len(name) <= 44 else f"{name[:21]} … {name[-20:]}"
+
+
 def show_legend(axes: Axes, *, own: bool, **options: Any) -> None:
     """Explains the labelled parts: above the axes in a figure of our own, inside axes that were given.
 
@@ -83,24 +89,33 @@ def show_legend(axes: Axes, *, own: bool, **options: Any) -> None:
     where = axes.figure if own else axes
     legend = where.legend(handles, labels, loc="outside upper left" if own else "best", **options)
     for artist, key, text in zip(handles, legend.legend_handles, legend.get_texts(), strict=True):
-        if artist.get_gid():
-            part = artist.get_gid().partition(".")[0]
+        part = (artist.get_gid() or "").partition(".")[0]
+        if part and key is not None:
             key.set_gid(f"{part}.key")
             text.set_gid(f"{part}.name")
 
 
-def to_svg(figure: Figure) -> bytes:
+def figure_of(drawing: Axes | Figure) -> Figure:
+    """Returns the whole figure that axes belong to."""
+    if isinstance(drawing, Figure):
+        return drawing
+    figure = drawing.figure
+    return figure if isinstance(figure, Figure) else figure.figure
+
+
+def to_svg(drawing: Axes | Figure) -> bytes:
     """Returns a figure as SVG; the same figure gives the same bytes."""
-    return _saved(figure, "svg", {"Date": None, "Creator": None})
+    return _saved(figure_of(drawing), "svg", {"Date": None, "Creator": None})
 
 
-def to_png(figure: Figure) -> bytes:
+def to_png(drawing: Axes | Figure) -> bytes:
     """Returns a figure as PNG of 160 dots an inch."""
-    return _saved(figure, "png", {"Software": None})
+    return _saved(figure_of(drawing), "png", {"Software": None})
 
 
-def to_pixels(figure: Figure) -> npt.NDArray[np.uint8]:
+def to_pixels(drawing: Axes | Figure) -> npt.NDArray[np.uint8]:
     """Returns a figure as RGB values, uint8 `[height, width, 3]`, of 160 dots an inch."""
+    figure = figure_of(drawing)
     with style():
         figure.set_dpi(PNG_DPI)
         canvas = FigureCanvasAgg(figure)
