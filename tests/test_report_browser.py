@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.xdist_group("browser"),
 ]
 
-HOSTILE = "\"><script>document.title = 'taken'</script><img src=x onerror=\"document.title='taken'\">" + "W" * 80
+HOSTILE = "\"><script>document.title = 'taken'</script><img src=x onerror=\"document.title='taken'\">\n# x" + "W" * 80
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"),
     *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -194,3 +194,7 @@ def test_values_of_what_is_hidden_are_not_told(page):
     assert len(lines) == 2
     assert lines[0] == "the surest 100%"
     assert lines[1].startswith("quickstart/erm: error 0.")
+    page.find_element(By.ID, "show-all").click()
+    page.execute_script("arguments[0].focus()", curves)
+    curves.send_keys(Keys.END)
+    assert len(page.find_element(By.ID, "tip").get_attribute("textContent").splitlines()) == 3

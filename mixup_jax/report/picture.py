@@ -91,7 +91,7 @@ class Picture:
         if name in self.readings:
             element.set("class", "spot")
             element.set("data-lines", "|".join(tokens for _, tokens in self.readings[name]))
-            ET.SubElement(element, "title").text = "\n".join(text for text, _ in self.readings[name])
+            ET.SubElement(element, "title").text = "\n".join(" ".join(text.split()) for text, _ in self.readings[name])
 
 
 def draw(

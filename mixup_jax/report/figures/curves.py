@@ -38,7 +38,7 @@ def risk_coverage(
     with style():
         own = ax is None
         if ax is None:
-            ax = new_figure(5.2, 3.4 + 0.18 * len(outcomes)).subplots()
+            ax = new_figure(4.3, 3.0 + 0.17 * len(outcomes)).subplots()
         for index, (name, values) in enumerate(curves.items()):
             colour, dashes = LINES[index % len(LINES)]
             if len(values) > 1:
