@@ -26,6 +26,7 @@ FLOORS = {
     "models": 2,
     "data": 2,
     "training.workdir": 2,
+    "report.figures": 2,
     "training": 3,
     "evaluation.measure": 3,
     "evaluation.predict": 3,
@@ -114,6 +115,12 @@ def test_a_module_imports_only_from_lower_floors_or_its_own(name: str):
         if target.partition(".")[0] == name.partition(".")[0] or target == "__version__":
             continue
         assert floor(target) < floor(name) or floor(target) == floor(name) == 0, f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if within(name, "report.figures")])
+def test_figures_stand_below_the_rest_of_the_report(name: str):
+    own = {imported for imported in imports(MODULES[name]) if within(imported, "mixup_jax.report")}
+    assert all(within(imported, "mixup_jax.report.figures") for imported in own)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from mixup_jax.errors import InputError
+from mixup_jax.metrics.calibration import bin_confidences
 from mixup_jax.training import metrics_log
 from mixup_jax.training.metrics_log import JsonLines, open_logs
 
@@ -49,7 +50,12 @@ def test_tensorboard_events_are_written_where_it_is_installed(tmp_path: Path):
     with open_logs(tmp_path, last_step=0, tensorboard=True, report=print) as logs:
         for log in logs:
             log.write(3, {"train_loss": 0.5})
+            log.write_reliability(3, bin_confidences([0.6, 0.9], [True, False], 15))
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     tensors = events.Tensors("train_loss")
     assert [event.step for event in tensors] == [3]
+    width, height, png = events.Tensors("validation_reliability")[0].tensor_proto.string_val
+    assert png.startswith(b"\x89PNG")
+    assert int(height) > int(width) > 400
+    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 1

@@ -1,19 +1,31 @@
+import doctest
+from pathlib import Path
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from scipy import stats
 
+from mixup_jax.errors import InputError
 from mixup_jax.metrics.calibration import bin_confidences, ece, oe
 from mixup_jax.report.figures import (
-    SKY,
-    confidence_histograms,
+    alpha_sweep,
+    confidence_histogram,
     histogram_shares,
     reliability_diagram,
+    risk_coverage,
+    seed_spread,
+    to_pixels,
     to_png,
     to_svg,
     training_curve,
     wilson_interval,
 )
+from mixup_jax.report.figures.risk import GRID, risk_at, risk_coverage_curve
+from mixup_jax.report.figures.style import SKY
 
 
 def some_bins(n_bins=15):
@@ -24,7 +36,7 @@ def some_bins(n_bins=15):
 
 def test_reliability_bars_are_the_bins():
     bins = some_bins()
-    top, bottom = reliability_diagram(bins).axes
+    top, bottom = reliability_diagram(bins).figure.axes
     full = bins.count > 0
     bars = [patch for patch in top.patches if to_hex(patch.get_facecolor()) == SKY]
     np.testing.assert_allclose([bar.get_height() for bar in bars], bins.accuracy[full])
@@ -39,14 +51,14 @@ def test_reliability_bars_are_the_bins():
 def test_numbers_on_the_diagram_are_those_of_its_bins(n_bins):
     bins = some_bins(n_bins)
     assert (
-        reliability_diagram(bins, title="$a_b$").get_suptitle()
+        reliability_diagram(bins, title="$a_b$").figure.get_suptitle()
         == f"$a_b$\nECE {ece(bins):.4f}, OE {oe(bins):.4f} ({n_bins} bins, n = 502)"
     )
 
 
 def test_gap_hatching_tells_over_from_under_confidence():
     bins = bin_confidences([0.9] * 10 + [0.5] * 10, [True] * 5 + [False] * 5 + [True] * 10, 10)
-    gaps = [patch for patch in reliability_diagram(bins).axes[0].patches if patch.get_hatch()]
+    gaps = [patch for patch in reliability_diagram(bins).patches if patch.get_hatch()]
     assert len({patch.get_hatch() for patch in gaps}) == 2
 
 
@@ -66,32 +78,147 @@ def test_histogram_shares_count_every_example_once():
 def test_histogram_lines_are_the_ood_sets():
     rng = np.random.default_rng(0)
     sets = {"mnist": rng.random(50), "noise & more": rng.random(70)}
-    figure = confidence_histograms(rng.random(100), sets)
-    drawn = {patch.get_label(): patch.get_data().values for patch in figure.axes[0].patches}
+    axes = confidence_histogram(rng.random(100), sets)
+    drawn = {patch.get_label(): patch.get_data().values for patch in axes.patches}
     assert len(drawn) == 3
     for name, confidence in sets.items():
         np.testing.assert_allclose(drawn[f"{name}, mean {confidence.mean():.3f}"], histogram_shares(confidence))
-    lines = [patch for patch in figure.axes[0].patches if not patch.get_fill()]
+    lines = [patch for patch in axes.patches if not patch.get_fill()]
     assert len({str(patch.get_linestyle()) for patch in lines}) == 2
 
 
 def test_histograms_that_are_to_be_compared_share_their_scale():
     narrow, wide = np.full(10, 0.5), np.linspace(0, 1, 200)
-    tops = {confidence_histograms(inside, {}, top=0.9).axes[0].get_ylim() for inside in (narrow, wide)}
+    tops = {confidence_histogram(inside, {}, top=0.9).get_ylim() for inside in (narrow, wide)}
     assert tops == {(0.0, 0.9)}
 
 
 def test_the_same_figure_gives_the_same_bytes_whatever_the_global_settings(monkeypatch):
     import matplotlib
 
-    first = to_svg(reliability_diagram(some_bins(), title="one"))
+    first = to_svg(reliability_diagram(some_bins(), title="one").figure)
     monkeypatch.setitem(matplotlib.rcParams, "font.size", 20)
     monkeypatch.setitem(matplotlib.rcParams, "axes.facecolor", "red")
     before = dict(matplotlib.rcParams)
-    assert to_svg(reliability_diagram(some_bins(), title="one")) == first
+    assert to_svg(reliability_diagram(some_bins(), title="one").figure) == first
     assert dict(matplotlib.rcParams) == before
     assert b"<dc:date>" not in first
 
 
 def test_png_is_a_picture_and_a_curve_of_one_point_can_be_drawn():
     assert to_png(training_curve([(1, 2.0), (2, 1.0)], [(2, 0.5)])).startswith(b"\x89PNG")
+
+
+def test_given_axes_are_drawn_into_and_the_counts_are_optional():
+    figure = Figure()
+    top, bottom, alone = figure.subplots(3)
+    bins = some_bins()
+    assert reliability_diagram(bins, top, counts_ax=bottom, title="mine") is top
+    assert "mine" in top.get_title(loc="left")
+    np.testing.assert_allclose([bar.get_height() for bar in bottom.patches], bins.count)
+    assert reliability_diagram(bins, alone, legend=False) is alone
+    assert alone.get_legend() is None
+    assert len(figure.axes) == 3
+    assert figure.get_suptitle() == ""
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda ax: confidence_histogram(np.array([0.5, 1.0]), {"a": np.array([0.2])}, ax),
+        lambda ax: confidence_histogram(np.array([0.5, 1.0]), {}, ax, scale="log"),
+        lambda ax: risk_coverage({"a": [(np.array([0.5, 1.0]), np.array([True, False]))]}, ax),
+        lambda ax: alpha_sweep({0.0: [0.1, 0.2], 0.4: [0.3]}, ax),
+        lambda ax: seed_spread({"a": [0.1, 0.2], "b": [0.3]}, ax),
+    ],
+)
+def test_every_figure_draws_into_given_axes_or_makes_its_own(draw):
+    axes = Figure().subplots()
+    assert draw(axes) is axes
+    assert draw(None).figure.axes
+    assert to_png(axes.figure) == to_png(axes.figure)
+
+
+def test_a_logarithmic_histogram_begins_below_a_single_example():
+    axes = confidence_histogram(np.linspace(0, 1, 200), {"few": np.array([0.5])}, scale="log")
+    assert axes.get_yscale() == "log"
+    assert axes.get_ylim()[0] == pytest.approx(1 / 400)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1, max_size=40), st.randoms())
+def test_risk_coverage_is_the_error_above_each_threshold_whatever_the_order(examples, random):
+    confidence, correct = (np.array(column) for column in zip(*examples, strict=True))
+    coverage, risk = risk_coverage_curve(confidence / 8, correct)
+    kept = [confidence >= threshold for threshold in sorted(set(confidence), reverse=True)]
+    np.testing.assert_allclose(coverage, [chosen.mean() for chosen in kept])
+    np.testing.assert_allclose(risk, [1 - correct[chosen].mean() for chosen in kept])
+    order = random.sample(range(len(correct)), len(correct))
+    np.testing.assert_array_equal(risk, risk_coverage_curve(confidence[order] / 8, correct[order])[1])
+    at = risk_at(coverage, risk, GRID)
+    assert at[-1] == pytest.approx(1 - correct.mean())
+    assert at[0] == risk[0]
+
+
+def test_risk_of_several_seeds_is_their_mean_in_a_band():
+    seeds = [(np.array([0.9, 0.8]), np.array([True, False])), (np.array([0.9, 0.8]), np.array([False, False]))]
+    axes = risk_coverage({"two $x_1$": seeds})
+    (line,) = axes.lines
+    assert line.get_label() == "two $x_1$, mean of 2 seeds"
+    assert line.get_ydata()[[0, -1]] == pytest.approx([0.5, 0.75])
+    band = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((0.0, 1.0))
+
+
+def test_sweep_shows_mean_spread_and_every_seed_at_its_alpha():
+    axes = alpha_sweep({0.4: [0.1, 0.3], 0.0: [0.5], 1.0: [0.2, 0.2, 0.5]}, label="ECE")
+    by_part = {line.get_gid(): line for line in axes.lines}
+    assert list(axes.lines[0].get_xdata()) == [0.0, 0.4, 1.0]
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [0.5, 0.2, 0.3])
+    np.testing.assert_allclose(by_part["curve-1.spread"].get_ydata(), 0.2 + np.array([-1, 1]) * np.sqrt(0.02))
+    assert [float(by_part[f"value-2-{seed}.dot"].get_ydata()[0]) for seed in range(3)] == [0.2, 0.2, 0.5]
+    assert "curve-0.spread" not in by_part
+
+
+def test_spread_has_a_row_for_each_name_with_its_seeds():
+    axes = seed_spread({"a\nb": [0.1, 0.3], "c" * 60: [0.2]})
+    by_part = {line.get_gid(): line for line in axes.lines}
+    assert [float(by_part[f"value-0-{seed}.dot"].get_xdata()[0]) for seed in range(2)] == [0.1, 0.3]
+    np.testing.assert_allclose(by_part["curve-0.spread"].get_xdata(), 0.2 + np.array([-1, 1]) * np.sqrt(0.02))
+    assert "curve-1.spread" not in by_part
+    assert [text.get_text() for text in axes.texts] == ["a b", f"{'c' * 21} … {'c' * 20}"]
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        (lambda: reliability_diagram(bin_confidences([], [], 15)), "no example"),
+        (lambda: confidence_histogram(np.array([])), "no example"),
+        (lambda: confidence_histogram(np.array([50.0])), "expected values in"),
+        (lambda: risk_coverage({"a": []}), "no seed"),
+        (lambda: risk_coverage({"a": [(np.array([]), np.array([]))]}), "no example"),
+        (lambda: alpha_sweep({}), "empty"),
+        (lambda: seed_spread({"a": []}), "values of a"),
+    ],
+)
+def test_nothing_to_draw_is_named(draw, words):
+    with pytest.raises(InputError, match=words):
+        draw()
+
+
+def test_pixels_are_those_of_the_figure():
+    pixels = to_pixels(reliability_diagram(some_bins()).figure)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (752, 552, 3)
+    assert 0.3 < (pixels == 255).all(axis=2).mean() < 0.95
+
+
+def test_the_examples_of_the_documentation_run():
+    page = Path(__file__).parents[1] / "docs" / "report.md"
+    # doctest would read a closing fence as the last line of the output.
+    text = page.read_text().replace("```", "")
+    failed, attempted = doctest.DocTestRunner().run(
+        doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
+    )
+    assert attempted >= 5
+    assert not failed

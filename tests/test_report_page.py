@@ -1,8 +1,11 @@
 import base64
+import csv
+import hashlib
 import json
 import re
 import subprocess
 import sys
+from functools import partial
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -12,8 +15,10 @@ from report_runs import make_run, rewrite
 
 from mixup_jax.report import wording
 from mixup_jax.report.__main__ import main
+from mixup_jax.report.choices import Choices
 from mixup_jax.report.comparisons import make_comparisons
 from mixup_jax.report.groups import make_groups
+from mixup_jax.report.overview import spread_pictures, sweep_pictures
 from mixup_jax.report.runs import load_run, load_runs
 
 HOSTILE = "\"><script>alert('1')</script>|../../../../tmp/evil\\ $x_1$ {{ 7*7 }}\n# title"
@@ -31,7 +36,7 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attrs)))
         if tag in ("td", "th"):
             self.cells.append("")
-        if tag not in ("meta", "img", "wbr"):
+        if tag not in ("meta", "img", "wbr", "input"):
             self._open.append(tag)
 
     def handle_endtag(self, tag):
@@ -74,19 +79,26 @@ def test_command_prints_the_path_of_the_page(folders, tmp_path, capsys):
     assert "No verdict: none of these runs was trained with mixup." in (tmp_path / "one" / "index.html").read_text()
 
 
-def test_the_page_needs_nothing_from_outside(page):
+def test_the_page_needs_nothing_from_outside(page, output):
     for tag, attributes in page.elements:
-        assert tag not in ("script", "link", "iframe", "object", "embed", "base", "form")
-        for name in ("src", "href", "action", "srcset", "style", "background"):
-            address = attributes.get(name) or ""
-            assert address.startswith(("data:image/svg+xml;base64,", "#")) or not address
+        assert tag not in ("link", "iframe", "object", "embed", "base", "form", "img", "foreignobject")
+        for name in ("src", "href", "xlink:href", "action", "srcset", "background"):
+            assert (attributes.get(name) or "#").startswith("#")
         assert not any(name.startswith("on") for name in attributes)
-    text = "".join(str(attributes) for _, attributes in page.elements if "src" not in attributes)
-    assert not re.search(r"https?:|url\(|@import", text + page.text)
-    assert {
-        "http-equiv": "Content-Security-Policy",
-        "content": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
-    } in page.all("meta")
+    text = "".join(str(attributes) for _, attributes in page.elements) + page.text
+    assert not re.search(r"https?:|url\((?!#)|@import", text)
+
+
+def test_the_only_script_is_the_one_whose_hash_the_policy_names(page, output):
+    text = (output / "index.html").read_text()
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert len(page.all("script")) == 1
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = [meta["content"] for meta in page.all("meta") if "http-equiv" in meta]
+    assert policy == (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 def test_every_link_leads_somewhere_and_ids_are_unique(page):
@@ -95,13 +107,36 @@ def test_every_link_leads_somewhere_and_ids_are_unique(page):
     assert {link["href"][1:] for link in page.all("a")} <= set(ids)
 
 
-def test_every_picture_has_its_numbers_in_words_and_is_whole_svg(page):
-    pictures = page.all("img")
-    assert len(pictures) == 3 * 4
+def test_every_picture_has_its_numbers_in_words(page):
+    pictures = page.all("svg")
+    assert len(pictures) == 3 * 5 + 1 + 6
     for picture in pictures:
-        assert re.search(r"\d\.\d{4}", picture["alt"])
-        svg = base64.b64decode(picture["src"].split(",", 1)[1]).decode()
-        assert svg.rstrip().endswith("</svg>")
+        assert re.search(r"\d\.\d{4}", picture["aria-label"])
+        assert picture["role"] == "img"
+
+
+def test_parts_of_figures_refer_to_their_own_figure(page):
+    ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
+    referred = {attributes["href"][1:] for tag, attributes in page.elements if tag == "use"}
+    referred |= {found for _, attributes in page.elements for found in re.findall(r"url\(#([^)]+)\)", str(attributes))}
+    assert len(referred) > 100
+    assert referred <= ids
+
+
+def test_every_token_on_the_page_has_its_switch(page):
+    switches = {box["value"] for box in page.all("input") if box["type"] == "checkbox"}
+    used = {token for _, attributes in page.elements for token in (attributes.get("data-for") or "").split()}
+    assert switches == {"group-0", "group-1", "seed-0", "seed-1", "ood-0", "ood-1"}
+    assert switches <= used
+    assert used - switches <= {
+        "method-0",
+        "method-1",
+        "test-0",
+        "state-raw",
+        "state-scaled",
+        "scale-linear",
+        "scale-log",
+    }
 
 
 def test_table_headers_have_scopes_and_headings_descend_by_one(page):
@@ -116,9 +151,9 @@ def test_hostile_names_are_shown_as_text_and_stay_inside_the_output(page, output
     assert "<script>alert('1')</script>" in page.text
     assert "{{ 7*7 }}" in page.text
     written = sorted(path.relative_to(output) for path in output.rglob("*") if path.is_file())
-    assert len(written) == 3 + 2 * 3 * 4
+    assert len(written) == 5 + 2 * (3 * 5 + 1 + 6)
     assert all(
-        re.fullmatch(r"(figures/[a-z0-9-]+\.(svg|png)|index\.html|results\.json|table\.md)", str(path))
+        re.fullmatch(r"(figures/[a-z0-9-]+\.(svg|png)|index\.html|results\.json|table\.(md|tex|csv))", str(path))
         for path in written
     )
     assert not (output.parent / "evil").exists()
@@ -131,6 +166,55 @@ def test_markdown_table_has_one_shape_and_no_markup_of_strangers(output):
     assert "<script>" not in "\n".join(table)
     assert "0.2" not in table[0]
     assert "2 seeds (0, 1)" in table[0]
+
+
+def test_latex_table_has_one_shape_and_no_command_of_strangers(output):
+    text = (output / "table.tex").read_text()
+    lines = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {3}
+    assert r"\textbackslash{} \$x\_1\$ \{\{ 7*7 \}\} \# title" in text
+    assert text.count(r"\begin{tabular}{lrrr}") == text.count(r"\end{tabular}") == 1
+    assert re.search(r"ECE, 15 bins & 400 & 0\.\d{4} \$\\pm\$ 0\.\d{4} & 0\.\d{4} ", text)
+
+
+def test_csv_table_has_every_number_of_results_json_to_the_last_digit(output):
+    results = json.loads((output / "results.json").read_text())
+    with (output / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    groups = {wording.spreadsheet(group["name"]): group["metrics"] for group in results["groups"]}
+    assert len(rows) == sum(len(metrics) for metrics in groups.values())
+    for row in rows:
+        numbers = groups[row["group"]][row["metric"]]
+        assert float(row["mean"]) == numbers["mean"]
+        assert (float(row["std"]) if row["std"] else None) == numbers["std"]
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@cmd", " \n=1"])
+def test_no_name_is_a_formula_of_a_spreadsheet(name):
+    assert wording.spreadsheet(name).startswith("'")
+    assert wording.spreadsheet(f"a{name}").startswith("a")
+
+
+def test_alpha_is_swept_where_nothing_else_differs(folders, tmp_path):
+    make = partial(make_run, n=100, ood=())
+    erm, other = make(tmp_path / "a"), make(tmp_path / "b", alpha=0.3, epochs=31)
+    swept = [make(tmp_path / str(alpha), alpha=alpha) for alpha in (0.2, 1.0)]
+    groups = make_groups(load_runs([erm, swept[1], other]))
+    assert sweep_pictures(groups, Choices(groups)) == []
+    groups = make_groups(load_runs([erm, swept[1], other, swept[0]]))
+    pictures = sweep_pictures(groups, Choices(groups))
+    assert [quantity.key for quantity, _ in pictures] == ["accuracy", "ece_15", "oe_15"]
+    assert re.findall(r"alpha (\S+):", pictures[0][1].alt) == ["0", "0.2", "1"]
+
+
+def test_seeds_of_runs_without_twins_are_not_drawn(folders):
+    groups = make_groups(load_runs([folders[0], folders[2]]))
+    assert spread_pictures(groups, Choices(groups)) == []
+
+
+def test_the_run_card_says_what_it_ran_on(output):
+    text = (output / "index.html").read_text()
+    assert "<dt>Hardware</dt><dd>1 device</dd>" in text
 
 
 def test_numbers_on_the_page_are_those_of_evaluation_json(folders, page):
@@ -178,7 +262,7 @@ def test_results_json_holds_what_the_page_shows(output, folders):
 def test_the_same_runs_give_the_same_bytes(folders, output, tmp_path):
     main([*map(str, folders), f"--output={tmp_path}"])
     for path in output.rglob("*"):
-        if path.suffix in (".html", ".json", ".md", ".svg"):
+        if path.suffix in (".html", ".json", ".md", ".tex", ".csv", ".svg", ".png"):
             assert (tmp_path / path.relative_to(output)).read_bytes() == path.read_bytes(), path
 
 
@@ -210,7 +294,7 @@ def test_a_run_without_temperature_ood_and_progress_still_has_a_page(folders, tm
 
     rewrite(folder / "evaluation.json", strip)
     main([str(folder), f"--output={tmp_path / 'out'}"])
-    assert len(Page((tmp_path / "out" / "index.html").read_text()).all("img")) == 2
+    assert len(Page((tmp_path / "out" / "index.html").read_text()).all("svg")) == 4
     assert load_run(folder).temperature is None
 
 
@@ -247,7 +331,7 @@ def test_the_report_loads_neither_jax_nor_tensorflow_nor_ml_collections():
 
 
 def test_figures_state_the_ece_of_evaluation_json_before_and_after_scaling(folders, page):
-    alts = [picture["alt"] for picture in page.all("img")]
+    alts = [picture["aria-label"] for picture in page.all("svg")]
     for folder in folders:
         test = json.loads((folder / "evaluation.json").read_text())["results"]["fashion_mnist/test"]
         for numbers in (test, test["after_temperature"]):

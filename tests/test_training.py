@@ -20,6 +20,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.evaluation import run as evaluation_run
 from mixup_jax.evaluation.predict import make_predict
 from mixup_jax.evaluation.run import evaluate_workdir
+from mixup_jax.metrics.calibration import Bins
 from mixup_jax.models import create_model
 from mixup_jax.records import load_predictions
 from mixup_jax.training import loop
@@ -78,7 +79,7 @@ def test_an_interrupted_run_continues_to_the_same_bits(
 ):
     calls, validate = [], loop.validate
 
-    def validate_once(*arguments: Any) -> dict[str, float]:
+    def validate_once(*arguments: Any) -> tuple[dict[str, float], Bins]:
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt

@@ -8,6 +8,10 @@ run, and neither jax nor TensorFlow is loaded.
   groups      runs that differ in their seed alone, and their mean and spread
   differences paired differences between two groups, with bootstrap intervals
   verdict     what the differences say about the paper's claims
-  figures     reliability diagrams, confidence histograms, training curves
-  page        index.html, results.json and table.md
+  figures     the drawings, which a notebook can use as well
+  choices     what a reader can switch on and off
+  picture     a drawing as files and as a part of the page; pictures, overview: which there are
+  page        index.html, with blocks for its tables of numbers
+  results     results.json
+  tables      table.md, table.tex and table.csv
 """

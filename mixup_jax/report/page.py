@@ -6,19 +6,22 @@ The template escapes everything it is given, so names and notes pass through her
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from mixup_jax import __version__
 from mixup_jax.report import wording
+from mixup_jax.report.blocks import group_blocks, run_blocks
+from mixup_jax.report.choices import Choices
 from mixup_jax.report.comparisons import Comparison
 from mixup_jax.report.groups import Group, flatten
-from mixup_jax.report.pictures import Picture
-from mixup_jax.report.quantities import Quantity, Section, examples, interval
-from mixup_jax.report.quantities import value as value_of
+from mixup_jax.report.picture import Picture
+from mixup_jax.report.quantities import Quantity, Section
 from mixup_jax.report.runs import Run
 from mixup_jax.report.verdict import AS_CLAIMED, CONTRARY, UNDECIDED, Finding
 
@@ -27,72 +30,17 @@ Pictures = Mapping[str, Mapping[str, Picture]]
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A number of the table, and what is said below it in small print."""
+class Overview:
+    """The figures that hold all groups against each other, those of single numbers with their numbers."""
 
-    text: str
-    small: str = ""
+    risk_coverage: Picture
+    spread: Sequence[tuple[Quantity, Picture]]
+    sweep: Sequence[tuple[Quantity, Picture]]
 
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the table: a number's name, what is better, and a cell for each column."""
-
-    label: str
-    aim: str
-    cells: tuple[Cell, ...]
-
-
-@dataclass(frozen=True)
-class Block:
-    """A block of the table: its heading, the examples it rests on, and its lines."""
-
-    title: str
-    examples: str
-    rows: tuple[Row, ...]
-
-
-def group_blocks(sections: Sequence[Section], groups: Sequence[Group]) -> list[Block]:
-    """Returns the main table, one column a group: mean and spread, or a single seed's number and interval."""
-
-    def cell(group: Group, quantity: Quantity) -> Cell:
-        summary = group.summary(quantity)
-        small = "" if summary is None or summary.n_seeds == len(group.runs) else f"{summary.n_seeds} seeds"
-        if len(group.runs) == 1:
-            small = wording.interval(interval(group.first, quantity), signed=quantity.signed)
-        return Cell(wording.spread(summary, signed=quantity.signed), small)
-
-    leaders = [group.first for group in groups]
-    return _blocks(sections, leaders, lambda quantity: tuple(cell(group, quantity) for group in groups))
-
-
-def run_blocks(sections: Sequence[Section], runs: Sequence[Run]) -> list[Block]:
-    """Returns the table of single runs, one column a run, with the interval over test examples below each number."""
-
-    def cell(run: Run, quantity: Quantity) -> Cell:
-        ends = interval(run, quantity)
-        return Cell(
-            wording.number(value_of(run, quantity), signed=quantity.signed),
-            wording.interval(ends, signed=quantity.signed),
-        )
-
-    return _blocks(sections, runs, lambda quantity: tuple(cell(run, quantity) for run in runs))
-
-
-def _blocks(sections: Sequence[Section], runs: Sequence[Run], cells: Any) -> list[Block]:
-    blocks = []
-    for section in sections:
-        rows = [Row(quantity.label, quantity.aim, cells(quantity)) for quantity in section.quantities]
-        rows = [row for row in rows if any(cell.text != wording.NONE for cell in row.cells)]
-        counted = list(dict.fromkeys(filter(None, (examples(run, section.quantities[0]) for run in runs))))
-        if rows:
-            blocks.append(Block(section.title, "; ".join(counted), tuple(rows)))
-    return blocks
-
-
-def data_uri(picture: Picture) -> str:
-    """Returns the figure as an address that holds the figure itself."""
-    return "data:image/svg+xml;base64," + base64.b64encode(picture.svg).decode("ascii")
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """All of them."""
+        return (self.risk_coverage, *(picture for _, picture in (*self.spread, *self.sweep)))
 
 
 def run_card(run: Run) -> list[tuple[str, str]]:
@@ -115,13 +63,19 @@ def run_card(run: Run) -> list[tuple[str, str]]:
         "Seed": wording.setting(run.setting("seed")),
         "Checkpoint": f"{wording.setting(run.evaluation.get('checkpoint'))}, step {run.evaluation['step']:,}",
         "Temperature fitted on": wording.setting(run.evaluation.get("temperature_fitted_on")),
-        "Devices": wording.setting(meta.get("device_count")),
+        "Hardware": _hardware(meta),
         "Versions": ", ".join(f"{name} {version}" for name, version in named if version),
         "Commit": str(meta.get("commit") or ""),
         "Sources": "; ".join(f"{name}: {source}" for name, source in sources.items() if source),
         "Folder": run.folder.resolve().name,
     }
     return [(name, text or wording.NONE) for name, text in facts.items()]
+
+
+def _hardware(meta: Mapping[str, Any]) -> str:
+    devices, machine = meta.get("device_count"), meta.get("machine")
+    counted = f"{devices} {'device' if devices == 1 else 'devices'}" if devices is not None else ""
+    return ", ".join(str(part) for part in (machine, counted) if part)
 
 
 def _settings(run: Run, part: str) -> str:
@@ -158,6 +112,8 @@ def render(
     comparisons: Sequence[Comparison],
     no_verdict: str,
     pictures: Pictures,
+    overview: Overview,
+    choices: Choices,
 ) -> str:
     """Returns the page.
 
@@ -167,6 +123,8 @@ def render(
       comparisons: baseline against mixup, one for each mixup group that has a baseline.
       no_verdict: why there is no comparison; empty where there is one.
       pictures: the figures of every run by the run's name, then by kind.
+      overview: the figures across groups.
+      choices: what a reader can switch on and off.
     """
     runs = [(group, run, group.run_name(run)) for group in groups for run in group.runs]
     notes: dict[str, list[str]] = {}
@@ -181,6 +139,8 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # The script holds nothing of the runs, so it is neither filled in nor escaped.
+    script = environment.loader.get_source(environment, "script.js.j2")[0] if environment.loader else ""
     return environment.get_template("page.html.j2").render(
         version=__version__,
         subject=_subject([run for _, run, _ in runs]),
@@ -194,10 +154,14 @@ def render(
         seeds=wording.seeds,
         group_blocks=group_blocks(sections, groups),
         runs=runs,
+        seeds_differ=any(len(group.runs) > 1 for group in groups),
         run_blocks=run_blocks(sections, [run for _, run, _ in runs]) if len(runs) > len(groups) else [],
         run_card=run_card,
         pictures=pictures,
-        data_uri=data_uri,
+        overview=overview,
+        choices=choices,
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
 
 

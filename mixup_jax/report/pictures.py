@@ -2,55 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 
-from mixup_jax.metrics.calibration import Bins, ece, oe
+from mixup_jax.metrics.calibration import Bins, bin_edges, ece, oe
 from mixup_jax.metrics.scores import max_probability
-from mixup_jax.report.figures import (
-    confidence_histograms,
-    histogram_shares,
-    reliability_diagram,
-    to_png,
-    to_svg,
-    training_curve,
-)
+from mixup_jax.report import figures
+from mixup_jax.report.picture import Picture, Spot, draw
 from mixup_jax.report.runs import Run
 
 N_BINS = 15
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A finished figure.
-
-    Attributes:
-      kind: "reliability", "reliability-after-temperature", "confidence" or "training".
-      file_name: without its ending.
-      alt: the figure in words, with its numbers.
-      svg: the figure.
-      png: the same in dots.
-    """
-
-    kind: str
-    file_name: str
-    alt: str
-    svg: bytes
-    png: bytes
+COUNTS_DEPTH = 0.42
+"""How far below a reliability diagram its panel of counts reaches, in parts of its height."""
 
 
 def largest_share(runs: Sequence[Run]) -> float:
     """Returns the tallest bar of all confidence histograms of the runs, so that they can share a scale."""
     records = [record for run in runs for record in (run.test, *run.ood.values())]
-    return max(float(histogram_shares(max_probability(record.logits)).max()) for record in records)
+    return max(float(figures.histogram_shares(max_probability(record.logits)).max()) for record in records)
 
 
-def pictures_of(run: Run, name: str, slug: str, *, top: float | None = None) -> dict[str, Picture]:
+def smallest_share(runs: Sequence[Run]) -> float:
+    """Returns half an example of the largest set, where logarithmic histograms of the runs begin."""
+    return 0.5 / max(len(record.labels) for run in runs for record in (run.test, *run.ood.values()))
+
+
+def pictures_of(
+    run: Run,
+    name: str,
+    slug: str,
+    *,
+    top: float | None = None,
+    bottom: float | None = None,
+    ood_tokens: Mapping[str, str] | None = None,
+) -> dict[str, Picture]:
     """Returns the figures of a run by their kind; what cannot be drawn from its files is left out.
 
     Args:
@@ -58,22 +47,24 @@ def pictures_of(run: Run, name: str, slug: str, *, top: float | None = None) -> 
       name: its name in words.
       slug: its name in file names.
       top: the largest share on the axis of its confidence histograms.
+      bottom: the smallest on a logarithmic axis.
+      ood_tokens: the tokens of out-of-distribution sets by name.
     """
-    drawn: dict[str, Picture] = {}
-
-    def add(kind: str, figure: Figure, alt: str) -> None:
-        drawn[kind] = Picture(kind, f"{slug}-{kind}", alt, to_svg(figure), to_png(figure))
-
-    bins = run.bins(N_BINS)
-    add("reliability", reliability_diagram(bins, title="as trained"), _reliability_words(bins, name))
+    drawn = {"reliability": _reliability("reliability", run.bins(N_BINS), name, slug, "as trained")}
     if run.temperature is not None:
-        scaled, how = run.bins(N_BINS, run.temperature), f"after temperature scaling, T = {run.temperature:.3f}"
-        words = _reliability_words(scaled, f"{name}, {how}")
-        add("reliability-after-temperature", reliability_diagram(scaled, title=how), words)
+        how = f"after temperature scaling, T = {run.temperature:.3f}"
+        kind, scaled = "reliability-after-temperature", run.bins(N_BINS, run.temperature)
+        drawn[kind] = _reliability(kind, scaled, f"{name}, {how}", slug, how)
     inside = max_probability(run.test.logits)
     outside = {ood: max_probability(record.logits) for ood, record in run.ood.items()}
-    histograms = confidence_histograms(inside, outside, in_name=run.test_name, top=top)
-    add("confidence", histograms, _histogram_words({run.test_name: inside, **outside}, name))
+    words = _histogram_words({run.test_name: inside, **outside}, name)
+    tokens = [(ood_tokens or {}).get(ood, "") for ood in outside]
+    spots = _histogram_spots({run.test_name: inside, **outside}, ["", *tokens])
+    by_part = {f"set-{index}": token for index, token in enumerate(tokens)}
+    scales: tuple[tuple[str, Literal["linear", "log"]], ...] = (("confidence", "linear"), ("confidence-log", "log"))
+    for kind, scale in scales:
+        axes = figures.confidence_histogram(inside, outside, in_name=run.test_name, scale=scale, top=top, bottom=bottom)
+        drawn[kind] = draw(kind, f"{slug}-{kind}", axes, words, spots=spots, tokens=by_part)
     loss, accuracy = (_logged(run.progress, key) for key in ("train_loss", "validation_accuracy"))
     if len(loss) > 1 and accuracy:
         words = (
@@ -81,8 +72,42 @@ def pictures_of(run: Run, name: str, slug: str, *, top: float | None = None) -> 
             f"(epoch {loss[-1][0]:g}), validation accuracy from {accuracy[0][1]:.4f} (epoch {accuracy[0][0]:g}) to "
             f"{accuracy[-1][1]:.4f} (epoch {accuracy[-1][0]:g})."
         )
-        add("training", training_curve(loss, accuracy), words)
+        drawn["training"] = draw("training", f"{slug}-training", figures.training_curve(loss, accuracy), words)
     return drawn
+
+
+def _reliability(kind: str, bins: Bins, name: str, slug: str, title: str) -> Picture:
+    axes = figures.reliability_diagram(bins, title=title)
+    words, spots = _reliability_words(bins, name), _reliability_spots(bins)
+    return draw(kind, f"{slug}-{kind}", axes, words, spots=spots, depth=COUNTS_DEPTH)
+
+
+def _reliability_spots(bins: Bins) -> list[Spot]:
+    low, high = figures.wilson_interval(bins.correct_sum, bins.count)
+    spots = []
+    for m in np.flatnonzero(bins.count):
+        gap = bins.confidence[m] - bins.accuracy[m]
+        side = "over-confident" if gap > 0 else "under-confident"
+        lines = (
+            f"confidence {bins.edges[m]:.3f} to {bins.edges[m + 1]:.3f}: {int(bins.count[m]):,} examples",
+            f"accuracy {bins.accuracy[m]:.4f} (95 %: {low[m]:.4f} to {high[m]:.4f})",
+            f"mean confidence {bins.confidence[m]:.4f}",
+            f"{side} by {abs(gap):.4f}" if gap else "confidence equals accuracy",
+        )
+        spots.append(Spot(float(bins.edges[m]), float(bins.edges[m + 1]), [(line, "") for line in lines]))
+    return spots
+
+
+def _histogram_spots(sets: Mapping[str, npt.NDArray[np.float64]], tokens: Sequence[str]) -> list[Spot]:
+    shares = {name: figures.histogram_shares(confidence) for name, confidence in sets.items()}
+    edges = bin_edges(len(next(iter(shares.values()))))
+    spots = []
+    for m, (low, high) in enumerate(itertools.pairwise(edges)):
+        named = zip(shares.items(), tokens, strict=True)
+        lines = [(f"{name}: {share[m]:.4f} of the examples", token) for (name, share), token in named]
+        if any(share[m] for share in shares.values()):
+            spots.append(Spot(float(low), float(high), [(f"confidence {low:.2f} to {high:.2f}", ""), *lines]))
+    return spots
 
 
 def _reliability_words(bins: Bins, name: str) -> str:
@@ -101,7 +126,7 @@ def _reliability_words(bins: Bins, name: str) -> str:
 def _histogram_words(sets: dict[str, npt.NDArray[np.float64]], name: str) -> str:
     described = "; ".join(
         f"{dataset}: {len(values):,} examples, mean confidence {np.mean(values):.4f}, "
-        f"{histogram_shares(values)[-1]:.4f} of them above 0.95"
+        f"{figures.histogram_shares(values)[-1]:.4f} of them above 0.95"
         for dataset, values in sets.items()
     )
     return f"Histogram of the confidence of {name}. {described}."

@@ -1,4 +1,4 @@
-"""results.json and table.md: everything on the page as data, and its main table as Markdown."""
+"""results.json: everything on the page as data."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixup_jax import __version__
-from mixup_jax.report import wording
 from mixup_jax.report.comparisons import Comparison
 from mixup_jax.report.groups import Group, Summary, kind
-from mixup_jax.report.pictures import Picture
-from mixup_jax.report.quantities import Quantity, Section, examples, interval, value
+from mixup_jax.report.picture import Picture
+from mixup_jax.report.quantities import Quantity, Section, interval, value
 from mixup_jax.report.runs import Run
 from mixup_jax.report.verdict import Finding
 
@@ -23,6 +22,7 @@ def results(
     comparisons: Sequence[Comparison],
     no_verdict: str,
     pictures: Mapping[str, Mapping[str, Picture]],
+    overview: Sequence[Picture],
 ) -> dict[str, Any]:
     """Returns everything on the page as JSON-serialisable data; fractions, never percent."""
     quantities = [quantity for section in sections for quantity in section.quantities]
@@ -33,6 +33,7 @@ def results(
         "runs": [_run(group, run, quantities, pictures[group.run_name(run)]) for group in groups for run in group.runs],
         "verdict": [_comparison(comparison) for comparison in comparisons],
         "no_verdict": no_verdict,
+        "figures": {picture.file_name: f"figures/{picture.file_name}.svg" for picture in overview},
     }
 
 
@@ -81,6 +82,8 @@ def _run(group: Group, run: Run, quantities: Sequence[Quantity], pictures: Mappi
         "temperature_fitted_on": run.evaluation.get("temperature_fitted_on"),
         "device_count": meta.get("device_count"),
         "versions": meta.get("versions"),
+        "commit": meta.get("commit"),
+        "machine": meta.get("machine"),
         "config": run.config,
         "metrics": {
             quantity.key: {
@@ -120,29 +123,3 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "outcome": finding.outcome,
         "reason": finding.reason,
     }
-
-
-def table(groups: Sequence[Group], sections: Sequence[Section]) -> str:
-    """Returns the main table in Markdown: mean ± sample standard deviation, and n, for every group."""
-    header = [wording.markdown(group.name) + f" ({wording.seeds(group.seeds)})" for group in groups]
-    lines = [_line(["number", "n", *header]), _line(["---", "---", *["---:"] * len(groups)])]
-    for section in sections:
-        rows = [_row(groups, quantity) for quantity in section.quantities]
-        if any(rows):
-            lines.append(_line([f"**{wording.markdown(section.title)}**", "", *[""] * len(groups)]))
-            lines += [_line(row) for row in rows if row]
-    note = "Mean ± sample standard deviation over seeds. Fractions, not percent. n is the number of test examples."
-    return "\n".join(lines) + f"\n\n{note}\n"
-
-
-def _row(groups: Sequence[Group], quantity: Quantity) -> list[str]:
-    summaries = [group.summary(quantity) for group in groups]
-    if not any(summaries):
-        return []
-    counted = dict.fromkeys(filter(None, (examples(group.first, quantity) for group in groups)))
-    cells = [wording.spread(summary, signed=quantity.signed) for summary in summaries]
-    return [wording.markdown(quantity.label), "; ".join(counted), *cells]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -41,6 +41,11 @@ def seeds(values: Sequence[Any]) -> str:
     return f"1 seed ({listed}): no spread" if len(values) == 1 else f"{len(values)} seeds ({listed})"
 
 
+def count_seeds(count: int) -> str:
+    """Returns how many seeds there are."""
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
 def setting(value: Any) -> str:
     """Returns a setting of a config as it is printed."""
     if isinstance(value, bool):
@@ -74,3 +79,29 @@ def markdown(text: str) -> str:
     for mark, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
         text = text.replace(mark, escaped)
     return re.sub(r"([\\|`*_\[\]])", r"\\\1", text)
+
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    MINUS: "$-$",
+    NONE: "--",
+}
+
+
+def latex(text: str) -> str:
+    """Returns text that LaTeX sets as it is: no command, no new cell, no comment, one line."""
+    return "".join(LATEX.get(mark, mark) for mark in " ".join(text.split()) if mark.isprintable())
+
+
+def spreadsheet(text: str) -> str:
+    """Returns text on one line that no spreadsheet takes for a formula."""
+    plain = " ".join(text.split())
+    return f"'{plain}" if plain.startswith(("=", "+", "-", "@")) else plain

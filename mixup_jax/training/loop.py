@@ -20,6 +20,7 @@ from mixup_jax.data.examples import Examples, load_examples
 from mixup_jax.data.resident import Resident, epoch_order
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.predict import Predict, make_predict
+from mixup_jax.metrics.calibration import Bins
 from mixup_jax.models import create_model
 from mixup_jax.provenance import provenance
 from mixup_jax.records import TrainState
@@ -160,8 +161,10 @@ def _train_epochs(
     for epoch in range(int(state.step) // run.steps_per_epoch, run.config.epochs):
         state = _train_epoch(run, state, resident, epoch, logs, progress)
         if (epoch + 1) % every == 0 or epoch + 1 == run.config.epochs:
-            scores = validate(run.predict, state, examples)
+            scores, bins = validate(run.predict, state, examples)
             _write(logs, int(state.step), {"epoch": epoch + 1, **scores})
+            for log in logs:
+                log.write_reliability(int(state.step), bins)
             checkpoints.save(state, facts, scores)
             shown = {name: scores[name] for name in ("validation_accuracy", "validation_ece_15")}
             progress.update(int(state.step), shown, important=True)
@@ -206,18 +209,19 @@ def _write(logs: list[MetricsLog], step: int, scalars: Mapping[str, float]) -> N
         log.write(step, scalars)
 
 
-def validate(predict: Predict, state: TrainState, examples: Examples) -> dict[str, float]:
-    """Returns accuracy, NLL (nats), ECE-15, OE-15 and mean confidence on the validation examples."""
+def validate(predict: Predict, state: TrainState, examples: Examples) -> tuple[dict[str, float], Bins]:
+    """Returns accuracy, NLL (nats), ECE-15, OE-15 and mean confidence on the validation examples, and their 15 bins."""
     logits, labels = predict(state.variables, examples.validation.images), examples.validation.labels
     confidence, correct = metrics.confidence_and_correct(logits, labels)
     bins = metrics.bin_confidences(confidence, correct, n_bins=15)
-    return {
+    scores = {
         "validation_accuracy": float(np.mean(correct)),
         "validation_nll": metrics.nll(logits, labels),
         "validation_ece_15": metrics.ece(bins),
         "validation_oe_15": metrics.oe(bins),
         "validation_confidence": float(np.mean(confidence)),
     }
+    return scores, bins
 
 
 def _headline(config: Config, run: Run, state: TrainState, examples: Examples) -> str:

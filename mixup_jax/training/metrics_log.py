@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mixup_jax.errors import InputError
+from mixup_jax.metrics.calibration import Bins
 from mixup_jax.quiet_tensorflow import load_tensorflow
 from mixup_jax.records import write_atomically
 from mixup_jax.training.workdir import METRICS_FILE
@@ -25,6 +26,9 @@ class MetricsLog(Protocol):
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Records the scalars under the number of steps taken so far."""
+
+    def write_reliability(self, step: int, bins: Bins) -> None:
+        """Records how well confidence matches accuracy on the validation examples."""
 
     def close(self) -> None:
         """Waits until everything is written."""
@@ -52,6 +56,9 @@ class JsonLines:
         """Appends a line."""
         self._file.write(json.dumps({"step": step, **scalars}) + "\n")
 
+    def write_reliability(self, step: int, bins: Bins) -> None:
+        """Appends nothing: the line of the validation has the numbers that are read off the diagram."""
+
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
@@ -70,6 +77,14 @@ class TensorBoard:
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Writes each scalar under its name."""
         self._writer.write_scalars(step, dict(scalars))
+
+    def write_reliability(self, step: int, bins: Bins) -> None:
+        """Writes the reliability diagram as the image `validation_reliability`."""
+        # matplotlib loads for a second: only those wait who want to see the diagram.
+        from mixup_jax.report import figures
+
+        pixels = figures.to_pixels(figures.reliability_diagram(bins, title=f"validation, step {step}"))
+        self._writer.write_images(step, {"validation_reliability": pixels[None]})
 
     def close(self) -> None:
         """Flushes the event file."""

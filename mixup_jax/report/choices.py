@@ -1,0 +1,96 @@
+"""What a reader of the page can switch on and off, and which parts of the page belong to it.
+
+Every choice has a token such as `group-0`, made of its kind and its number, never of a name.  A part
+of the page lists the tokens it belongs to and is shown while all of them are switched on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mixup_jax.report import wording
+from mixup_jax.report.groups import Group, kind
+from mixup_jax.report.quantities import ood_names
+from mixup_jax.report.runs import Run
+
+METHODS = {"baseline": "without mixup", "mixup": "with mixup", "other": "others"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One thing to switch: its token and its name."""
+
+    token: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Field:
+    """Choices of one kind: what they are, and the choices in their order."""
+
+    title: str
+    choices: tuple[Choice, ...]
+
+
+class Choices:
+    """The choices of a report.
+
+    Attributes:
+      fields: what can be switched; kinds with a single member are left out.
+    """
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        """Numbers what the groups consist of, in order of appearance."""
+        runs = [run for group in groups for run in group.runs]
+        self._groups = [group.name for group in groups]
+        self._methods = list(dict.fromkeys(kind(group.first) for group in groups))
+        self._tests = list(dict.fromkeys(run.test_name for run in runs))
+        self._seeds = sorted({_seed(run) for run in runs}, key=lambda seed: (len(seed), seed))
+        self._ood = ood_names(runs)
+        fields = [
+            _field("Methods", "method", [METHODS[name] for name in self._methods]),
+            _field("Groups of runs", "group", self._groups),
+            _field("Single seeds", "seed", self._seeds),
+            _field("Test sets", "test", self._tests),
+        ]
+        # One group a method: the switches of the groups are those of the methods.
+        if len(self._methods) == len(self._groups):
+            fields = fields[1:]
+        outside = _field("Out-of-distribution sets", "ood", self._ood)
+        self.fields = (*(field for field in fields if len(field.choices) > 1), *([outside] if self._ood else []))
+
+    @property
+    def tokens(self) -> list[str]:
+        """The tokens of everything that can be switched."""
+        return [choice.token for field in self.fields for choice in field.choices]
+
+    def of_group(self, group: Group) -> str:
+        """Returns the tokens of a group, separated by spaces."""
+        numbers = {
+            "group": self._groups.index(group.name),
+            "method": self._methods.index(kind(group.first)),
+            "test": self._tests.index(group.first.test_name),
+        }
+        return " ".join(f"{name}-{number}" for name, number in numbers.items())
+
+    def of_run(self, group: Group, run: Run) -> str:
+        """Returns the tokens of a run of a group."""
+        return f"{self.of_group(group)} seed-{self._seeds.index(_seed(run))}"
+
+    def of_ood(self, name: str) -> str:
+        """Returns the token of an out-of-distribution set, or no token for any other name."""
+        return f"ood-{self._ood.index(name)}" if name in self._ood else ""
+
+    def of_key(self, key: str) -> str:
+        """Returns the token of a number, by its key in results.json."""
+        parts = key.split("/")
+        return self.of_ood(parts[1]) if parts[0] == "ood" else ""
+
+
+def _seed(run: Run) -> str:
+    return wording.setting(run.setting("seed", default="unknown"))
+
+
+def _field(title: str, prefix: str, names: Sequence[str]) -> Field:
+    return Field(title, tuple(Choice(f"{prefix}-{number}", name) for number, name in enumerate(names)))

@@ -1,0 +1,32 @@
+"""The figures, for the report, for notebooks and for TensorBoard.
+
+Each is a pure function of bins, confidences or numbers.  It draws into the axes it is given, or
+into a new figure, and returns the axes; `axes.figure` is the figure.  pyplot is not loaded and no
+setting of the caller's changes what is drawn, or is changed.
+
+  reliability_diagram   accuracy against confidence, with Wilson's intervals
+  confidence_histogram  confidence in and out of distribution
+  risk_coverage         error against the share of examples that are answered
+  alpha_sweep           a number against the strength of mixup
+  seed_spread           the single values behind a mean and its standard deviation
+  training_curve        loss and validation accuracy over the epochs
+"""
+
+from mixup_jax.report.figures.curves import alpha_sweep, risk_coverage, seed_spread, training_curve
+from mixup_jax.report.figures.histogram import confidence_histogram, histogram_shares
+from mixup_jax.report.figures.reliability import reliability_diagram, wilson_interval
+from mixup_jax.report.figures.style import to_pixels, to_png, to_svg
+
+__all__ = [
+    "alpha_sweep",
+    "confidence_histogram",
+    "histogram_shares",
+    "reliability_diagram",
+    "risk_coverage",
+    "seed_spread",
+    "to_pixels",
+    "to_png",
+    "to_svg",
+    "training_curve",
+    "wilson_interval",
+]

@@ -1,0 +1,130 @@
+"""What all figures have in common: colours, type, and how they become files.
+
+Colours are those of Okabe and Ito, which readers with any colour vision tell apart; every
+distinction is also made by hatching, dashes or words.  Matplotlib's object interface is used
+throughout, under settings of our own, so that neither pyplot's state nor a matplotlibrc matters.
+
+Parts that can be told apart have an id in the SVG, such as `curve-0.line`: what stands before the
+dot says which curve, set or value it belongs to, in the order they were given in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+INK, GREY, PALE = "#222222", "#767676", "#d9d9d9"
+BLUE, SKY, VERMILLION, GREEN, PURPLE, ORANGE = "#0072b2", "#56b4e9", "#d55e00", "#009e73", "#cc79a7", "#e69f00"
+LINES: tuple[tuple[str, Any], ...] = (
+    (VERMILLION, "-"),
+    (BLUE, (0, (5, 2))),
+    (GREEN, (0, (1.5, 1.5))),
+    (PURPLE, (0, (6, 2, 1, 2))),
+    (ORANGE, "-"),
+    (INK, (0, (3, 1.5))),
+)
+"""Colour and dashes of the first, second, ... line of a figure; they start again after the last."""
+
+PNG_DPI = 160
+
+STYLE = {
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.7,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9,
+    "font.size": 9,
+    "hatch.linewidth": 0.7,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "mixup_jax",
+    "text.parse_math": False,
+    "xtick.color": GREY,
+    "xtick.labelcolor": INK,
+    "xtick.labelsize": 8,
+    "ytick.color": GREY,
+    "ytick.labelcolor": INK,
+    "ytick.labelsize": 8,
+}
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Draws with these settings and no others, and leaves the caller's as they were."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Returns an empty figure of that size in inches; call it within `style`."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def on_one_line(name: str) -> str:
+    """Returns a name as it has room in a figure: no line breaks, and no middle if it is longer than 44 characters."""
+    name = " ".join(name.split())
+    return name if len(name) <= 44 else f"{name[:21]} … {name[-20:]}"
+
+
+def show_legend(axes: Axes, *, own: bool, **options: Any) -> None:
+    """Explains the labelled parts: above the axes in a figure of our own, inside axes that were given.
+
+    The symbol and the words of a part whose id is `NAME.line` get the ids `NAME.key` and `NAME.name`.
+    """
+    handles, labels = axes.get_legend_handles_labels()
+    where = axes.figure if own else axes
+    legend = where.legend(handles, labels, loc="outside upper left" if own else "best", **options)
+    for artist, key, text in zip(handles, legend.legend_handles, legend.get_texts(), strict=True):
+        part = (artist.get_gid() or "").partition(".")[0]
+        if part and key is not None:
+            key.set_gid(f"{part}.key")
+            text.set_gid(f"{part}.name")
+
+
+def figure_of(drawing: Axes | Figure) -> Figure:
+    """Returns the whole figure that axes belong to."""
+    if isinstance(drawing, Figure):
+        return drawing
+    figure = drawing.figure
+    return figure if isinstance(figure, Figure) else figure.figure
+
+
+def to_svg(drawing: Axes | Figure) -> bytes:
+    """Returns a figure as SVG; the same figure gives the same bytes."""
+    return _saved(figure_of(drawing), "svg", {"Date": None, "Creator": None})
+
+
+def to_png(drawing: Axes | Figure) -> bytes:
+    """Returns a figure as PNG of 160 dots an inch."""
+    return _saved(figure_of(drawing), "png", {"Software": None})
+
+
+def to_pixels(drawing: Axes | Figure) -> npt.NDArray[np.uint8]:
+    """Returns a figure as RGB values, uint8 `[height, width, 3]`, of 160 dots an inch."""
+    figure = figure_of(drawing)
+    with style():
+        figure.set_dpi(PNG_DPI)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+
+
+def _saved(figure: Figure, kind: str, metadata: dict[str, str | None]) -> bytes:
+    buffer = io.BytesIO()
+    with style():
+        figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata, facecolor="white")
+    return buffer.getvalue()
