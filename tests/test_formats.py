@@ -12,7 +12,8 @@ import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixup_jax.errors import EXIT_BAD_INPUT, InputError, run_command
+from mixup_jax.command import EXIT_BAD_INPUT, run_command
+from mixup_jax.errors import InputError
 from mixup_jax.evaluate import main
 from mixup_jax.evaluation.measure import evaluate_records
 from mixup_jax.formats import look_like_probabilities, read_predictions

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from mixup_jax import metrics
 from mixup_jax.errors import InputError
 from mixup_jax.metrics import confidence_and_correct, log_softmax, max_probability, msp_score
 
@@ -80,3 +81,22 @@ def test_prediction_is_the_first_of_equal_classes():
 def test_malformed_input_is_refused(logits, labels, message):
     with pytest.raises(InputError, match=message):
         confidence_and_correct(logits, labels)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 1000), st.sampled_from([2, 3, 10, 50]))
+def test_scores_do_not_depend_on_the_order_of_the_classes(seed, classes):
+    rng = np.random.default_rng(seed)
+    logits = np.round(rng.normal(0, 3, (20, classes)) * 2) / 2
+    permuted = rng.permuted(logits, axis=1)
+    for score in (metrics.msp_score, metrics.entropy_score, metrics.energy_score, metrics.max_logit_score):
+        np.testing.assert_array_equal(score(permuted), score(logits))
+
+
+def test_rows_of_the_same_logits_in_another_order_are_ties():
+    rng = np.random.default_rng(0)
+    row = rng.normal(0, 3, 10)
+    copies, permuted = np.tile(row, (500, 1)), rng.permuted(np.tile(row, (500, 1)), axis=1)
+    score_in, score_out = metrics.msp_score(copies), metrics.msp_score(permuted)
+    assert metrics.auroc(score_in, score_out) == 0.5
+    assert metrics.fpr95_ood(score_in, score_out) == 1.0

@@ -188,6 +188,8 @@ def evaluate_records(
     if validation is not None:
         validation_name = validation.name or validation_name
         _check_held_out(validation, validation_name, test, test_name)
+        if validation_name == test_name:  # two records that name their data set and not their split
+            validation_name = f"{validation_name} (validation)"
         fitted_on = _labelled(validation, validation_name)
         temperature = metrics.fit_temperature(fitted_on.logits, fitted_on.labels)
         examples = _examined(validation, temperature)
@@ -207,7 +209,8 @@ def evaluate_records(
 
 def _check_held_out(validation: Predictions, validation_name: str, test: Predictions, test_name: str) -> None:
     _check_same_network(f"validation record {validation_name}", validation, test)
-    if _identical(validation, test) or validation_name == test_name:
+    same_split = validation.meta.get("split") is not None and validation_name == test_name
+    if same_split or _identical(validation, test):
         raise InputError(
             f"validation record {validation_name} is the test record; "
             "expected other data, since a temperature fitted on the test set would flatter it"

@@ -134,7 +134,10 @@ def _checked(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> tuple[npt.NDA
 
 
 def bin_edges(n_bins: int) -> Floats:
-    """Returns the edges of `n_bins` equally wide bins, float64 `[n_bins + 1]`, the numbers m / n_bins.
+    """Returns the edges of `n_bins` equally wide bins: m / n_bins or its neighbour in float64, `[n_bins + 1]`.
+
+    They are `numpy.linspace(0, 1, n_bins + 1)`, as in scikit-learn, so that a confidence exactly on an edge is
+    in the same bin in both.
 
     Raises:
       InputError: `n_bins` is not a whole number of at least 1.

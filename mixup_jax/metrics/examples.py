@@ -14,12 +14,11 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.blocks import blocks
-from mixup_jax.metrics.ood_scores import entropy_score
+from mixup_jax.metrics.ood_scores import energy_score, entropy_score, max_logit_score
 from mixup_jax.metrics.posthoc import check_temperature
-from mixup_jax.metrics.scores import Bools, Floats, Ints, msp_score
+from mixup_jax.metrics.proper import brier_of_each, nll_of_each
+from mixup_jax.metrics.scores import Bools, Floats, Ints, max_probability, msp_score
 from mixup_jax.records import UNLABELLED, check_labels, check_logits
-
-_FAINT = 1e-290  # below it the weight of all classes but the first has lost digits to underflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,50 +100,16 @@ def examine(logits: npt.ArrayLike, labels: npt.ArrayLike | None = None, temperat
 
 
 def _examine_block(logits: Floats, labels: npt.NDArray[np.integer], out: Examples, rows: slice) -> None:
-    row = np.arange(len(logits))
     top: Ints = logits.argmax(axis=1)
-    largest = logits[row, top]
-    if not np.isfinite(largest).all():
+    if not np.isfinite(logits[np.arange(len(logits)), top]).all():
         raise InputError("logits divided by the temperature exceed float64; expected logits of magnitude below 1e300")
-    with np.errstate(over="ignore"):  # a gap beyond float64 is -inf, an impossible class
-        shifted = logits - largest[:, None]
-    true = shifted[row, np.maximum(labels, 0)]
-    weights = np.exp(shifted)
-    total = weights.sum(axis=1)
-    weights[row, top] = 0.0
-    others = weights.sum(axis=1)  # total - 1 would have lost their digits
-
-    out.confidence[rows] = 1.0 / total
-    out.max_logit[rows] = -largest
-    out.energy[rows] = -largest - np.log1p(others)
-    _log_domain_scores(logits, shifted, weights, others, out, rows)
-
+    out.confidence[rows] = max_probability(logits)
+    out.msp[rows] = msp_score(logits)
+    out.entropy[rows] = entropy_score(logits)
+    out.energy[rows] = energy_score(logits)
+    out.max_logit[rows] = max_logit_score(logits)
     labelled = labels != UNLABELLED
-    correct = top == labels
-    out.correct[rows] = correct
-    out.log_likelihood[rows] = np.where(labelled, true - np.log1p(others), np.nan)
-    out.brier[rows] = np.where(labelled, _brier(weights, others, np.exp(true), correct), np.nan)
-
-
-def _log_domain_scores(
-    logits: Floats, shifted: Floats, weights: Floats, others: Floats, out: Examples, rows: slice
-) -> None:
-    # 0 * -inf would be NaN; an impossible class adds nothing to the entropy.
-    spread = -np.einsum("nk,nk->n", weights, np.maximum(shifted, -np.finfo(np.float64).max))
-    with np.errstate(divide="ignore"):
-        msp = np.log(others) - np.log1p(others)
-        entropy = np.log(np.log1p(others) + spread / (1.0 + others))
-    faint = others < _FAINT
-    if faint.any():
-        msp[faint], entropy[faint] = msp_score(logits[faint]), entropy_score(logits[faint])
-    out.msp[rows], out.entropy[rows] = msp, entropy
-
-
-def _brier(weights: Floats, others: Floats, true_weight: Floats, correct: Bools) -> Floats:
-    """Returns the Brier score of each row, from the weights of all classes but the first, whose weight is 1."""
-    total = 1.0 + others
-    squares = np.einsum("nk,nk->n", weights, weights)
-    right = np.square(others) + squares
-    wrong = 1.0 + squares - np.square(true_weight) + np.square(total - true_weight)
-    scores: Floats = np.where(correct, right, wrong) / np.square(total)
-    return scores
+    some_class = np.maximum(labels, 0)  # of an example without a label; what follows from it is discarded
+    out.correct[rows] = top == labels
+    out.log_likelihood[rows] = np.where(labelled, -nll_of_each(logits, some_class), np.nan)
+    out.brier[rows] = np.where(labelled, brier_of_each(logits, some_class), np.nan)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.scores import Floats, shifted_logits
+from mixup_jax.metrics.scores import Floats, shifted_blocks
 from mixup_jax.records import check_logits
 
 
@@ -30,19 +30,23 @@ def entropy_score(logits: npt.ArrayLike) -> Floats:
     Raises:
       InputError: wrong shape or dtype, NaN or +inf, or a row that is -inf throughout.
     """
-    shifted = shifted_logits(logits)
-    others = shifted.copy()
-    others[np.arange(len(others)), shifted.argmax(axis=1)] = -np.inf
-    second = others.max(axis=1)
-    offset = np.where(np.isneginf(second), 0.0, second)
+    score = np.empty(np.shape(logits)[:1])
+    for rows, shifted in shifted_blocks(logits, ascending=True):
+        score[rows] = _log_entropy(shifted[:-1])
+    return score
+
+
+def _log_entropy(others: Floats) -> Floats:
+    """Returns the score from the shifted logits of all classes but the largest, ascending, `[K - 1, rows]`."""
+    offset = np.where(np.isneginf(others[-1]), 0.0, others[-1])
     # With weights relative to the second class, H = log1p(x) + sum_others(-z_k e^z_k) / (1 + x) is e^offset
     # times what follows, where x = e^offset sum(weights) and log1p(x) / x is 1 once x is too small for float64.
-    weights = np.exp(others - offset[:, None])
-    total = weights.sum(axis=1)
+    weights = np.exp(others - offset)
+    total = weights.sum(axis=0)
     x = np.exp(offset) * total
     per_x = np.divide(np.log1p(x), x, out=np.ones_like(x), where=x > 0)
     # 0 * -inf would be NaN; an impossible class adds nothing to the entropy.
-    spread = -(weights * np.maximum(others, -np.finfo(np.float64).max)).sum(axis=1)
+    spread = -(weights * np.maximum(others, -np.finfo(np.float64).max)).sum(axis=0)
     with np.errstate(divide="ignore"):
         score: Floats = np.log(total * per_x + spread / (1.0 + x)) + offset
     return score
@@ -67,10 +71,10 @@ def energy_score(logits: npt.ArrayLike, temperature: float = 1.0) -> Floats:
     """
     if not (math.isfinite(temperature) and temperature > 0):
         raise InputError(f"temperature of the energy is {temperature}; expected a finite number above 0")
-    shifted = shifted_logits(logits) / temperature
-    shifted[np.arange(len(shifted)), shifted.argmax(axis=1)] = -np.inf
-    others = np.exp(shifted).sum(axis=1)  # log1p keeps what is small beside the first class
-    score: Floats = max_logit_score(logits) - temperature * np.log1p(others)
+    score = max_logit_score(logits)
+    for rows, shifted in shifted_blocks(logits, ascending=True):
+        # log1p keeps what is small beside the first class.
+        score[rows] -= temperature * np.log1p(np.exp(shifted[:-1] / temperature).sum(axis=0))
     return score
 
 

@@ -11,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
+from mixup_jax.metrics.blocks import blocks
 from mixup_jax.records import UNLABELLED, check_labels, check_logits
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-
-_BLOCK = 1 << 17  # logits worked on at a time: a megabyte, which stays in the cache
 
 
 def check_labelled(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[npt.NDArray[np.floating], Ints]:
@@ -66,8 +65,11 @@ def log_softmax(logits: npt.ArrayLike) -> Floats:
     return log_probabilities
 
 
-def shifted_blocks(logits: npt.ArrayLike) -> Iterator[tuple[slice, Floats]]:
+def shifted_blocks(logits: npt.ArrayLike, *, ascending: bool = False) -> Iterator[tuple[slice, Floats]]:
     """Yields the rows of a block and its `shifted_logits`, classes first: float64 `[K, rows]`, ours to change.
+
+    With `ascending` the classes of each row are sorted, the largest last.  Rows that hold the same logits in
+    another order then give the same sums to the last bit, which rank statistics need: a tie must be a tie.
 
     Nothing as large as the logits is ever made, so that a memory-mapped file is read once, block by
     block.  Classes come first because numpy reduces the first axis several times faster than a short
@@ -79,10 +81,9 @@ def shifted_blocks(logits: npt.ArrayLike) -> Iterator[tuple[slice, Floats]]:
     array = np.asarray(logits)
     if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2 or not np.issubdtype(array.dtype, np.floating):
         check_logits(array)
-    rows = max(1, _BLOCK // array.shape[1])
-    for first in range(0, len(array), rows):
-        block = slice(first, min(first + rows, len(array)))
-        shifted = np.array(array[block].T, dtype=np.float64, order="C")
+    for block in blocks(*array.shape):
+        rows_of_block = np.sort(array[block], axis=1) if ascending else array[block]
+        shifted = np.array(rows_of_block.T, dtype=np.float64, order="C")
         top = shifted.max(axis=0)
         # The maximum of a row is finite unless the row holds NaN or +inf or nothing but -inf.
         if not np.isfinite(top).all():
@@ -168,11 +169,10 @@ def msp_score(logits: npt.ArrayLike) -> Floats:
       InputError: as `log_softmax`.
     """
     score = np.empty(np.shape(logits)[:1])
-    for rows, others in shifted_blocks(logits):
-        others[others.argmax(axis=0), np.arange(others.shape[1])] = -np.inf
-        second = others.max(axis=0)
+    for rows, shifted in shifted_blocks(logits, ascending=True):
+        others = shifted[:-1]
         # The others get a maximum of their own: relative to the first class they may all underflow.
-        offset = np.where(np.isneginf(second), 0.0, second)
+        offset = np.where(np.isneginf(others[-1]), 0.0, others[-1])
         with np.errstate(divide="ignore"):
             log_others = np.log(np.exp(others - offset).sum(axis=0)) + offset
         score[rows] = log_others - np.log1p(np.exp(others).sum(axis=0))
