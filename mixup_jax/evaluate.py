@@ -47,10 +47,11 @@ _PREDICTIONS_FLAGS = (
     "ood",
     "output",
     "probabilities",
+    "all_intervals",
     "posthoc",
     "max_gib",
 )
-_WORKDIR_FLAGS = ("datasets", "checkpoint", "data_dir", "force")
+_WORKDIR_FLAGS = ("datasets", "checkpoint", "data_dir", "odin", "force")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -89,6 +90,12 @@ def _parser() -> CommandParser:
     records.add_argument(
         "--probabilities", action="store_true", default=None, help="the files hold probabilities, not logits"
     )
+    records.add_argument(
+        "--all_intervals",
+        action="store_true",
+        default=None,
+        help="bootstrap adaptive, smooth and class-wise ECE as well (seconds more)",
+    )
     records.add_argument("--posthoc", metavar="A,B", help=f"also fit on --validation: {', '.join(POSTHOC)}")
     records.add_argument(
         "--output",
@@ -110,6 +117,7 @@ def _parser() -> CommandParser:
     )
     run.add_argument("--checkpoint", metavar="last|best|STEP", help="which checkpoint; default: last")
     run.add_argument("--data_dir", type=Path, metavar="DIR", help="where the prepared data sets are")
+    run.add_argument("--odin", action="store_true", default=None, help="also score with ODIN (takes gradients)")
     run.add_argument("--force", action="store_true", default=None, help="predict again even where records exist")
     return parser
 
@@ -150,6 +158,7 @@ def _evaluate_predictions(flags: argparse.Namespace) -> None:
         test_name=test_name,
         validation_name=validation_name if validation_name != test_name else f"{validation_name} (validation)",
         posthoc=posthoc,
+        all_intervals=bool(flags.all_intervals),
     )
     for output in outputs:
         _write(output, document)
@@ -195,7 +204,12 @@ def _evaluate_workdir(flags: argparse.Namespace) -> None:
     from mixup_jax.evaluation.run import evaluate_workdir
 
     document = evaluate_workdir(
-        flags.workdir, datasets=datasets, checkpoint=checkpoint, data_dir=flags.data_dir, force=bool(flags.force)
+        flags.workdir,
+        datasets=datasets,
+        checkpoint=checkpoint,
+        data_dir=flags.data_dir,
+        force=bool(flags.force),
+        odin=bool(flags.odin),
     )
     print(format_table(document))
     print(f"\nwritten: {flags.workdir / 'evaluation.json'}")

@@ -78,7 +78,9 @@ def look_like_probabilities(predictions: Predictions) -> bool:
 def _read(path: Path, limit: int, reader: Callable[[Path, int], Any]) -> Any:
     """Returns what the reader makes of a file, with every failure in one line that names the file."""
     if not path.is_file():
-        raise InputError(f"predictions file {path} does not exist; expected .npz, .npy, .csv, .parquet or .pt")
+        raise InputError(
+            f"predictions file {path} does not exist or is a folder; expected .npz, .npy, .csv, .parquet or .pt"
+        )
     try:
         return reader(path, limit)
     except InputError:

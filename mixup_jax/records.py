@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,9 @@ from mixup_jax.errors import InputError
 
 if TYPE_CHECKING:
     import jax
+
+LARGEST_LOGIT = 1e100
+"""Far beyond any network's, and far enough from the end of float64 for every sum and quotient."""
 
 UNLABELLED = -1
 """The label of an example whose class is unknown, or is none of the classes of the network."""
@@ -80,6 +84,7 @@ class Predictions:
 
     def __post_init__(self) -> None:
         logits = check_logits(np.asarray(self.logits))
+        _check_magnitude(logits)
         labels = check_labels(np.asarray(self.labels), *logits.shape)
         object.__setattr__(self, "logits", logits)
         object.__setattr__(self, "labels", labels)
@@ -112,6 +117,16 @@ def check_logits(logits: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
     if len(suspect):
         _refuse_rows(logits, suspect)
     return logits
+
+
+def _check_magnitude(logits: npt.NDArray[np.floating]) -> None:
+    largest = logits.max(axis=1)
+    row = int(np.abs(largest).argmax())
+    if abs(float(largest[row])) > LARGEST_LOGIT:
+        raise InputError(
+            f"row {row} of logits has the largest value {largest[row]:g}; expected a magnitude of at most "
+            f"{LARGEST_LOGIT:g}, beyond which sums over examples leave float64"
+        )
 
 
 def _refuse_rows(logits: npt.NDArray[np.floating], suspect: npt.NDArray[np.int64]) -> None:
@@ -205,7 +220,9 @@ def load_predictions(
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"predictions file {path} does not exist; expected an .npz with logits [N, K] and labels [N]")
+        raise InputError(
+            f"predictions file {path} does not exist or is a folder; expected an .npz with logits [N, K] and labels [N]"
+        )
     try:
         entries, names = read_npz(path, ("logits", "labels", "meta"), limit)
     except InputError:
@@ -234,12 +251,19 @@ def _parsed_meta(text: npt.NDArray[Any] | None) -> dict[str, Any]:
         return {}
     try:
         # Python reads NaN and Infinity though they are not JSON; no file written from them could be read elsewhere.
-        meta = json.loads(str(text), parse_constant=_refuse_constant)
-    except ValueError as error:
+        meta = json.loads(str(text), parse_constant=_refuse_constant, parse_float=_finite)
+        json.dumps(meta, ensure_ascii=False).encode()  # half a surrogate pair could never be printed
+    except (ValueError, RecursionError) as error:
         raise InputError(f"meta is not JSON ({error}); expected the text of a JSON object") from error
     if not isinstance(meta, dict):
         raise InputError(f"meta is a {type(meta).__name__}; expected a JSON object")
     return meta
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is no number that float64 can hold")
+    return value
 
 
 def _refuse_constant(name: str) -> None:

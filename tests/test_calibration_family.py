@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
-from mixup_jax.metrics import calibration, scores, smooth
+from mixup_jax.metrics import blocks, calibration, smooth
 
 confidences = st.one_of(st.sampled_from([0.0, 0.2, 0.5, 0.6, 2 / 3, 1.0]), st.floats(0, 1))
 examples = st.lists(st.tuples(confidences, st.booleans()), min_size=1, max_size=50)
@@ -151,13 +151,13 @@ def test_blocks_of_classes_and_examples_do_not_show(monkeypatch):
         ]
 
     whole = numbers()
-    monkeypatch.setattr(scores, "_BLOCK", 700)
+    monkeypatch.setattr(blocks, "BLOCK", 700)
     monkeypatch.setattr("mixup_jax.metrics.classwise._COLUMNS", 1)
     assert numbers() == pytest.approx(whole, rel=1e-12)
 
 
 def test_a_bad_row_in_a_later_block_is_named_by_its_own_number(monkeypatch):
-    monkeypatch.setattr(scores, "_BLOCK", 8)
+    monkeypatch.setattr(blocks, "BLOCK", 8)
     for value, message in [(np.nan, r"the first nan at \[7, 1\]"), (np.inf, r"the first inf at \[7, 1\]")]:
         logits = np.zeros((10, 4))
         logits[7, 1] = value

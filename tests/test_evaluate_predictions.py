@@ -111,7 +111,7 @@ def test_bad_input_is_one_line_and_exit_code_2_and_loses_nothing(files, capsys, 
 def test_an_unknown_flag_ends_with_code_2(capsys):
     assert run_command(main, ["--prediction=preds.npz"]) == EXIT_BAD_INPUT
     assert capsys.readouterr().err.startswith(
-        "error: unknown argument '--prediction' (did you mean '--predictions'?); choose one of: --checkpoint, "
+        "error: unknown argument '--prediction' (did you mean '--predictions'?); choose one of: --all_intervals, "
     )
 
 

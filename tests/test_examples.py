@@ -126,6 +126,7 @@ from pathlib import Path
 folder = Path(sys.argv[2])
 test = read_predictions(folder / "logits.npy", labels=folder / "labels.npy")
 held_out = read_predictions(folder / "val.npy", labels=folder / "val_labels.npy")
+np.ones((600, 600)) @ np.ones((600, 600))  # numpy's matrix products take their buffers, of a fixed size, at first use
 used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData")) * 1024
 resource.setrlimit(resource.RLIMIT_DATA, (used + int(sys.argv[1]), resource.RLIM_INFINITY))
 document = evaluate_records(test, validation=held_out, ood={"again": held_out})

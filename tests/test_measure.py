@@ -58,7 +58,8 @@ def test_measure_equals_independent_code_before_and_after_the_temperature():
     for side, temperature in ((entry, 1.0), (entry["after_temperature"], 1.7)):
         golden = independent(predictions.logits, predictions.labels, temperature)
         assert {name: side[name] for name in golden} == pytest.approx(golden, abs=1e-9)
-    assert set(entry) - set(entry["after_temperature"]) == {"temperature", "after_temperature", "unlabelled", "posthoc"}
+    only_as_trained = {"temperature", "after_temperature", "unlabelled", "posthoc", "classwise_ece_15", "tace_15"}
+    assert set(entry) - set(entry["after_temperature"]) == only_as_trained
     assert entry["temperature"] == 1.7
 
 
@@ -66,7 +67,9 @@ def test_measure_holds_the_intervals_and_the_noise_floor():
     predictions = record(0)
     confidence, correct = metrics.confidence_and_correct(predictions.logits, predictions.labels)
     entry = measure(predictions)
-    assert set(entry["intervals"]) == {"accuracy", "ece_15", "ece_100", "oe_15", "oe_100"}
+    assert {"accuracy", "ece_15", "ece_100", "oe_15", "oe_100", "nll", "brier", "mce_15"} <= set(entry["intervals"])
+    dear = set(measure(predictions, all_intervals=True)["intervals"]) - set(entry["intervals"])
+    assert dear == {"adaptive_ece_15", "smooth_ece", "classwise_ece_15"}
     assert entry["intervals"]["ece_100"] == list(metrics.bootstrap_intervals(confidence, correct)["ece_100"])
     assert entry["noise_floor"]["ece_15"] == metrics.noise_floor(confidence, 15)._asdict()
     assert set(entry["noise_floor"]) == {"ece_15", "ece_100"}
@@ -80,7 +83,23 @@ def test_a_number_is_never_outside_its_interval(n):
     varied = record(n, n=n)
     for entry in (measure(same), measure(varied)):
         for name, (low, high) in entry["intervals"].items():
-            assert 0 <= low <= entry[name] <= high <= 1
+            least, most = {"confidence_minus_accuracy": (-1, 1), "nll": (0, np.inf), "brier": (0, 2)}.get(name, (0, 1))
+            assert least <= low <= entry[name] <= high <= most
+
+
+def test_further_errors_are_those_of_the_metrics():
+    predictions = record(0)
+    confidence, correct = metrics.confidence_and_correct(predictions.logits, predictions.labels)
+    bins, entry = metrics.bin_confidences(confidence, correct, 15), measure(predictions)
+    assert entry["ece_over_15"] + entry["ece_under_15"] == pytest.approx(entry["ece_15"], abs=1e-12)
+    assert entry["debiased_ece_l2_15"] == pytest.approx(metrics.debiased_ece(bins, "l2"), abs=1e-12)
+    assert entry["smooth_ece"] == pytest.approx(metrics.smooth_ece(confidence, correct), abs=1e-12)
+    assert entry["adaptive_ece_15"] == pytest.approx(metrics.adaptive_ece(confidence, correct), abs=1e-12)
+    assert entry["classwise_ece_15"] == metrics.classwise_ece(predictions.logits, predictions.labels)
+    assert entry["tace_15"] == metrics.tace(predictions.logits, predictions.labels)
+    parts = [entry[f"brier_{part}_15"] for part in ("reliability", "uncertainty", "within_bin_variance")]
+    rest = entry["brier_resolution_15"] + entry["brier_within_bin_covariance_15"]
+    assert sum(parts) - rest == pytest.approx(np.mean((confidence - correct) ** 2), abs=1e-12)
 
 
 def test_unlabelled_examples_are_left_out_and_counted():
@@ -238,3 +257,10 @@ def test_the_examples_of_the_metrics_page_run():
     failed, attempted = doctest.DocTestRunner().run(examples)
     assert failed == 0
     assert attempted > 20
+
+
+def test_records_that_name_their_data_set_alone_may_be_of_different_splits():
+    test, validation = record(0, dataset="cifar10"), record(1, dataset="cifar10")
+    document = evaluate_records(test, validation=validation)
+    assert list(document["results"]) == ["cifar10", "cifar10 (validation)"]
+    assert document["temperature_fitted_on"] == "cifar10 (validation)"

@@ -175,3 +175,24 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     (tmp_path / "folder").rmdir()
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("meta", "message"),
+    [
+        ('{"step": 1e999}', "1e999 is no number that float64 can hold"),
+        ("[" * 100_000, "meta is not JSON"),
+        ('{"dataset": "\\ud800"}', "surrogates not allowed"),
+    ],
+    ids=["infinite", "deep", "half a surrogate pair"],
+)
+def test_meta_that_could_not_be_written_again_is_refused(tmp_path, meta, message):
+    np.savez(tmp_path / "p.npz", logits=np.eye(3), labels=np.arange(3), meta=np.array(meta))
+    with pytest.raises(InputError, match=message):
+        load_predictions(tmp_path / "p.npz")
+
+
+@pytest.mark.parametrize("value", [1e101, -1e101])
+def test_logits_beyond_all_reason_are_refused(value):
+    with pytest.raises(InputError, match=r"row 1 of logits has the largest value -?1e\+101; expected a magnitude"):
+        Predictions(np.array([[0.0, 1.0], [value, value]]), np.array([0, 1]))

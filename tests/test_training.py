@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
+from mixup_jax import metrics
 from mixup_jax.config import Config
 from mixup_jax.data.augment import standardise
 from mixup_jax.data.catalog import dataset_spec
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation import run as evaluation_run
-from mixup_jax.evaluation.predict import make_predict
+from mixup_jax.evaluation.predict import make_predict, network_of
+from mixup_jax.evaluation.restored import ODIN_EPSILONS
 from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.metrics.calibration import Bins
 from mixup_jax.models import create_model
@@ -148,7 +150,7 @@ def test_an_evaluation_that_is_there_is_not_done_again(
     def must_not_be_called(*_: Any, **__: Any) -> None:
         raise AssertionError("predicted again")
 
-    monkeypatch.setattr(evaluation_run, "_predict_all", must_not_be_called)
+    monkeypatch.setattr(evaluation_run, "restore", must_not_be_called)
     again = evaluate_workdir(workdir, datasets=None, checkpoint="last", data_dir=data_dir, force=False)
     assert again == json.loads(json.dumps(evaluation))
     with pytest.raises(AssertionError, match="predicted again"):
@@ -167,7 +169,9 @@ def test_logits_do_not_depend_on_the_devices_or_the_batch(workdir: Path, tiny_co
         mesh = device_mesh(jax.devices()[:devices])
         with Checkpoints(workdir / "checkpoints") as checkpoints:
             variables = checkpoints.restore_variables(10, like.variables, mesh)
-        predict = make_predict(model, partial(standardise, mean=spec.mean, std=spec.std), mesh, batch_size=batch_size)
+        predict = make_predict(
+            network_of(model), partial(standardise, mean=spec.mean, std=spec.std), mesh, batch_size=batch_size
+        )
         logits.append(predict(variables, images))
     assert logits[0].shape == (53, 10)
     np.testing.assert_allclose(logits[1], logits[0], rtol=1e-4, atol=1e-5)
@@ -240,6 +244,27 @@ def test_the_name_of_the_checkpoint_is_the_one_asked_for(copy: Path, data_dir: P
         again = evaluate_workdir(copy, datasets=None, checkpoint=asked, data_dir=data_dir, force=False)
         assert again["checkpoint"] == stored
         assert json.loads((copy / "evaluation.json").read_text())["checkpoint"] == stored
+
+
+def test_odin_joins_the_scores_and_its_records_are_kept(copy: Path, data_dir: Path, evaluation: dict[str, Any]):
+    with_odin = evaluate_workdir(copy, datasets=None, checkpoint="last", data_dir=data_dir, force=False, odin=True)
+    assert with_odin["odin"]["epsilon"] in ODIN_EPSILONS
+    assert with_odin["results"] == evaluation["results"]
+    records = [
+        load_predictions(copy / "predictions" / f"{name}-test-odin-10.npz") for name in ("fashion_mnist", "mnist")
+    ]
+    assert records[0].meta["odin"]["epsilon"] == with_odin["odin"]["epsilon"]
+    scores = with_odin["ood"]["mnist"]["scores"]
+    assert scores["odin"]["auroc"] == metrics.auroc(*(metrics.msp_score(record.logits) for record in records))
+    assert set(scores) - set(evaluation["ood"]["mnist"]["scores"]) == {"odin"}
+    said: list[str] = []
+    arguments: dict[str, Any] = {"datasets": None, "checkpoint": "last", "data_dir": data_dir, "force": False}
+    assert evaluate_workdir(copy, **arguments, odin=True, report=said.append)["odin"] == with_odin["odin"]
+    assert len(said) == 1
+
+
+def test_the_time_of_training_is_kept(evaluation: dict[str, Any]):
+    assert 0 < evaluation["training_seconds"] < 600
 
 
 def test_a_folder_that_cannot_be_written_is_found_out_before_predicting(copy: Path, data_dir: Path):

@@ -32,11 +32,25 @@ SCHEMA = 1
 BIN_COUNTS = (15, 100)
 """15 as most of the literature, 100 as the authors of the mixup paper used."""
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
+CHEAP_INTERVALS = (
+    "confidence_minus_accuracy",
+    "mce",
+    "ece_l2",
+    "debiased_ece_l1",
+    "debiased_ece_l2",
+    "brier_reliability",
+)
+DEAR_INTERVALS = ("adaptive_ece", "smooth_ece")
+"""Their resamples take seconds for 10,000 examples, so they are made when asked for."""
 NOTHING_FITTED = Recalibration(None, None)
 
 
 def measure(
-    predictions: Predictions, temperature: float | None = None, recalibration: Recalibration = NOTHING_FITTED
+    predictions: Predictions,
+    temperature: float | None = None,
+    recalibration: Recalibration = NOTHING_FITTED,
+    *,
+    all_intervals: bool = False,
 ) -> dict[str, Any]:
     """Returns one entry of `results`: how accurate and how calibrated the predictions are.
 
@@ -44,22 +58,24 @@ def measure(
       predictions: unlabelled examples (-1) are left out and counted.
       temperature: fitted on other data; None where there is none.
       recalibration: other methods that were fitted on other data.
+      all_intervals: also those of adaptive_ece_15, smooth_ece and classwise_ece_15, which take seconds.
 
     Returns:
       n, accuracy, nll, brier, ece_15, ece_100, oe_15, oe_100, mce_15, mean_confidence,
-      confidence_minus_accuracy, aurc, e_aurc, `accuracy_at_coverage`: {"0.5": ..} for each of COVERAGES;
-      `intervals`: {name: [low, high]}, 95 %, for accuracy, ECE and OE;
-      `noise_floor`: {"ece_15": {"mean", "p95"}, "ece_100": ..}; `unlabelled`, how many were left out;
-      `temperature`; `after_temperature`, everything up to the noise floor for logits / temperature; the
-      last two are None without a temperature; and `posthoc`, {method: the same numbers after it}, for isotonic
-      regression without nll, brier and the selective ones.  `nll` is None where it is infinite
-      (JSON has no infinity): the true class of some example was declared impossible.
+      confidence_minus_accuracy, more calibration errors (see `_more_calibration`), aurc, e_aurc,
+      `accuracy_at_coverage`: {"0.5": ..} for each of COVERAGES; `classwise_ece_15` and `tace_15`, of the
+      logits as they are; `intervals`: {name: [low, high]}, 95 %, for most of them; `noise_floor`:
+      {"ece_15": {"mean", "p95"}, "ece_100": ..}; `unlabelled`, how many were left out; `temperature`;
+      `after_temperature`, the numbers of the top label for logits / temperature; the last two are None
+      without a temperature; and `posthoc`, {method: the same numbers after it}, for isotonic regression
+      without nll, brier and the selective ones.  `nll` is None where it is infinite (JSON has no
+      infinity): the true class of some example was declared impossible.
 
     Raises:
       InputError: no example has a label, or the temperature is not a finite number above 0.
     """
     _labelled(predictions, predictions.name or "of predictions")
-    return _entry(predictions, _examined(predictions, temperature), temperature, recalibration)
+    return _entry(predictions, _examined(predictions, temperature), temperature, recalibration, all_intervals)
 
 
 def _examined(predictions: Predictions, temperature: float | None) -> list[Examples]:
@@ -69,21 +85,42 @@ def _examined(predictions: Predictions, temperature: float | None) -> list[Examp
 
 
 def _entry(
-    predictions: Predictions, examples: list[Examples], temperature: float | None, recalibration: Recalibration
+    predictions: Predictions,
+    examples: list[Examples],
+    temperature: float | None,
+    recalibration: Recalibration,
+    all_intervals: bool,
 ) -> dict[str, Any]:
     raw = examples[0].only_labelled()
     posthoc = {}
     if recalibration.vector_scaling is not None:
-        posthoc["vector_scaling"] = _calibration(vector_scaled(predictions, recalibration.vector_scaling))
+        scaled = vector_scaled(predictions, recalibration.vector_scaling)
+        posthoc["vector_scaling"] = _calibration(scaled, all_intervals)
     if recalibration.isotonic is not None:
-        posthoc["isotonic"] = _top_label(isotonic_confidence(raw, recalibration.isotonic), raw.correct)
+        confidence = isotonic_confidence(raw, recalibration.isotonic)
+        posthoc["isotonic"] = _top_label(confidence, raw.correct, all_intervals=all_intervals)
+    entry = _calibration(raw, all_intervals)
+    every_class, intervals = _every_class(_labelled(predictions, predictions.name), all_intervals)
     return {
-        **_calibration(raw),
+        **entry,
+        **every_class,
+        "intervals": entry["intervals"] | intervals,
         "unlabelled": len(examples[0]) - len(raw),
         "temperature": temperature,
-        "after_temperature": None if temperature is None else _calibration(examples[1]),
+        "after_temperature": None if temperature is None else _calibration(examples[1], all_intervals),
         "posthoc": posthoc,
     }
+
+
+def _every_class(known: Predictions, all_intervals: bool) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Returns the calibration errors of the full vector of probabilities, and their intervals."""
+    numbers = {
+        "classwise_ece_15": metrics.classwise_ece(known.logits, known.labels, 15),
+        "tace_15": metrics.tace(known.logits, known.labels, 15),
+    }
+    if not all_intervals:
+        return numbers, {}
+    return numbers, {"classwise_ece_15": list(metrics.bootstrap_classwise_ece(known.logits, known.labels, 15))}
 
 
 def _labelled(predictions: Predictions, name: str) -> Predictions:
@@ -99,7 +136,7 @@ def _labelled(predictions: Predictions, name: str) -> Predictions:
     return Predictions(predictions.logits[has_label], predictions.labels[has_label], predictions.meta)
 
 
-def _calibration(examples: Examples) -> dict[str, Any]:
+def _calibration(examples: Examples, all_intervals: bool) -> dict[str, Any]:
     known = examples.only_labelled()
     tally = metrics.tally_examples(known, n_bins=())
     proper = {"nll": tally.nll if math.isfinite(tally.nll) else None, "brier": tally.brier}
@@ -110,11 +147,17 @@ def _calibration(examples: Examples) -> dict[str, Any]:
             str(coverage): metrics.accuracy_at_coverage(known.msp, known.correct, coverage) for coverage in COVERAGES
         },
     }
-    return _top_label(known.confidence, known.correct, proper, selective)
+    losses = {"brier": known.brier} | ({"nll": -known.log_likelihood} if math.isfinite(tally.nll) else {})
+    return _top_label(known.confidence, known.correct, proper, selective, losses, all_intervals)
 
 
 def _top_label(
-    confidence: Floats, correct: Bools, proper: Mapping[str, Any] | None = None, more: Mapping[str, Any] | None = None
+    confidence: Floats,
+    correct: Bools,
+    proper: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
+    losses: Mapping[str, Floats] | None = None,
+    all_intervals: bool = False,
 ) -> dict[str, Any]:
     """Returns the numbers of confidence and correctness, with others where a reader expects them."""
     coarse, fine = (metrics.bin_confidences(confidence, correct, bins) for bins in BIN_COUNTS)
@@ -129,9 +172,12 @@ def _top_label(
         "mce_15": metrics.mce(coarse),
         "mean_confidence": float(confidence.mean()),
         "confidence_minus_accuracy": metrics.confidence_minus_accuracy(coarse),
+        **_more_calibration(confidence, correct, coarse),
         **(more or {}),
     }
+    names = CHEAP_INTERVALS + (DEAR_INTERVALS if all_intervals else ())
     intervals = metrics.bootstrap_intervals(confidence, correct, BIN_COUNTS)
+    intervals |= metrics.bootstrap_intervals(confidence, correct, (15,), names, losses=losses)
     return {
         **numbers,
         # Sums in another order differ in the last digit; a figure must not find a number outside its interval.
@@ -139,6 +185,24 @@ def _top_label(
             name: [min(low, numbers[name]), max(high, numbers[name])] for name, (low, high) in intervals.items()
         },
         "noise_floor": {f"ece_{bins}": metrics.noise_floor(confidence, bins)._asdict() for bins in BIN_COUNTS},
+    }
+
+
+def _more_calibration(confidence: Floats, correct: Bools, bins: metrics.Bins) -> dict[str, float]:
+    """Returns further errors of the top label; docs/metrics.md says what each is for."""
+    over, under = metrics.ece_direction(bins)
+    parts = metrics.brier_decomposition(confidence, correct, bins.n_bins)._asdict()
+    return {
+        "ece_over_15": over,
+        "ece_under_15": under,
+        "ece_l2_15": metrics.ece(bins, "l2"),
+        "debiased_ece_l1_15": metrics.debiased_ece(bins, "l1"),
+        "debiased_ece_l2_15": metrics.debiased_ece(bins, "l2"),
+        "adaptive_ece_15": metrics.adaptive_ece(confidence, correct, bins.n_bins),
+        "smooth_ece": metrics.smooth_ece(confidence, correct),
+        # The event is "the prediction is right": its Brier score is not the `brier` of all classes.
+        "brier_top_label": parts.pop("brier"),
+        **{f"brier_{part}_15": value for part, value in parts.items()},
     }
 
 
@@ -152,6 +216,7 @@ def evaluate_records(
     test_name: str = "test",
     validation_name: str = "validation",
     posthoc: Sequence[str] = (),
+    all_intervals: bool = False,
 ) -> dict[str, Any]:
     """Returns the whole document of `evaluation.json` for the records of one network.
 
@@ -165,6 +230,7 @@ def evaluate_records(
       test_name: key of the test record where its meta does not name it.
       validation_name: key of the validation record where its meta does not name it.
       posthoc: methods to fit on the validation record besides the temperature: "vector_scaling", "isotonic".
+      all_intervals: as for `measure`.
 
     Returns:
       {"schema", "step", "config", "temperature_fitted_on" (a key of results, or None), "posthoc": {method:
@@ -194,7 +260,7 @@ def evaluate_records(
         temperature = metrics.fit_temperature(fitted_on.logits, fitted_on.labels)
         examples = _examined(validation, temperature)
         recalibration = fit_recalibration(fitted_on, examples[0].only_labelled(), posthoc)
-        results[validation_name] = _entry(validation, examples, temperature, recalibration)
+        results[validation_name] = _entry(validation, examples, temperature, recalibration, all_intervals)
     tested = _examined(test, temperature)
     return {
         "schema": SCHEMA,
@@ -202,7 +268,7 @@ def evaluate_records(
         "config": test.meta.get("config") if config is None else dict(config),
         "temperature_fitted_on": None if validation is None else validation_name,
         "posthoc": recalibration.as_json(),
-        "results": {test_name: _entry(test, tested, temperature, recalibration), **results},
+        "results": {test_name: _entry(test, tested, temperature, recalibration, all_intervals), **results},
         "ood": {name: separate(tested, _examined(record, temperature), temperature) for name, record in ood.items()},
     }
 

@@ -12,10 +12,17 @@ import numpy.typing as npt
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 Predict = Callable[[Mapping[str, Any], npt.NDArray[Any]], npt.NDArray[np.float32]]
+Network = Callable[[Mapping[str, Any], jax.Array], jax.Array]
+"""Maps variables and standardised inputs `[B, ...]` to logits `[B, K]`."""
+
+
+def network_of(model: nn.Module) -> Network:
+    """Returns the network as prediction uses it: normalised by its running statistics."""
+    return lambda variables, inputs: model.apply(variables, inputs, train=False)
 
 
 def make_predict(
-    model: nn.Module, standardise: Callable[[jax.Array], jax.Array], mesh: Mesh, *, batch_size: int
+    network: Network, standardise: Callable[[jax.Array], jax.Array], mesh: Mesh, *, batch_size: int
 ) -> Predict:
     """Returns `predict(variables, images) -> logits`, compiled once for all data sets.
 
@@ -23,7 +30,7 @@ def make_predict(
     filled up with black images whose logits are discarded, so N need not be a multiple of anything.
 
     Args:
-      model: the network.
+      network: such as `network_of(model)`.
       standardise: maps pixels to the network's inputs.
       mesh: a one-dimensional mesh; each device gets an equal share of a batch.
       batch_size: examples a step, rounded up to a multiple of the devices.
@@ -34,7 +41,7 @@ def make_predict(
 
     @jax.jit
     def logits_of(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
-        return model.apply(variables, standardise(images), train=False)
+        return network(variables, standardise(images))
 
     def predict(variables: Mapping[str, Any], images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         pending = []

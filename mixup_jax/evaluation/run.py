@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
+import numpy.typing as npt
 
+from mixup_jax import metrics
 from mixup_jax.config import Config, from_dict
 from mixup_jax.data.arrays import Arrays, load_arrays, load_ood
-from mixup_jax.data.augment import standardise
 from mixup_jax.data.catalog import DatasetSpec, check_ood_name, dataset_spec
 from mixup_jax.data.examples import load_examples
 from mixup_jax.data.paths import default_data_dir
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.measure import SCHEMA, evaluate_records
-from mixup_jax.evaluation.predict import make_predict
-from mixup_jax.models import create_model
+from mixup_jax.evaluation.restored import ODIN_TEMPERATURE, logits_of_sets, odin_network, restore
+from mixup_jax.evaluation.separation import by_score
 from mixup_jax.provenance import provenance
 from mixup_jax.records import Predictions, save_predictions, write_json
 from mixup_jax.training.checkpoint import Checkpoints
-from mixup_jax.training.parallel import device_mesh
-from mixup_jax.training.progress import duration
-from mixup_jax.training.state import init_variables
 from mixup_jax.training.workdir import CHECKPOINTS, EVALUATION_FILE, PREDICTIONS
 
 ALWAYS = ("test", "validation")
@@ -41,6 +38,7 @@ def evaluate_workdir(
     checkpoint: str,
     data_dir: Path | None,
     force: bool,
+    odin: bool = False,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Evaluates a checkpoint and returns the evaluation, which is also written to `workdir`.
@@ -56,6 +54,7 @@ def evaluate_workdir(
       checkpoint: "last", "best" or the number of a step.
       data_dir: where data is prepared; tfds's own default if None.
       force: predict and measure again even if that has been done.
+      odin: also score with ODIN (Liang et al. 2018), which takes a gradient for every image.
       report: takes a line for every data set that is predicted.
 
     Raises:
@@ -73,14 +72,20 @@ def evaluate_workdir(
         ood = _ood_names(config, datasets)
         chosen = checkpoint if checkpoint in ("last", "best") else str(step)
         known = None if force else _finished(workdir, step, facts["config"], ood)
-        if known is not None:
+        if known is not None and (not odin or "odin" in known):
             report(f"{workdir}: already evaluated (step {step}); --force does it again")
             return _relabelled(known, chosen, workdir)
         _check_writable(workdir)
-        records = _predict_all(checkpoints, step, facts, ood, data_dir or default_data_dir(), report)
-    report("measuring, with bootstrap intervals")
+        sets = _load_sets(config, dataset_spec(config.data.name), ood, data_dir or default_data_dir())
+        restored = restore(checkpoints, step, config)
+    report(f"predicting {len(sets)} sets with the checkpoint of step {step}")
+    meta = {"step": step, "seed": config.seed, "device_count": jax.device_count(), "config": facts["config"]}
+    meta |= provenance()
+    logits = logits_of_sets(restored, restored.network, sets, report)
+    records = _records(logits, sets, config.data.name, meta)
     for record in records.values():
         save_predictions(_record_path(workdir, record.name, step), record)
+    report("measuring, with bootstrap intervals")
     evaluation = evaluate_records(
         records["test"],
         validation=records["validation"],
@@ -88,7 +93,20 @@ def evaluate_workdir(
         step=step,
         config=facts["config"],
     )
-    evaluation = {**evaluation, "checkpoint": chosen, **provenance()}
+    if odin:
+        report("choosing the step of ODIN on validation images")
+        network, epsilon = odin_network(restored, sets["validation"])
+        distorted = _records(
+            logits_of_sets(restored, network, {name: sets[name] for name in ("test", *ood)}, report),
+            {name: sets[name] for name in ("test", *ood)},
+            config.data.name,
+            meta | {"odin": {"temperature": ODIN_TEMPERATURE, "epsilon": epsilon}},
+        )
+        for record in distorted.values():
+            save_predictions(_record_path(workdir, f"{record.name}-odin", step), record)
+        evaluation = _with_odin(evaluation, distorted, epsilon)
+    origin = {"checkpoint": chosen, "training_seconds": facts.get("training_seconds"), **provenance()}
+    evaluation = evaluation | origin
     write_json(workdir / EVALUATION_FILE, evaluation)
     return evaluation
 
@@ -138,37 +156,27 @@ def _relabelled(evaluation: dict[str, Any], chosen: str, workdir: Path) -> dict[
     return evaluation
 
 
-def _predict_all(
-    checkpoints: Checkpoints,
-    step: int,
-    facts: dict[str, Any],
-    ood: tuple[str, ...],
-    data_dir: Path,
-    report: Callable[[str], None],
+def _records(
+    logits: Mapping[str, npt.NDArray[np.float32]], sets: Mapping[str, Arrays], dataset: str, meta: dict[str, Any]
 ) -> dict[str, Predictions]:
-    """Returns the predictions of every set, by the name it has in `datasets`."""
-    config = from_dict(facts["config"])
-    spec = dataset_spec(config.data.name)
-    arrays = _load_sets(config, spec, ood, data_dir)
-    mesh = device_mesh()
-    model = create_model(config.model.name, classes=spec.classes, width=config.model.width, dtype=config.model.dtype)
-    like = jax.eval_shape(partial(init_variables, model, image_shape=spec.shape), jax.random.key(0))
-    variables = checkpoints.restore_variables(step, like, mesh)
-    predict = make_predict(
-        model, partial(standardise, mean=spec.mean, std=spec.std), mesh, batch_size=config.evaluation.batch_size
-    )
-    common = {"step": step, "seed": config.seed, "device_count": jax.device_count(), "config": facts["config"]}
-    records: dict[str, Predictions] = {}
-    start, done, total = time.monotonic(), 0, sum(len(data.labels) for data in arrays.values())
-    report(f"predicting {total:,} examples of {len(arrays)} sets with the checkpoint of step {step}")
-    for name, data in arrays.items():
-        dataset, split = (spec.name, name) if name in ALWAYS else (name, "test")
-        meta = {"dataset": dataset, "split": split, "source": data.source, **common, **provenance()}
-        records[name] = Predictions(predict(variables, data.images), data.labels, meta)
-        done += len(data.labels)
-        remaining = (time.monotonic() - start) * (total - done) / done
-        report(f"predicted {dataset}/{split}: {done:,} of {total:,} examples | ETA {duration(remaining)}")
+    """Returns the predictions of every set as records, by the name it has in `datasets`."""
+    records = {}
+    for name, data in sets.items():
+        of, split = (dataset, name) if name in ALWAYS else (name, "test")
+        origin = {"dataset": of, "split": split, "source": data.source}
+        records[name] = Predictions(logits[name], data.labels, origin | meta)
     return records
+
+
+def _with_odin(evaluation: dict[str, Any], records: Mapping[str, Predictions], epsilon: float) -> dict[str, Any]:
+    """Returns the evaluation with ODIN among the scores of every out-of-distribution set."""
+    inside = metrics.msp_score(records["test"].logits)
+    ood = {}
+    for name, entry in evaluation["ood"].items():
+        odin = by_score(inside, metrics.msp_score(records[name].logits))
+        ood[name] = entry | {"scores": entry["scores"] | {"odin": odin}}
+    settings = {"temperature": ODIN_TEMPERATURE, "epsilon": epsilon, "epsilon_chosen_on": "validation"}
+    return evaluation | {"ood": ood, "odin": settings}
 
 
 def _load_sets(config: Config, spec: DatasetSpec, ood: tuple[str, ...], data_dir: Path) -> dict[str, Arrays]:

@@ -55,7 +55,7 @@ def separate(inside: list[Examples], outside: list[Examples], temperature: float
 
 
 def _separation(inside: Examples, outside: Examples) -> dict[str, Any]:
-    msp = _by_score(inside.msp, outside.msp)
+    msp = by_score(inside.msp, outside.msp)
     intervals = msp.pop("intervals")  # they stand after the numbers
     return {
         "score": "msp",
@@ -71,10 +71,11 @@ def _separation(inside: Examples, outside: Examples) -> dict[str, Any]:
 def _with_means(score_in: Floats, score_out: Floats) -> dict[str, Any]:
     means = [float(score.mean()) for score in (score_in, score_out)]
     mean_in, mean_out = (mean if math.isfinite(mean) else None for mean in means)
-    return {**_by_score(score_in, score_out), "mean_in": mean_in, "mean_out": mean_out}
+    return {**by_score(score_in, score_out), "mean_in": mean_in, "mean_out": mean_out}
 
 
-def _by_score(score_in: Floats, score_out: Floats) -> dict[str, Any]:
+def by_score(score_in: Floats, score_out: Floats) -> dict[str, Any]:
+    """Returns AUROC, AUPR and FPR95 both ways, and `intervals` of AUROC, for one score (higher = more foreign)."""
     # Sorted once here: sorting what is sorted costs each metric little.
     ascending = np.sort(score_in), np.sort(score_out)
     return {

@@ -15,6 +15,10 @@ _ROWS = (
     ("OE, 15 bins", "oe_15"),
     ("OE, 100 bins", "oe_100"),
     ("MCE, 15 bins", "mce_15"),
+    ("adaptive ECE, 15 bins", "adaptive_ece_15"),
+    ("smooth ECE", "smooth_ece"),
+    ("debiased ECE (L2), 15 bins", "debiased_ece_l2_15"),
+    ("class-wise ECE, 15 bins", "classwise_ece_15"),
     ("mean confidence", "mean_confidence"),
     ("confidence - accuracy", "confidence_minus_accuracy"),
     ("AURC", "aurc"),
@@ -22,7 +26,7 @@ _ROWS = (
 )
 _OOD_COLUMNS = ("aupr_in", "aupr_out", "fpr95_ood", "fpr95_id")
 _OOD_HEADER = ("", "score", "n_in", "n_out", "AUROC", "95 % interval", "AUPR-in", "AUPR-out", "FPR95-ood", "FPR95-id")
-_SCORE_NAMES = {"msp": "MSP", "entropy": "entropy", "energy": "energy", "max_logit": "max logit"}
+_SCORE_NAMES = {"msp": "MSP", "entropy": "entropy", "energy": "energy", "max_logit": "max logit", "odin": "ODIN"}
 _POSTHOC_NAMES = {"vector_scaling": "vector scaling", "isotonic": "isotonic"}
 
 

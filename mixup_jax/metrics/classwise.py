@@ -16,7 +16,7 @@ from mixup_jax.metrics.adaptive import bin_equal_mass
 from mixup_jax.metrics.calibration import NORMS, Bins, bin_edges, ece, equal_width_index
 from mixup_jax.metrics.scores import Bools, Floats, Ints, check_all_labelled, shifted_blocks
 
-_COLUMNS = 1 << 22  # probabilities of whole classes held at a time: 32 MiB
+_COLUMNS = 1 << 20  # probabilities of whole classes held at a time: 8 MiB
 _FEWEST_COLUMNS = 16  # float32 logits of 16 neighbouring classes share a line of the cache
 
 

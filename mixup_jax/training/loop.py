@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ from mixup_jax.data.catalog import DatasetSpec, check_ood_name, dataset_spec
 from mixup_jax.data.examples import Examples, load_examples
 from mixup_jax.data.resident import Resident, epoch_order
 from mixup_jax.errors import InputError
-from mixup_jax.evaluation.predict import Predict, make_predict
+from mixup_jax.evaluation.predict import Predict, make_predict, network_of
 from mixup_jax.metrics.calibration import Bins
 from mixup_jax.models import create_model
 from mixup_jax.provenance import provenance
@@ -128,7 +129,7 @@ def prepare(config: Config, spec: DatasetSpec, steps_per_epoch: int) -> tuple[Ru
         augment_key=keys.augment,
         step_key=keys.step,
     )
-    predict = make_predict(model, inputs_of, mesh, batch_size=config.evaluation.batch_size)
+    predict = make_predict(network_of(model), inputs_of, mesh, batch_size=config.evaluation.batch_size)
     state = create_state(model, optimizer, keys.init, spec.shape)
     return Run(config, step, predict, schedule, keys, mesh, steps_per_epoch), replicate(mesh, state)
 
@@ -157,6 +158,7 @@ def _train_epochs(
         total_steps=run.total_steps, steps_per_epoch=run.steps_per_epoch, batch_size=run.config.batch_size
     )
     facts = {"config": to_dict(run.config), "total_steps": run.total_steps, **provenance()}
+    start = time.monotonic() - _seconds_before(checkpoints)
     every = run.config.evaluation.every_epochs
     for epoch in range(int(state.step) // run.steps_per_epoch, run.config.epochs):
         state = _train_epoch(run, state, resident, epoch, logs, progress)
@@ -165,9 +167,16 @@ def _train_epochs(
             _write(logs, int(state.step), {"epoch": epoch + 1, **scores})
             for log in logs:
                 log.write_reliability(int(state.step), bins)
-            checkpoints.save(state, facts, scores)
+            checkpoints.save(state, facts | {"training_seconds": time.monotonic() - start}, scores)
             shown = {name: scores[name] for name in ("validation_accuracy", "validation_ece_15")}
             progress.update(int(state.step), shown, important=True)
+
+
+def _seconds_before(checkpoints: Checkpoints) -> float:
+    """Returns how long a run that is continued has trained before."""
+    if checkpoints.last is None:
+        return 0.0
+    return float(checkpoints.restore_facts(checkpoints.last).get("training_seconds", 0.0))
 
 
 def _train_epoch(

@@ -1,0 +1,100 @@
+"""A network brought back from a checkpoint, and what it says about sets of images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+import numpy.typing as npt
+from jax.sharding import Mesh
+
+from mixup_jax.config import Config
+from mixup_jax.data.arrays import Arrays
+from mixup_jax.data.augment import standardise
+from mixup_jax.data.catalog import DatasetSpec, dataset_spec
+from mixup_jax.evaluation.odin import choose_epsilon, odin_logits
+from mixup_jax.evaluation.predict import Network, make_predict, network_of
+from mixup_jax.models import create_model
+from mixup_jax.training.checkpoint import Checkpoints
+from mixup_jax.training.parallel import device_mesh
+from mixup_jax.training.progress import duration
+from mixup_jax.training.state import init_variables
+
+ODIN_TEMPERATURE = 1000.0
+ODIN_EPSILONS = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)
+"""Steps in units of the standardised input; the temperature and the larger steps are those of the method's papers."""
+ODIN_EXAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The network of a checkpoint.
+
+    Attributes:
+      config: of its run.
+      spec: of the data set it was trained on.
+      network: maps variables and standardised inputs to logits.
+      variables: `params` and `batch_stats`.
+      inputs_of: maps pixels to standardised inputs.
+      mesh: of the devices to predict on.
+    """
+
+    config: Config
+    spec: DatasetSpec
+    network: Network
+    variables: Mapping[str, Any]
+    inputs_of: Callable[[jax.Array], jax.Array]
+    mesh: Mesh
+
+
+def restore(checkpoints: Checkpoints, step: int, config: Config) -> Restored:
+    """Returns the network of a step, on all devices of this process."""
+    spec, mesh = dataset_spec(config.data.name), device_mesh()
+    model = create_model(config.model.name, classes=spec.classes, width=config.model.width, dtype=config.model.dtype)
+    like = jax.eval_shape(partial(init_variables, model, image_shape=spec.shape), jax.random.key(0))
+    variables = checkpoints.restore_variables(step, like, mesh)
+    return Restored(
+        config, spec, network_of(model), variables, partial(standardise, mean=spec.mean, std=spec.std), mesh
+    )
+
+
+def logits_of_sets(
+    restored: Restored, network: Network, sets: Mapping[str, Arrays], report: Callable[[str], None]
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Returns the logits of every set, float32 `[N, K]`, with a line of progress after each.
+
+    Args:
+      restored: whose variables are used.
+      network: `restored.network`, or another one made of it.
+      sets: images by name.
+      report: takes the lines.
+    """
+    predict = make_predict(network, restored.inputs_of, restored.mesh, batch_size=restored.config.evaluation.batch_size)
+    start, done, total = time.monotonic(), 0, sum(len(data.labels) for data in sets.values())
+    logits = {}
+    for name, data in sets.items():
+        logits[name] = predict(restored.variables, data.images)
+        done += len(data.labels)
+        remaining = (time.monotonic() - start) * (total - done) / done
+        report(f"predicted {name}: {done:,} of {total:,} examples | ETA {duration(remaining)}")
+    return logits
+
+
+def odin_network(restored: Restored, validation: Arrays) -> tuple[Network, float]:
+    """Returns the network that gives ODIN's logits, and the epsilon that was chosen on validation images."""
+
+    def apply(inputs: jax.Array) -> jax.Array:
+        return restored.network(restored.variables, inputs)
+
+    inputs = restored.inputs_of(jax.numpy.asarray(validation.images[:ODIN_EXAMPLES]))
+    epsilon = choose_epsilon(apply, inputs, ODIN_EPSILONS, temperature=ODIN_TEMPERATURE)
+
+    def network(variables: Mapping[str, Any], inputs: jax.Array) -> jax.Array:
+        return odin_logits(partial(restored.network, variables), inputs, temperature=ODIN_TEMPERATURE, epsilon=epsilon)
+
+    return network, epsilon
