@@ -68,6 +68,12 @@ def make_run(
     return folder
 
 
+def reconfigure(folder, change):
+    """Changes the config of a run, as trained and as evaluated."""
+    rewrite(folder / "config.json", change)
+    rewrite(folder / "evaluation.json", lambda evaluation: change(evaluation["config"]))
+
+
 def rewrite(path, change):
     """Changes a JSON file in place."""
     value = json.loads(path.read_text())

@@ -1,4 +1,6 @@
 import doctest
+import math
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from scipy import stats
 
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.calibration import bin_confidences, ece, oe
+from mixup_jax.metrics.selective import accuracy_at_coverage
 from mixup_jax.report.figures import (
     alpha_sweep,
     confidence_histogram,
@@ -24,7 +27,7 @@ from mixup_jax.report.figures import (
     training_curve,
     wilson_interval,
 )
-from mixup_jax.report.figures.risk import GRID, risk_at, risk_coverage_curve
+from mixup_jax.report.figures.risk import GRID, risk_at_grid
 from mixup_jax.report.figures.style import SKY
 
 
@@ -147,17 +150,18 @@ def test_a_logarithmic_histogram_begins_below_a_single_example():
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1, max_size=40), st.randoms())
-def test_risk_coverage_is_the_error_above_each_threshold_whatever_the_order(examples, random):
+def test_risk_is_the_expected_error_of_the_surest_whatever_the_order(examples, random):
     confidence, correct = (np.array(column) for column in zip(*examples, strict=True))
-    coverage, risk = risk_coverage_curve(confidence / 8, correct)
-    kept = [confidence >= threshold for threshold in sorted(set(confidence), reverse=True)]
-    np.testing.assert_allclose(coverage, [chosen.mean() for chosen in kept])
-    np.testing.assert_allclose(risk, [1 - correct[chosen].mean() for chosen in kept])
+    risk = risk_at_grid(confidence / 8, correct)
+    for index, coverage in enumerate(GRID):
+        answered = math.ceil(Fraction(str(coverage)) * len(correct))
+        last = np.sort(confidence)[-answered]
+        above, tied = confidence > last, confidence == last
+        errors = (~correct[above]).sum() + (answered - above.sum()) * (~correct[tied]).mean()
+        assert risk[index] == pytest.approx(errors / answered, abs=1e-12)
     order = random.sample(range(len(correct)), len(correct))
-    np.testing.assert_array_equal(risk, risk_coverage_curve(confidence[order] / 8, correct[order])[1])
-    at = risk_at(coverage, risk, GRID)
-    assert at[-1] == pytest.approx(1 - correct.mean())
-    assert at[0] == risk[0]
+    np.testing.assert_array_equal(risk, risk_at_grid(confidence[order] / 8, correct[order]))
+    assert 1 - risk[159] == pytest.approx(accuracy_at_coverage(-confidence, correct, 0.8))
 
 
 def test_risk_of_several_seeds_is_their_mean_in_a_band():
@@ -196,7 +200,7 @@ def test_spread_has_a_row_for_each_name_with_its_seeds():
         (lambda: confidence_histogram(np.array([])), "no example"),
         (lambda: confidence_histogram(np.array([50.0])), "expected values in"),
         (lambda: risk_coverage({"a": []}), "no seed"),
-        (lambda: risk_coverage({"a": [(np.array([]), np.array([]))]}), "no example"),
+        (lambda: risk_coverage({"a": [(np.array([]), np.array([]))]}), "at least one"),
         (lambda: alpha_sweep({}), "empty"),
         (lambda: seed_spread({"a": []}), "values of a"),
     ],

@@ -298,6 +298,38 @@ def test_a_run_without_temperature_ood_and_progress_still_has_a_page(folders, tm
     assert load_run(folder).temperature is None
 
 
+def test_further_numbers_have_rows_where_they_are_and_only_there(folders, tmp_path):
+    folder = make_run(tmp_path / "run", n=100, ood=("mnist",))
+    further = {"smooth_ece": 0.01236, "tace_15": None, "adaptive_ece_15": None}
+
+    def change(evaluation):
+        test, mnist = evaluation["results"]["fashion_mnist/test"], evaluation["ood"]["mnist"]
+        test.update(further, accuracy_at_coverage=None)
+        mnist["scores"] = {"energy": mnist["scores"]["energy"]}
+        evaluation["training_seconds"] = 3725
+
+    rewrite(folder / "evaluation.json", change)
+    main([str(folder), f"--output={tmp_path / 'out'}"])
+    page = Page((tmp_path / "out" / "index.html").read_text())
+    rows = " ".join(page.cells)
+    assert "0.0124" in rows
+    for words, there in (
+        ("Smooth ECE", True),
+        ("E-AURC", True),
+        ("AUROC by energy", True),
+        ("AUROC by entropy", False),
+        ("Thresholded adaptive ECE", False),
+        ("Adaptive ECE", False),
+        ("surest 80 %", False),
+    ):
+        assert (words in rows) == there, words
+    assert "1 h 2 min" in page.text
+    results = json.loads((tmp_path / "out" / "results.json").read_text())["runs"][0]
+    assert results["training_seconds"] == 3725
+    assert results["metrics"]["smooth_ece"]["value"] == 0.01236
+    assert "| Smooth ECE | 100 | 0.0124 |" in (tmp_path / "out" / "table.md").read_text()
+
+
 def test_slugs_are_safe_and_unique():
     taken = set()
     names = ["A/b", "a b", "../..", "", "é", "x" * 500, "a-b-2"]

@@ -3,7 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
-from report_runs import STEP, make_run, rewrite
+from report_runs import STEP, make_run, reconfigure, rewrite
 
 from mixup_jax.errors import InputError
 from mixup_jax.records import load_predictions, save_predictions
@@ -104,14 +104,16 @@ def test_evaluation_that_disagrees_with_its_record_is_refused(run_folder, tmp_pa
     labels = record.labels.copy()
     labels[0] = (labels[0] + 1) % 10
     save_predictions(path, type(record)(record.logits, labels, record.meta))
-    assert "run evaluate again" in failure([run_folder], tmp_path / "out", capsys)
+    message = failure([run_folder], tmp_path / "out", capsys)
+    assert "results['fashion_mnist/test'].accuracy is 0." in message
+    assert f"python -m mixup_jax.evaluate --workdir={run_folder} --force" in message
 
 
 def test_ood_confidence_that_disagrees_with_its_record_is_refused(run_folder, tmp_path, capsys):
     path = run_folder / "predictions" / f"mnist-test-{STEP}.npz"
     record = load_predictions(path)
     save_predictions(path, type(record)(record.logits * np.float32(1.01), record.labels, record.meta))
-    assert "mean_confidence on mnist" in failure([run_folder], tmp_path / "out", capsys)
+    assert "ood.mnist.mean_confidence is 0." in failure([run_folder], tmp_path / "out", capsys)
 
 
 def test_a_missing_record_is_named(run_folder, tmp_path, capsys):
@@ -142,10 +144,10 @@ def test_runs_that_differ_in_their_seed_alone_form_a_group(original, tmp_path):
     folders = [original]
     for seed in (10, 2):
         folder = shutil.copytree(original, tmp_path / f"seed-{seed}")
-        rewrite(folder / "config.json", lambda config, seed=seed: config.update(seed=seed))
+        reconfigure(folder, lambda config, seed=seed: config.update(seed=seed))
         folders.append(folder)
     other = shutil.copytree(original, tmp_path / "longer")
-    rewrite(other / "config.json", lambda config: config.update(epochs=31))
+    reconfigure(other, lambda config: config.update(epochs=31))
     groups = make_groups(load_runs([*folders, other]))
     assert [group.seeds for group in groups] == [(0, 2, 10), (0,)]
     assert [group.name for group in groups] == ["quickstart/erm (epochs 30)", "quickstart/erm (epochs 31)"]
@@ -154,7 +156,7 @@ def test_runs_that_differ_in_their_seed_alone_form_a_group(original, tmp_path):
 
 def test_last_and_best_checkpoints_are_not_averaged(original, tmp_path):
     best = shutil.copytree(original, tmp_path / "best")
-    rewrite(best / "config.json", lambda config: config.update(seed=1))
+    reconfigure(best, lambda config: config.update(seed=1))
     rewrite(best / "evaluation.json", lambda evaluation: evaluation.update(checkpoint="best"))
     groups = make_groups(load_runs([original, best]))
     assert len(groups) == 2
@@ -186,5 +188,5 @@ def test_summary_is_mean_and_sample_standard_deviation():
 )
 def test_kind_of_a_run_follows_from_its_method(original, tmp_path, method, expected):
     folder = shutil.copytree(original, tmp_path / "run")
-    rewrite(folder / "config.json", lambda config: config.update(method=method))
+    reconfigure(folder, lambda config: config.update(method=method))
     assert kind(load_run(folder)) == expected

@@ -10,8 +10,8 @@ from mixup_jax.evaluation.measure import evaluate_records
 from mixup_jax.records import load_predictions
 from mixup_jax.report.groups import make_groups
 from mixup_jax.report.quantities import ood_names, sections
-from mixup_jax.report.results import table
 from mixup_jax.report.runs import load_runs
+from mixup_jax.report.tables import markdown_table
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 
@@ -19,7 +19,7 @@ RESULTS = Path(__file__).parents[1] / "docs" / "results"
 @pytest.mark.parametrize("regime", ["quickstart", "outside"])
 def test_the_published_tables_are_those_of_the_records(regime: str):
     runs = load_runs(sorted(path.parent for path in (RESULTS / regime).glob("*/evaluation.json")))
-    assert table(make_groups(runs), sections(ood_names(runs))) == (RESULTS / regime / "table.md").read_text()
+    assert markdown_table(make_groups(runs), sections(ood_names(runs))) == (RESULTS / regime / "table.md").read_text()
 
 
 @pytest.mark.parametrize("run", ["quickstart/erm-0", "outside/mixup-0"])

@@ -3,7 +3,8 @@
 Everything here is computed from what `mixup_jax.evaluate` left in the run folders: no network is
 run, and neither jax nor TensorFlow is loaded.
 
-  runs        reads and checks run folders
+  documents   reads JSON; checks: whether evaluation.json is whole; agreement: whether the records say the same
+  runs        reads run folders
   quantities  which numbers are reported, and where they stand in evaluation.json
   groups      runs that differ in their seed alone, and their mean and spread
   differences paired differences between two groups, with bootstrap intervals

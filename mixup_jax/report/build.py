@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mixup_jax.errors import InputError
-from mixup_jax.records import write_atomically, write_json
+from mixup_jax.records import write_atomically
 from mixup_jax.report import overview, page, tables, wording
 from mixup_jax.report.choices import Choices
 from mixup_jax.report.comparisons import make_comparisons
 from mixup_jax.report.groups import make_groups
 from mixup_jax.report.pictures import largest_share, pictures_of, smallest_share
 from mixup_jax.report.quantities import ood_names, sections
-from mixup_jax.report.results import results
+from mixup_jax.report.results import as_json, results
 from mixup_jax.report.runs import load_runs
+
+PAGE, DATA, FIGURES = "index.html", "results.json", "figures"
+TABLES = {
+    "table.md": tables.markdown_table,
+    "table.tex": tables.latex_table,
+    "table.csv": tables.csv_table,
+}
 
 
 def build_report(folders: Sequence[str | Path], output: str | Path) -> Path:
@@ -29,13 +37,11 @@ def build_report(folders: Sequence[str | Path], output: str | Path) -> Path:
       output: the folder to write to; it is created where needed.
 
     Raises:
-      InputError: a run cannot be used (see `runs.load_runs`, `groups.make_groups`), or `output` is
-        a file.
+      InputError: a run cannot be used (see `runs.load_runs`, `groups.make_groups`), or `output` cannot be
+        made or written to.
     """
     output = Path(output)
-    for place in (output, *output.parents, output / "figures"):
-        if place.exists() and not place.is_dir():
-            raise InputError(f"output {place} is a file; expected a folder, or a new name for one")
+    _check_places(output, (PAGE, DATA, *TABLES))
     runs = load_runs(folders)
     groups = make_groups(runs)
     blocks = sections(ood_names(runs))
@@ -56,13 +62,39 @@ def build_report(folders: Sequence[str | Path], output: str | Path) -> Path:
         for name in [group.run_name(run)]
     }
     html = page.render(groups, blocks, comparisons, no_verdict, pictures, across, choices)
-    for picture in (*across.pictures, *(picture for of_run in pictures.values() for picture in of_run.values())):
-        write_atomically(output / "figures" / f"{picture.file_name}.svg", picture.svg)
-        write_atomically(output / "figures" / f"{picture.file_name}.png", picture.png)
-    write_json(output / "results.json", results(groups, blocks, comparisons, no_verdict, pictures, across.pictures))
-    write_atomically(output / "table.md", tables.markdown_table(groups, blocks).encode())
-    write_atomically(output / "table.tex", tables.latex_table(groups, blocks).encode())
-    write_atomically(output / "table.csv", tables.csv_table(groups, blocks).encode())
-    index = output / "index.html"
-    write_atomically(index, html.encode())
-    return index
+    data = results(groups, blocks, comparisons, no_verdict, pictures, across.pictures)
+    files = {
+        f"figures/{picture.file_name}.{ending}": content
+        for picture in (*across.pictures, *(picture for of_run in pictures.values() for picture in of_run.values()))
+        for ending, content in (("svg", picture.svg), ("png", picture.png))
+    }
+    files |= {DATA: as_json(data)}
+    files |= {name: write(groups, blocks).encode() for name, write in TABLES.items()}
+    _write(output, files | {PAGE: html.encode()})
+    return output / PAGE
+
+
+def _write(output: Path, files: Mapping[str, bytes]) -> None:
+    """Writes the files in their order, the page last; none of them if one has no place."""
+    _check_places(output, files)
+    try:
+        (output / FIGURES).mkdir(parents=True, exist_ok=True)
+        for folder in (output, output / FIGURES):
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise InputError(f"output {folder} cannot be written to; expected a folder of yours")
+        for name, content in files.items():
+            write_atomically(output / name, content)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"output {output} cannot be written ({reason}); expected a folder of yours") from error
+
+
+def _check_places(output: Path, files: Iterable[str]) -> None:
+    """Raises InputError where a file stands in the place of a folder, or a folder in that of a file."""
+    for place in (output, *output.parents, output / FIGURES):
+        # os.path says no where a Path raises, as for a name that is too long; making it will say why.
+        if os.path.exists(place) and not os.path.isdir(place):
+            raise InputError(f"output {place} is a file; expected a folder, or a new name for one")
+    for name in files:
+        if os.path.isdir(output / name):
+            raise InputError(f"output {output / name} is a folder; a file of that name is to be written there")

@@ -126,7 +126,7 @@ def differing(one: Run, other: Run, ignored: Sequence[str] = ()) -> list[str]:
 
 
 def _unique_names(leaders: Sequence[Run]) -> list[str]:
-    plain = [str(run.setting("experiment") or run.folder.resolve().name or "run") for run in leaders]
+    plain = [str(run.setting("experiment") or run.name_of_folder or "run") for run in leaders]
     names: list[str] = []
     for run, name in zip(leaders, plain, strict=True):
         twins = [twin for twin, other in zip(leaders, plain, strict=True) if other == name and twin is not run]

@@ -31,7 +31,7 @@ READ_AT = 20
 
 def risk_coverage_picture(groups: Sequence[Group], choices: Choices) -> Picture:
     """Returns the risk-coverage curves of all groups, over one another."""
-    outcomes = {group.name: [run.outcomes() for run in group.runs] for group in groups}
+    outcomes = {group.name: [run.sureness() for run in group.runs] for group in groups}
     tokens = [choices.of_group(group) for group in groups]
     risks = {name: seed_curves(seeds, name).mean(axis=0) for name, seeds in outcomes.items()}
     step = len(GRID) // READ_AT

@@ -63,11 +63,12 @@ def run_card(run: Run) -> list[tuple[str, str]]:
         "Seed": wording.setting(run.setting("seed")),
         "Checkpoint": f"{wording.setting(run.evaluation.get('checkpoint'))}, step {run.evaluation['step']:,}",
         "Temperature fitted on": wording.setting(run.evaluation.get("temperature_fitted_on")),
+        "Training time": wording.duration(run.evaluation.get("training_seconds")),
         "Hardware": _hardware(meta),
         "Versions": ", ".join(f"{name} {version}" for name, version in named if version),
         "Commit": str(meta.get("commit") or ""),
         "Sources": "; ".join(f"{name}: {source}" for name, source in sources.items() if source),
-        "Folder": run.folder.resolve().name,
+        "Folder": run.name_of_folder,
     }
     return [(name, text or wording.NONE) for name, text in facts.items()]
 

@@ -72,12 +72,37 @@ NOISE_FLOOR = (
     Quantity("noise_floor/ece_100/mean", "ECE, 100 bins: mean", bins=100),
     Quantity("noise_floor/ece_100/p95", "ECE, 100 bins: 95th percentile", bins=100),
 )
+MORE = (
+    Quantity("ece_over_15", "Over-confident part of ECE, 15 bins", "lower", bins=15),
+    Quantity("ece_under_15", "Under-confident part of ECE, 15 bins", "lower", bins=15),
+    Quantity("ece_l2_15", "ECE, squared gaps, 15 bins", "lower", bins=15),
+    Quantity("debiased_ece_l1_15", "ECE, debiased, 15 bins", "lower", bins=15),
+    Quantity("debiased_ece_l2_15", "ECE, squared gaps, debiased, 15 bins", "lower", bins=15),
+    Quantity("adaptive_ece_15", "Adaptive ECE, 15 bins of equal size", "lower", bins=15),
+    Quantity("smooth_ece", "Smooth ECE", "lower"),
+    Quantity("classwise_ece_15", "Class-wise ECE, 15 bins", "lower", bins=15),
+    Quantity("tace_15", "Thresholded adaptive ECE, 15 bins", "lower", bins=15),
+    Quantity("brier_reliability_15", "Brier score of being right: reliability", "lower", bins=15),
+    Quantity("brier_resolution_15", "Brier score of being right: resolution", "higher", bins=15),
+    Quantity("brier_uncertainty_15", "Brier score of being right: uncertainty", bins=15),
+)
+SELECTIVE = (
+    Quantity("aurc", "AURC", "lower"),
+    Quantity("e_aurc", "E-AURC", "lower"),
+    *(
+        Quantity(f"accuracy_at_coverage/{share}", f"Accuracy on the surest {words}", "higher")
+        for share, words in (("0.5", "50 %"), ("0.8", "80 %"), ("0.9", "90 %"), ("0.95", "95 %"))
+    ),
+)
 OOD = (
     Quantity("auroc", "AUROC", "higher"),
     Quantity("aupr_in", "AUPR, in-distribution as positive", "higher"),
     Quantity("aupr_out", "AUPR, out-of-distribution as positive", "higher"),
     Quantity("fpr95_ood", "FPR95-OOD (share of in-distribution flagged)", "lower"),
     Quantity("fpr95_id", "FPR95-ID (share of OOD accepted)", "lower"),
+    Quantity("scores/entropy/auroc", "AUROC by entropy", "higher"),
+    Quantity("scores/energy/auroc", "AUROC by energy", "higher"),
+    Quantity("scores/max_logit/auroc", "AUROC by largest logit", "higher"),
     Quantity("mean_confidence", "Mean confidence on it", "lower"),
     Quantity("after_temperature/auroc", "AUROC, after temperature scaling", "higher"),
     Quantity("after_temperature/mean_confidence", "Mean confidence on it, after temperature scaling", "lower"),
@@ -90,6 +115,8 @@ def sections(ood_names: Sequence[str]) -> list[Section]:
         Section("Test set, as trained", TEST),
         Section("Test set, after temperature scaling", AFTER_TEMPERATURE),
         Section("Noise floor: ECE that a perfectly calibrated network of the same confidences would show", NOISE_FLOOR),
+        Section("More calibration errors, as trained", MORE),
+        Section("Selective prediction, as trained", SELECTIVE),
         *(
             Section(
                 f"Out of distribution: {name}",
@@ -113,10 +140,10 @@ def value(run: Run, quantity: Quantity) -> float | None:
 
 
 def interval(run: Run, quantity: Quantity) -> tuple[float, float] | None:
-    """Returns the 95 % bootstrap interval over test examples of a run's number, or None where there is none."""
-    parent = dig(run.result, *quantity.path[:-1]) if quantity.path[0] != "ood" else None
+    """Returns the 95 % interval over test examples of a run's number, or None where there is none."""
+    parent = dig(run.evaluation if quantity.path[0] == "ood" else run.result, *quantity.path[:-1])
     found = dig(parent, "intervals", quantity.path[-1])
-    return (float(found[0]), float(found[1])) if isinstance(found, list) and len(found) == 2 else None
+    return (float(found[0]), float(found[1])) if found else None
 
 
 def examples(run: Run, quantity: Quantity) -> str:

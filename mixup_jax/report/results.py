@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,11 @@ def results(
         "no_verdict": no_verdict,
         "figures": {picture.file_name: f"figures/{picture.file_name}.svg" for picture in overview},
     }
+
+
+def as_json(data: Mapping[str, Any]) -> bytes:
+    """Returns the file's content."""
+    return (json.dumps(data, indent=2, allow_nan=False) + "\n").encode()
 
 
 def _group(group: Group, quantities: Sequence[Quantity]) -> dict[str, Any]:
@@ -75,11 +81,12 @@ def _run(group: Group, run: Run, quantities: Sequence[Quantity], pictures: Mappi
     return {
         "name": group.run_name(run),
         "group": group.name,
-        "folder": run.folder.resolve().name,
+        "folder": run.name_of_folder,
         "seed": run.setting("seed"),
         "step": run.evaluation["step"],
         "checkpoint": run.evaluation.get("checkpoint"),
         "temperature_fitted_on": run.evaluation.get("temperature_fitted_on"),
+        "training_seconds": run.evaluation.get("training_seconds"),
         "device_count": meta.get("device_count"),
         "versions": meta.get("versions"),
         "commit": meta.get("commit"),

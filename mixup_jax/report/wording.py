@@ -46,6 +46,17 @@ def count_seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
+def duration(seconds: float | None) -> str:
+    """Returns a time span as "42 s", "12 min 3 s" or "3 h 5 min", or an empty string for None."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def setting(value: Any) -> str:
     """Returns a setting of a config as it is printed."""
     if isinstance(value, bool):

@@ -11,20 +11,21 @@ from matplotlib.transforms import ScaledTranslation
 
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.scores import Bools, Floats
-from mixup_jax.report.figures.risk import GRID, risk_at, risk_coverage_curve
+from mixup_jax.report.figures.risk import GRID, risk_at_grid
 from mixup_jax.report.figures.style import BLUE, INK, LINES, VERMILLION, new_figure, on_one_line, show_legend, style
 
 
 def risk_coverage(
     outcomes: Mapping[str, Sequence[tuple[Floats, Bools]]], ax: Axes | None = None, *, title: str = ""
 ) -> Axes:
-    """Draws the error among the most confident examples against the share of examples answered.
+    """Draws the error among the surest examples against the share of examples answered.
 
-    Of several seeds the mean is drawn, over a band from the lowest to the highest of them.  Examples
-    of equal confidence enter together.
+    Of several seeds the mean is drawn, over a band from the lowest to the highest of them.  Equally sure
+    examples count by expectation over their orders, as in `metrics.risk_coverage`.
 
     Args:
-      outcomes: by name, for each seed the confidences `[N]` in [0, 1] and whether each is correct `[N]`.
+      outcomes: by name, for each seed how sure the network is of each example, such as its confidence, `[N]`, and
+        whether each is correct `[N]`.
       ax: where to draw; None makes a figure of its own.
       title: plain text above the figure.
 
@@ -58,7 +59,7 @@ def seed_curves(seeds: Sequence[tuple[Floats, Bools]], name: str) -> Floats:
     """Returns the risk of every seed at the coverages of `risk.GRID`, `[seeds, 200]`."""
     if not seeds:
         raise InputError(f"outcomes of {name} hold no seed; expected at least one pair of confidence and correctness")
-    return np.stack([risk_at(*risk_coverage_curve(confidence, correct), GRID) for confidence, correct in seeds])
+    return np.stack([risk_at_grid(sureness, correct) for sureness, correct in seeds])
 
 
 def alpha_sweep(values: Mapping[float, Sequence[float]], ax: Axes | None = None, *, label: str = "") -> Axes:

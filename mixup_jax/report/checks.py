@@ -1,0 +1,191 @@
+"""What evaluation.json must look like before anything is computed from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mixup_jax.errors import InputError
+from mixup_jax.report.documents import key, shown
+
+SCHEMA = 1
+"""The version of evaluation.json that is understood."""
+
+COUNTS = ("n", "n_in", "n_out")
+NULLABLE = ("nll",)
+"""Numbers that must be there, as null where they are infinite."""
+
+RESULT_KEYS = (
+    *("n", "accuracy", "nll", "brier", "ece_15", "ece_100", "oe_15", "oe_100", "mce_15"),
+    *("mean_confidence", "confidence_minus_accuracy"),
+)
+"""What the report needs of a test set."""
+
+OPTIONAL_RESULT_KEYS = (
+    *("adaptive_ece_15", "smooth_ece", "ece_l2_15", "debiased_ece_l2_15", "debiased_ece_l1_15"),
+    *("ece_over_15", "ece_under_15", "classwise_ece_15", "tace_15"),
+    *("brier_reliability_15", "brier_resolution_15", "brier_uncertainty_15", "aurc", "e_aurc"),
+)
+"""Numbers that it shows where they are; absent or null where they are not."""
+
+SEPARATION_KEYS = ("auroc", "aupr_in", "aupr_out", "fpr95_ood", "fpr95_id")
+OOD_KEYS = ("n_in", "n_out", *SEPARATION_KEYS, "mean_confidence")
+"""What the report needs of an out-of-distribution set."""
+
+METHOD_NUMBERS = ("mixup_alpha", "label_smoothing", "entropy_weight")
+METHOD_SWITCHES = ("mix_inputs", "mix_labels")
+
+
+class Checks:
+    """Checks parts of one file; every complaint is an `InputError` that names the file and the key."""
+
+    def __init__(self, path: Path) -> None:
+        """Takes the file's path, for the messages."""
+        self._path = path
+
+    def evaluation(self, evaluation: Mapping[str, Any]) -> str:
+        """Checks that everything the report needs is there, and returns the key of the test set."""
+        if evaluation.get("schema") != SCHEMA or isinstance(evaluation.get("schema"), bool):
+            raise self._wrong("schema", evaluation.get("schema"), str(SCHEMA))
+        self._whole("step", evaluation.get("step"), least=0)
+        self._number("training_seconds", evaluation.get("training_seconds"), optional=True, least=0.0)
+        self._config(evaluation.get("config"))
+        results = evaluation.get("results")
+        if not isinstance(results, dict):
+            raise self._wrong("results", results, "an object with one entry a data set")
+        test_name = self._test_name(results, evaluation["config"].get("data"))
+        self._result(key("results", test_name), results[test_name])
+        ood = evaluation.get("ood", {})
+        if not isinstance(ood, dict):
+            raise self._wrong("ood", ood, "an object with one entry a data set")
+        for name, entry in ood.items():
+            self._ood(key("ood", name), entry)
+        return test_name
+
+    def _config(self, config: Any) -> None:
+        if not isinstance(config, dict):
+            raise self._wrong("config", config, "the config of the run that was evaluated")
+        seed = config.get("seed")
+        if seed is not None:
+            self._whole("config.seed", seed)
+        method = config.get("method")
+        if not isinstance(method, dict):
+            return
+        for name in METHOD_NUMBERS:
+            if name in method:
+                self._number(f"config.method.{name}", method[name], least=0.0)
+        for name in METHOD_SWITCHES:
+            if not isinstance(method.get(name, True), bool):
+                raise self._wrong(f"config.method.{name}", method[name], "true or false")
+
+    def _test_name(self, results: Mapping[str, Any], data: Any) -> str:
+        tests = [name for name in results if name.endswith("/test")]
+        if not tests:
+            found = ", ".join(results) or "none"
+            raise InputError(f"{self._path}: no test set among the results ({found}); evaluate with --datasets=test")
+        preferred = f"{data.get('name')}/test" if isinstance(data, dict) else ""
+        return preferred if preferred in tests else tests[0]
+
+    def _result(self, where: str, entry: Any) -> None:
+        self._numbers(where, entry)
+        after = entry.get("after_temperature")
+        temperature = entry.get("temperature")
+        self._number(key(where, "temperature"), temperature, optional=after is None)
+        if temperature is not None and not temperature > 0:
+            raise self._wrong(key(where, "temperature"), temperature, "a number above 0")
+        if after is not None:
+            self._numbers(key(where, "after_temperature"), after)
+
+    def _numbers(self, where: str, entry: Any) -> None:
+        self._required(where, entry, RESULT_KEYS)
+        for name in OPTIONAL_RESULT_KEYS:
+            self._number(key(where, name), entry.get(name), optional=True)
+        self._each(where, entry, "accuracy_at_coverage", self._optional_number)
+        self._each(where, entry, "intervals", self._interval)
+        self._each(where, entry, "noise_floor", self._floor)
+
+    def _ood(self, where: str, entry: Any) -> None:
+        self._separation(where, entry)
+        after = entry.get("after_temperature")
+        if after is not None:
+            self._separation(key(where, "after_temperature"), after)
+            self._number(key(where, "temperature"), entry.get("temperature"))
+        self._number(key(where, "temperature"), entry.get("temperature"), optional=True)
+        if entry.get("temperature") is not None and not entry["temperature"] > 0:
+            raise self._wrong(key(where, "temperature"), entry["temperature"], "a number above 0")
+
+    def _separation(self, where: str, entry: Any) -> None:
+        self._required(where, entry, OOD_KEYS)
+        self._each(where, entry, "intervals", self._interval)
+        self._each(where, entry, "scores", self._score)
+
+    def _score(self, where: str, entry: Any) -> None:
+        if entry is None:
+            return
+        if not isinstance(entry, dict):
+            raise self._wrong(where, entry, "an object of numbers")
+        for name in SEPARATION_KEYS:
+            self._number(key(where, name), entry.get(name), optional=True)
+        self._each(where, entry, "intervals", self._interval)
+
+    def _floor(self, where: str, entry: Any) -> None:
+        if not isinstance(entry, dict):
+            raise self._wrong(where, entry, "an object with mean and p95")
+        for name in ("mean", "p95"):
+            self._number(key(where, name), entry.get(name), optional=True)
+
+    def _interval(self, where: str, ends: Any) -> None:
+        if ends is None:
+            return
+        if (
+            not isinstance(ends, list)
+            or len(ends) != 2
+            or not all(_is_number(end) for end in ends)
+            or ends[0] > ends[1]
+        ):
+            raise self._wrong(where, ends, "[low, high], two numbers in that order")
+
+    def _each(self, where: str, entry: Mapping[str, Any], name: str, check: Callable[[str, Any], None]) -> None:
+        """Checks every part of an object that may be missing."""
+        parts = entry.get(name)
+        if parts is None:
+            return
+        if not isinstance(parts, dict):
+            raise self._wrong(key(where, name), parts, "an object")
+        for part, value in parts.items():
+            check(key(key(where, name), part), value)
+
+    def _required(self, where: str, entry: Any, names: Sequence[str]) -> None:
+        if not isinstance(entry, dict):
+            raise self._wrong(where, entry, "an object of numbers")
+        for name in names:
+            if name in COUNTS:
+                self._whole(key(where, name), entry.get(name), least=1)
+            else:
+                self._number(key(where, name), entry.get(name), optional=name in NULLABLE)
+
+    def _optional_number(self, where: str, value: Any) -> None:
+        self._number(where, value, optional=True)
+
+    def _number(self, where: str, value: Any, *, optional: bool = False, least: float | None = None) -> None:
+        if value is None and optional:
+            return
+        if not _is_number(value):
+            raise self._wrong(where, value, "a finite number")
+        if least is not None and value < least:
+            raise self._wrong(where, value, f"a number of at least {least:g}")
+
+    def _whole(self, where: str, value: Any, least: int | None = None) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or (least is not None and value < least):
+            raise self._wrong(
+                where, value, "a whole number" if least is None else f"a whole number of at least {least}"
+            )
+
+    def _wrong(self, where: str, value: Any, right: str) -> InputError:
+        return InputError(f"{self._path}: {where} is {shown(value)}; expected {right}")
+
+
+def _is_number(value: Any) -> bool:
+    # What is infinite or NaN was refused when the file was read.
+    return isinstance(value, int | float) and not isinstance(value, bool)

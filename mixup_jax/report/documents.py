@@ -1,0 +1,129 @@
+"""Reading JSON that anyone may have written: what is returned can be printed, compared and computed with."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mixup_jax.errors import InputError
+
+DEEPEST = 40
+"""How deeply lists and objects may be nested; a config and an evaluation have less than ten levels."""
+
+LONGEST_INTEGER = 18
+"""Digits up to which a whole number is read as one; longer ones are read as floating point."""
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Returns the JSON object in a file.
+
+    Raises:
+      InputError: the file is missing, is no UTF-8 or no JSON, holds no object, or something that `checked`
+        refuses; the message names the file.
+    """
+    try:
+        value = parse(path.read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; expected the folder of a run of mixup_jax.main") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds a {type(value).__name__}; expected a JSON object")
+    check_values(path, value)
+    return value
+
+
+def read_lines(path: Path) -> tuple[dict[str, Any], ...]:
+    """Returns the objects in a file of JSON lines, in order; a missing file has none.
+
+    A run that was killed may have left half a last line, which is forgiven, and one that diverged may have
+    logged NaN, which is kept.
+
+    Raises:
+      InputError: any other line is no UTF-8 or no JSON; the message names the file and the line.
+    """
+    if not path.is_file():
+        return ()
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error})") from error
+    objects = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = parse(line)
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise InputError(f"{path}, line {number} is no JSON ({error})") from error
+        if isinstance(value, dict):
+            objects.append(value)
+    return tuple(objects)
+
+
+def parse(text: bytes) -> Any:
+    """Returns JSON as Python values; raises ValueError for what is none, or is nested too deeply to be read."""
+    try:
+        return json.loads(text.decode("utf-8"), parse_int=_whole_number)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def check_values(path: Path, value: Any, root: str = "") -> None:
+    """Checks that everything within a value can be computed with and printed.
+
+    Raises:
+      InputError: a number is not finite (JSON has no NaN and no infinity) or beyond float64, a text holds half a
+        character, or it is nested more than 40 levels deep; the message names the file and the key.
+    """
+    for where, depth, found in _everything(value, root):
+        if depth > DEEPEST:
+            raise InputError(f"{path}: {where[:60]}... is nested more than {DEEPEST} levels deep")
+        if isinstance(found, float) and not math.isfinite(found):
+            raise InputError(f"{path}: {where} is {found}; expected a finite number (JSON has no NaN and no infinity)")
+        if isinstance(found, str) and not is_text(found):
+            raise InputError(f"{path}: {where} is {shown(found)}, which is no Unicode text")
+
+
+def is_text(text: str) -> bool:
+    """Returns whether a text can be written as UTF-8 and as XML: no half characters, no control characters."""
+    return all(
+        mark in "\t\n\r" or "\x20" <= mark <= "\ud7ff" or "\ue000" <= mark <= "\ufffd" or mark > "\uffff"
+        for mark in text
+    )
+
+
+def shown(value: Any) -> str:
+    """Returns a value as a message shows it: on one line, 60 characters at most."""
+    text = ascii(value) if isinstance(value, str) and not is_text(value) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def key(where: str, name: str) -> str:
+    """Returns the name of a part of a value, such as `results['mnist/test'].n`."""
+    if name.isidentifier():
+        return f"{where}.{name}" if where else name
+    return f"{where}[{shown(name)}]"
+
+
+def _everything(value: Any, root: str) -> Iterator[tuple[str, int, Any]]:
+    """Yields where each part of a value stands, how deep, and the part; keys are parts too.  Needs no recursion."""
+    waiting = [(root, 0, value)]
+    while waiting:
+        where, depth, found = waiting.pop()
+        yield where, depth, found
+        if isinstance(found, dict):
+            waiting += [(key(where, name), depth + 1, part) for name, part in reversed(found.items())]
+            yield from ((key(where, name), depth, name) for name in found)
+        elif isinstance(found, list):
+            waiting += [(f"{where}[{index}]", depth + 1, found[index]) for index in reversed(range(len(found)))]
+
+
+def _whole_number(text: str) -> int | float:
+    # Thousands of digits are no number that anything can be computed with; as floating point they are infinite.
+    return int(text) if len(text) <= LONGEST_INTEGER else float(text)
