@@ -26,6 +26,6 @@ def test_every_link_leads_to_a_file(document: Path):
 
 
 def test_the_commands_of_the_readme_name_real_files():
-    named = set(re.findall(r"\b(?:configs|docs|launch)/[\w./]+\w", (ROOT / "README.md").read_text()))
+    named = set(re.findall(r"\b(?:configs|docs|launch)/[\w./-]+\w", (ROOT / "README.md").read_text()))
     assert len(named) >= 5
     assert not [name for name in named if not (ROOT / name).exists()]

@@ -193,14 +193,14 @@ def test_every_number_is_held_against_the_records(folder):
         found = evaluation
         for key in where:
             found = found[key]
-        put(evaluation, where, found + 1e-7)
+        put(evaluation, where, found + 1e-6)
         path.write_text(json.dumps(evaluation))
         with pytest.raises(InputError) as caught:
             load_run(folder)
         message = str(caught.value)
         assert message.startswith(f"{path}: ")
         assert where[-1] in message
-        assert f"{found + 1e-7} " in message or f"{found + 1e-7}," in message
+        assert f"{found + 1e-6} " in message or f"{found + 1e-6}," in message
         assert message.endswith(f"python -m mixup_jax.evaluate --workdir={folder} --force")
         put(evaluation, where, found + 1e-11)
         path.write_text(json.dumps(evaluation))

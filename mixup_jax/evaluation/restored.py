@@ -88,6 +88,7 @@ def logits_of_sets(
 def odin_network(restored: Restored, validation: Arrays) -> tuple[Network, float]:
     """Returns the network that gives ODIN's logits, and the epsilon that was chosen on validation images."""
 
+    @jax.jit
     def apply(inputs: jax.Array) -> jax.Array:
         return restored.network(restored.variables, inputs)
 

@@ -15,7 +15,7 @@ from mixup_jax.metrics.scores import Floats
 from mixup_jax.records import Predictions
 from mixup_jax.report.documents import key
 
-TOLERANCE = 1e-9
+TOLERANCE = 1e-7
 """How far a number in evaluation.json may be from the one recomputed; relative for numbers above 1."""
 
 OPTIONAL = (
@@ -51,7 +51,7 @@ def check_agreement(
       ood: those of the out-of-distribution sets.
 
     Raises:
-      InputError: a number differs by more than 1e-9; the message names the key and both values.
+      InputError: a number differs by more than 1e-7; the message names the key and both values.
     """
     for where, stored, computed in _pairs(evaluation, test_name, test, ood):
         if not _agree(stored, computed):

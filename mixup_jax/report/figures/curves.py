@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from mixup_jax.errors import InputError
@@ -123,6 +124,7 @@ def seed_spread(values: Mapping[str, Sequence[float]], ax: Axes | None = None, *
         for index, (name, seeds) in enumerate(values.items()):
             _draw_seeds(ax, index, name, seeds)
         ax.set(ylim=(len(values) - 0.6, -0.75), yticks=[], xlabel=label)
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=5))  # more labels of four digits would run into each other
         ax.spines["left"].set_visible(False)
         ax.margins(x=0.08)
     return ax
