@@ -192,12 +192,23 @@ class FakeTensor:
     def __init__(self, array):
         self.array = np.asarray(array)
 
-    detach = lambda self: self  # noqa: E731
-    numpy = lambda self: self.array  # noqa: E731
-    numel = lambda self: self.array.size  # noqa: E731
-    element_size = lambda self: self.array.itemsize  # noqa: E731
-    is_floating_point = lambda self: self.array.dtype.kind == "f"  # noqa: E731
-    float = lambda self: FakeTensor(self.array.astype(np.float32))  # noqa: E731
+    def detach(self):
+        return self
+
+    def numpy(self):
+        return self.array
+
+    def numel(self):
+        return self.array.size
+
+    def element_size(self):
+        return self.array.itemsize
+
+    def is_floating_point(self):
+        return self.array.dtype.kind == "f"
+
+    def float(self):
+        return FakeTensor(self.array.astype(np.float32))
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,15 @@ def _with_means(score_in: Floats, score_out: Floats) -> dict[str, Any]:
 
 
 def by_score(score_in: Floats, score_out: Floats) -> dict[str, Any]:
-    """Returns AUROC, AUPR and FPR95 both ways, and `intervals` of AUROC, for one score (higher = more foreign)."""
+    """Returns `rank_metrics` and `intervals` of AUROC for one score (higher = more foreign)."""
+    return {
+        **rank_metrics(score_in, score_out),
+        "intervals": {"auroc": list(metrics.auroc_interval(score_in, score_out))},
+    }
+
+
+def rank_metrics(score_in: Floats, score_out: Floats) -> dict[str, float]:
+    """Returns AUROC, AUPR and FPR95 both ways for one score (higher = more foreign)."""
     # Sorted once here: sorting what is sorted costs each metric little.
     ascending = np.sort(score_in), np.sort(score_out)
     return {
@@ -84,7 +92,6 @@ def by_score(score_in: Floats, score_out: Floats) -> dict[str, Any]:
         "aupr_out": metrics.aupr_out(*ascending),
         "fpr95_ood": metrics.fpr95_ood(*ascending),
         "fpr95_id": metrics.fpr95_id(*ascending),
-        "intervals": {"auroc": list(metrics.auroc_interval(*ascending))},
     }
 
 

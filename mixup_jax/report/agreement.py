@@ -6,12 +6,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
+from mixup_jax.evaluation.separation import rank_metrics
 from mixup_jax.metrics.examples import Examples
-from mixup_jax.metrics.scores import Floats
 from mixup_jax.records import Predictions
 from mixup_jax.report.documents import key
 
@@ -95,11 +93,11 @@ def _named(part: str, name: str, state: str) -> str:
 
 def _separations(where: str, entry: Mapping[str, Any], inside: Examples, outside: Examples) -> Iterator[Pair]:
     counts = {"n_in": len(inside), "n_out": len(outside), "mean_confidence": float(outside.confidence.mean())}
-    yield from _compared(where, entry, {**counts, **_separation(inside.msp, outside.msp)})
+    yield from _compared(where, entry, {**counts, **rank_metrics(inside.msp, outside.msp)})
     for score in SCORES:
         stored = (entry.get("scores") or {}).get(score)
         if stored:
-            computed = _separation(getattr(inside, score), getattr(outside, score))
+            computed = rank_metrics(getattr(inside, score), getattr(outside, score))
             yield from _compared(key(key(where, "scores"), score), stored, computed, optional=True)
 
 
@@ -153,15 +151,4 @@ def _of_confidences(known: Examples) -> dict[str, Any]:
         "accuracy_at_coverage": {
             name: metrics.accuracy_at_coverage(known.msp, known.correct, float(name)) for name in COVERAGES
         },
-    }
-
-
-def _separation(score_in: Floats, score_out: Floats) -> dict[str, float]:
-    ascending = np.sort(score_in), np.sort(score_out)
-    return {
-        "auroc": metrics.auroc(*ascending),
-        "aupr_in": metrics.aupr_in(*ascending),
-        "aupr_out": metrics.aupr_out(*ascending),
-        "fpr95_ood": metrics.fpr95_ood(*ascending),
-        "fpr95_id": metrics.fpr95_id(*ascending),
     }
