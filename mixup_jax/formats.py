@@ -170,7 +170,7 @@ def _read_torch(path: Path, limit: int) -> tuple[Array, Array]:
 def _class_columns(path: Path, names: Sequence[str]) -> list[int]:
     """Returns the positions of the columns of classes 0 .. K-1, in this order."""
     if names.count(_LABEL) != 1:
-        found = ", ".join(names[:8]) or "nothing"
+        found = ", ".join(repr(name[:40]) for name in names[:8]) or "nothing"
         raise InputError(
             f"predictions file {path} has {names.count(_LABEL)} columns named {_LABEL!r} (the first names: {found}); "
             f"expected one, and -1 in it for an example without a label"
@@ -182,7 +182,7 @@ def _class_columns(path: Path, names: Sequence[str]) -> list[int]:
             continue
         if match is None:
             raise InputError(
-                f"predictions file {path}: column {name!r} is neither {_LABEL!r} nor a class; "
+                f"predictions file {path}: column {name[:40]!r} is neither {_LABEL!r} nor a class; "
                 "expected classes named 0, 1, .. with or without a text before the number, such as logit_0"
             )
         places[match[1], int(match[2])] = place
@@ -191,7 +191,7 @@ def _class_columns(path: Path, names: Sequence[str]) -> list[int]:
     missing = [f"{prefix}{number}" for number in range(max(classes, 2)) if (prefix, number) not in places]
     if missing:
         raise InputError(
-            f"predictions file {path} lacks the column {missing[0]!r} (it has {classes} besides {_LABEL!r}); "
+            f"predictions file {path} lacks the column {missing[0][:40]!r} (it has {classes} besides {_LABEL!r}); "
             "expected a column for each class, numbered from 0"
         )
     return [places[prefix, number] for number in range(classes)]

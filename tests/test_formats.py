@@ -186,6 +186,14 @@ def test_unknown_suffixes_and_missing_files(folder):
         read_predictions(Path("p.csv"), labels=Path("l.npy"))
 
 
+def test_a_header_with_an_open_quote_is_named_in_one_line(folder):
+    Path("p.csv").write_text('"label,0,1\n0,1.0,2.0\n1,2.0,1.0\n')
+    with pytest.raises(InputError) as caught:
+        read_predictions(Path("p.csv"))
+    assert "columns named 'label'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 class FakeTensor:
     """As much of torch.Tensor as the reader uses."""
 
