@@ -69,7 +69,7 @@ def test_measure_holds_the_intervals_and_the_noise_floor():
     entry = measure(predictions)
     assert {"accuracy", "ece_15", "ece_100", "oe_15", "oe_100", "nll", "brier", "mce_15"} <= set(entry["intervals"])
     dear = set(measure(predictions, all_intervals=True)["intervals"]) - set(entry["intervals"])
-    assert dear == {"adaptive_ece_15", "smooth_ece", "classwise_ece_15"}
+    assert dear == {"adaptive_ece_15", "smooth_ece", "classwise_ece_15", "tace_15", "aurc", "e_aurc"}
     assert entry["intervals"]["ece_100"] == list(metrics.bootstrap_intervals(confidence, correct)["ece_100"])
     assert entry["noise_floor"]["ece_15"] == metrics.noise_floor(confidence, 15)._asdict()
     assert set(entry["noise_floor"]) == {"ece_15", "ece_100"}
@@ -264,3 +264,12 @@ def test_records_that_name_their_data_set_alone_may_be_of_different_splits():
     document = evaluate_records(test, validation=validation)
     assert list(document["results"]) == ["cifar10", "cifar10 (validation)"]
     assert document["temperature_fitted_on"] == "cifar10 (validation)"
+
+
+def test_all_intervals_reach_the_rank_metrics_of_every_score():
+    document = evaluate_records(record(0, n=60), ood={"far": unlabelled(1, n=40)}, all_intervals=True)
+    entry = document["ood"]["far"]
+    for numbers in (entry, *entry["scores"].values()):
+        assert set(numbers["intervals"]) == {"auroc", "aupr_in", "aupr_out", "fpr95_ood", "fpr95_id"}
+        for name, (low, high) in numbers["intervals"].items():
+            assert 0 <= low <= numbers[name] <= high <= 1

@@ -58,7 +58,8 @@ def measure(
       predictions: unlabelled examples (-1) are left out and counted.
       temperature: fitted on other data; None where there is none.
       recalibration: other methods that were fitted on other data.
-      all_intervals: also those of adaptive_ece_15, smooth_ece and classwise_ece_15, which take seconds.
+      all_intervals: also those of adaptive_ece_15, smooth_ece, classwise_ece_15, tace_15 and the selective
+        numbers, which take seconds.
 
     Returns:
       n, accuracy, nll, brier, ece_15, ece_100, oe_15, oe_100, mce_15, mean_confidence,
@@ -120,7 +121,11 @@ def _every_class(known: Predictions, all_intervals: bool) -> tuple[dict[str, flo
     }
     if not all_intervals:
         return numbers, {}
-    return numbers, {"classwise_ece_15": list(metrics.bootstrap_classwise_ece(known.logits, known.labels, 15))}
+    tace = metrics.bootstrap_interval_of(metrics.tace, (known.logits, known.labels))
+    return numbers, {
+        "classwise_ece_15": list(metrics.bootstrap_classwise_ece(known.logits, known.labels, 15)),
+        "tace_15": [max(tace.low, 0.0), min(tace.high, 1.0)],
+    }
 
 
 def _labelled(predictions: Predictions, name: str) -> Predictions:
@@ -147,8 +152,17 @@ def _calibration(examples: Examples, all_intervals: bool) -> dict[str, Any]:
             str(coverage): metrics.accuracy_at_coverage(known.msp, known.correct, coverage) for coverage in COVERAGES
         },
     }
+    bounds = _selective_intervals(known) if all_intervals else {}
     losses = {"brier": known.brier} | ({"nll": -known.log_likelihood} if math.isfinite(tally.nll) else {})
-    return _top_label(known.confidence, known.correct, proper, selective, losses, all_intervals)
+    numbers = _top_label(known.confidence, known.correct, proper, selective, losses, all_intervals)
+    return numbers | {"intervals": numbers["intervals"] | bounds}
+
+
+def _selective_intervals(known: Examples) -> dict[str, list[float]]:
+    return {
+        name: list(metrics.bootstrap_interval_of(statistic, (known.msp, known.correct)))
+        for name, statistic in (("aurc", metrics.aurc), ("e_aurc", metrics.e_aurc))
+    }
 
 
 def _top_label(
@@ -269,7 +283,10 @@ def evaluate_records(
         "temperature_fitted_on": None if validation is None else validation_name,
         "posthoc": recalibration.as_json(),
         "results": {test_name: _entry(test, tested, temperature, recalibration, all_intervals), **results},
-        "ood": {name: separate(tested, _examined(record, temperature), temperature) for name, record in ood.items()},
+        "ood": {
+            name: separate(tested, _examined(record, temperature), temperature, all_intervals=all_intervals)
+            for name, record in ood.items()
+        },
     }
 
 

@@ -13,6 +13,7 @@ from mixup_jax.metrics.examples import Examples
 from mixup_jax.metrics.scores import Floats
 from mixup_jax.records import Predictions
 
+BOOTSTRAPPED = ("aupr_in", "aupr_out", "fpr95_ood", "fpr95_id")
 SCORES = ("entropy", "energy", "max_logit")
 """What `scores` of an entry holds; the entry itself is that of the maximum softmax probability, msp."""
 
@@ -48,14 +49,19 @@ def measure_ood(
     return separate([inside for inside, _ in pairs], [outside for _, outside in pairs], temperature)
 
 
-def separate(inside: list[Examples], outside: list[Examples], temperature: float | None) -> dict[str, Any]:
-    """Returns what `measure_ood` does, from examples as they are and (if there is a temperature) after it."""
-    entries = [_separation(*pair) for pair in zip(inside, outside, strict=True)]
+def separate(
+    inside: list[Examples], outside: list[Examples], temperature: float | None, *, all_intervals: bool = False
+) -> dict[str, Any]:
+    """Returns what `measure_ood` does, from examples as they are and (if there is a temperature) after it.
+
+    `all_intervals` adds bootstrap intervals of AUPR and FPR95, which take seconds for each score.
+    """
+    entries = [_separation(*pair, all_intervals) for pair in zip(inside, outside, strict=True)]
     return {**entries[0], "temperature": temperature, "after_temperature": None if temperature is None else entries[1]}
 
 
-def _separation(inside: Examples, outside: Examples) -> dict[str, Any]:
-    msp = by_score(inside.msp, outside.msp)
+def _separation(inside: Examples, outside: Examples, all_intervals: bool) -> dict[str, Any]:
+    msp = by_score(inside.msp, outside.msp, all_intervals)
     intervals = msp.pop("intervals")  # they stand after the numbers
     return {
         "score": "msp",
@@ -64,22 +70,23 @@ def _separation(inside: Examples, outside: Examples) -> dict[str, Any]:
         **msp,
         "mean_confidence": float(outside.confidence.mean()),
         "intervals": intervals,
-        "scores": {name: _with_means(getattr(inside, name), getattr(outside, name)) for name in SCORES},
+        "scores": {name: _with_means(getattr(inside, name), getattr(outside, name), all_intervals) for name in SCORES},
     }
 
 
-def _with_means(score_in: Floats, score_out: Floats) -> dict[str, Any]:
+def _with_means(score_in: Floats, score_out: Floats, all_intervals: bool) -> dict[str, Any]:
     means = [float(score.mean()) for score in (score_in, score_out)]
     mean_in, mean_out = (mean if math.isfinite(mean) else None for mean in means)
-    return {**by_score(score_in, score_out), "mean_in": mean_in, "mean_out": mean_out}
+    return {**by_score(score_in, score_out, all_intervals), "mean_in": mean_in, "mean_out": mean_out}
 
 
-def by_score(score_in: Floats, score_out: Floats) -> dict[str, Any]:
-    """Returns `rank_metrics` and `intervals` of AUROC for one score (higher = more foreign)."""
-    return {
-        **rank_metrics(score_in, score_out),
-        "intervals": {"auroc": list(metrics.auroc_interval(score_in, score_out))},
-    }
+def by_score(score_in: Floats, score_out: Floats, all_intervals: bool = False) -> dict[str, Any]:
+    """Returns `rank_metrics` and `intervals` for one score (higher = more foreign): of AUROC, or of all of them."""
+    intervals = {"auroc": list(metrics.auroc_interval(score_in, score_out))}
+    for name in BOOTSTRAPPED if all_intervals else ():
+        interval = metrics.bootstrap_interval_of(getattr(metrics, name), (score_in,), (score_out,))
+        intervals[name] = [max(interval.low, 0.0), min(interval.high, 1.0)]
+    return {**rank_metrics(score_in, score_out), "intervals": intervals}
 
 
 def rank_metrics(score_in: Floats, score_out: Floats) -> dict[str, float]:

@@ -4,6 +4,7 @@ Everything here computes in float64 and loads numpy only.  Numbers are fractions
 """
 
 from mixup_jax.metrics.adaptive import adaptive_ece, bin_equal_mass
+from mixup_jax.metrics.bootstrap import bootstrap_interval_of, paired_bootstrap_difference_of
 from mixup_jax.metrics.calibration import (
     Bins,
     Direction,
@@ -61,6 +62,7 @@ __all__ = [
     "bin_confidences",
     "bin_equal_mass",
     "bootstrap_classwise_ece",
+    "bootstrap_interval_of",
     "bootstrap_intervals",
     "brier",
     "brier_decomposition",
@@ -91,6 +93,7 @@ __all__ = [
     "noise_floor",
     "oe",
     "paired_bootstrap_auroc_difference",
+    "paired_bootstrap_difference_of",
     "paired_bootstrap_differences",
     "risk_coverage",
     "scale",
