@@ -5,7 +5,9 @@ Everything is computed in float64 and, where small probabilities matter, in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -78,19 +80,51 @@ def shifted_blocks(logits: npt.ArrayLike, *, ascending: bool = False) -> Iterato
     Raises:
       InputError: as `log_softmax`.
     """
+    array = _table_of_logits(logits)
+    for block in blocks(*array.shape):
+        yield block, _shifted_block(array, block, ascending)
+
+
+def for_each_block(logits: npt.ArrayLike, work: Callable[[slice, Floats], None]) -> None:
+    """Calls `work` with what `shifted_blocks` yields, for several blocks at a time.
+
+    numpy computes without holding the interpreter, so threads use every core: nearly twice as fast on two.
+    `work` must write to its own rows only.
+
+    Raises:
+      InputError: as `log_softmax`.
+    """
+    array = _table_of_logits(logits)
+
+    def work_on(block: slice) -> None:
+        work(block, _shifted_block(array, block, ascending=False))
+
+    parts = list(blocks(*array.shape))
+    if len(parts) == 1:
+        work_on(parts[0])
+        return
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for _ in pool.map(work_on, parts):
+            pass
+
+
+def _table_of_logits(logits: npt.ArrayLike) -> npt.NDArray[np.floating]:
     array = np.asarray(logits)
     if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2 or not np.issubdtype(array.dtype, np.floating):
         check_logits(array)
-    for block in blocks(*array.shape):
-        rows_of_block = np.sort(array[block], axis=1) if ascending else array[block]
-        shifted = np.array(rows_of_block.T, dtype=np.float64, order="C")
-        top = shifted.max(axis=0)
-        # The maximum of a row is finite unless the row holds NaN or +inf or nothing but -inf.
-        if not np.isfinite(top).all():
-            check_logits(array)
-        with np.errstate(over="ignore"):
-            shifted -= top
-        yield block, shifted
+    return array
+
+
+def _shifted_block(array: npt.NDArray[np.floating], block: slice, ascending: bool) -> Floats:
+    rows_of_block = np.sort(array[block], axis=1) if ascending else array[block]
+    shifted = np.array(rows_of_block.T, dtype=np.float64, order="C")
+    top = shifted.max(axis=0)
+    # The maximum of a row is finite unless the row holds NaN or +inf or nothing but -inf.
+    if not np.isfinite(top).all():
+        check_logits(array)
+    with np.errstate(over="ignore"):
+        shifted -= top
+    return shifted
 
 
 def check_all_labelled(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Ints:
@@ -116,9 +150,12 @@ def max_probability(logits: npt.ArrayLike) -> Floats:
       InputError: as `log_softmax`.
     """
     confidence = np.empty(np.shape(logits)[:1])
-    for rows, shifted in shifted_blocks(logits):
+
+    def work(rows: slice, shifted: Floats) -> None:
         # The largest class has shifted logit 0, so its probability is exp(0) / sum.
         confidence[rows] = 1.0 / np.exp(shifted, out=shifted).sum(axis=0)
+
+    for_each_block(logits, work)
     return confidence
 
 
@@ -140,7 +177,8 @@ def confidence_and_correct(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tupl
     """
     array, checked_labels = np.asarray(logits), check_all_labelled(logits, labels)
     confidence, correct = np.empty(len(array)), np.empty(len(array), bool)
-    for rows, shifted in shifted_blocks(array):
+
+    def work(rows: slice, shifted: Floats) -> None:
         # Where no row has two largest logits, a label is right exactly if its shifted logit is 0; this
         # takes a fraction of the time of argmax.
         if np.count_nonzero(shifted == 0.0) == shifted.shape[1]:
@@ -148,6 +186,8 @@ def confidence_and_correct(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tupl
         else:
             correct[rows] = shifted.argmax(axis=0) == checked_labels[rows]
         confidence[rows] = 1.0 / np.exp(shifted, out=shifted).sum(axis=0)
+
+    for_each_block(array, work)
     return confidence, correct
 
 
