@@ -11,6 +11,7 @@ from mixup_jax.report.verdict import (
     HIGHER,
     LOWER,
     UNDECIDED,
+    caveat,
     claims,
     confidence_remark,
     coverage,
@@ -72,6 +73,11 @@ def test_spread_over_seeds_can_leave_a_clear_interval_undecided():
     finding = find(ECE, *close, (-0.04, -0.02))
     assert finding.outcome == AS_CLAIMED
     assert finding.standard_error == pytest.approx(np.sqrt(2 * np.var([0.059, 0.061], ddof=1) / 2))
+
+
+@pytest.mark.parametrize(("seeds", "said"), [((1, 1), True), ((3, 1), True), ((1, 2), True), ((2, 2), False)])
+def test_a_single_seed_on_either_side_is_said_with_the_headline(seeds, said):
+    assert ("single seed" in caveat(*seeds)) == said
 
 
 def test_headline_counts_every_outcome():

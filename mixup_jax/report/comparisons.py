@@ -13,6 +13,7 @@ from mixup_jax.report.quantities import Quantity, examples, ood_names
 from mixup_jax.report.verdict import (
     Finding,
     Remark,
+    caveat,
     claims,
     compare,
     confidence_remark,
@@ -106,7 +107,8 @@ def _compare(baseline: Group, mixup: Group) -> Comparison:
     remarks.append(Remark("Not like for like", f"the two also differ in {unequal}." if unequal else ""))
     remarks.append(Remark("The intervals", coverage(len(baseline.runs), len(mixup.runs))))
     told = tuple(remark for remark in remarks if remark.text)
-    return Comparison(baseline, mixup, tuple(findings), headline(findings), told)
+    summary = headline(findings) + caveat(len(baseline.runs), len(mixup.runs))
+    return Comparison(baseline, mixup, tuple(findings), summary, told)
 
 
 def _confidence(baseline: Group, mixup: Group) -> str:

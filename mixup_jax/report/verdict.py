@@ -145,6 +145,13 @@ def headline(findings: Sequence[Finding]) -> str:
     )
 
 
+def caveat(baseline_seeds: int, mixup_seeds: int) -> str:
+    """Returns what must be read along with the headline; empty where both sides have several seeds."""
+    if baseline_seeds > 1 and mixup_seeds > 1:
+        return ""
+    return " With a single seed this holds for these very networks: training again with other seeds may tell otherwise."
+
+
 def _are(count: int) -> str:
     return {0: "none is", 1: "1 is"}.get(count, f"{count} are")
 
