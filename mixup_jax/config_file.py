@@ -37,6 +37,9 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
         values(argv)
     except flags.Error as error:
         raise _explained(error, path) from error
+    except Exception as error:  # whatever the file itself raises: it is the user's program, not ours
+        reason = " ".join(str(error).split())
+        raise InputError(f"config file {path} failed with {type(error).__name__}: {reason}") from error
     config = values["config"].value
     if not isinstance(config, ConfigDict):
         raise InputError(

@@ -97,6 +97,12 @@ def test_a_missing_file_and_an_unknown_variant_are_named(tmp_path: Path):
     other.write_text("def get_config():\n    raise ValueError('too many cooks')\n")
     with pytest.raises(InputError, match=r"config file .*other.py failed with ValueError: too many cooks"):
         load_config(str(other))
+    other.write_text("def get_config(:\n")
+    with pytest.raises(InputError, match=r"config file .*other.py failed with SyntaxError: invalid syntax"):
+        load_config(str(other))
+    other.write_text("import nothing_of_that_name\n")
+    with pytest.raises(InputError, match=r"failed with ModuleNotFoundError: No module named 'nothing_of_that_name'"):
+        load_config(str(other))
 
 
 @pytest.mark.parametrize(
