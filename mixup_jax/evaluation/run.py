@@ -20,13 +20,14 @@ from mixup_jax.data.examples import load_examples
 from mixup_jax.data.paths import default_data_dir
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.measure import SCHEMA, evaluate_records
-from mixup_jax.evaluation.restored import ODIN_TEMPERATURE, logits_of_sets, odin_network, restore
+from mixup_jax.evaluation.restored import ODIN_TEMPERATURE, Restored, logits_of_sets, odin_network, restore
 from mixup_jax.evaluation.separation import by_score
 from mixup_jax.provenance import provenance
 from mixup_jax.records import Predictions, save_predictions, write_json
 from mixup_jax.training.checkpoint import Checkpoints
 from mixup_jax.training.workdir import CHECKPOINTS, EVALUATION_FILE, PREDICTIONS
 
+Report = Callable[[str], None]
 ALWAYS = ("test", "validation")
 """The sets every evaluation needs: the one that is reported, and the one the temperature is fitted on."""
 
@@ -39,7 +40,7 @@ def evaluate_workdir(
     data_dir: Path | None,
     force: bool,
     odin: bool = False,
-    report: Callable[[str], None] = print,
+    report: Report = print,
 ) -> dict[str, Any]:
     """Evaluates a checkpoint and returns the evaluation, which is also written to `workdir`.
 
@@ -94,14 +95,7 @@ def evaluate_workdir(
         config=facts["config"],
     )
     if odin:
-        report("choosing the step of ODIN on validation images")
-        network, epsilon = odin_network(restored, sets["validation"])
-        distorted = _records(
-            logits_of_sets(restored, network, {name: sets[name] for name in ("test", *ood)}, report),
-            {name: sets[name] for name in ("test", *ood)},
-            config.data.name,
-            meta | {"odin": {"temperature": ODIN_TEMPERATURE, "epsilon": epsilon}},
-        )
+        distorted, epsilon = _odin_records(restored, sets, ood, meta, report)
         for record in distorted.values():
             save_predictions(_record_path(workdir, f"{record.name}-odin", step), record)
         evaluation = _with_odin(evaluation, distorted, epsilon)
@@ -166,6 +160,18 @@ def _records(
         origin = {"dataset": of, "split": split, "source": data.source}
         records[name] = Predictions(logits[name], data.labels, origin | meta)
     return records
+
+
+def _odin_records(
+    restored: Restored, sets: Mapping[str, Arrays], ood: tuple[str, ...], meta: dict[str, Any], report: Report
+) -> tuple[dict[str, Predictions], float]:
+    """Returns ODIN's records of the test and the out-of-distribution sets, and the epsilon that made them."""
+    report("choosing the step of ODIN on validation images")
+    network, epsilon = odin_network(restored, sets["validation"])
+    scored = {name: sets[name] for name in ("test", *ood)}
+    logits = logits_of_sets(restored, network, scored, report)
+    settings = {"odin": {"temperature": ODIN_TEMPERATURE, "epsilon": epsilon}}
+    return _records(logits, scored, restored.spec.name, meta | settings), epsilon
 
 
 def _with_odin(evaluation: dict[str, Any], records: Mapping[str, Predictions], epsilon: float) -> dict[str, Any]:
