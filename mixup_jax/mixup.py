@@ -11,14 +11,12 @@ batch, and a device that holds whole groups mixes them without communication.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from mixup_jax.errors import InputError
-
-Tree = TypeVar("Tree")
 
 
 class Mixing(NamedTuple):

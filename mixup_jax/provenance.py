@@ -10,6 +10,9 @@ from typing import Any
 
 PACKAGES = ("mixup_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
+NOT_PART_OF_THE_RESULT = ("notes", "log_every_steps", "tensorboard")
+"""Settings of a config that may differ between an interrupted run, its continuation, and what is told of it."""
+
 
 def provenance() -> dict[str, Any]:
     """Returns `versions` (of packages and Python), `commit` (None outside a git checkout) and `machine`."""

@@ -10,7 +10,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.records import load_predictions, save_predictions
 from mixup_jax.report.__main__ import main
 from mixup_jax.report.build import build_report
-from mixup_jax.report.runs import NOT_PART_OF_THE_RESULT, load_run
+from mixup_jax.report.runs import load_run
 
 TEST = ("results", "fashion_mnist/test")
 AFTER = (*TEST, "after_temperature")
@@ -226,12 +226,6 @@ def test_settings_that_change_no_result_may_differ_and_the_file_may_be_missing(f
     assert load_run(folder).setting("notes").startswith("Chosen")
     (folder / "config.json").unlink()
     assert load_run(folder).setting("epochs") == 30
-
-
-def test_those_settings_are_those_of_the_folder_of_a_run():
-    from mixup_jax.training import workdir
-
-    assert NOT_PART_OF_THE_RESULT == workdir.NOT_PART_OF_THE_RESULT
 
 
 def test_a_diverged_run_has_a_page(folder, tmp_path):

@@ -46,8 +46,9 @@ def batch_rows(order: jax.Array, step: jax.Array, batch_size: int) -> jax.Array:
     return jax.lax.dynamic_slice_in_dim(order, position * batch_size, batch_size)
 
 
-def gather_batch(resident: Resident, rows: jax.Array, crops: augment.Crops, *, padding: int) -> Batch:
-    """Returns the augmented batch of the given rows, every example with weight 1."""
+def gather_batch(resident: Resident, rows: jax.Array, crops: augment.Crops | None, *, padding: int) -> Batch:
+    """Returns the batch of the given rows, augmented unless `crops` is None, every example with weight 1."""
     images = resident.images[rows]
-    images = augment.crop_and_flip(images, crops, padding=padding)
+    if crops is not None:
+        images = augment.crop_and_flip(images, crops, padding=padding)
     return Batch(images, resident.labels[rows], jnp.ones(rows.shape, jnp.float32))

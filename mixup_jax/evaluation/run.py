@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from mixup_jax.evaluation.separation import by_score
 from mixup_jax.provenance import provenance
 from mixup_jax.records import Predictions, save_predictions, write_json
 from mixup_jax.training.checkpoint import Checkpoints
-from mixup_jax.training.workdir import CHECKPOINTS, EVALUATION_FILE, PREDICTIONS
+from mixup_jax.training.workdir import CHECKPOINTS, EVALUATION_FILE, PREDICTIONS, require_writable
 
 Report = Callable[[str], None]
 ALWAYS = ("test", "validation")
@@ -76,12 +75,13 @@ def evaluate_workdir(
         if known is not None and (not odin or "odin" in known):
             report(f"{workdir}: already evaluated (step {step}); --force does it again")
             return _relabelled(known, chosen, workdir)
-        _check_writable(workdir)
+        require_writable(workdir / PREDICTIONS)
         sets = _load_sets(config, dataset_spec(config.data.name), ood, data_dir or default_data_dir())
         restored = restore(checkpoints, step, config)
     report(f"predicting {len(sets)} sets with the checkpoint of step {step}")
     meta = {"step": step, "seed": config.seed, "device_count": jax.device_count(), "config": facts["config"]}
-    meta |= provenance()
+    made_by = provenance()
+    meta |= made_by
     logits = logits_of_sets(restored, restored.network, sets, report)
     records = _records(logits, sets, config.data.name, meta)
     for record in records.values():
@@ -99,7 +99,7 @@ def evaluate_workdir(
         for record in distorted.values():
             save_predictions(_record_path(workdir, f"{record.name}-odin", step), record)
         evaluation = _with_odin(evaluation, distorted, epsilon)
-    origin = {"checkpoint": chosen, "training_seconds": facts.get("training_seconds"), **provenance()}
+    origin = {"checkpoint": chosen, "training_seconds": facts.get("training_seconds"), **made_by}
     evaluation = evaluation | origin
     write_json(workdir / EVALUATION_FILE, evaluation)
     return evaluation
@@ -115,16 +115,6 @@ def _ood_names(config: Config, datasets: tuple[str, ...] | None) -> tuple[str, .
 def _record_path(workdir: Path, name: str, step: int) -> Path:
     """Returns where the record called dataset/split is kept."""
     return workdir / PREDICTIONS / f"{name.replace('/', '-')}-{step}.npz"
-
-
-def _check_writable(workdir: Path) -> None:
-    """Finds out before the long work whether its results can be kept."""
-    try:
-        (workdir / PREDICTIONS).mkdir(exist_ok=True)
-    except OSError as error:
-        raise InputError(f"workdir {workdir} cannot be written ({error}); expected a folder of yours") from error
-    if not os.access(workdir / PREDICTIONS, os.W_OK):
-        raise InputError(f"{workdir / PREDICTIONS} cannot be written; expected a folder of yours")
 
 
 def _finished(workdir: Path, step: int, config: dict[str, Any], ood: tuple[str, ...]) -> dict[str, Any] | None:

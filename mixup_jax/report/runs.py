@@ -13,14 +13,11 @@ from mixup_jax.errors import InputError
 from mixup_jax.metrics.calibration import Bins, bin_confidences
 from mixup_jax.metrics.examples import Examples, examine
 from mixup_jax.metrics.scores import Bools, Floats
+from mixup_jax.provenance import NOT_PART_OF_THE_RESULT
 from mixup_jax.records import Predictions, load_predictions
 from mixup_jax.report.agreement import check_agreement
 from mixup_jax.report.checks import Checks
 from mixup_jax.report.documents import check_values, read_lines, read_object, shown
-
-NOT_PART_OF_THE_RESULT = ("notes", "log_every_steps", "tensorboard")
-"""Settings that may differ between config.json and the config that was evaluated: those of `training.workdir`,
-which loads more than the report needs."""
 
 LONGEST_NAME = 200
 """Bytes that the name of a data set may have; file systems take 255 for the name of a whole file."""

@@ -90,7 +90,10 @@ def make_resident_step(
 
     def step(state: TrainState, resident: Resident, order: jax.Array, keys: tuple[jax.Array, jax.Array]) -> Any:
         rows = batch_rows(order, state.step, batch_size)
-        crops = augment.draw_crops(jax.random.fold_in(keys[0], state.step), batch_size, padding=padding, flip=flip)
+        crops = None
+        if padding or flip:
+            key = jax.random.fold_in(keys[0], state.step)
+            crops = augment.draw_crops(key, batch_size, padding=padding, flip=flip)
         if axis_name is None:
             rows, crops = jax.lax.with_sharding_constraint((rows, crops), NamedSharding(mesh, PartitionSpec(AXIS)))
         else:

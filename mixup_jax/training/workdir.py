@@ -9,6 +9,7 @@ from typing import Any
 
 from mixup_jax.config import Config, to_dict
 from mixup_jax.errors import InputError
+from mixup_jax.provenance import NOT_PART_OF_THE_RESULT
 from mixup_jax.records import write_json
 
 CONFIG_FILE = "config.json"
@@ -16,9 +17,6 @@ METRICS_FILE = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 PREDICTIONS = "predictions"
 EVALUATION_FILE = "evaluation.json"
-
-NOT_PART_OF_THE_RESULT = ("notes", "log_every_steps", "tensorboard")
-"""Settings that may differ between an interrupted run and its continuation."""
 
 
 def check(workdir: Path, config: Config) -> None:
@@ -28,15 +26,25 @@ def check(workdir: Path, config: Config) -> None:
       InputError: it belongs to a run of another config (the message lists what differs), a file
         in it is damaged, or it cannot be written.  Nothing but the empty folder has been made by then.
     """
-    try:
-        (workdir / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"workdir {workdir} cannot be written ({error}); expected a folder of yours") from error
-    if not os.access(workdir, os.W_OK):
-        raise InputError(f"workdir {workdir} cannot be written; expected a folder of yours")
+    require_writable(workdir / CHECKPOINTS)
     path = workdir / CONFIG_FILE
     if path.exists():
         check_same(_read(path), config, workdir)
+
+
+def require_writable(folder: Path) -> None:
+    """Makes a folder where needed, and finds out before the long work whether its results can be kept.
+
+    Raises:
+      InputError: the folder cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable, reason = os.access(folder, os.W_OK), "no permission"
+    except OSError as error:
+        writable, reason = False, str(error)
+    if not writable:
+        raise InputError(f"{folder} cannot be written ({reason}); expected a folder of yours")
 
 
 def check_same(there: Any, config: Config, workdir: Path) -> None:
