@@ -17,7 +17,13 @@ MODELS = {
 
 
 def create_model(
-    name: str, *, classes: int, width: int, dtype: str = "float32", axis_name: str | None = None
+    name: str,
+    *,
+    classes: int,
+    width: int,
+    dropout: float = 0.0,
+    dtype: str = "float32",
+    axis_name: str | None = None,
 ) -> nn.Module:
     """Returns a network that maps standardised images `[B, H, W, C]` to logits float32 `[B, K]`.
 
@@ -25,6 +31,7 @@ def create_model(
       name: a key of `MODELS`.
       classes: K.
       width: channels of the first stage; 64 in the published networks.
+      dropout: rate in [0, 1) of the dropout layers, which are active where `dropout_keys` are given.
       dtype: compute type, "float32" or "bfloat16".
       axis_name: the mapped axis over which batch statistics are averaged, under pmap.
 
@@ -33,4 +40,4 @@ def create_model(
     """
     if name not in MODELS:
         raise unknown_name("model", name, MODELS)
-    return MODELS[name](classes=classes, width=width, dtype=jnp.dtype(dtype), axis_name=axis_name)
+    return MODELS[name](classes=classes, width=width, dropout=dropout, dtype=jnp.dtype(dtype), axis_name=axis_name)

@@ -13,11 +13,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-# The defaults of the paper's framework: running statistics move by a tenth, epsilon 1e-5.
-BATCH_NORM_MOMENTUM = 0.9
-BATCH_NORM_EPSILON = 1e-5
-
-kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+from mixup_jax.models.dropout import dropout
+from mixup_jax.models.layers import Mix, batch_norm, conv, unmixed
 
 
 class BasicBlock(nn.Module):
@@ -28,34 +25,42 @@ class BasicBlock(nn.Module):
     Attributes:
       channels: of the output.
       stride: of the first convolution and the shortcut.
+      dropout: rate between the two convolutions.
+      layer: index of the block, for the dropout masks.
       dtype: compute type.
       axis_name: the mapped axis over which batch statistics are averaged, if any.
     """
 
     channels: int
     stride: int
+    dropout: float = 0.0
+    layer: int = 0
     dtype: Any = jnp.float32
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool, dropout_keys: jax.Array | None = None) -> jax.Array:
         """Returns the block's output `[B, H / stride, W / stride, channels]`."""
-        conv = partial(nn.Conv, use_bias=False, padding="SAME", dtype=self.dtype, kernel_init=kaiming_normal)
         norm = partial(batch_norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
-        y = nn.relu(norm(name="norm_1")(conv(self.channels, (3, 3), self.stride, name="conv_1")(x)))
-        y = norm(name="norm_2")(conv(self.channels, (3, 3), name="conv_2")(y))
+        y = conv(self.channels, 3, self.stride, dtype=self.dtype, name="conv_1")(x)
+        y = nn.relu(norm(name="norm_1")(y))
+        y = dropout(y, dropout_keys, rate=self.dropout, layer=self.layer)
+        y = conv(self.channels, 3, dtype=self.dtype, name="conv_2")(y)
+        y = norm(name="norm_2")(y)
         if x.shape != y.shape:
-            x = norm(name="norm_shortcut")(conv(self.channels, (1, 1), self.stride, name="conv_shortcut")(x))
+            x = conv(self.channels, 1, self.stride, dtype=self.dtype, name="conv_shortcut")(x)
+            x = norm(name="norm_shortcut")(x)
         return nn.relu(x + y)
 
 
 class ResNet(nn.Module):
-    """A residual network of basic blocks, ending in global average pooling and one linear layer.
+    """A residual network, ending in global average pooling and one linear layer.
 
     Attributes:
       classes: K.
       stages: blocks of each stage; the width doubles and the resolution halves from stage to stage.
       width: channels of the first stage.
+      dropout: rate inside every block, before its last convolution.
       dtype: compute type; parameters, batch statistics and logits are float32.
       axis_name: the mapped axis over which batch statistics are averaged, if any.
     """
@@ -63,37 +68,41 @@ class ResNet(nn.Module):
     classes: int
     stages: tuple[int, ...]
     width: int
+    dropout: float = 0.0
     dtype: Any = jnp.float32
     axis_name: str | None = None
 
+    @property
+    def places(self) -> int:
+        """Hidden places where `mix` is called: after each stage."""
+        return len(self.stages)
+
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Returns logits, float32 `[B, K]`.
+    def __call__(
+        self, x: jax.Array, *, train: bool, mix: Mix | None = None, dropout_keys: jax.Array | None = None
+    ) -> jax.Array:
+        """Returns logits, float32 `[B, K]`; B is that of what `mix` returns.
 
         Args:
           x: standardised images `[B, H, W, C]`.
           train: normalise by the batch and update the running statistics; else normalise by those.
+          mix: called at place 0 on `x` and at place i after stage i; None mixes nothing.
+          dropout_keys: typed PRNG keys `[B]`, one a row of what `mix` returns; None is no dropout.
         """
-        x = nn.Conv(self.width, (3, 3), use_bias=False, dtype=self.dtype, kernel_init=kaiming_normal, name="stem")(x)
-        norm = batch_norm(train=train, dtype=self.dtype, axis_name=self.axis_name, name="norm_stem")
-        x = nn.relu(norm(x))
+        mix = mix or unmixed
+        x = conv(self.width, 3, dtype=self.dtype, name="stem")(mix(x, 0))
+        x = nn.relu(batch_norm(train=train, dtype=self.dtype, axis_name=self.axis_name, name="norm_stem")(x))
         for stage, blocks in enumerate(self.stages):
             for block in range(blocks):
-                stride = 2 if stage > 0 and block == 0 else 1
-                name = f"stage_{stage + 1}_block_{block + 1}"
-                channels = self.width * 2**stage
-                x = BasicBlock(channels, stride, self.dtype, self.axis_name, name=name)(x, train=train)
+                x = BasicBlock(
+                    self.width * 2**stage,
+                    stride=2 if stage > 0 and block == 0 else 1,
+                    dropout=self.dropout,
+                    layer=sum(self.stages[:stage]) + block,
+                    dtype=self.dtype,
+                    axis_name=self.axis_name,
+                    name=f"stage_{stage + 1}_block_{block + 1}",
+                )(x, train=train, dropout_keys=dropout_keys)
+            x = mix(x, stage + 1)
         x = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
         return nn.Dense(self.classes, name="head")(x)
-
-
-def batch_norm(*, train: bool, dtype: Any, axis_name: str | None, name: str) -> nn.BatchNorm:
-    """Returns a batch normalisation layer with the package's constants."""
-    return nn.BatchNorm(
-        use_running_average=not train,
-        momentum=BATCH_NORM_MOMENTUM,
-        epsilon=BATCH_NORM_EPSILON,
-        dtype=dtype,
-        axis_name=axis_name,
-        name=name,
-    )
