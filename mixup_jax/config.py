@@ -18,11 +18,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mixup_jax.errors import InputError, unknown_name
-from mixup_jax.method import Method
+from mixup_jax.method import Method, variant
 
 PARALLEL = ("jit", "pmap")
 SCHEDULES = ("steps", "cosine")
 DTYPES = ("float32", "bfloat16")
+DROPOUT_RATE = 0.3
+"""Of the variant "dropout": the paper's rate as remembered by its readers; its text could not be had here."""
 
 
 def _require(condition: bool, key: str, value: object, expected: str) -> None:
@@ -70,15 +72,18 @@ class ModelConfig:
     Attributes:
       name: a network of `mixup_jax.models`.
       width: channels of the first stage.
+      dropout: rate in [0, 1) of the network's dropout layers; 0 is none.
       dtype: compute type; parameters, statistics and logits stay float32.
     """
 
     name: str = "resnet18"
     width: int = 64
+    dropout: float = 0.0
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
         _require(self.width >= 1, "model.width", self.width, "a positive number of channels")
+        _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "a rate in [0, 1)")
         _require_choice("model.dtype", self.dtype, DTYPES)
 
 
@@ -185,6 +190,22 @@ class Config:
 def base_config() -> ConfigDict:
     """Returns every setting with its default, for a config file to change."""
     return ConfigDict(to_dict(Config()))
+
+
+def apply_variant(config: ConfigDict, name: str, *, dropout: float = DROPOUT_RATE) -> None:
+    """Sets the numbers of a method, by its name in `method.VARIANTS`, in a config file's config.
+
+    Args:
+      config: as `base_config` returns it; `method` is replaced, and `model.dropout` where dropout is the method.
+      name: of the variant.
+      dropout: the rate for the variant "dropout".
+
+    Raises:
+      InputError: there is no variant of that name; the message lists those there are.
+    """
+    config.method = ConfigDict(to_dict(variant(name)))
+    if name == "dropout":
+        config.model.dropout = dropout
 
 
 def to_dict(config: Config | Method) -> dict[str, Any]:

@@ -55,7 +55,13 @@ class Restored:
 def restore(checkpoints: Checkpoints, step: int, config: Config) -> Restored:
     """Returns the network of a step, on all devices of this process."""
     spec, mesh = dataset_spec(config.data.name), device_mesh()
-    model = create_model(config.model.name, classes=spec.classes, width=config.model.width, dtype=config.model.dtype)
+    model = create_model(
+        config.model.name,
+        classes=spec.classes,
+        width=config.model.width,
+        dropout=config.model.dropout,
+        dtype=config.model.dtype,
+    )
     like = jax.eval_shape(partial(init_variables, model, image_shape=spec.shape), jax.random.key(0))
     variables = checkpoints.restore_variables(step, like, mesh)
     return Restored(

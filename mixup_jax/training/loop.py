@@ -112,7 +112,12 @@ def prepare(config: Config, spec: DatasetSpec, steps_per_epoch: int) -> tuple[Ru
     mesh, keys = device_mesh(), run_keys(config.seed)
     axis_name = AXIS if config.parallel == "pmap" else None
     model = create_model(
-        config.model.name, classes=spec.classes, width=config.model.width, dtype=config.model.dtype, axis_name=axis_name
+        config.model.name,
+        classes=spec.classes,
+        width=config.model.width,
+        dropout=config.model.dropout,
+        dtype=config.model.dtype,
+        axis_name=axis_name,
     )
     schedule = learning_rate(config.optimizer, epochs=config.epochs, steps_per_epoch=steps_per_epoch)
     optimizer = sgd(config.optimizer, schedule)
