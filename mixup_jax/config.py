@@ -136,16 +136,25 @@ class EvaluationConfig:
       ood: names of out-of-distribution sets (data sets of the catalogue, or noise).
       batch_size: examples a step; the result does not depend on it.
       every_epochs: how often validation and a checkpoint are due during training; always at the end.
+      ood_examples: how many examples of each out-of-distribution set to take, the same random ones for
+        every run; 0 takes all.
+      record_epochs: after which epochs the validation logits are kept as records, for figures of how
+        confidence develops; 0 is before training.
     """
 
     ood: tuple[str, ...] = ("mnist", "gaussian_noise")
     batch_size: int = 500
     every_epochs: int = 1
+    ood_examples: int = 0
+    record_epochs: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _require(self.batch_size >= 1, "evaluation.batch_size", self.batch_size, "a positive number of examples")
         _require(self.every_epochs >= 1, "evaluation.every_epochs", self.every_epochs, "a positive number of epochs")
         _require(len(set(self.ood)) == len(self.ood), "evaluation.ood", self.ood, "each name once")
+        _require(self.ood_examples >= 0, "evaluation.ood_examples", self.ood_examples, "a number >= 0 (0 takes all)")
+        increasing = all(a < b for a, b in zip((-1, *self.record_epochs), self.record_epochs, strict=False))
+        _require(increasing, "evaluation.record_epochs", self.record_epochs, "increasing epochs, such as (0, 50, 100)")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -178,4 +178,14 @@ def _with_odin(evaluation: dict[str, Any], records: Mapping[str, Predictions], e
 def _load_sets(config: Config, spec: DatasetSpec, ood: tuple[str, ...], data_dir: Path) -> dict[str, Arrays]:
     validation = load_examples(config.data, data_dir).validation
     sets = {"test": load_arrays(spec.name, "test", data_dir), "validation": validation}
-    return sets | {name: load_ood(name, like=spec, data_dir=data_dir) for name in ood}
+    outside = {name: load_ood(name, like=spec, data_dir=data_dir) for name in ood}
+    return sets | {name: _some(data, config.evaluation.ood_examples) for name, data in outside.items()}
+
+
+def _some(data: Arrays, n: int) -> Arrays:
+    """Returns n examples of a set, the same for every run; all of them if n is 0 or there are no more."""
+    if not 0 < n < len(data.labels):
+        return data
+    # Drawn, because a set may be ordered by class.
+    rows = np.sort(np.random.default_rng(0).permutation(len(data.labels))[:n])
+    return Arrays(data.images[rows], data.labels[rows], f"{data.source}; {n} of {len(data.labels)} examples")

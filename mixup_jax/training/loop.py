@@ -24,7 +24,7 @@ from mixup_jax.evaluation.predict import Predict, make_predict, network_of
 from mixup_jax.metrics.calibration import Bins
 from mixup_jax.models import create_model
 from mixup_jax.provenance import provenance
-from mixup_jax.records import TrainState
+from mixup_jax.records import Predictions, TrainState, save_predictions
 from mixup_jax.training import workdir as folder
 from mixup_jax.training.checkpoint import Checkpoints
 from mixup_jax.training.metrics_log import MetricsLog, open_logs
@@ -94,7 +94,7 @@ def train(config: Config, workdir: Path, data_dir: Path, report: Report = print)
         state = _continued(state, checkpoints, run, report)
         with open_logs(workdir, last_step=int(state.step), tensorboard=config.tensorboard, report=report) as logs:
             report("compiling the training step; the first progress line comes after it")
-            _train_epochs(run, state, examples, checkpoints, logs)
+            _train_epochs(run, state, examples, checkpoints, logs, workdir)
     report(f"{workdir}: trained {run.total_steps} steps")
 
 
@@ -156,7 +156,12 @@ def _continued(state: TrainState, checkpoints: Checkpoints, run: Run, report: Re
 
 
 def _train_epochs(
-    run: Run, state: TrainState, examples: Examples, checkpoints: Checkpoints, logs: list[MetricsLog]
+    run: Run,
+    state: TrainState,
+    examples: Examples,
+    checkpoints: Checkpoints,
+    logs: list[MetricsLog],
+    workdir: Path,
 ) -> None:
     resident = Resident(*replicate(run.mesh, (examples.train.images, examples.train.labels)))
     progress = Progress(
@@ -165,8 +170,11 @@ def _train_epochs(
     facts = {"config": to_dict(run.config), "total_steps": run.total_steps, **provenance()}
     start = time.monotonic() - _seconds_before(checkpoints)
     every = run.config.evaluation.every_epochs
+    if int(state.step) == 0:
+        _record(run, state, examples, 0, workdir)
     for epoch in range(int(state.step) // run.steps_per_epoch, run.config.epochs):
         state = _train_epoch(run, state, resident, epoch, logs, progress)
+        _record(run, state, examples, epoch + 1, workdir)
         if (epoch + 1) % every == 0 or epoch + 1 == run.config.epochs:
             scores, bins = validate(run.predict, state, examples)
             _write(logs, int(state.step), {"epoch": epoch + 1, **scores})
@@ -175,6 +183,19 @@ def _train_epochs(
             checkpoints.save(state, facts | {"training_seconds": time.monotonic() - start}, scores)
             shown = {name: scores[name] for name in ("validation_accuracy", "validation_ece_15")}
             progress.update(int(state.step), shown, important=True)
+
+
+def _record(run: Run, state: TrainState, examples: Examples, epoch: int, workdir: Path) -> None:
+    """Keeps the validation logits after an epoch, if they are asked for."""
+    if epoch not in run.config.evaluation.record_epochs:
+        return
+    validation = examples.validation
+    origin = {"dataset": run.config.data.name, "split": "validation", "source": validation.source}
+    meta = origin | {"epoch": epoch, "step": int(state.step), "seed": run.config.seed, "config": to_dict(run.config)}
+    record = Predictions(run.predict(state.variables, validation.images), validation.labels, meta | provenance())
+    path = workdir / folder.EPOCHS / f"{epoch}.npz"
+    path.parent.mkdir(exist_ok=True)
+    save_predictions(path, record)
 
 
 def _seconds_before(checkpoints: Checkpoints) -> float:

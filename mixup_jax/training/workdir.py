@@ -16,6 +16,7 @@ CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 PREDICTIONS = "predictions"
+EPOCHS = "epochs"
 EVALUATION_FILE = "evaluation.json"
 
 
