@@ -51,5 +51,5 @@ def tiny_config() -> Config:
         model=ModelConfig(name="resnet8", width=2),
         method=Method(mixup_alpha=0.2, group_size=8),
         optimizer=OptimizerConfig(schedule="cosine"),
-        evaluation=EvaluationConfig(batch_size=64),
+        evaluation=EvaluationConfig(batch_size=64, record_epochs=(0, 2)),
     )

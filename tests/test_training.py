@@ -15,6 +15,7 @@ import sklearn.metrics
 
 from mixup_jax import metrics
 from mixup_jax.config import Config
+from mixup_jax.data.arrays import Arrays
 from mixup_jax.data.augment import standardise
 from mixup_jax.data.catalog import dataset_spec
 from mixup_jax.errors import InputError
@@ -66,6 +67,29 @@ def test_a_run_leaves_its_config_metrics_and_checkpoints(workdir: Path, tiny_con
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         assert checkpoints.last == 10
         assert checkpoints.restore_facts(10)["config"]["seed"] == tiny_config.seed
+
+
+def test_validation_records_of_the_chosen_epochs_are_kept(workdir: Path, evaluation: dict[str, Any]):
+    assert sorted(path.name for path in (workdir / "epochs").iterdir()) == ["0.npz", "2.npz"]
+    first, last = (load_predictions(workdir / "epochs" / name) for name in ("0.npz", "2.npz"))
+    assert [(record.meta["epoch"], record.meta["step"]) for record in (first, last)] == [(0, 0), (2, 10)]
+    validation = load_predictions(next((workdir / "predictions").glob("*-validation-10.npz")))
+    np.testing.assert_array_equal(last.logits, validation.logits)
+    np.testing.assert_array_equal(first.labels, validation.labels)
+    assert not np.array_equal(first.logits, last.logits)
+
+
+def test_a_sample_of_an_ood_set_is_the_same_for_every_run():
+    images = np.arange(40, dtype=np.uint8).reshape(10, 2, 2, 1)
+    data = Arrays(images, np.arange(10, dtype=np.int32), "here")
+    some = evaluation_run._some(data, 4)
+    assert len(some.labels) == 4
+    np.testing.assert_array_equal(some.images, images[some.labels])
+    np.testing.assert_array_equal(some.labels, evaluation_run._some(data, 4).labels)
+    assert list(some.labels) != [0, 1, 2, 3]
+    assert some.source == "here; 4 of 10 examples"
+    assert evaluation_run._some(data, 0) is data
+    assert evaluation_run._some(data, 10) is data
 
 
 def test_a_finished_run_is_left_as_it_is(workdir: Path, tiny_config: Config, data_dir: Path):
