@@ -18,6 +18,7 @@ FLOORS = {
     "method": 0,
     "config": 0,
     "config_file": 0,
+    "grid": 0,
     "provenance": 0,
     "quiet_tensorflow": 0,
     "mixup": 1,
@@ -41,6 +42,7 @@ FLOORS = {
     "report": 4,
     "main": 5,
     "evaluate": 5,
+    "sweep": 5,
 }
 
 HOMES = {

@@ -67,6 +67,17 @@ def write_config(workdir: Path, config: Config) -> None:
     write_json(workdir / CONFIG_FILE, to_dict(config))
 
 
+def is_finished(workdir: Path, config: Config) -> bool:
+    """Returns whether a folder holds the evaluation of the last step of a run of this config."""
+    try:
+        evaluation = json.loads((workdir / EVALUATION_FILE).read_text())
+        last = json.loads((workdir / METRICS_FILE).read_text().splitlines()[-1])
+        ended = (last["epoch"], last["step"]) == (config.epochs, evaluation["step"])
+        return ended and not _differences(evaluation["config"], _as_json(config))
+    except (OSError, ValueError, LookupError, TypeError):
+        return False  # absent or damaged: it is run, and what is damaged will be named
+
+
 def _read(path: Path) -> Any:
     remedy = "expected the config that this folder's run was started with, or another --workdir"
     try:
