@@ -23,6 +23,7 @@ from mixup_jax.method import Method, variant
 PARALLEL = ("jit", "pmap")
 SCHEDULES = ("steps", "cosine")
 DTYPES = ("float32", "bfloat16")
+STEMS = ("cifar", "imagenet")
 DROPOUT_RATE = 0.3
 """Of the variant "dropout": the paper's rate as remembered by its readers; its text could not be had here."""
 
@@ -71,19 +72,32 @@ class ModelConfig:
 
     Attributes:
       name: a network of `mixup_jax.models`.
-      width: channels of the first stage.
-      dropout: rate in [0, 1) of the network's dropout layers; 0 is none.
+      width: channels of the first stage; 64 in the published networks, 16 k in WRN-28-k; of text_cnn the
+        feature maps of each filter width.
+      stem: of residual networks: "cifar" (3x3, full resolution) or "imagenet" (7x7 and max-pooling, a
+        quarter of it).
+      dropout: rate of the dropout layers, in [0, 1); where they stand is the network's.
+      zero_init_residual: residual blocks start as their shortcuts: the scale of their last
+        normalisation starts at 0.
+      filter_widths: of text_cnn, in tokens.
       dtype: compute type; parameters, statistics and logits stay float32.
     """
 
     name: str = "resnet18"
     width: int = 64
+    stem: str = "cifar"
     dropout: float = 0.0
+    zero_init_residual: bool = False
+    filter_widths: tuple[int, ...] = (3, 4, 5)
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
         _require(self.width >= 1, "model.width", self.width, "a positive number of channels")
+        _require_choice("model.stem", self.stem, STEMS)
         _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "a rate in [0, 1)")
+        widths = self.filter_widths
+        _require(bool(widths) and min(widths) >= 1, "model.filter_widths", widths, "positive numbers of tokens")
+        _require(len(set(widths)) == len(widths), "model.filter_widths", widths, "each width once")
         _require_choice("model.dtype", self.dtype, DTYPES)
 
 
