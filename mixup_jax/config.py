@@ -18,12 +18,14 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mixup_jax.errors import InputError, unknown_name
-from mixup_jax.method import Method
+from mixup_jax.method import Method, variant
 
 PARALLEL = ("jit", "pmap")
 SCHEDULES = ("steps", "cosine")
 DTYPES = ("float32", "bfloat16")
 STEMS = ("cifar", "imagenet")
+DROPOUT_RATE = 0.3
+"""Of the variant "dropout": the paper's rate as remembered by its readers; its text could not be had here."""
 
 
 def _require(condition: bool, key: str, value: object, expected: str) -> None:
@@ -200,6 +202,22 @@ class Config:
 def base_config() -> ConfigDict:
     """Returns every setting with its default, for a config file to change."""
     return ConfigDict(to_dict(Config()))
+
+
+def apply_variant(config: ConfigDict, name: str, *, dropout: float = DROPOUT_RATE) -> None:
+    """Sets the numbers of a method, by its name in `method.VARIANTS`, in a config file's config.
+
+    Args:
+      config: as `base_config` returns it; `method` is replaced, and `model.dropout` where dropout is the method.
+      name: of the variant.
+      dropout: the rate for the variant "dropout".
+
+    Raises:
+      InputError: there is no variant of that name; the message lists those there are.
+    """
+    config.method = ConfigDict(to_dict(variant(name)))
+    if name == "dropout":
+        config.model.dropout = dropout
 
 
 def to_dict(config: Config | Method) -> dict[str, Any]:
