@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixup_jax.models import create_model
+from mixup_jax.models.layers import Mix
 
 V, E, MAPS, CLASSES, LENGTH = 11, 4, 3, 2, 6
 MODEL = create_model(
@@ -30,6 +31,10 @@ PARAMS = VARIABLES["params"]
 @jax.jit
 def logits_of(tokens: jax.Array) -> jax.Array:
     return MODEL.apply(VARIABLES, tokens, train=False)
+
+
+def mixed_by(mix: Mix) -> jax.Array:
+    return jax.jit(lambda tokens: MODEL.apply(VARIABLES, tokens, train=True, mix=mix))(TOKENS)
 
 
 def by_hand(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -66,7 +71,7 @@ def test_more_padding_changes_nothing(tokens: list[int]):
 
 def test_a_mixture_is_as_long_as_its_longer_sentence():
     lam, partners = 0.7, jnp.array([1, 2, 0, 3])
-    mixed = MODEL.apply(VARIABLES, TOKENS, train=True, mix=lambda h, place: lam * h + (1 - lam) * h[partners])
+    mixed = mixed_by(lambda h, place: lam * h + (1 - lam) * h[partners])
     table = np.asarray(PARAMS["embedding"]["embedding"], np.float64)
     both = lam * table[TOKENS] + (1 - lam) * table[TOKENS[partners]]
     expected = [by_hand(both[0]), by_hand(both[1, :3]), by_hand(both[2]), by_hand(both[3, :0])]
@@ -74,8 +79,7 @@ def test_a_mixture_is_as_long_as_its_longer_sentence():
 
 
 def test_a_share_of_all_or_nothing_is_no_mixing():
-    mixed = MODEL.apply(VARIABLES, TOKENS, train=True, mix=lambda h, place: 1.0 * h + 0.0 * h[::-1])
-    np.testing.assert_array_equal(mixed, MODEL.apply(VARIABLES, TOKENS, train=True))
+    np.testing.assert_array_equal(mixed_by(lambda h, place: 1.0 * h + 0.0 * h[::-1]), logits_of(TOKENS))
 
 
 def test_mixing_is_asked_for_once_on_the_embeddings():
@@ -95,20 +99,23 @@ def test_the_table_is_a_parameter_whose_row_of_padding_is_inert():
     assert (table.shape, table.dtype) == ((V, E), jnp.float32)
     assert float(jnp.abs(table[0]).max()) == 0 < float(jnp.abs(table[1:]).min())
 
+    @jax.jit
+    @jax.value_and_grad
     def loss(vectors: jax.Array) -> jax.Array:
         params = {**PARAMS, "embedding": {"embedding": vectors}}
         return jnp.sum(MODEL.apply({"params": params}, TOKENS, train=False) ** 2)
 
     replaced = table.at[0].set(7.0)
-    assert float(loss(replaced)) == float(loss(table)) != float(loss(table + 1))
-    gradient = jax.grad(loss)(replaced)
+    value, gradient = loss(replaced)
+    assert float(value) == float(loss(table)[0]) != float(loss(table + 1)[0])
     used = jnp.isin(jnp.arange(V), TOKENS[TOKENS != 0])
     np.testing.assert_array_equal(jnp.any(gradient != 0, axis=1), used)
 
 
 def test_dropout_is_active_where_keys_are_given():
     keys = jax.random.split(jax.random.key(3), 4)
-    one, again, other = (MODEL.apply(VARIABLES, TOKENS, train=False, dropout_keys=k) for k in (keys, keys, keys[::-1]))
+    apply = jax.jit(lambda keys: MODEL.apply(VARIABLES, TOKENS, train=False, dropout_keys=keys))
+    one, again, other = apply(keys), apply(keys), apply(keys[::-1])
     np.testing.assert_array_equal(one, again)
     assert np.all(np.any(one[:3] != other[:3], axis=1))
     assert np.all(np.any(one[:3] != logits_of(TOKENS)[:3], axis=1))
