@@ -1,4 +1,6 @@
+import re
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -202,6 +204,11 @@ def test_a_config_names_every_number_of_its_network():
         5,
         4,
     )
+
+
+def test_the_documentation_lists_every_network():
+    table = (Path(__file__).parents[1] / "docs" / "models.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == models.MODELS
 
 
 @pytest.mark.parametrize("name", models.MODELS)
