@@ -195,11 +195,12 @@ def equal_width_index(confidence: Floats, edges: Floats) -> Ints:
         return bin_index(confidence, edges)
     place = np.multiply(confidence, n_bins)
     index = place.astype(np.int64)
-    # Rounding and the closed right end put some of those at an edge one bin too high, and 1 past the last; 0 stays.
+    # Rounding and the closed right end put some of those at an edge one bin too high, and 1 past the last.
     place -= np.floor(place)
-    at_edge = np.nonzero(place < _AT_EDGE)
+    at_edge = np.flatnonzero((place < _AT_EDGE) & (index > 0))
     lower = np.concatenate([[-1.0], edges[1:]])
-    index[at_edge] -= confidence[at_edge] <= lower[index[at_edge]]
+    flat = index.reshape(-1)  # a view
+    flat[at_edge] -= np.reshape(confidence, -1)[at_edge] <= lower[flat[at_edge]]
     return index
 
 
