@@ -7,11 +7,13 @@ setting of the caller's changes what is drawn, or is changed.
   reliability_diagram   accuracy against confidence, with Wilson's intervals
   confidence_histogram  confidence in and out of distribution
   risk_coverage         error against the share of examples that are answered
+  method_bars           numbers of several methods beside each other, with the spread over seeds
   alpha_sweep           a number against the strength of mixup
   seed_spread           the single values behind a mean and its standard deviation
   training_curve        loss and validation accuracy over the epochs
 """
 
+from mixup_jax.report.figures.bars import method_bars
 from mixup_jax.report.figures.curves import alpha_sweep, risk_coverage, seed_spread, training_curve
 from mixup_jax.report.figures.histogram import confidence_histogram, histogram_shares
 from mixup_jax.report.figures.reliability import reliability_diagram, wilson_interval
@@ -21,6 +23,7 @@ __all__ = [
     "alpha_sweep",
     "confidence_histogram",
     "histogram_shares",
+    "method_bars",
     "reliability_diagram",
     "risk_coverage",
     "seed_spread",
