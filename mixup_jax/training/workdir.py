@@ -74,7 +74,7 @@ def is_finished(workdir: Path, config: Config) -> bool:
         evaluation = json.loads((workdir / EVALUATION_FILE).read_text())
         last = json.loads((workdir / METRICS_FILE).read_text().splitlines()[-1])
         ended = (last["epoch"], last["step"]) == (config.epochs, evaluation["step"])
-        return ended and not _differences(evaluation["config"], _as_json(config))
+        return ended and not _differences(evaluation["config"], json.loads(json.dumps(to_dict(config))))
     except (OSError, ValueError, LookupError, TypeError):
         return False  # absent or damaged: it is run, and what is damaged will be named
 
