@@ -39,7 +39,7 @@ METHODS = {
 
 @lru_cache
 def trained(parallel: str, devices: int, name: str = "mixup") -> dict[str, Any]:
-    """Five steps with crops, flips, mixing and (but for mixup) dropout; returns the end of it and every step's metrics."""
+    """Five steps with crops, flips, mixing and (but for mixup) dropout; returns its end and every step's metrics."""
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (90, 6, 6, 1), dtype=np.uint8)
     labels = generator.integers(0, 5, 90).astype(np.int32)
