@@ -11,7 +11,7 @@ Where the numbers are from
   the best.
   Not in the paper: momentum 0.9, batch 128 and pad-4 crops with flips are those of its independent reproduction
   (Singh and Bay 2019) and of the lead author's other published code. The reproduction also rotates by up to 15
-  degrees; that code does not, and neither do we.
+  degrees; that code does not, and neither do we: for the other reading --config.data.rotation=15.
   In conflict: the factor of the learning rate. The reproduction's report says 0.5, its code and the lead author's
   other code 0.2. We take 0.2: with 0.5 the rate ends at 0.0125, too high for networks to settle; for the other
   reading: --config.optimizer.step_factor=0.5.

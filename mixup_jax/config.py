@@ -51,6 +51,7 @@ class DataConfig:
         share their validation set and can be paired.
       crop_padding: random crop after zero-padding by this many pixels on each side; 0 is off.
       flip: random horizontal flip.
+      rotation: random rotation by up to so many degrees either way; 0 is off.
     """
 
     name: str = "fashion_mnist"
@@ -59,11 +60,13 @@ class DataConfig:
     split_seed: int = 0
     crop_padding: int = 4
     flip: bool = True
+    rotation: float = 0.0
 
     def __post_init__(self) -> None:
         _require(self.train_examples >= 0, "data.train_examples", self.train_examples, "a number >= 0 (0 takes all)")
         _require(self.validation_examples >= 1, "data.validation_examples", self.validation_examples, "at least 1")
         _require(self.crop_padding >= 0, "data.crop_padding", self.crop_padding, "a number of pixels >= 0")
+        _require(0 <= self.rotation <= 180, "data.rotation", self.rotation, "degrees in [0, 180]")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,6 +61,7 @@ def trained(parallel: str, devices: int, name: str = "mixup") -> dict[str, Any]:
             batch_size=32,
             padding=1,
             flip=True,
+            rotation=15.0,
             augment_key=KEYS.augment,
             step_key=KEYS.step,
         )

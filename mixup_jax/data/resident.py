@@ -50,5 +50,5 @@ def gather_batch(resident: Resident, rows: jax.Array, crops: augment.Crops | Non
     """Returns the batch of the given rows, augmented unless `crops` is None, every example with weight 1."""
     images = resident.images[rows]
     if crops is not None:
-        images = augment.crop_and_flip(images, crops, padding=padding)
+        images = augment.transform(images, crops, padding=padding)
     return Batch(images, resident.labels[rows], jnp.ones(rows.shape, jnp.float32))

@@ -124,6 +124,7 @@ def prepare(config: Config, spec: DatasetSpec, steps_per_epoch: int) -> tuple[Ru
         batch_size=config.batch_size,
         padding=config.data.crop_padding,
         flip=config.data.flip,
+        rotation=config.data.rotation,
         augment_key=keys.augment,
         step_key=keys.step,
     )
