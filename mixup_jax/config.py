@@ -48,6 +48,12 @@ class DataConfig:
         share their validation set and can be paired.
       crop_padding: random crop after zero-padding by this many pixels on each side; 0 is off.
       flip: random horizontal flip.
+      max_tokens: the length of every text; longer ones are cut.
+      vectors: the word vectors that a text network begins with: "glove_6b_50d", the path of a GloVe text
+        file, or empty for random ones.
+      vector_size: E, the length of a word's vector.
+      common_words: so many of the vectors' file's first (commonest) words are in the vocabulary even if
+        no training text has them, so that other texts are not made of unknown words.
     """
 
     name: str = "fashion_mnist"
@@ -56,11 +62,18 @@ class DataConfig:
     split_seed: int = 0
     crop_padding: int = 4
     flip: bool = True
+    max_tokens: int = 64
+    vectors: str = ""
+    vector_size: int = 50
+    common_words: int = 20_000
 
     def __post_init__(self) -> None:
         _require(self.train_examples >= 0, "data.train_examples", self.train_examples, "a number >= 0 (0 takes all)")
         _require(self.validation_examples >= 1, "data.validation_examples", self.validation_examples, "at least 1")
         _require(self.crop_padding >= 0, "data.crop_padding", self.crop_padding, "a number of pixels >= 0")
+        _require(self.max_tokens >= 1, "data.max_tokens", self.max_tokens, "a positive number of tokens")
+        _require(self.vector_size >= 1, "data.vector_size", self.vector_size, "a positive number")
+        _require(self.common_words >= 0, "data.common_words", self.common_words, "a number of words >= 0")
 
 
 @dataclass(frozen=True, kw_only=True)

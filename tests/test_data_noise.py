@@ -66,7 +66,7 @@ def test_noise_depends_on_seed_and_training_set_only():
 
 def test_noise_set_needs_no_data_and_has_no_labels(tmp_path):
     arrays = load_ood("gaussian_noise", GREY, tmp_path / "nothing", n=7, seed=5)
-    assert arrays.images.shape == (7, 28, 28, 1)
+    assert arrays.inputs.shape == (7, 28, 28, 1)
     assert arrays.labels.dtype == np.int32
     assert arrays.labels.tolist() == [-1] * 7
     assert "fashion_mnist" in arrays.source

@@ -153,7 +153,7 @@ def test_users_own_files_are_used_without_network(tmp_path, tiny, offline):
     lines = []
     prepare("fashion_mnist", tmp_path, lines.append)
     assert tiny == [folder]
-    assert len(load_arrays("fashion_mnist", "train", tmp_path).images) == 40
+    assert len(load_arrays("fashion_mnist", "train", tmp_path).inputs) == 40
     assert all(line.startswith("[") and "s] fashion_mnist: " in line for line in lines)
 
 
@@ -333,10 +333,10 @@ def write_wheel(path, table):
 def test_digits_are_read_row_by_row():
     rows, table = digit_table()
     arrays = digits.parse_digits(table)
-    np.testing.assert_array_equal(arrays.images.reshape(10, 784), rows[:, :784])
-    assert arrays.images[3, 2, 5, 0] == rows[3, 2 * 28 + 5]
+    np.testing.assert_array_equal(arrays.inputs.reshape(10, 784), rows[:, :784])
+    assert arrays.inputs[3, 2, 5, 0] == rows[3, 2 * 28 + 5]
     assert arrays.labels.tolist() == list(range(10))
-    assert (arrays.images.dtype, arrays.labels.dtype) == (np.uint8, np.int32)
+    assert (arrays.inputs.dtype, arrays.labels.dtype) == (np.uint8, np.int32)
 
 
 def test_mnist_comes_from_the_wheel_where_the_internet_is_out_of_reach(tmp_path, monkeypatch):
@@ -353,7 +353,7 @@ def test_mnist_comes_from_the_wheel_where_the_internet_is_out_of_reach(tmp_path,
     monkeypatch.setattr(digits.subprocess, "run", run)
     prepare("mnist", tmp_path, print)
     arrays = load_arrays("mnist", "test", tmp_path)
-    assert len(arrays.images) == 10
+    assert len(arrays.inputs) == 10
     assert "not its official test set" in arrays.source
 
 
@@ -362,7 +362,7 @@ def test_a_wheel_that_the_user_put_there_is_used(tmp_path, offline, monkeypatch)
     folder.mkdir(parents=True)
     monkeypatch.setattr(digits, "MEMBER_SHA256", write_wheel(folder / digits.WHEEL, digit_table()[1]))
     prepare("mnist", tmp_path, print)
-    assert len(load_arrays("mnist", "test", tmp_path).images) == 10
+    assert len(load_arrays("mnist", "test", tmp_path).inputs) == 10
 
 
 def test_a_wheel_with_other_digits_is_refused(tmp_path, offline):

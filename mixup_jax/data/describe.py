@@ -58,7 +58,7 @@ def describe(spec: DatasetSpec, data_dir: Path) -> Iterator[str]:
         if number == 0:
             yield f"  source: {arrays.source}"
         mean, std = check(spec, split, arrays)
-        yield f"  {split}: {_shape(arrays.images)}, {_balance(arrays.labels, spec.classes)}"
+        yield f"  {split}: {_shape(arrays.inputs)}, {_balance(arrays.labels, spec.classes)}"
         yield f"  {split}: mean {_numbers(mean)}, standard deviation {_numbers(std)} (pixels / 255, by channel)"
 
 
@@ -70,7 +70,7 @@ def check(spec: DatasetSpec, split: str, arrays: Arrays) -> tuple[tuple[float, .
     Raises:
       InputError: shape, type, labels, or the training set's statistics are not the catalogue's.
     """
-    images, labels = arrays.images, arrays.labels
+    images, labels = arrays.inputs, arrays.labels
     if images.shape[1:] != spec.shape or images.dtype != np.uint8 or len(images) != len(labels):
         raise InputError(
             f"{spec.name}/{split} has images {images.dtype} {list(images.shape)} and {len(labels)} labels; "

@@ -78,7 +78,7 @@ def logits_of_sets(
     start, done, total = time.monotonic(), 0, sum(len(data.labels) for data in sets.values())
     logits = {}
     for name, data in sets.items():
-        logits[name] = predict(restored.variables, data.images)
+        logits[name] = predict(restored.variables, data.inputs)
         done += len(data.labels)
         remaining = (time.monotonic() - start) * (total - done) / done
         report(f"predicted {name}: {done:,} of {total:,} examples | ETA {duration(remaining)}")
@@ -92,7 +92,7 @@ def odin_network(restored: Restored, validation: Arrays) -> tuple[Network, float
     def apply(inputs: jax.Array) -> jax.Array:
         return restored.network(restored.variables, inputs)
 
-    inputs = restored.inputs_of(jax.numpy.asarray(validation.images[:ODIN_EXAMPLES]))
+    inputs = restored.inputs_of(jax.numpy.asarray(validation.inputs[:ODIN_EXAMPLES]))
     epsilon = choose_epsilon(apply, inputs, ODIN_EPSILONS, temperature=ODIN_TEMPERATURE)
 
     def network(variables: Mapping[str, Any], inputs: jax.Array) -> jax.Array:

@@ -153,7 +153,7 @@ def _continued(state: TrainState, checkpoints: Checkpoints, run: Run, report: Re
 def _train_epochs(
     run: Run, state: TrainState, examples: Examples, checkpoints: Checkpoints, logs: list[MetricsLog]
 ) -> None:
-    resident = Resident(*replicate(run.mesh, (examples.train.images, examples.train.labels)))
+    resident = Resident(*replicate(run.mesh, (examples.train.inputs, examples.train.labels)))
     progress = Progress(
         total_steps=run.total_steps, steps_per_epoch=run.steps_per_epoch, batch_size=run.config.batch_size
     )
@@ -220,7 +220,7 @@ def _write(logs: list[MetricsLog], step: int, scalars: Mapping[str, float]) -> N
 
 def validate(predict: Predict, state: TrainState, examples: Examples) -> tuple[dict[str, float], Bins]:
     """Returns accuracy, NLL (nats), ECE-15, OE-15 and mean confidence on the validation examples, and their 15 bins."""
-    logits, labels = predict(state.variables, examples.validation.images), examples.validation.labels
+    logits, labels = predict(state.variables, examples.validation.inputs), examples.validation.labels
     confidence, correct = metrics.confidence_and_correct(logits, labels)
     bins = metrics.bin_confidences(confidence, correct, n_bins=15)
     scores = {
