@@ -25,15 +25,14 @@ Cost       200 epochs of 55,000 images at width 64: days on a small CPU; meant f
 
 from ml_collections import ConfigDict
 
-from mixup_jax.config import base_config, to_dict
-from mixup_jax.method import variant
+from mixup_jax.config import apply_variant, base_config
 
 
 def get_config(name: str = "mixup") -> ConfigDict:
-    """Returns the config of a variant: erm, mixup, label_smoothing or erl."""
+    """Returns the config of a variant: a name in `mixup_jax.method.VARIANTS`."""
     config = base_config()
     config.experiment = f"fashion_mnist/{name}"
-    config.method = ConfigDict(to_dict(variant(name)))
+    apply_variant(config, name)
 
     config.epochs = 200
     config.batch_size = 128

@@ -15,8 +15,7 @@ Cost       62,400 images a run: about 100 seconds on two cores.
 
 from ml_collections import ConfigDict
 
-from mixup_jax.config import base_config, to_dict
-from mixup_jax.method import variant
+from mixup_jax.config import apply_variant, base_config
 
 NOTES = (
     "A regime chosen to show the effect in minutes: 2,500 training images, no augmentation and 25 epochs, so that the "
@@ -28,11 +27,11 @@ NOTES = (
 
 
 def get_config(name: str = "mixup") -> ConfigDict:
-    """Returns the config of a variant: erm, mixup, label_smoothing or erl."""
+    """Returns the config of a variant: a name in `mixup_jax.method.VARIANTS`."""
     config = base_config()
     config.experiment = f"quickstart/{name}"
     config.notes = NOTES
-    config.method = ConfigDict(to_dict(variant(name)))
+    apply_variant(config, name)
 
     config.epochs = 25
     config.batch_size = 64

@@ -18,11 +18,14 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mixup_jax.errors import InputError, unknown_name
-from mixup_jax.method import Method
+from mixup_jax.method import Method, variant
 
 PARALLEL = ("jit", "pmap")
 SCHEDULES = ("steps", "cosine")
 DTYPES = ("float32", "bfloat16")
+STEMS = ("cifar", "imagenet")
+DROPOUT_RATE = 0.3
+"""Of the variant "dropout": the paper's rate as remembered by its readers; its text could not be had here."""
 
 
 def _require(condition: bool, key: str, value: object, expected: str) -> None:
@@ -82,16 +85,32 @@ class ModelConfig:
 
     Attributes:
       name: a network of `mixup_jax.models`.
-      width: channels of the first stage.
+      width: channels of the first stage; 64 in the published networks, 16 k in WRN-28-k; of text_cnn the
+        feature maps of each filter width.
+      stem: of residual networks: "cifar" (3x3, full resolution) or "imagenet" (7x7 and max-pooling, a
+        quarter of it).
+      dropout: rate of the dropout layers, in [0, 1); where they stand is the network's.
+      zero_init_residual: residual blocks start as their shortcuts: the scale of their last
+        normalisation starts at 0.
+      filter_widths: of text_cnn, in tokens.
       dtype: compute type; parameters, statistics and logits stay float32.
     """
 
     name: str = "resnet18"
     width: int = 64
+    stem: str = "cifar"
+    dropout: float = 0.0
+    zero_init_residual: bool = False
+    filter_widths: tuple[int, ...] = (3, 4, 5)
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
         _require(self.width >= 1, "model.width", self.width, "a positive number of channels")
+        _require_choice("model.stem", self.stem, STEMS)
+        _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "a rate in [0, 1)")
+        widths = self.filter_widths
+        _require(bool(widths) and min(widths) >= 1, "model.filter_widths", widths, "positive numbers of tokens")
+        _require(len(set(widths)) == len(widths), "model.filter_widths", widths, "each width once")
         _require_choice("model.dtype", self.dtype, DTYPES)
 
 
@@ -198,6 +217,22 @@ class Config:
 def base_config() -> ConfigDict:
     """Returns every setting with its default, for a config file to change."""
     return ConfigDict(to_dict(Config()))
+
+
+def apply_variant(config: ConfigDict, name: str, *, dropout: float = DROPOUT_RATE) -> None:
+    """Sets the numbers of a method, by its name in `method.VARIANTS`, in a config file's config.
+
+    Args:
+      config: as `base_config` returns it; `method` is replaced, and `model.dropout` where dropout is the method.
+      name: of the variant.
+      dropout: the rate for the variant "dropout".
+
+    Raises:
+      InputError: there is no variant of that name; the message lists those there are.
+    """
+    config.method = ConfigDict(to_dict(variant(name)))
+    if name == "dropout":
+        config.model.dropout = dropout
 
 
 def to_dict(config: Config | Method) -> dict[str, Any]:

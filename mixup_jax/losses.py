@@ -55,6 +55,20 @@ def entropy(logits: jax.Array) -> jax.Array:
     return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
 
 
+def confidence(logits: jax.Array) -> jax.Array:
+    """Returns max_k softmax(logits)_k for each example, float32 `[B]` in [1/K, 1]."""
+    return jnp.exp(jnp.max(_log_softmax(logits), axis=-1))
+
+
+def accuracy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Returns the weight that each example's target gives to the predicted class, float32 `[B]` in [0, 1].
+
+    1 or 0 with a hard label.  With a mixed one, lambda 1[prediction = y_i] + (1 - lambda) 1[prediction = y_j].
+    """
+    predicted = jnp.argmax(logits, axis=-1)
+    return jnp.take_along_axis(targets, predicted[:, None], axis=-1)[:, 0]
+
+
 def _log_softmax(logits: jax.Array) -> jax.Array:
     """Leaves half precision, in which a softmax rounds to 0 and 1 far too early."""
     return jax.nn.log_softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))

@@ -71,11 +71,76 @@ def mix(values: jax.Array, mixing: Mixing) -> jax.Array:
     Returns:
       An array of the shape of `values`.  lambda = 1 returns the values bit for bit.
     """
-    groups, size = mixing.lam.shape
-    grouped = values.reshape(groups, size, *values.shape[1:])
-    partners = jax.vmap(lambda group, partner: group[partner])(grouped, mixing.partner)
-    lam = mixing.lam.reshape(groups, size, *(1,) * (values.ndim - 1))
+    grouped, partners = _pairs(values, mixing.partner)
+    lam = mixing.lam.reshape(*mixing.lam.shape, *(1,) * (values.ndim - 1))
     return (lam * grouped + (1 - lam) * partners).reshape(values.shape)
+
+
+def _pairs(values: jax.Array, partner: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the values and those of their partners, both `[G, S, ...]`."""
+    grouped = values.reshape(*partner.shape, *values.shape[1:])
+    return grouped, jax.vmap(lambda group, positions: group[positions])(grouped, partner)
+
+
+class Boxes(NamedTuple):
+    """A box in the image of every example, G groups of S examples each; a box may be empty.
+
+    Attributes:
+      low: int32 `[G, S, 2]`, its first row and column.
+      high: int32 `[G, S, 2]`, one past its last row and column.
+    """
+
+    low: jax.Array
+    high: jax.Array
+
+
+def draw_boxes(key: jax.Array, lam: jax.Array, height: int, width: int, *, per_example: bool = False) -> Boxes:
+    """Draws boxes whose sides are sqrt(1 - lambda) of the image's, around a uniform centre, clipped to the image.
+
+    As in CutMix (Yun et al., ICCV 2019, equation 2, and its published code for rounding and clipping): sides
+    are rounded down, and the box reaches half a side, rounded down, to either side of its centre.
+
+    Args:
+      key: a jax random key; group g draws from `fold_in(key, g)`.
+      lam: `[G, S]` in [0, 1], constant along a row unless `per_example`.
+      height: of the images, pixels.
+      width: likewise.
+      per_example: draw a centre for each example instead of one a group.
+    """
+    groups, size = lam.shape
+    image = jnp.array([height, width])
+
+    def draw_centres(group: jax.Array) -> jax.Array:
+        shape = (size, 2) if per_example else (1, 2)
+        centres = jax.random.randint(jax.random.fold_in(key, group), shape, 0, image)
+        return jnp.broadcast_to(centres, (size, 2))
+
+    centres = jax.vmap(draw_centres)(jnp.arange(groups))
+    sides = (jnp.sqrt(1 - lam)[..., None] * image).astype(jnp.int32)
+    return Boxes(jnp.clip(centres - sides // 2, 0, image), jnp.clip(centres + sides // 2, 0, image))
+
+
+def kept_share(boxes: Boxes, height: int, width: int) -> jax.Array:
+    """Returns the share of pixels outside each box, float32 `[G, S]`: CutMix's lambda, corrected for clipping."""
+    area = jnp.prod(boxes.high - boxes.low, axis=-1)
+    return (1 - area / (height * width)).astype(jnp.float32)
+
+
+def paste(images: jax.Array, boxes: Boxes, partner: jax.Array) -> jax.Array:
+    """Returns images with each one's box filled from its partner.
+
+    Args:
+      images: `[G * S, H, W, C]`.
+      boxes: as drawn.
+      partner: as `Mixing.partner`, `[G, S]`.
+    """
+    _, height, width, _ = images.shape
+    rows, columns = jnp.arange(height)[:, None], jnp.arange(width)
+    low, high = boxes.low[..., None, None], boxes.high[..., None, None]
+    down = (low[:, :, 0] <= rows) & (rows < high[:, :, 0])
+    across = (low[:, :, 1] <= columns) & (columns < high[:, :, 1])
+    grouped, partners = _pairs(images, partner)
+    return jnp.where((down & across)[..., None], partners, grouped).reshape(images.shape)
 
 
 def keep_larger(values: jax.Array, mixing: Mixing) -> jax.Array:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mixup_jax.config import Config, base_config, from_dict, to_dict
+from mixup_jax.config import DROPOUT_RATE, Config, base_config, from_dict, to_dict
 from mixup_jax.config_file import load_config
 from mixup_jax.errors import InputError
 from mixup_jax.method import VARIANTS
@@ -25,6 +25,7 @@ def test_every_config_has_every_method_as_a_variant(path: Path, name: str):
     config = load_config(f"{path}:{name}")
     assert config.method == VARIANTS[name]
     assert config.experiment == f"{path.stem}/{name}"
+    assert config.model.dropout == (DROPOUT_RATE if name == "dropout" else 0)
 
 
 def test_every_kind_of_value_can_be_overridden():
@@ -88,7 +89,7 @@ def test_a_wrong_override_is_named_with_what_would_be_right(overrides: list[str]
 def test_a_missing_file_and_an_unknown_variant_are_named(tmp_path: Path):
     with pytest.raises(InputError, match=r"config file nowhere.py does not exist"):
         load_config("nowhere.py:mixup")
-    with pytest.raises(InputError, match=r"unknown config variant 'mixpu'.*erl, erm, label_smoothing, mixup"):
+    with pytest.raises(InputError, match=r"unknown config variant 'mixpu'.*erl, erm, feature_only"):
         load_config(f"{CONFIGS / 'quickstart.py'}:mixpu")
     other = tmp_path / "other.py"
     other.write_text("def get_config():\n    return 3\n")

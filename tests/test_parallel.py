@@ -3,12 +3,12 @@
 from functools import lru_cache, partial
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from small_networks import Convolution
 
 from mixup_jax.data.resident import Resident, epoch_order
 from mixup_jax.errors import InputError
@@ -19,18 +19,6 @@ from mixup_jax.training.step import make_train_step
 
 KEYS = run_keys(0)
 METHOD = Method(mixup_alpha=0.5, group_size=4)
-
-
-class Small(nn.Module):
-    """A convolution, batch normalisation and a linear layer, in float64."""
-
-    axis_name: str | None = None
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = nn.Conv(3, (3, 3), param_dtype=jnp.float64)(x)
-        x = nn.BatchNorm(use_running_average=not train, axis_name=self.axis_name, param_dtype=jnp.float64)(x)
-        return nn.Dense(5, param_dtype=jnp.float64)(nn.relu(x).mean(axis=(1, 2)))
 
 
 @lru_cache
@@ -45,7 +33,12 @@ def trained(parallel: str, devices: int) -> dict[str, Any]:
         optimizer = optax.sgd(0.1, momentum=0.9, nesterov=True)
         step = make_resident_step(
             make_train_step(
-                Small(axis_name), optimizer, METHOD, classes=5, standardise=lambda x: x / 255.0, axis_name=axis_name
+                Convolution(axis_name),
+                optimizer,
+                METHOD,
+                classes=5,
+                standardise=lambda x: x / 255.0,
+                axis_name=axis_name,
             ),
             mesh,
             parallel=parallel,
@@ -55,7 +48,7 @@ def trained(parallel: str, devices: int) -> dict[str, Any]:
             augment_key=KEYS.augment,
             step_key=KEYS.step,
         )
-        state = replicate(mesh, create_state(Small(), optimizer, KEYS.init, (6, 6, 1)))
+        state = replicate(mesh, create_state(Convolution(), optimizer, KEYS.init, (6, 6, 1)))
         resident = replicate(mesh, Resident(jnp.asarray(images), jnp.asarray(labels)))
         history = []
         for number in range(5):

@@ -1,17 +1,18 @@
 from functools import partial
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from small_networks import Linear
 
 from mixup_jax import losses
 from mixup_jax.method import Method
 from mixup_jax.records import Batch, TrainState
+from mixup_jax.training.mixing import mix_batch
 from mixup_jax.training.state import create_state, run_keys
-from mixup_jax.training.step import make_train_step, mix_batch
+from mixup_jax.training.step import make_train_step
 
 CLASSES = 4
 KEYS = run_keys(0)
@@ -22,17 +23,8 @@ BATCH = Batch(
 )
 
 
-class Linear(nn.Module):
-    """The smallest network with batch statistics."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = x.reshape(x.shape[0], -1)
-        return nn.Dense(CLASSES)(nn.BatchNorm(use_running_average=not train)(x))
-
-
 OPTIMIZER = optax.sgd(0.1)
-STATE = create_state(Linear(), OPTIMIZER, KEYS.init, (4, 4, 1))
+STATE = create_state(Linear(CLASSES), OPTIMIZER, KEYS.init, (4, 4, 1))
 
 
 def scaled(images: jax.Array) -> jax.Array:
@@ -42,7 +34,7 @@ def scaled(images: jax.Array) -> jax.Array:
 def one_step(
     method: Method, batch: Batch = BATCH, state: TrainState = STATE
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    step = make_train_step(Linear(), OPTIMIZER, method, classes=CLASSES, standardise=scaled)
+    step = make_train_step(Linear(CLASSES), OPTIMIZER, method, classes=CLASSES, standardise=scaled)
     return jax.jit(step)(state, batch, KEYS.step)
 
 
@@ -52,7 +44,7 @@ def assert_same_params(one: TrainState, other: TrainState) -> None:
 
 def test_the_step_is_gradient_descent_on_the_mean_loss():
     def loss(params: object) -> jax.Array:
-        logits, _ = Linear().apply(
+        logits, _ = Linear(CLASSES).apply(
             {"params": params, "batch_stats": STATE.batch_stats},
             scaled(BATCH.inputs),
             train=True,
@@ -106,8 +98,8 @@ def test_the_draws_change_with_the_step_and_only_with_it():
 
 
 def mixed(method: Method) -> tuple[np.ndarray, np.ndarray]:
-    out = mix_batch(method, BATCH, jax.random.key(5), CLASSES, scaled)
-    return np.asarray(out.inputs), np.asarray(out.targets)
+    out = mix_batch(method, BATCH, jax.random.key(5), classes=CLASSES)
+    return np.asarray(out.mix(scaled(BATCH.inputs), 0)), np.asarray(out.targets)
 
 
 def test_feature_only_mixing_mixes_inputs_and_keeps_a_hard_label():
@@ -135,7 +127,7 @@ def test_smoothing_and_mixing_combine_linearly():
 def test_the_entropy_term_is_subtracted_per_example():
     def logits_of(state: TrainState) -> jax.Array:
         variables = {"params": state.params, "batch_stats": state.batch_stats}
-        return Linear().apply(variables, scaled(BATCH.inputs), train=True, mutable=["batch_stats"])[0]
+        return Linear(CLASSES).apply(variables, scaled(BATCH.inputs), train=True, mutable=["batch_stats"])[0]
 
     (_, with_term), (_, without) = one_step(Method(entropy_weight=0.3)), one_step(Method())
     expected = without["loss"] - 0.3 * losses.entropy(logits_of(STATE)).mean()

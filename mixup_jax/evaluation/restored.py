@@ -19,7 +19,7 @@ from mixup_jax.data.augment import standardise
 from mixup_jax.data.catalog import DatasetSpec, dataset_spec
 from mixup_jax.evaluation.odin import choose_epsilon, odin_logits
 from mixup_jax.evaluation.predict import Network, make_predict, network_of
-from mixup_jax.models import create_model
+from mixup_jax.models import model_of
 from mixup_jax.training.checkpoint import Checkpoints
 from mixup_jax.training.parallel import device_mesh
 from mixup_jax.training.progress import duration
@@ -55,7 +55,7 @@ class Restored:
 def restore(checkpoints: Checkpoints, step: int, config: Config) -> Restored:
     """Returns the network of a step, on all devices of this process."""
     spec, mesh = dataset_spec(config.data.name), device_mesh()
-    model = create_model(config.model.name, classes=spec.classes, width=config.model.width, dtype=config.model.dtype)
+    model = model_of(config.model, classes=spec.classes)
     like = jax.eval_shape(partial(init_variables, model, image_shape=spec.shape), jax.random.key(0))
     variables = checkpoints.restore_variables(step, like, mesh)
     return Restored(

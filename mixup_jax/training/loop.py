@@ -22,7 +22,7 @@ from mixup_jax.data.resident import Resident, epoch_order
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.predict import Predict, make_predict, network_of
 from mixup_jax.metrics.calibration import Bins
-from mixup_jax.models import create_model
+from mixup_jax.models import check_model, model_of
 from mixup_jax.provenance import provenance
 from mixup_jax.records import TrainState
 from mixup_jax.training import workdir as folder
@@ -101,7 +101,7 @@ def train(config: Config, workdir: Path, data_dir: Path, report: Report = print)
 def check_names(config: Config) -> DatasetSpec:
     """Returns the catalogue's entry of the training set; raises InputError for any unknown name."""
     spec = dataset_spec(config.data.name)
-    create_model(config.model.name, classes=spec.classes, width=config.model.width)
+    check_model(config.model, task="image")
     for name in config.evaluation.ood:
         check_ood_name(name, spec)
     return spec
@@ -111,9 +111,7 @@ def prepare(config: Config, spec: DatasetSpec, steps_per_epoch: int) -> tuple[Ru
     """Builds the compiled parts of a run and its state at step 0."""
     mesh, keys = device_mesh(), run_keys(config.seed)
     axis_name = AXIS if config.parallel == "pmap" else None
-    model = create_model(
-        config.model.name, classes=spec.classes, width=config.model.width, dtype=config.model.dtype, axis_name=axis_name
-    )
+    model = model_of(config.model, classes=spec.classes, axis_name=axis_name)
     schedule = learning_rate(config.optimizer, epochs=config.epochs, steps_per_epoch=steps_per_epoch)
     optimizer = sgd(config.optimizer, schedule)
     inputs_of = partial(standardise, mean=spec.mean, std=spec.std)

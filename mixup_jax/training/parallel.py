@@ -23,7 +23,8 @@ from mixup_jax.data.resident import Resident, batch_rows, gather_batch
 from mixup_jax.errors import InputError
 from mixup_jax.method import Method
 from mixup_jax.records import TrainState
-from mixup_jax.training.step import Metrics, TrainStep, local_rows
+from mixup_jax.training.axis import local_rows
+from mixup_jax.training.step import Metrics, TrainStep
 
 AXIS = "batch"
 ResidentStep = Callable[[TrainState, Resident, jax.Array], tuple[TrainState, Metrics]]
