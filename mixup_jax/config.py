@@ -21,6 +21,7 @@ from mixup_jax.errors import InputError, unknown_name
 from mixup_jax.method import Method, variant
 
 PARALLEL = ("jit", "pmap")
+OPTIMIZERS = ("sgd", "adadelta", "adam")
 SCHEDULES = ("steps", "cosine")
 DTYPES = ("float32", "bfloat16")
 STEMS = ("cifar", "imagenet")
@@ -116,12 +117,14 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """Stochastic gradient descent with momentum, and its learning rate over time.
+    """The optimiser, and its learning rate over time.
 
     Attributes:
+      name: "sgd" (with momentum), "adadelta" (whose own rate is 1) or "adam".
       learning_rate: the initial (peak) rate.
-      momentum: 0 is plain gradient descent.
-      nesterov: Nesterov's form of momentum.
+      momentum: of sgd; 0 is plain gradient descent.
+      nesterov: Nesterov's form of momentum; of sgd.
+      max_norm: no class's weight vector of the last layer grows longer than this; 0 is off.
       weight_decay: added to the gradient as weight_decay * parameter, for every parameter (the form
         of the paper's framework, before momentum).
       schedule: "steps" multiplies the rate by `step_factor` at each of `step_epochs`; "cosine"
@@ -131,9 +134,11 @@ class OptimizerConfig:
       warmup_epochs: linear rise from 0 at the start; may be a fraction of an epoch.
     """
 
+    name: str = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
     nesterov: bool = True
+    max_norm: float = 0.0
     weight_decay: float = 5e-4
     schedule: str = "steps"
     step_epochs: tuple[int, ...] = (60, 120, 160)
@@ -141,10 +146,13 @@ class OptimizerConfig:
     warmup_epochs: float = 0.0
 
     def __post_init__(self) -> None:
+        _require_choice("optimizer.name", self.name, OPTIMIZERS)
         rate, decay = self.learning_rate, self.weight_decay
         _require(math.isfinite(rate) and rate > 0, "optimizer.learning_rate", rate, "a finite number > 0")
         _require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "a number in [0, 1)")
         _require(math.isfinite(decay) and decay >= 0, "optimizer.weight_decay", decay, "a finite number >= 0")
+        bound = self.max_norm
+        _require(math.isfinite(bound) and bound >= 0, "optimizer.max_norm", bound, "a finite length >= 0 (0 is off)")
         _require(0 < self.step_factor <= 1, "optimizer.step_factor", self.step_factor, "a number in (0, 1]")
         increasing = all(a < b for a, b in zip((0, *self.step_epochs), self.step_epochs, strict=False))
         _require(

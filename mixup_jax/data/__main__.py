@@ -11,6 +11,7 @@ from mixup_jax.data.catalog import DATASETS, dataset_spec
 from mixup_jax.data.describe import describe
 from mixup_jax.data.paths import default_data_dir
 from mixup_jax.data.prepare import prepare
+from mixup_jax.data.vectors import GLOVE, prepare_glove
 
 
 def main(argv: Sequence[str]) -> int:
@@ -24,7 +25,9 @@ def main(argv: Sequence[str]) -> int:
     if not arguments.names:
         parser.error(f"name at least one data set: {', '.join(DATASETS)}")
     # Every name is looked up before the first download begins.
-    specs = [dataset_spec(name) for name in arguments.names]
+    specs = [dataset_spec(name) for name in arguments.names if name != GLOVE]
+    if GLOVE in arguments.names:
+        prepare_glove(arguments.data_dir, _print_now)
     for spec in specs:
         prepare(spec.name, arguments.data_dir, report=_print_now)
         for line in describe(spec, arguments.data_dir):

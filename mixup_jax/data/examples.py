@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,7 @@ from mixup_jax.data.arrays import Arrays, Sentences, encode, load_arrays, load_s
 from mixup_jax.data.cache import Vectors
 from mixup_jax.data.catalog import training_spec
 from mixup_jax.data.split import train_validation_split
-from mixup_jax.data.tokens import Encoder, build_vocabulary
+from mixup_jax.data.tokens import Encoder, Vocabulary, build_vocabulary
 from mixup_jax.data.vectors import embedding_table, load_vectors
 from mixup_jax.errors import InputError
 
@@ -24,6 +26,11 @@ class Examples(NamedTuple):
     train: Arrays
     validation: Arrays
     encoder: Encoder | None = None
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The words that the training examples are encoded by; None for images."""
+        return None if self.encoder is None else self.encoder.vocabulary
 
 
 def load_examples(config: DataConfig, data_dir: str | os.PathLike[str]) -> Examples:
@@ -60,13 +67,13 @@ def load_examples(config: DataConfig, data_dir: str | os.PathLike[str]) -> Examp
 
 
 def first_embedding(
-    config: DataConfig, encoder: Encoder, data_dir: str | os.PathLike[str], seed: int
+    config: DataConfig, vocabulary: Vocabulary, data_dir: str | os.PathLike[str], seed: int
 ) -> npt.NDArray[np.float32] | None:
     """Returns the word vectors that a run begins with, float32 `[V, E]`; None where the config names none.
 
     Args:
       config: names the vectors.
-      encoder: whose vocabulary's words are looked up.
+      vocabulary: whose words are looked up.
       data_dir: the folder that `python -m mixup_jax.data` prepared.
       seed: of the run, for words without a vector.
 
@@ -74,7 +81,18 @@ def first_embedding(
       InputError: as `load_examples`.
     """
     vectors = _vectors(config, data_dir)
-    return None if vectors is None else embedding_table(encoder.vocabulary, vectors, seed)
+    return None if vectors is None else embedding_table(vocabulary, vectors, seed)
+
+
+def check_vocabulary(vocabulary: Vocabulary | None, facts: Mapping[str, Any], workdir: Path) -> None:
+    """Raises InputError unless a checkpoint with these facts was trained with this vocabulary."""
+    trained = facts.get("vocabulary")
+    found = None if vocabulary is None else vocabulary.fingerprint
+    if found != trained:
+        raise InputError(
+            f"{workdir} was trained with the vocabulary {trained}, but the prepared data give {found} (SHA-256 of the "
+            "words); expected the data and word vectors that it was trained with"
+        )
 
 
 def _vectors(config: DataConfig, data_dir: str | os.PathLike[str]) -> Vectors | None:

