@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -62,7 +61,7 @@ def init_variables(model: nn.Module, key: jax.Array, input_shape: tuple[int, ...
 
 def with_embedding(state: TrainState, table: npt.NDArray[np.float32]) -> TrainState:
     """Returns a text network's first state with these word vectors, `[V, E]`, in place of the drawn ones."""
-    return dataclasses.replace(state, params={**state.params, "embedding": {"embedding": jnp.asarray(table)}})
+    return state._replace(params={**state.params, "embedding": {"embedding": jnp.asarray(table)}})
 
 
 def _compile_fast() -> dict[str, int] | None:
