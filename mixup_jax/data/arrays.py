@@ -25,9 +25,7 @@ __all__ = ["Arrays", "Sentences", "encode", "load_arrays", "load_ood", "load_sen
 _log = logging.getLogger(__name__)
 
 
-def load_arrays(
-    name: str, split: str, data_dir: str | os.PathLike[str], encoder: Encoder | None = None
-) -> Arrays:
+def load_arrays(name: str, split: str, data_dir: str | os.PathLike[str], encoder: Encoder | None = None) -> Arrays:
     """Reads one split of a prepared data set, as networks take it.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mixup_jax.data.imagenet_not_stl10 import kept_labels
 from mixup_jax.errors import InputError, unknown_name
 
 
@@ -112,7 +113,7 @@ _IMAGES = (
         mean=(0.44671062, 0.43980984, 0.40664645),
         std=(0.26034098, 0.25657727, 0.27126738),
         splits=BOTH,
-        description="colour 96x96 photographs of animals and vehicles, the labelled 5,000 + 8,000 (Coates et al., 2011)",
+        description="colour 96x96 photographs of animals and vehicles, 5,000 + 8,000 with labels (Coates et al., 2011)",
     ),
     DatasetSpec(
         name="cifar10",
@@ -181,6 +182,18 @@ _IMAGES = (
         description="colour photographs of 365 kinds of places, the first 20 of each in the validation split (the test "
         "split has no labels), brought to 96x96 (Zhou et al., 2017)",
     ),
+    DatasetSpec(
+        name="imagenet_not_stl10",
+        tfds_name="imagenet2012",
+        classes=1000,
+        shape=(96, 96, 3),
+        splits={"test": "validation"},
+        resized=True,
+        keep_classes=kept_labels(),
+        per_class=10,
+        description="the first 10 validation photographs of each class of ImageNet that is not in STL-10 "
+        "(mixup_jax/data/imagenet_not_stl10.py), brought to 96x96",
+    ),
 )
 
 _TEXTS = (
@@ -236,6 +249,26 @@ _TEXTS = (
     ),
 )
 
+CORRUPTIONS = (
+    *("brightness", "contrast", "defocus_blur", "elastic", "fog", "frost", "frosted_glass_blur", "gaussian_blur"),
+    *("gaussian_noise", "impulse_noise", "jpeg_compression", "motion_blur", "pixelate", "saturate", "shot_noise"),
+    *("snow", "spatter", "speckle_noise", "zoom_blur"),
+)
+SEVERITIES = range(1, 6)
+CORRUPTED: dict[str, DatasetSpec] = {
+    f"cifar10_corrupted_{kind}_{severity}": DatasetSpec(
+        name=f"cifar10_corrupted_{kind}_{severity}",
+        tfds_name=f"cifar10_corrupted/{kind}_{severity}",
+        classes=10,
+        shape=(32, 32, 3),
+        splits=TEST,
+        description=f"CIFAR-10's 10,000 test images with {kind} of severity {severity} (Hendrycks and Dietterich, 2019)",
+    )
+    for kind in CORRUPTIONS
+    for severity in SEVERITIES
+}
+"""CIFAR-10-C, one set for each corruption and severity; apart from `DATASETS` only to keep lists short."""
+
 DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in (*_IMAGES, *_TEXTS)}
 
 _NOISES = (
@@ -263,8 +296,10 @@ def dataset_spec(name: str) -> DatasetSpec:
     Raises:
       InputError: no data set has this name; the message lists those there are.
     """
+    if name in CORRUPTED:
+        return CORRUPTED[name]
     if name not in DATASETS:
-        raise unknown_name("data set", name, DATASETS)
+        raise unknown_name("data set", name, [*DATASETS, "cifar10_corrupted_KIND_SEVERITY"])
     return DATASETS[name]
 
 
@@ -289,12 +324,13 @@ def check_ood_name(name: str, like: DatasetSpec) -> None:
     Raises:
       InputError: it is neither; the message lists both kinds.
     """
-    others = [spec for spec in DATASETS.values() if spec.name != like.name and not spec.streams]
-    choices = [entry.name for entry in (*others, *NOISES.values()) if entry.task == like.task]
+    choices = [spec.name for spec in DATASETS.values() if spec.task == like.task and not spec.streams]
+    choices += [noise.name for noise in NOISES.values() if noise.task == like.task]
+    choices = [choice for choice in choices if choice != like.name]
     if name == like.name:
         raise InputError(
             f"out-of-distribution set {name!r} is the data set that is in-distribution here; "
             f"choose one of: {', '.join(sorted(choices))}"
         )
-    if name not in choices:
+    if name not in choices and not (name in CORRUPTED and like.task == "image"):
         raise unknown_name("out-of-distribution set", name, choices)

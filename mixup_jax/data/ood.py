@@ -62,8 +62,7 @@ def noise_tokens(lengths: npt.NDArray[np.int64], encoder: Encoder, n: int, seed:
 def match_shape(images: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     """Brings images to another height, width and number of channels.
 
-    Where the size differs, Pillow's bilinear filter resizes (anti-aliased when shrinking) without
-    keeping the aspect ratio.  Grey becomes RGB by repetition; RGB becomes grey by luma,
+    Where the size differs, see `fit_image`.  Grey becomes RGB by repetition; RGB becomes grey by luma,
     0.299 R + 0.587 G + 0.114 B (ITU-R BT.601).  Images that already fit are returned unchanged.
 
     Args:
@@ -75,13 +74,31 @@ def match_shape(images: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.ND
     """
     if images.shape[1:] == shape:
         return images
+    out = np.empty((len(images), *shape), np.uint8)
+    for row, pixels in zip(out, images, strict=True):
+        row[:] = fit_image(pixels, shape)
+    return out
+
+
+def fit_image(pixels: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Cuts the largest box of the wanted aspect ratio out of an image's middle and resizes it.
+
+    Pillow's bilinear filter, which averages over all pixels when it shrinks an image (it is anti-aliased).
+
+    Args:
+      pixels: uint8 `[h, w, c]`, c in {1, 3}.
+      shape: (H, W, C), C in {1, 3}.
+
+    Returns:
+      uint8 `[H, W, C]`.
+    """
     from PIL import Image
 
     height, width, channels = shape
-    mode = "L" if channels == 1 else "RGB"
-    out = np.empty((len(images), *shape), np.uint8)
-    for index, pixels in enumerate(images):
-        picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert(mode)
-        resized = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
-        out[index] = resized if resized.ndim == 3 else resized[..., None]
-    return out
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    picture = picture.convert("L" if channels == 1 else "RGB")
+    scale = min(picture.width / width, picture.height / height)
+    left, top = (picture.width - scale * width) / 2, (picture.height - scale * height) / 2
+    box = (left, top, left + scale * width, top + scale * height)
+    resized = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))
+    return resized if resized.ndim == 3 else resized[..., None]

