@@ -2,8 +2,9 @@
 
 A set's folder holds, for each split, `<split>-images.npy` (uint8 `[N, H, W, C]`) or
 `<split>-sentences.npy` (uint8: UTF-8, a newline after each text), and `<split>-labels.npy`.  Word
-vectors are kept likewise, as words and vectors.  `source.json` is written last: where it exists, the arrays were written whole.  It keeps each file's size and
-SHA-256 (as `sha256sum` prints it), so a truncated or altered file is noticed whenever it is read.
+vectors are kept likewise, as words and vectors.  `source.json` is written last: where it exists, the
+arrays were written whole.  It keeps each file's size and SHA-256 (as `sha256sum` prints it), so a
+truncated or altered file is noticed whenever it is read.
 """
 
 from __future__ import annotations

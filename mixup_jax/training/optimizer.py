@@ -1,4 +1,4 @@
-"""The optimisers: gradient descent, Adadelta and Adam, with weight decay and a bound on the weights of the last layer."""
+"""The optimisers: gradient descent, Adadelta and Adam, with weight decay and a bound on the last layer's weights."""
 
 from __future__ import annotations
 
