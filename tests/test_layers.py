@@ -30,6 +30,7 @@ FLOORS = {
     "training": 3,
     "evaluation.measure": 3,
     "evaluation.predict": 3,
+    "evaluation.batch_norm": 3,
     "evaluation.separation": 3,
     "evaluation.recalibration": 3,
     "evaluation.ensemble": 3,

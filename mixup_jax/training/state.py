@@ -25,6 +25,7 @@ class RunKeys(NamedTuple):
     order: jax.Array
     augment: jax.Array
     step: jax.Array
+    evaluation: jax.Array
 
 
 def run_keys(seed: int) -> RunKeys:
