@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -125,7 +126,7 @@ def test_missing_data_names_the_folder_and_the_command(tmp_path):
 
 
 def test_unknown_names_and_splits_list_the_choices(tmp_path):
-    with pytest.raises(InputError, match=r"unknown data set 'fashion'.*fashion_mnist, mnist"):
+    with pytest.raises(InputError, match=r"unknown data set 'fashion'.*fashion_mnist.*, mnist"):
         load_arrays("fashion", "train", tmp_path)
     with pytest.raises(InputError, match=r"unknown split of mnist 'valid'; choose one of: test, train"):
         load_arrays("mnist", "valid", tmp_path)
@@ -242,3 +243,15 @@ def test_decoding_reports_progress(monkeypatch):
     lines = []
     tfds_source.collect(FASHION, "test", [good] * 3, "source", lines.append)
     assert lines[-1] == "decoding test: 3 images so far"
+
+
+def test_images_of_other_sizes_are_resized_and_selected_by_class_while_they_are_read():
+    spec = dataclasses.replace(
+        DATASETS["dtd"], classes=4, shape=(6, 6, 3), keep_classes=(0, 2, 3), per_class=2, label="kind"
+    )
+    kinds = [0, 1, 2, 2, 2, 0, 3, 0, 1]
+    examples = [{"image": np.full((8 + i, 12, 3), 10 * i, np.uint8), "kind": kind} for i, kind in enumerate(kinds)]
+    arrays = tfds_source.collect(spec, "test", examples, "made", lambda line: None)
+    assert arrays.inputs.shape == (5, 6, 6, 3)
+    assert arrays.labels.tolist() == [0, 2, 2, 0, 3]
+    assert arrays.inputs[:, 0, 0, 0].tolist() == [0, 20, 30, 50, 60]

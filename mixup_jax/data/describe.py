@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import numpy.typing as npt
 from mixup_jax.data.arrays import load_split
 from mixup_jax.data.cache import Arrays, Sentences, cached_splits
 from mixup_jax.data.catalog import DatasetSpec
+from mixup_jax.data.contact_sheet import contact_sheet
 from mixup_jax.data.paths import arrays_folder
 from mixup_jax.data.tokens import tokenise
 from mixup_jax.errors import InputError
+from mixup_jax.records import write_atomically
 
 # The catalogue keeps at least four digits.
 STATISTICS_TOLERANCE = 5e-5
@@ -62,9 +65,15 @@ def describe(spec: DatasetSpec, data_dir: Path) -> Iterator[str]:
             check_text(spec, split, arrays)
             yield from _text_lines(spec, split, arrays)
             continue
+        if not isinstance(arrays, Arrays):
+            raise TypeError(f"{spec.name}/{split} holds neither images nor texts")
         mean, std = check(spec, split, arrays)
         yield f"  {split}: {_shape(arrays.inputs)}, {_balance(arrays.labels, spec.classes)}"
         yield f"  {split}: mean {_numbers(mean)}, standard deviation {_numbers(std)} (pixels / 255, by channel)"
+        sheet = folder / f"{split}-contact-sheet.png"
+        with contextlib.suppress(OSError):  # a folder that cannot be written is no reason to fail
+            write_atomically(sheet, contact_sheet(arrays.inputs, arrays.labels))
+            yield f"  {split}: a row of images for each class in {sheet}"
 
 
 def check(spec: DatasetSpec, split: str, arrays: Arrays) -> tuple[tuple[float, ...], tuple[float, ...]]:

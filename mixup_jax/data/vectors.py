@@ -98,14 +98,15 @@ def read_text_file(path: Path) -> Vectors:
     rows: list[npt.NDArray[np.float32]] = []
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, 1):
-            word, _, values = line.rstrip("\n").partition(" ")
+            # Some files have words with spaces in them, though not on the first line.
+            word, *values = line.rstrip("\n").rsplit(" ", rows[0].size if rows else -1)
             try:
-                row = np.array(values.split(" "), np.float32)
+                row = np.array(values, np.float32)
             except ValueError:
                 row = np.empty(0, np.float32)
             if row.size == 0 or (rows and row.shape != rows[0].shape):
                 expected = f"{rows[0].size} numbers" if rows else "numbers"
-                raise InputError(f"{path} line {number} is {line[:60]!r}; expected a word and {expected}")
+                raise InputError(f"{path} line {number} is {line.strip()[:60]!r}; expected a word and {expected}")
             words.append(word)
             rows.append(row)
     if not rows:

@@ -93,7 +93,7 @@ def train(config: Config, workdir: Path, data_dir: Path, report: Report = print)
             report(f"{workdir}: already trained ({checkpoints.last} steps)")
             return
         run, state = prepare(config, spec, steps_per_epoch, examples.vocabulary)
-        state = _with_vectors(state, run, examples, data_dir)
+        state = with_vectors(state, run, examples, data_dir)
         report(_headline(config, run, state, examples))
         state = _continued(state, checkpoints, run, report)
         with open_logs(workdir, last_step=int(state.step), tensorboard=config.tensorboard, report=report) as logs:
@@ -150,7 +150,7 @@ def _steps_per_epoch(config: Config, examples: int) -> int:
     return examples // config.batch_size
 
 
-def _with_vectors(state: TrainState, run: Run, examples: Examples, data_dir: Path) -> TrainState:
+def with_vectors(state: TrainState, run: Run, examples: Examples, data_dir: Path) -> TrainState:
     """Returns the first state with the config's word vectors, if it names any."""
     if examples.vocabulary is None:
         return state
