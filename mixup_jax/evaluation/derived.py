@@ -97,15 +97,15 @@ def derived_logits(
 def _with_clean_statistics(
     restored: Restored, examples: int, key: jax.Array, data_dir: Path, report: Callable[[str], None]
 ) -> Restored:
-    images = load_examples(restored.config.data, data_dir).train.images
-    if examples > len(images):
+    inputs = load_examples(restored.config.data, data_dir).train.inputs
+    if examples > len(inputs):
         raise InputError(
-            f"--batch_norm_examples={examples}, but the run has {len(images)} training examples; expected at most these"
+            f"--batch_norm_examples={examples}, but the run has {len(inputs)} training examples; expected at most these"
         )
     report(f"measuring batch statistics on {examples:,} clean training examples")
-    rows = np.sort(np.asarray(jax.random.permutation(key, len(images))[:examples]))
+    rows = np.sort(np.asarray(jax.random.permutation(key, len(inputs))[:examples]))
     batch_size = restored.config.evaluation.batch_size
     statistics = clean_statistics(
-        restored.model, restored.variables, restored.inputs_of, images[rows], batch_size=batch_size
+        restored.model, restored.variables, restored.inputs_of, inputs[rows], batch_size=batch_size
     )
     return replace(restored, variables={**restored.variables, "batch_stats": statistics})

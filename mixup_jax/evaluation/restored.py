@@ -16,8 +16,9 @@ from jax.sharding import Mesh
 
 from mixup_jax.config import Config
 from mixup_jax.data.arrays import Arrays
-from mixup_jax.data.augment import standardise
 from mixup_jax.data.catalog import DatasetSpec, dataset_spec
+from mixup_jax.data.inputs import input_shape, inputs_of
+from mixup_jax.data.tokens import Vocabulary
 from mixup_jax.evaluation.odin import choose_epsilon, odin_logits
 from mixup_jax.evaluation.predict import Network, Predict, make_predict, network_of
 from mixup_jax.models import model_of
@@ -55,15 +56,15 @@ class Restored:
     mesh: Mesh
 
 
-def restore(checkpoints: Checkpoints, step: int, config: Config) -> Restored:
-    """Returns the network of a step, on all devices of this process."""
+def restore(checkpoints: Checkpoints, step: int, config: Config, vocabulary: Vocabulary | None = None) -> Restored:
+    """Returns the network of a step, on all devices of this process; text needs its vocabulary."""
     spec, mesh = dataset_spec(config.data.name), device_mesh()
-    model = model_of(config.model, classes=spec.classes)
-    like = jax.eval_shape(partial(init_variables, model, image_shape=spec.shape), jax.random.key(0))
+    words = 0 if vocabulary is None else len(vocabulary)
+    model = model_of(config.model, classes=spec.classes, vocabulary=words, embedding=config.data.vector_size)
+    shape = input_shape(spec, config.data)
+    like = jax.eval_shape(partial(init_variables, model, input_shape=shape), jax.random.key(0))
     variables = checkpoints.restore_variables(step, like, mesh)
-    return Restored(
-        config, spec, model, network_of(model), variables, partial(standardise, mean=spec.mean, std=spec.std), mesh
-    )
+    return Restored(config, spec, model, network_of(model), variables, inputs_of(spec), mesh)
 
 
 def logits_of_sets(
@@ -88,7 +89,7 @@ def predict_sets(
     start, done, total = time.monotonic(), 0, sum(len(data.labels) for data in sets.values())
     logits = {}
     for name, data in sets.items():
-        logits[name] = predict(variables, data.images)
+        logits[name] = predict(variables, data.inputs)
         done += len(data.labels)
         remaining = (time.monotonic() - start) * (total - done) / done
         report(f"predicted {name}: {done:,} of {total:,} examples | ETA {duration(remaining)}")
@@ -102,7 +103,7 @@ def odin_network(restored: Restored, validation: Arrays) -> tuple[Network, float
     def apply(inputs: jax.Array) -> jax.Array:
         return restored.network(restored.variables, inputs)
 
-    inputs = restored.inputs_of(jax.numpy.asarray(validation.images[:ODIN_EXAMPLES]))
+    inputs = restored.inputs_of(jax.numpy.asarray(validation.inputs[:ODIN_EXAMPLES]))
     epsilon = choose_epsilon(apply, inputs, ODIN_EPSILONS, temperature=ODIN_TEMPERATURE)
 
     def network(variables: Mapping[str, Any], inputs: jax.Array) -> jax.Array:

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from mixup_jax import metrics
 from mixup_jax.config import Config, from_dict
 from mixup_jax.data.arrays import Arrays, load_arrays, load_ood
-from mixup_jax.data.catalog import DatasetSpec, check_ood_name, dataset_spec
-from mixup_jax.data.examples import load_examples
+from mixup_jax.data.catalog import check_ood_name, dataset_spec
+from mixup_jax.data.examples import Examples, check_vocabulary, load_examples
 from mixup_jax.data.paths import default_data_dir
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.derived import Derivation, derived_logits
@@ -84,6 +84,8 @@ def evaluate_workdir(
         step = checkpoints.step_of(checkpoint)
         facts = checkpoints.restore_facts(step)
         config = from_dict(facts["config"])
+        if odin and dataset_spec(config.data.name).task == "text":
+            raise InputError(f"--odin takes a small step in the pixels; {config.data.name} is text, which has none")
         ood = _ood_names(config, datasets)
         chosen = checkpoint if checkpoint in ("last", "best") else str(step)
         derivation.check(config)
@@ -95,8 +97,10 @@ def evaluate_workdir(
             report(f"{target}: already evaluated (step {step}); --force does it again")
             return _relabelled(known, chosen, target)
         require_writable(target / PREDICTIONS)
-        sets = _load_sets(config, dataset_spec(config.data.name), ood, data_dir or default_data_dir())
-        restored = restore(checkpoints, step, config)
+        examples = load_examples(config.data, data_dir or default_data_dir())
+        check_vocabulary(examples.vocabulary, facts, workdir)
+        sets = _load_sets(config, examples, ood, data_dir or default_data_dir())
+        restored = restore(checkpoints, step, config, examples.vocabulary)
     report(f"predicting {len(sets)} sets with the checkpoint of step {step}")
     meta = {"step": step, "seed": config.seed, "device_count": jax.device_count(), "config": stored}
     made_by = provenance()
@@ -191,10 +195,10 @@ def _with_odin(evaluation: dict[str, Any], records: Mapping[str, Predictions], e
     return evaluation | {"ood": ood, "odin": settings}
 
 
-def _load_sets(config: Config, spec: DatasetSpec, ood: tuple[str, ...], data_dir: Path) -> dict[str, Arrays]:
-    validation = load_examples(config.data, data_dir).validation
-    sets = {"test": load_arrays(spec.name, "test", data_dir), "validation": validation}
-    outside = {name: load_ood(name, like=spec, data_dir=data_dir) for name in ood}
+def _load_sets(config: Config, examples: Examples, ood: tuple[str, ...], data_dir: Path) -> dict[str, Arrays]:
+    spec, encoder = dataset_spec(config.data.name), examples.encoder
+    sets = {"test": load_arrays(spec.name, "test", data_dir, encoder), "validation": examples.validation}
+    outside = {name: load_ood(name, like=spec, data_dir=data_dir, encoder=encoder) for name in ood}
     return sets | {name: _some(data, config.evaluation.ood_examples) for name, data in outside.items()}
 
 
@@ -204,4 +208,4 @@ def _some(data: Arrays, n: int) -> Arrays:
         return data
     # Drawn, because a set may be ordered by class.
     rows = np.sort(np.random.default_rng(0).permutation(len(data.labels))[:n])
-    return Arrays(data.images[rows], data.labels[rows], f"{data.source}; {n} of {len(data.labels)} examples")
+    return Arrays(data.inputs[rows], data.labels[rows], f"{data.source}; {n} of {len(data.labels)} examples")
