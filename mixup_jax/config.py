@@ -25,6 +25,7 @@ OPTIMIZERS = ("sgd", "adadelta", "adam")
 SCHEDULES = ("steps", "cosine")
 DTYPES = ("float32", "bfloat16")
 STEMS = ("cifar", "imagenet")
+CROPS = ("pad", "random_resized")
 DROPOUT_RATE = 0.3
 """Of the variant "dropout": the paper's rate as remembered by its readers; its text could not be had here."""
 
@@ -50,7 +51,11 @@ class DataConfig:
         made (best epoch, temperature); never the test split.
       split_seed: the seed of that split; apart from `seed`, so that runs that differ in their seed
         share their validation set and can be paired.
-      crop_padding: random crop after zero-padding by this many pixels on each side; 0 is off.
+      crop: of images, at random: "pad", after zero-padding, for sets that are held in memory; "random_resized",
+        8 % to 100 % of a photograph's area brought to one size, for sets that are streamed.
+      crop_padding: pixels on each side of the crop after padding; 0 is off.
+      image_size: height and width that photographs are brought to; 0 is the data set's own.
+      workers: processes that decode photographs; 0 decodes in threads.  The result does not depend on it.
       flip: random horizontal flip.
       rotation: random rotation by up to so many degrees either way; 0 is off.
       max_tokens: the length of every text; longer ones are cut.
@@ -65,7 +70,10 @@ class DataConfig:
     train_examples: int = 0
     validation_examples: int = 5000
     split_seed: int = 0
+    crop: str = "pad"
     crop_padding: int = 4
+    image_size: int = 0
+    workers: int = 8
     flip: bool = True
     rotation: float = 0.0
     max_tokens: int = 64
@@ -76,7 +84,10 @@ class DataConfig:
     def __post_init__(self) -> None:
         _require(self.train_examples >= 0, "data.train_examples", self.train_examples, "a number >= 0 (0 takes all)")
         _require(self.validation_examples >= 1, "data.validation_examples", self.validation_examples, "at least 1")
+        _require_choice("data.crop", self.crop, CROPS)
         _require(self.crop_padding >= 0, "data.crop_padding", self.crop_padding, "a number of pixels >= 0")
+        _require(self.image_size >= 0, "data.image_size", self.image_size, "a number of pixels >= 0 (0: the set's own)")
+        _require(self.workers >= 0, "data.workers", self.workers, "a number of processes >= 0")
         _require(0 <= self.rotation <= 180, "data.rotation", self.rotation, "degrees in [0, 180]")
         _require(self.max_tokens >= 1, "data.max_tokens", self.max_tokens, "a positive number of tokens")
         _require(self.vector_size >= 1, "data.vector_size", self.vector_size, "a positive number")
@@ -128,11 +139,13 @@ class OptimizerConfig:
       max_norm: no class's weight vector of the last layer grows longer than this; 0 is off.
       weight_decay: added to the gradient as weight_decay * parameter, for every parameter (the form
         of the paper's framework, before momentum).
+      decay_norm_and_bias: off: weight decay spares biases and the scales of batch normalisation.
       schedule: "steps" multiplies the rate by `step_factor` at each of `step_epochs`; "cosine"
         falls to 0 along half a cosine over all epochs.
       step_epochs: increasing epochs.
       step_factor: in (0, 1].
-      warmup_epochs: linear rise from 0 at the start; may be a fraction of an epoch.
+      warmup_epochs: linear rise at the start; may be a fraction of an epoch.
+      warmup_start: the rate that it rises from.
     """
 
     name: str = "sgd"
@@ -141,10 +154,12 @@ class OptimizerConfig:
     nesterov: bool = True
     max_norm: float = 0.0
     weight_decay: float = 5e-4
+    decay_norm_and_bias: bool = True
     schedule: str = "steps"
     step_epochs: tuple[int, ...] = (60, 120, 160)
     step_factor: float = 0.2
     warmup_epochs: float = 0.0
+    warmup_start: float = 0.0
 
     def __post_init__(self) -> None:
         _require_choice("optimizer.name", self.name, OPTIMIZERS)
@@ -161,6 +176,8 @@ class OptimizerConfig:
         )
         warmup = self.warmup_epochs
         _require(math.isfinite(warmup) and warmup >= 0, "optimizer.warmup_epochs", warmup, "a finite number >= 0")
+        start = self.warmup_start
+        _require(0 <= start <= rate, "optimizer.warmup_start", start, f"a rate from 0 to learning_rate ({rate})")
         _require_choice("optimizer.schedule", self.schedule, SCHEDULES)
 
 

@@ -66,6 +66,11 @@ def transform(images: jax.Array, crops: Crops, *, padding: int) -> jax.Array:
     return jax.vmap(one)(padded, crops.corner, crops.mirrored)
 
 
+def mirror(images: jax.Array, mirrored: jax.Array) -> jax.Array:
+    """Returns images `[B, H, W, C]` of which those marked in `mirrored`, bool `[B]`, are mirrored left to right."""
+    return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+
+
 def rotate(image: jax.Array, angle: jax.Array) -> jax.Array:
     """Returns an image turned anticlockwise about its centre by `angle` radians, with black where nothing was.
 

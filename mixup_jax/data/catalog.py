@@ -29,7 +29,7 @@ class DatasetSpec:
       resized: the published images have other sizes, and are brought to `shape` when the set is prepared.
       keep_classes: the labels that are kept; all where empty.
       per_class: keep the first so many of each class, in tensorflow-datasets's order; 0 keeps all.
-      streams: too large for memory.
+      streams: too large for memory: photographs are read, decoded and cropped batch by batch.
     """
 
     name: str
@@ -307,14 +307,12 @@ def training_spec(name: str) -> DatasetSpec:
     """Returns the entry of a data set that networks can be trained on.
 
     Raises:
-      InputError: there is none of this name, or it serves for evaluation only, or does not fit in memory.
+      InputError: there is none of this name, or it serves for evaluation only.
     """
     spec = dataset_spec(name)
-    choices = ", ".join(spec.name for spec in DATASETS.values() if spec.trains and not spec.streams)
+    choices = ", ".join(spec.name for spec in DATASETS.values() if spec.trains)
     if not spec.trains:
         raise InputError(f"data.name is {name!r}, which serves for evaluation only; expected one of: {choices}")
-    if spec.streams:
-        raise InputError(f"data.name is {name!r}, which does not fit in memory; expected one of: {choices}")
     return spec
 
 

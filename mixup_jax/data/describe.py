@@ -15,12 +15,16 @@ from mixup_jax.data.cache import Arrays, Sentences, cached_splits
 from mixup_jax.data.catalog import DatasetSpec
 from mixup_jax.data.contact_sheet import contact_sheet
 from mixup_jax.data.paths import arrays_folder
+from mixup_jax.data.split import permutation
+from mixup_jax.data.stream import open_streamed
 from mixup_jax.data.tokens import tokenise
 from mixup_jax.errors import InputError
 from mixup_jax.records import write_atomically
 
 # The catalogue keeps at least four digits.
 STATISTICS_TOLERANCE = 5e-5
+SAMPLE = 256
+"""How many images of a streamed set are looked at."""
 _CHUNK = 4096
 
 
@@ -56,6 +60,9 @@ def describe(spec: DatasetSpec, data_dir: Path) -> Iterator[str]:
     """
     folder = arrays_folder(data_dir, spec.name)
     yield f"{spec.name}: {spec.description}"
+    if spec.streams:
+        yield from _describe_streamed(spec, data_dir)
+        return
     yield f"  folder: {folder}"
     for number, split in enumerate(cached_splits(folder)):
         arrays = load_split(spec.name, split, data_dir)
@@ -74,6 +81,20 @@ def describe(spec: DatasetSpec, data_dir: Path) -> Iterator[str]:
         with contextlib.suppress(OSError):  # a folder that cannot be written is no reason to fail
             write_atomically(sheet, contact_sheet(arrays.inputs, arrays.labels))
             yield f"  {split}: a row of images for each class in {sheet}"
+
+
+def _describe_streamed(spec: DatasetSpec, data_dir: Path) -> Iterator[str]:
+    """Yields lines about a set that is too large to be looked at whole: its counts, and a sample."""
+    for number, split in enumerate(spec.splits):
+        whole = open_streamed(spec, split, data_dir, spec.shape[0], workers=0)
+        if number == 0:
+            yield f"  source: {whole.source}"
+        rows = permutation(len(whole.inputs), 0)[:SAMPLE]
+        sample = whole.part(rows, whole.source)
+        mean, std = channel_statistics(sample.inputs[:])
+        yield f"  {split}: {len(whole.inputs):,} images; {len(rows)} of them looked at:"
+        yield f"  {split}: labels from {sample.labels.min()} to {sample.labels.max()}"
+        yield f"  {split}: mean {_numbers(mean)}, standard deviation {_numbers(std)} (pixels / 255, centre crops)"
 
 
 def check(spec: DatasetSpec, split: str, arrays: Arrays) -> tuple[tuple[float, ...], tuple[float, ...]]:

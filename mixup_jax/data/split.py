@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -45,11 +47,17 @@ def train_validation_split(
             f"data.train_examples is {train_examples}; the set has {n} examples, of which {validation_examples} are "
             f"held out for validation, so at most {left} are left (0 takes them all)"
         )
-    order = _permutation(n, seed)
+    order = permutation(n, seed)
     return order[validation_examples : validation_examples + (train_examples or left)], order[:validation_examples]
 
 
-def _permutation(n: int, seed: int) -> npt.NDArray[np.int64]:
+def permutation(n: int, seed: int | Sequence[int]) -> npt.NDArray[np.int64]:
+    """Returns 0..n-1 in a random order, int64 `[n]`: a function of the seed, on any machine and with any numpy."""
     # numpy promises that raw bits never change between versions, and promises nothing about Generator.permutation:
     # ranking raw bits keeps the validation set the same wherever and whenever it is drawn.
-    return np.argsort(np.random.PCG64(seed).random_raw(n), kind="stable").astype(np.int64)
+    return np.argsort(raw_bits(n, seed), kind="stable").astype(np.int64)
+
+
+def raw_bits(n: int, seed: int | Sequence[int]) -> npt.NDArray[np.uint64]:
+    """Returns n random words of 64 bits for a seed of one or more non-negative integers."""
+    return np.random.PCG64(seed).random_raw(n)

@@ -23,6 +23,7 @@ from mixup_jax.data.cache import Arrays, Sentences
 from mixup_jax.data.catalog import DatasetSpec
 from mixup_jax.data.ood import fit_image
 from mixup_jax.data.originals import Originals
+from mixup_jax.data.paths import prepare_command
 from mixup_jax.errors import InputError
 from mixup_jax.quiet_tensorflow import load_tensorflow
 
@@ -125,6 +126,38 @@ def decode(spec: DatasetSpec, data_dir: Path, report: Callable[[str], None]) -> 
     gather = collect_texts if spec.task == "text" else collect
     with _without_absl_warnings():
         return {split: gather(spec, split, examples[split], source, report) for split in spec.splits}
+
+
+def open_split(spec: DatasetSpec, split: str, data_dir: Path) -> Any:
+    """Returns a built split by random access: a sequence of dictionaries with image files as bytes, not decoded.
+
+    Loads no TensorFlow.
+
+    Raises:
+      InputError: the set is not built as array_record, or without this split; the message says what to do.
+    """
+    if not is_built(spec, data_dir):
+        remedy = f"run: {prepare_command(spec.name, data_dir)}"
+        if is_built(spec, data_dir, "tfrecord"):
+            remedy = "it is there as tfrecord, which `tfds convert_format --out_file_format=array_record` converts"
+        raise InputError(
+            f"data set {spec.name!r} is not prepared in {data_dir} (looked for {data_dir / spec.tfds_name} in "
+            f"array_record format); {remedy}"
+        )
+    tfds, theirs = _import_tfds(), spec.splits[split]
+    builder = tfds.builder(spec.tfds_name, data_dir=str(data_dir), file_format="array_record")
+    if theirs not in builder.info.splits:
+        raise InputError(
+            f"{builder.data_dir} lacks the split {theirs!r}; expected {', '.join(spec.splits.values())}: delete it, "
+            f"put all original files in place and run: {prepare_command(spec.name, data_dir)}"
+        )
+    return builder.as_data_source(split=theirs, decoders={"image": tfds.decode.SkipDecoding()})
+
+
+def source_of(spec: DatasetSpec, data_dir: Path) -> str:
+    """Returns the line that says where the examples of a built set come from."""
+    builder = _import_tfds().builder(spec.tfds_name, data_dir=str(data_dir), file_format="array_record")
+    return f"tensorflow-datasets {builder.info.full_name}"
 
 
 def collect(

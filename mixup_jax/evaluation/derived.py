@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.config import Config
-from mixup_jax.data.arrays import Arrays
 from mixup_jax.data.examples import load_examples
+from mixup_jax.data.stream import AnySet
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.batch_norm import clean_statistics
 from mixup_jax.evaluation.predict import make_mc_dropout
@@ -66,7 +66,7 @@ class Derivation:
 def derived_logits(
     restored: Restored,
     derivation: Derivation,
-    sets: Mapping[str, Arrays],
+    sets: Mapping[str, AnySet],
     data_dir: Path,
     report: Callable[[str], None],
 ) -> dict[str, npt.NDArray[np.float32]]:

@@ -65,6 +65,7 @@ def measure(
       n, accuracy, nll, brier, ece_15, ece_100, oe_15, oe_100, mce_15, mean_confidence,
       confidence_minus_accuracy, more calibration errors (see `_more_calibration`), aurc, e_aurc,
       `accuracy_at_coverage`: {"0.5": ..} for each of COVERAGES; `classwise_ece_15` and `tace_15`;
+      `accuracy_top5`, of more than five classes;
       `intervals`: {name: [low, high]}, 95 %, for most of them; `noise_floor`: {"ece_15": {"mean", "p95"},
       "ece_100": ..}; `unlabelled`, how many were left out; `temperature`; `after_temperature`, the same numbers
       for logits / temperature (class-wise ones without intervals), None without a temperature, as that is; and
@@ -108,12 +109,20 @@ def _entry(
     return {
         **entry,
         **_every_class(known),
+        **_top_5(known),
         "intervals": entry["intervals"] | (_every_class_intervals(known) if all_intervals else {}),
         "unlabelled": len(examples[0]) - len(raw),
         "temperature": temperature,
         "after_temperature": scaled,
         "posthoc": posthoc,
     }
+
+
+def _top_5(known: Predictions) -> dict[str, float]:
+    """Returns the accuracy among the five most probable classes, where there are more than five."""
+    if known.logits.shape[1] <= 5:
+        return {}
+    return {"accuracy_top5": metrics.top_k_accuracy(known.logits, known.labels, 5)}
 
 
 def _every_class(known: Predictions, temperature: float = 1.0) -> dict[str, float]:

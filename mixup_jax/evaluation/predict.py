@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-Predict = Callable[[Mapping[str, Any], npt.NDArray[Any]], npt.NDArray[np.float32]]
+from mixup_jax.data.stream import CentreCrops
+
+Predict = Callable[[Mapping[str, Any], npt.NDArray[Any] | CentreCrops], npt.NDArray[np.float32]]
 Network = Callable[[Mapping[str, Any], jax.Array], jax.Array]
 """Maps variables and standardised inputs `[B, ...]` to logits `[B, K]`."""
 
@@ -29,8 +31,8 @@ def make_predict(
 ) -> Predict:
     """Returns `predict(variables, images) -> logits`, compiled once for all data sets.
 
-    Images are in pixel units `[N, H, W, C]`, logits float32 `[N, K]` on the host.  The last batch is
-    filled up with black images whose logits are discarded, so N need not be a multiple of anything.
+    Images are in pixel units `[N, H, W, C]`, in memory or streamed, logits float32 `[N, K]` on the host.
+    The last batch is filled up with black images whose logits are discarded, so N need not be a multiple of anything.
 
     Args:
       network: such as `network_of(model)`.
@@ -86,18 +88,23 @@ def _by_batches(
     sharded = NamedSharding(mesh, PartitionSpec(*mesh.axis_names))
     compiled = jax.jit(compute)
 
-    def predict(variables: Mapping[str, Any], images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def predict(variables: Mapping[str, Any], images: npt.NDArray[Any] | CentreCrops) -> npt.NDArray[np.float32]:
         pending = []
-        for start in range(0, len(images), batch_size):
-            batch = _filled(images[start : start + batch_size], batch_size)
-            rows = np.arange(start, start + batch_size, dtype=np.int32)
-            pending.append(compiled(variables, *jax.device_put((batch, rows), sharded)))
+        for number, some in enumerate(_batches(images, batch_size)):
+            rows = number * batch_size + np.arange(batch_size, dtype=np.int32)
+            pending.append(compiled(variables, *jax.device_put((_filled(some, batch_size), rows), sharded)))
         logits = np.concatenate([np.asarray(part, np.float32) for part in pending])[: len(images)]
         if len(logits) != len(images):
             raise AssertionError(f"{len(images)} examples gave {len(logits)} predictions")
         return logits
 
     return predict
+
+
+def _batches(images: npt.NDArray[Any] | CentreCrops, batch_size: int) -> Iterator[npt.NDArray[Any]]:
+    if isinstance(images, CentreCrops):
+        return images.batches(batch_size)
+    return (images[start : start + batch_size] for start in range(0, len(images), batch_size))
 
 
 def _filled(images: npt.NDArray[Any], batch_size: int) -> npt.NDArray[Any]:

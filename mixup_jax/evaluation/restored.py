@@ -15,9 +15,9 @@ import numpy.typing as npt
 from jax.sharding import Mesh
 
 from mixup_jax.config import Config
-from mixup_jax.data.arrays import Arrays
 from mixup_jax.data.catalog import DatasetSpec, dataset_spec
 from mixup_jax.data.inputs import input_shape, inputs_of
+from mixup_jax.data.stream import AnySet
 from mixup_jax.data.tokens import Vocabulary
 from mixup_jax.evaluation.odin import choose_epsilon, odin_logits
 from mixup_jax.evaluation.predict import Network, Predict, make_predict, network_of
@@ -68,7 +68,7 @@ def restore(checkpoints: Checkpoints, step: int, config: Config, vocabulary: Voc
 
 
 def logits_of_sets(
-    restored: Restored, network: Network, sets: Mapping[str, Arrays], report: Callable[[str], None]
+    restored: Restored, network: Network, sets: Mapping[str, AnySet], report: Callable[[str], None]
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Returns the logits of every set, float32 `[N, K]`, with a line of progress after each.
 
@@ -83,7 +83,7 @@ def logits_of_sets(
 
 
 def predict_sets(
-    predict: Predict, variables: Mapping[str, Any], sets: Mapping[str, Arrays], report: Callable[[str], None]
+    predict: Predict, variables: Mapping[str, Any], sets: Mapping[str, AnySet], report: Callable[[str], None]
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Returns what `predict` says of every set, by name, with a line of progress after each."""
     start, done, total = time.monotonic(), 0, sum(len(data.labels) for data in sets.values())
@@ -96,7 +96,7 @@ def predict_sets(
     return logits
 
 
-def odin_network(restored: Restored, validation: Arrays) -> tuple[Network, float]:
+def odin_network(restored: Restored, validation: AnySet) -> tuple[Network, float]:
     """Returns the network that gives ODIN's logits, and the epsilon that was chosen on validation images."""
 
     @jax.jit

@@ -13,10 +13,12 @@ import numpy.typing as npt
 
 from mixup_jax import metrics
 from mixup_jax.config import Config, from_dict
-from mixup_jax.data.arrays import Arrays, load_arrays, load_ood
+from mixup_jax.data.arrays import Arrays, load_ood
 from mixup_jax.data.catalog import check_ood_name, dataset_spec
-from mixup_jax.data.examples import Examples, check_vocabulary, load_examples
+from mixup_jax.data.examples import Examples, check_vocabulary, load_examples, load_test
+from mixup_jax.data.inputs import sized
 from mixup_jax.data.paths import default_data_dir
+from mixup_jax.data.stream import AnySet
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.derived import Derivation, derived_logits
 from mixup_jax.evaluation.measure import SCHEMA, evaluate_records
@@ -161,7 +163,10 @@ def _relabelled(evaluation: dict[str, Any], chosen: str, workdir: Path) -> dict[
 
 
 def _records(
-    logits: Mapping[str, npt.NDArray[np.float32]], sets: Mapping[str, Arrays], dataset: str, meta: dict[str, Any]
+    logits: Mapping[str, npt.NDArray[np.float32]],
+    sets: Mapping[str, AnySet],
+    dataset: str,
+    meta: dict[str, Any],
 ) -> dict[str, Predictions]:
     """Returns the predictions of every set as records, by the name it has in `datasets`."""
     records = {}
@@ -173,7 +178,11 @@ def _records(
 
 
 def _odin_records(
-    restored: Restored, sets: Mapping[str, Arrays], ood: tuple[str, ...], meta: dict[str, Any], report: Report
+    restored: Restored,
+    sets: Mapping[str, AnySet],
+    ood: tuple[str, ...],
+    meta: dict[str, Any],
+    report: Report,
 ) -> tuple[dict[str, Predictions], float]:
     """Returns ODIN's records of the test and the out-of-distribution sets, and the epsilon that made them."""
     report("choosing the step of ODIN on validation images")
@@ -195,9 +204,9 @@ def _with_odin(evaluation: dict[str, Any], records: Mapping[str, Predictions], e
     return evaluation | {"ood": ood, "odin": settings}
 
 
-def _load_sets(config: Config, examples: Examples, ood: tuple[str, ...], data_dir: Path) -> dict[str, Arrays]:
-    spec, encoder = dataset_spec(config.data.name), examples.encoder
-    sets = {"test": load_arrays(spec.name, "test", data_dir, encoder), "validation": examples.validation}
+def _load_sets(config: Config, examples: Examples, ood: tuple[str, ...], data_dir: Path) -> dict[str, AnySet]:
+    spec, encoder = sized(dataset_spec(config.data.name), config.data), examples.encoder
+    sets = {"test": load_test(config.data, data_dir, encoder), "validation": examples.validation}
     outside = {name: load_ood(name, like=spec, data_dir=data_dir, encoder=encoder) for name in ood}
     return sets | {name: _some(data, config.evaluation.ood_examples) for name, data in outside.items()}
 

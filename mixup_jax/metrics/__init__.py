@@ -37,6 +37,7 @@ from mixup_jax.metrics.scores import confidence_and_correct, log_softmax, max_pr
 from mixup_jax.metrics.selective import RiskCoverage, accuracy_at_coverage, aurc, e_aurc, risk_coverage
 from mixup_jax.metrics.smooth import smooth_ece
 from mixup_jax.metrics.streaming import Tally, tally, tally_examples
+from mixup_jax.metrics.top_k import top_k_accuracy
 from mixup_jax.metrics.vector_scaling import VectorScaling, fit_vector_scaling
 
 __all__ = [
@@ -101,4 +102,5 @@ __all__ = [
     "tace",
     "tally",
     "tally_examples",
+    "top_k_accuracy",
 ]

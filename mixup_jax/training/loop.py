@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from mixup_jax.config import Config, to_dict
 from mixup_jax.data.catalog import DatasetSpec, check_ood_name, training_spec
 from mixup_jax.data.examples import Examples, check_vocabulary, first_embedding, load_examples
 from mixup_jax.data.inputs import check_augmentation, input_shape, inputs_of
-from mixup_jax.data.resident import Resident, epoch_order
 from mixup_jax.data.tokens import Vocabulary
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.predict import Predict, make_predict, network_of
@@ -27,15 +27,24 @@ from mixup_jax.provenance import provenance
 from mixup_jax.records import Predictions, TrainState, save_predictions
 from mixup_jax.training import workdir as folder
 from mixup_jax.training.checkpoint import Checkpoints
+from mixup_jax.training.feed import Fed, make_feed
 from mixup_jax.training.metrics_log import MetricsLog, open_logs
 from mixup_jax.training.optimizer import make_optimizer
-from mixup_jax.training.parallel import AXIS, ResidentStep, check_divisible, device_mesh, make_resident_step, replicate
+from mixup_jax.training.parallel import (
+    AXIS,
+    check_divisible,
+    device_mesh,
+    make_batch_step,
+    make_resident_step,
+    replicate,
+)
 from mixup_jax.training.progress import Progress
 from mixup_jax.training.schedule import learning_rate
 from mixup_jax.training.state import RunKeys, create_state, parameter_count, run_keys, with_embedding
-from mixup_jax.training.step import Metrics, make_train_step
+from mixup_jax.training.step import Metrics, TrainStep, make_train_step
 
 Report = Callable[[str], None]
+FedStep = Callable[..., tuple[TrainState, Metrics]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class Run:
 
     Attributes:
       config: of the run.
-      step: the compiled training step.
+      step: the compiled training step; takes the state and what the feed yields.
       predict: the compiled prediction.
       schedule: learning rate by step.
       keys: random keys by purpose.
@@ -53,7 +62,7 @@ class Run:
     """
 
     config: Config
-    step: ResidentStep
+    step: FedStep
     predict: Predict
     schedule: optax.Schedule
     keys: RunKeys
@@ -80,7 +89,7 @@ def train(config: Config, workdir: Path, data_dir: Path, report: Report = print)
     spec = check_names(config)
     check_divisible(config.batch_size, config.method, jax.device_count(), config.parallel)
     examples = load_examples(config.data, data_dir)
-    steps_per_epoch = _steps_per_epoch(config, len(examples.train.labels))
+    steps_per_epoch = _steps_per_epoch(config, len(examples.train.inputs))
     folder.check(workdir, config)
     with Checkpoints(workdir / folder.CHECKPOINTS) as checkpoints:
         if checkpoints.last is not None:
@@ -96,9 +105,13 @@ def train(config: Config, workdir: Path, data_dir: Path, report: Report = print)
         state = with_vectors(state, run, examples, data_dir)
         report(_headline(config, run, state, examples))
         state = _continued(state, checkpoints, run, report)
-        with open_logs(workdir, last_step=int(state.step), tensorboard=config.tensorboard, report=report) as logs:
+        batches = make_feed(config, examples.train, run.keys.order, run.mesh).batches(int(state.step))
+        with (
+            contextlib.closing(batches),
+            open_logs(workdir, last_step=int(state.step), tensorboard=config.tensorboard, report=report) as logs,
+        ):
             report("compiling the training step; the first progress line comes after it")
-            _train_epochs(run, state, examples, checkpoints, logs, workdir)
+            _train_epochs(run, state, examples, batches, checkpoints, logs, workdir)
     report(f"{workdir}: trained {run.total_steps} steps")
 
 
@@ -124,10 +137,29 @@ def prepare(
     )
     schedule = learning_rate(config.optimizer, epochs=config.epochs, steps_per_epoch=steps_per_epoch)
     optimizer = make_optimizer(config.optimizer, schedule)
-    step = make_resident_step(
-        make_train_step(
-            model, optimizer, config.method, classes=spec.classes, standardise=inputs_of(spec), axis_name=axis_name
-        ),
+    train_step = make_train_step(
+        model, optimizer, config.method, classes=spec.classes, standardise=inputs_of(spec), axis_name=axis_name
+    )
+    step = _mapped(train_step, config, spec, keys, mesh)
+    predict = make_predict(network_of(model), inputs_of(spec), mesh, batch_size=config.evaluation.batch_size)
+    state = create_state(model, optimizer, keys.init, input_shape(spec, config.data))
+    return Run(config, step, predict, schedule, keys, mesh, steps_per_epoch), replicate(mesh, state)
+
+
+def _mapped(train_step: TrainStep, config: Config, spec: DatasetSpec, keys: RunKeys, mesh: Mesh) -> FedStep:
+    """Returns the step over all devices, for the kind of feed that the data set has."""
+    if spec.streams:
+        return make_batch_step(
+            train_step,
+            mesh,
+            parallel=config.parallel,
+            batch_size=config.batch_size,
+            flip=config.data.flip,
+            augment_key=keys.augment,
+            step_key=keys.step,
+        )
+    return make_resident_step(
+        train_step,
         mesh,
         parallel=config.parallel,
         batch_size=config.batch_size,
@@ -137,9 +169,6 @@ def prepare(
         augment_key=keys.augment,
         step_key=keys.step,
     )
-    predict = make_predict(network_of(model), inputs_of(spec), mesh, batch_size=config.evaluation.batch_size)
-    state = create_state(model, optimizer, keys.init, input_shape(spec, config.data))
-    return Run(config, step, predict, schedule, keys, mesh, steps_per_epoch), replicate(mesh, state)
 
 
 def _steps_per_epoch(config: Config, examples: int) -> int:
@@ -170,11 +199,11 @@ def _train_epochs(
     run: Run,
     state: TrainState,
     examples: Examples,
+    batches: Fed,
     checkpoints: Checkpoints,
     logs: list[MetricsLog],
     workdir: Path,
 ) -> None:
-    resident = Resident(*replicate(run.mesh, (examples.train.inputs, examples.train.labels)))
     progress = Progress(
         total_steps=run.total_steps, steps_per_epoch=run.steps_per_epoch, batch_size=run.config.batch_size
     )
@@ -186,7 +215,7 @@ def _train_epochs(
     if int(state.step) == 0:
         _record(run, state, examples, 0, workdir)
     for epoch in range(int(state.step) // run.steps_per_epoch, run.config.epochs):
-        state = _train_epoch(run, state, resident, epoch, logs, progress)
+        state = _train_epoch(run, state, batches, epoch, logs, progress)
         _record(run, state, examples, epoch + 1, workdir)
         if (epoch + 1) % every == 0 or epoch + 1 == run.config.epochs:
             scores, bins = validate(run.predict, state, examples)
@@ -219,15 +248,14 @@ def _seconds_before(checkpoints: Checkpoints) -> float:
 
 
 def _train_epoch(
-    run: Run, state: TrainState, resident: Resident, epoch: int, logs: list[MetricsLog], progress: Progress
+    run: Run, state: TrainState, batches: Fed, epoch: int, logs: list[MetricsLog], progress: Progress
 ) -> TrainState:
     """Takes the steps of one epoch, from its start: checkpoints are saved between epochs only."""
-    order = replicate(run.mesh, epoch_order(run.keys.order, epoch, len(resident.labels)))
     first = epoch * run.steps_per_epoch
     since_log: list[Metrics] = []
     due: tuple[int, list[Metrics]] | None = None
-    for step in range(first, first + run.steps_per_epoch):
-        state, step_metrics = run.step(state, resident, order)
+    for step, fed in zip(range(first, first + run.steps_per_epoch), batches, strict=False):
+        state, step_metrics = run.step(state, *fed)
         since_log.append(step_metrics)
         # Metrics are fetched after the next step is under way, so that the device never waits.
         if due is not None:
@@ -258,7 +286,7 @@ def _write(logs: list[MetricsLog], step: int, scalars: Mapping[str, float]) -> N
 
 
 def validate(predict: Predict, state: TrainState, examples: Examples) -> tuple[dict[str, float], Bins]:
-    """Returns accuracy, NLL (nats), ECE-15, OE-15 and mean confidence on the validation examples, and their 15 bins."""
+    """Returns accuracy (top 5 too, of more classes), NLL (nats), ECE-15, OE-15 and mean confidence; and 15 bins."""
     logits, labels = predict(state.variables, examples.validation.inputs), examples.validation.labels
     confidence, correct = metrics.confidence_and_correct(logits, labels)
     bins = metrics.bin_confidences(confidence, correct, n_bins=15)
@@ -269,14 +297,16 @@ def validate(predict: Predict, state: TrainState, examples: Examples) -> tuple[d
         "validation_oe_15": metrics.oe(bins),
         "validation_confidence": float(np.mean(confidence)),
     }
+    if logits.shape[1] > 5:
+        scores["validation_accuracy_top5"] = metrics.top_k_accuracy(logits, labels, 5)
     return scores, bins
 
 
 def _headline(config: Config, run: Run, state: TrainState, examples: Examples) -> str:
     return (
         f"{config.experiment or config.data.name} seed {config.seed}: {config.model.name} width {config.model.width} "
-        f"({parameter_count(state):,} parameters), {len(examples.train.labels):,} training and "
-        f"{len(examples.validation.labels):,} validation examples, {config.epochs} epochs of {run.steps_per_epoch} "
+        f"({parameter_count(state):,} parameters), {len(examples.train.inputs):,} training and "
+        f"{len(examples.validation.inputs):,} validation examples, {config.epochs} epochs of {run.steps_per_epoch} "
         f"steps, batch {config.batch_size}, "
         f"{jax.device_count()} {jax.devices()[0].platform} device(s) by {config.parallel}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -16,10 +17,11 @@ HEAD = "head"
 def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
     """Returns the optimiser that a config describes.
 
-    Weight decay joins the gradient of every parameter first (g + wd * p), and the learning rate
-    multiplies last: the form of the paper's framework.  "adadelta" is Zeiler's (2012), rho = 0.95 and
-    epsilon = 1e-6, as Kim (EMNLP 2014) has it; its own learning rate is 1.  "adam" has the usual
-    constants (0.9, 0.999, 1e-8), and L2 regularisation, not decoupled decay.
+    Weight decay joins the gradient first (g + wd * p), of every parameter or, without
+    `decay_norm_and_bias`, of kernels and embeddings alone; the learning rate multiplies last: the form of
+    the paper's framework.  "adadelta" is Zeiler's (2012), rho = 0.95 and epsilon = 1e-6, as Kim (EMNLP
+    2014) has it; its own learning rate is 1.  "adam" has the usual constants (0.9, 0.999, 1e-8), and L2
+    regularisation, not decoupled decay.
 
     Args:
       config: of the optimiser.
@@ -30,8 +32,14 @@ def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.G
         "adadelta": optax.adadelta(schedule, rho=0.95, eps=1e-6),
         "adam": optax.adam(schedule),
     }
-    optimizer = optax.chain(optax.add_decayed_weights(config.weight_decay), steps[config.name])
+    decayed = None if config.decay_norm_and_bias else _is_weight
+    optimizer = optax.chain(optax.add_decayed_weights(config.weight_decay, mask=decayed), steps[config.name])
     return optax.chain(optimizer, bounded_head(config.max_norm)) if config.max_norm else optimizer
+
+
+def _is_weight(params: Any) -> Any:
+    """Returns for each parameter whether it is neither a bias nor a scale of batch normalisation."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key not in ("bias", "scale"), params)
 
 
 def bounded_head(max_norm: float) -> optax.GradientTransformation:

@@ -22,11 +22,12 @@ from mixup_jax.data import augment
 from mixup_jax.data.resident import Resident, batch_rows, gather_batch
 from mixup_jax.errors import InputError
 from mixup_jax.method import Method
-from mixup_jax.records import TrainState
+from mixup_jax.records import Batch, TrainState
 from mixup_jax.training.axis import local_rows
 from mixup_jax.training.step import Metrics, TrainStep
 
 AXIS = "batch"
+BatchStep = Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, Metrics]]
 ResidentStep = Callable[[TrainState, Resident, jax.Array], tuple[TrainState, Metrics]]
 
 
@@ -108,17 +109,55 @@ def make_resident_step(
     return lambda state, resident, order: compiled(state, resident, order, keys)
 
 
+def make_batch_step(
+    train_step: TrainStep,
+    mesh: Mesh,
+    *,
+    parallel: str,
+    batch_size: int,
+    flip: bool,
+    augment_key: jax.Array,
+    step_key: jax.Array,
+) -> BatchStep:
+    """Returns the compiled `step(state, images, labels) -> (state, metrics)`, which mirrors the images first.
+
+    The state is donated.  Images are uint8 and labels int32, sharded over the mesh by their first axis:
+    `[B, H, W, C]` and `[B]` for jit, `[D, B / D, H, W, C]` and `[D, B / D]` on D devices for pmap.
+
+    Args:
+      train_step: made with `axis_name=AXIS` for pmap and without for jit.
+      mesh: of the devices to use.
+      parallel: "jit" or "pmap".
+      batch_size: B, over all devices.
+      flip: random mirror.
+      augment_key: of mirrors.
+      step_key: of mixing.
+    """
+    axis_name = AXIS if parallel == "pmap" else None
+
+    def step(state: TrainState, images: jax.Array, labels: jax.Array, keys: tuple[jax.Array, jax.Array]) -> Any:
+        if flip:
+            key = jax.random.fold_in(keys[0], state.step)
+            mirrored = augment.draw_crops(key, batch_size, padding=0, flip=True).mirrored
+            images = augment.mirror(images, local_rows(mirrored, axis_name))
+        return train_step(state, Batch(images, labels, jnp.ones(labels.shape, jnp.float32)), keys[1])
+
+    keys = replicate(mesh, (augment_key, step_key))
+    compiled = _pmap(step, mesh, batch_axis=0) if parallel == "pmap" else _jit(step, mesh)
+    return lambda state, images, labels: compiled(state, images, labels, keys)
+
+
 def _jit(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
     return jax.jit(step, donate_argnums=0, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
-def _pmap(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    # pmap wants one argument with a device axis; all the others, the state too, are the same on
-    # every device and go in and come out without one.
+def _pmap(step: Callable[..., Any], mesh: Mesh, batch_axis: int | None = None) -> Callable[..., Any]:
+    # pmap wants one argument with a device axis; all the others but a batch, the state too, are the same
+    # on every device and go in and come out without one.
     mapped = jax.pmap(
         lambda _, *arguments: step(*arguments),
         axis_name=AXIS,
-        in_axes=(0, None, None, None, None),
+        in_axes=(0, None, batch_axis, batch_axis, None),
         out_axes=None,
         donate_argnums=1,
         devices=list(mesh.devices.flat),

@@ -13,7 +13,8 @@ def learning_rate(config: OptimizerConfig, *, epochs: int, steps_per_epoch: int)
 
     "steps": learning_rate * step_factor^(number of step_epochs that have passed).
     "cosine": learning_rate * (1 + cos(pi * s / S)) / 2, S being all steps of the run.
-    A warm-up of w epochs multiplies either by min(1, (s + 1) / (w * steps_per_epoch)).
+    A warm-up of w epochs multiplies either by a + (1 - a) min(1, (s + 1) / (w * steps_per_epoch)), where
+    a = warmup_start / learning_rate (Goyal et al. 2017, section 2.2, whose rate rises from that of one worker).
     """
     if config.schedule == "cosine":
         decay = optax.cosine_decay_schedule(config.learning_rate, epochs * steps_per_epoch)
@@ -23,4 +24,5 @@ def learning_rate(config: OptimizerConfig, *, epochs: int, steps_per_epoch: int)
     warmup_steps = config.warmup_epochs * steps_per_epoch
     if not warmup_steps:
         return decay
-    return lambda step: decay(step) * jnp.minimum(1.0, (step + 1) / warmup_steps)
+    low = config.warmup_start / config.learning_rate
+    return lambda step: decay(step) * (low + (1 - low) * jnp.minimum(1.0, (step + 1) / warmup_steps))

@@ -114,5 +114,5 @@ def _differences(there: Any, here: Any, prefix: str = "") -> list[str]:
     """Names every setting whose value differs, as "key is A there and B here"."""
     if not (isinstance(there, dict) and isinstance(here, dict)):
         return [] if there == here else [f"{prefix.rstrip('.')} is {there!r} there and {here!r} here"]
-    keys = [key for key in {**there, **here} if prefix or key not in NOT_PART_OF_THE_RESULT]
+    keys = [key for key in {**there, **here} if prefix + key not in NOT_PART_OF_THE_RESULT]
     return [line for key in keys for line in _differences(there.get(key), here.get(key), f"{prefix}{key}.")]

@@ -1,0 +1,250 @@
+"""Sets that do not fit in memory: batches read at random, decoded and cropped ahead of the device by other processes.
+
+The order of an epoch is a function of (seed, epoch), and a crop one of (seed, epoch, example).  So the batch of a
+step can be made from its number alone: a run goes on from any step, and depends neither on how many processes
+train nor on how many decode for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from mixup_jax.data import tfds_source
+from mixup_jax.data.cache import Arrays
+from mixup_jax.data.catalog import DatasetSpec
+from mixup_jax.data.crops import TRIES, decode
+from mixup_jax.data.split import permutation, raw_bits
+from mixup_jax.errors import InputError
+
+LABELS_AT_ONCE = 512
+THREADS = 2
+"""In which batches are made where no other processes are asked for."""
+
+# What the bits that a seed gives are for.
+_ORDER, _CROP = 1, 2
+
+Batch = TypeVar("Batch", covariant=True)
+Images = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Records:
+    """One split of a set that tensorflow-datasets built as array_record; each process opens it when it first reads.
+
+    Attributes:
+      spec: which set.
+      split: one of `spec.splits`.
+      data_dir: tfds's data folder.
+    """
+
+    spec: DatasetSpec
+    split: str
+    data_dir: Path
+
+    @cached_property
+    def _source(self) -> Any:
+        return tfds_source.open_split(self.spec, self.split, self.data_dir)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"spec": self.spec, "split": self.split, "data_dir": self.data_dir}
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def read(self, rows: Sequence[int]) -> tuple[list[bytes], Labels]:
+        """Returns the image files and labels of some records, in this order.
+
+        Raises:
+          InputError: a label is not one of the set's classes.
+        """
+        examples = self._source.__getitems__(list(rows))
+        labels = np.array([example[self.spec.label] for example in examples], np.int32)
+        if len(labels) and not 0 <= labels.min() <= labels.max() < self.spec.classes:
+            raise InputError(
+                f"{self.spec.name}/{self.split} has labels from {labels.min()} to {labels.max()}; "
+                f"expected 0 to {self.spec.classes - 1}"
+            )
+        return [example["image"] for example in examples], labels
+
+
+class Indexed(Protocol[Batch]):
+    """Batches by number, each made anew whenever it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int) -> Batch: ...
+
+
+@dataclass(frozen=True)
+class CentreCrops:
+    """The images of some records as evaluation sees them; read as an array `[N, size, size, 3]` is, piece by piece.
+
+    Attributes:
+      records: where they are.
+      rows: which of them, int64 `[N]`.
+      size: pixels.
+      workers: processes that decode for `batches`.
+    """
+
+    records: Records
+    rows: npt.NDArray[np.int64]
+    size: int
+    workers: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, some: slice | npt.NDArray[Any]) -> Images:
+        """Returns the images at these positions, uint8 `[n, size, size, 3]`."""
+        files, _ = self.records.read(self.rows[some].tolist())
+        images = np.empty((len(files), self.size, self.size, 3), np.uint8)
+        for image, file in zip(images, files, strict=True):
+            image[:] = decode(file, self.size, None)
+        return images
+
+    def batches(self, batch_size: int) -> Iterator[Images]:
+        """Yields every image once, in order, `batch_size` at a time; the last batch has what is left."""
+        return ahead(_Pieces(self, batch_size), self.workers)
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """One split, or a part of one, of a set that does not fit in memory; the counterpart of `Arrays`.
+
+    Attributes:
+      inputs: the images, not augmented.
+      source: one line saying where the examples come from.
+    """
+
+    inputs: CentreCrops
+    source: str
+
+    @cached_property
+    def labels(self) -> Labels:
+        """The classes, int32 `[N]`; the records are read for them, which takes as long as the disk takes."""
+        rows, records = self.inputs.rows.tolist(), self.inputs.records
+        parts = [records.read(rows[start : start + LABELS_AT_ONCE])[1] for start in range(0, len(rows), LABELS_AT_ONCE)]
+        return np.concatenate(parts) if parts else np.empty(0, np.int32)
+
+    def part(self, rows: npt.NDArray[np.int64], source: str) -> Streamed:
+        """Returns the examples at these positions."""
+        return Streamed(replace(self.inputs, rows=self.inputs.rows[rows]), source)
+
+
+AnySet = Arrays | Streamed
+
+
+@dataclass(frozen=True)
+class TrainingBatches:
+    """The batches of a whole run by the number of the step, from 0: images uint8 `[n, size, size, 3]`, labels `[n]`.
+
+    An epoch leaves out the last examples of its order that do not fill a batch.
+
+    Attributes:
+      images: to train on; they are cropped at random, not in the centre.
+      seed: of order and crops.
+      batch_size: B, over all processes.
+      epochs: of the run.
+      rows: which of a batch's rows this process feeds; n of them.
+    """
+
+    images: CentreCrops
+    seed: int
+    batch_size: int
+    epochs: int
+    rows: range | npt.NDArray[np.int64] = field(repr=False)
+
+    def __len__(self) -> int:
+        return self.epochs * (len(self.images) // self.batch_size)
+
+    def __getitem__(self, step: int) -> tuple[Images, Labels]:
+        """Returns this process's rows of the batch of a step."""
+        if not 0 <= step < len(self):
+            raise IndexError(step)
+        epoch, position = divmod(step, len(self.images) // self.batch_size)
+        order = epoch_order(self.seed, epoch, len(self.images))
+        examples = order[position * self.batch_size + np.asarray(self.rows)]
+        files, labels = self.images.records.read(self.images.rows[examples].tolist())
+        images = np.empty((len(files), self.images.size, self.images.size, 3), np.uint8)
+        for image, file, example in zip(images, files, examples.tolist(), strict=True):
+            image[:] = decode(file, self.images.size, crop_draws(self.seed, epoch, example))
+        return images, labels
+
+
+@lru_cache(maxsize=2)
+def epoch_order(seed: int, epoch: int, examples: int) -> npt.NDArray[np.int64]:
+    """Returns the order in which an epoch (counted from 0) visits the examples: int64 `[examples]`."""
+    return permutation(examples, (seed, _ORDER, epoch))
+
+
+def crop_draws(seed: int, epoch: int, example: int) -> npt.NDArray[np.float64]:
+    """Returns the uniform draws in [0, 1) of an example's crop in an epoch, `[TRIES, 4]`."""
+    bits = raw_bits(4 * TRIES, (seed, _CROP, epoch, example))
+    return (bits >> np.uint64(11)).astype(np.float64).reshape(TRIES, 4) * 2.0**-53
+
+
+def ahead(batches: Indexed[Batch], workers: int, first: int = 0) -> Generator[Batch, None, None]:
+    """Yields batches `first`, first + 1, .. in order, made ahead of their use.
+
+    Args:
+      batches: travels to the processes by pickle.
+      workers: processes; 0 makes them in threads of this one.
+      first: number of the first.
+    """
+    import grain
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # Grain reads flags of its own, which have their defaults here
+    threads = 1 if workers else THREADS
+    pipeline = (
+        grain.MapDataset.source(batches)
+        .slice(slice(first, None))
+        .to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
+        .mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1))
+    )
+    iterator = iter(pipeline)
+    try:
+        yield from iterator
+    finally:
+        iterator.close()
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """Images by batch."""
+
+    images: CentreCrops
+    batch_size: int
+
+    def __len__(self) -> int:
+        return -(-len(self.images) // self.batch_size)
+
+    def __getitem__(self, number: int) -> Images:
+        return self.images[number * self.batch_size : (number + 1) * self.batch_size]
+
+
+def open_streamed(spec: DatasetSpec, split: str, data_dir: Path, size: int, workers: int) -> Streamed:
+    """Returns a whole split of a set that tensorflow-datasets built.
+
+    Args:
+      spec: a set with `streams`.
+      split: one of its splits.
+      data_dir: tfds's data folder.
+      size: of the images, pixels.
+      workers: processes that decode.
+
+    Raises:
+      InputError: the set or the split is not prepared; the message has the command to run.
+    """
+    records = Records(spec, split, data_dir)
+    images = CentreCrops(records, np.arange(len(records)), size, workers)
+    return Streamed(images, tfds_source.source_of(spec, data_dir))
