@@ -14,7 +14,7 @@ from photographs import LABELS, TEST, TRAIN, jpeg, photograph, write_imagenet
 from PIL import Image
 from scipy import stats
 
-from mixup_jax.config import Config, DataConfig, EvaluationConfig, ModelConfig, OptimizerConfig
+from mixup_jax.config import Config, DataConfig, EvaluationConfig, ModelConfig, OptimizerConfig, to_dict
 from mixup_jax.config_file import load_config
 from mixup_jax.data.catalog import dataset_spec
 from mixup_jax.data.crops import centre_box, decode, random_box
@@ -31,6 +31,7 @@ from mixup_jax.training import loop
 from mixup_jax.training.checkpoint import Checkpoints
 from mixup_jax.training.feed import StreamedFeed, process_rows
 from mixup_jax.training.parallel import device_mesh
+from mixup_jax.training.workdir import check_same
 
 grain = pytest.importorskip("grain")
 
@@ -242,7 +243,8 @@ def test_a_run_that_was_interrupted_ends_at_the_same_bits(
         loop.train(config, tmp_path / "again", imagenet)
     monkeypatch.undo()
     more_workers = dataclasses.replace(config, data=dataclasses.replace(config.data, workers=1))
-    loop.train(more_workers, tmp_path / "again", imagenet)
+    check_same(to_dict(config), more_workers, tmp_path)
+    loop.train(config, tmp_path / "again", imagenet)
     straight, again = last_state(workdir, config), last_state(tmp_path / "again", config)
     assert int(again.step) == 4
     jax.tree.map(np.testing.assert_array_equal, straight, again)
@@ -265,7 +267,8 @@ def test_a_run_is_evaluated_on_the_split_that_it_has_not_seen(workdir: Path, ima
 def test_the_experiment_takes_two_steps(imagenet: Path, tmp_path: Path):
     path = Path(__file__).parents[1] / "configs" / "imagenet.py"
     tiny = ["epochs=1", "batch_size=8", "data.image_size=32", "data.validation_examples=5", "data.workers=0"]
-    config = load_config(str(path), [f"--config.{change}" for change in [*tiny, "model.width=2", "log_every_steps=1"]])
+    tiny += ["model.name=resnet8", "model.width=2", "log_every_steps=1"]
+    config = load_config(str(path), [f"--config.{change}" for change in tiny])
     loop.train(config, tmp_path / "run", imagenet)
     written = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in written if "train_loss" in line] == [1, 2]
