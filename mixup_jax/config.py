@@ -72,33 +72,31 @@ class ModelConfig:
 
     Attributes:
       name: a network of `mixup_jax.models`.
-      width: channels of the first stage; 64 in the published networks, 16 k in WRN-28-k; of text_cnn the
-        feature maps of each filter width.
-      stem: of residual networks: "cifar" (3x3, full resolution) or "imagenet" (7x7 and max-pooling, a
-        quarter of it).
-      dropout: rate of the dropout layers, in [0, 1); where they stand is the network's.
-      zero_init_residual: residual blocks start as their shortcuts: the scale of their last
-        normalisation starts at 0.
-      filter_widths: of text_cnn, in tokens.
+      width: channels of the first stage.
+      dropout: rate in [0, 1) of the network's dropout layers; 0 is none.
       dtype: compute type; parameters, statistics and logits stay float32.
+      stem: of a ResNet: "cifar", a 3x3 convolution, or "imagenet", a 7x7 convolution of stride 2 and
+        max-pooling of stride 2.
+      zero_init_residual: every block of a ResNet starts as its shortcut alone.
+      filter_widths: of the sentence CNN, in tokens; each has `width` feature maps.
     """
 
     name: str = "resnet18"
     width: int = 64
-    stem: str = "cifar"
     dropout: float = 0.0
+    dtype: str = "float32"
+    stem: str = "cifar"
     zero_init_residual: bool = False
     filter_widths: tuple[int, ...] = (3, 4, 5)
-    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         _require(self.width >= 1, "model.width", self.width, "a positive number of channels")
-        _require_choice("model.stem", self.stem, STEMS)
         _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "a rate in [0, 1)")
-        widths = self.filter_widths
-        _require(bool(widths) and min(widths) >= 1, "model.filter_widths", widths, "positive numbers of tokens")
-        _require(len(set(widths)) == len(widths), "model.filter_widths", widths, "each width once")
         _require_choice("model.dtype", self.dtype, DTYPES)
+        _require_choice("model.stem", self.stem, STEMS)
+        widths = self.filter_widths
+        different = bool(widths) and min(widths) >= 1 and len(set(widths)) == len(widths)
+        _require(different, "model.filter_widths", widths, "different positive numbers of tokens, such as (3, 4, 5)")
 
 
 @dataclass(frozen=True, kw_only=True)
