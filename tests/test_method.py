@@ -31,7 +31,7 @@ def test_a_wrong_number_is_named_with_what_would_be_right(field: str, value: obj
 
 
 def test_a_box_is_pasted_at_the_input_only():
-    with pytest.raises(InputError, match="method.layer is 'random' with method.cut; expected 'input'"):
+    with pytest.raises(InputError, match=r"method.layer is 'random' with method.cut; expected 'input'"):
         Method(cut=True, layer="random")
 
 

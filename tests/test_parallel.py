@@ -39,7 +39,7 @@ METHODS = {
 
 @lru_cache
 def trained(parallel: str, devices: int, name: str = "mixup") -> dict[str, Any]:
-    """Five steps with crops, flips, mixing and (but for mixup) dropout; returns the last state and every step's metrics."""
+    """Five steps with crops, flips, mixing and, but for mixup, dropout; returns the last state and all metrics."""
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (90, 6, 6, 1), dtype=np.uint8)
     labels = generator.integers(0, 5, 90).astype(np.int32)
@@ -51,7 +51,7 @@ def trained(parallel: str, devices: int, name: str = "mixup") -> dict[str, Any]:
             make_train_step(
                 Convolution(axis_name, rate=0.0 if name == "mixup" else 0.3),
                 optimizer,
-                METHOD,
+                METHODS[name],
                 classes=5,
                 standardise=lambda x: x / 255.0,
                 axis_name=axis_name,
@@ -83,10 +83,12 @@ def test_the_run_does_not_depend_on_devices_or_on_how_they_are_used(parallel: st
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-8), other, reference)
 
 
-@pytest.mark.parametrize("name", ["manifold_regmixup_arc", "feature_only_cutmix_arc"])
-@pytest.mark.parametrize(("parallel", "devices"), [("jit", 8), ("pmap", 8)])
-def test_neither_does_any_other_method_nor_dropout(parallel: str, devices: int, name: str):
-    reference, other = trained("jit", 1, name), trained(parallel, devices, name)
+@pytest.mark.parametrize(
+    ("parallel", "name"),
+    [("jit", "manifold_regmixup_arc"), ("pmap", "manifold_regmixup_arc"), ("pmap", "feature_only_cutmix_arc")],
+)
+def test_neither_does_any_other_method_nor_dropout(parallel: str, name: str):
+    reference, other = trained("jit", 1, name), trained(parallel, 8, name)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-8), other, reference)
 
 
