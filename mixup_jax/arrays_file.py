@@ -6,10 +6,10 @@ with the bytes that are there, and with a limit, before it is read.
 
 from __future__ import annotations
 
-import lzma
 import math
 import struct
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -41,7 +41,6 @@ UNREADABLE = (
     struct.error,
     zipfile.BadZipFile,
     zlib.error,
-    lzma.LZMAError,
 )
 """What Python and numpy raise for a damaged file."""
 
@@ -65,6 +64,10 @@ def read_npz(
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             chosen = {name: members[name] for name in wanted if name in members}
             check_size(path, sum(info.file_size for info in chosen.values()), limit)
+            for info in chosen.values():
+                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    # numpy writes no other, and LZMA takes as much memory as the file says that it needs.
+                    raise ValueError(f"compression method {info.compress_type} is none that numpy writes")
             return {name: _read_member(archive, info) for name, info in chosen.items()}, sorted(members)
 
 
@@ -104,7 +107,9 @@ def _check_header(file: IO[bytes], size: int) -> None:
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"its format version {version} is unknown")
-    shape, _, dtype = readers[version](file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a header that may be Python 2's: it is read all the same
+        shape, _, dtype = readers[version](file)
     if dtype.hasobject:
         raise ValueError("it holds pickled objects")
     promised = math.prod(shape) * dtype.itemsize

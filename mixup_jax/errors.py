@@ -5,13 +5,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from mixup_jax.escapes import one_line
+
 
 class InputError(ValueError):
     """Something the user gave is wrong.
 
     The message is one line that names the thing, its value, and what would be right.  The commands
     print it and exit with code 2; every other exception is a defect of ours and keeps its traceback.
+    What is in it of files or of the command line cannot break the line nor command a terminal: it is escaped.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 def unknown_name(kind: str, name: str, choices: Iterable[str]) -> InputError:
