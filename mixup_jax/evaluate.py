@@ -15,6 +15,7 @@ from typing import Any
 from mixup_jax.arrays_file import DEFAULT_LIMIT, GIB
 from mixup_jax.command import CommandParser, run_command
 from mixup_jax.errors import InputError
+from mixup_jax.escapes import one_line
 from mixup_jax.evaluation.ensemble import mean_of_records
 from mixup_jax.evaluation.export import check_suffix, render
 from mixup_jax.evaluation.measure import evaluate_records
@@ -200,6 +201,9 @@ def _evaluate_workdir(flags: argparse.Namespace) -> None:
     if not flags.workdir.is_dir():
         raise InputError(f"--workdir={flags.workdir} is not a folder; expected the workdir of a finished run")
     datasets = None if flags.datasets is None else _comma_separated("--datasets", flags.datasets)
+    from mixup_jax.environment import check_versions
+
+    check_versions()
     # Here, not above: it loads jax, which --predictions has no use for.
     from mixup_jax.evaluation.run import evaluate_workdir
 
@@ -223,12 +227,12 @@ def _comma_separated(flag: str, text: str) -> tuple[str, ...]:
 
 
 def _name(paths: Sequence[Path]) -> str:
-    return "+".join(path.stem for path in paths)
+    return one_line("+".join(path.stem for path in paths))
 
 
 def _beside(paths: Sequence[Path]) -> Path:
     """Returns `P.evaluation.json` for `P.npz`, `P+P2.evaluation.json` for an ensemble."""
-    return paths[0].with_name(f"{_name(paths)}.evaluation.json")
+    return paths[0].with_name("+".join(path.stem for path in paths) + ".evaluation.json")
 
 
 def _named(records: Sequence[tuple[str, Predictions]]) -> dict[str, Predictions]:

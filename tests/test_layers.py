@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "mixup_jax"
 FLOORS = {
     "escapes": 0,
     "errors": 0,
+    "environment": 0,
     "command": 0,
     "arrays_file": 0,
     "json_file": 0,
