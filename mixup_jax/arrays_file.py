@@ -6,13 +6,14 @@ with the bytes that are there, and with a limit, before it is read.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import struct
 import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -79,7 +80,8 @@ def map_npy(path: Path) -> npt.NDArray[Any]:
     """
     with path.open("rb") as file:
         _check_header(file, path.stat().st_size)
-    return np.asarray(np.lib.format.open_memmap(path, mode="r"))
+    with _quiet():
+        return np.asarray(np.lib.format.open_memmap(path, mode="r"))
 
 
 def check_size(path: Path, size: int, limit: int) -> None:
@@ -94,11 +96,19 @@ def check_size(path: Path, size: int, limit: int) -> None:
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
     with archive.open(info) as file:
         _check_header(file, info.file_size)
-    with archive.open(info) as file:
+    with archive.open(info) as file, _quiet():
         array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
         if file.read(1):
             raise ValueError("bytes follow the array")
         return array
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences numpy's warnings of a header of old ways, which is read or refused all the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _check_header(file: IO[bytes], size: int) -> None:
@@ -107,8 +117,7 @@ def _check_header(file: IO[bytes], size: int) -> None:
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"its format version {version} is unknown")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of a header that may be Python 2's: it is read all the same
+    with _quiet():
         shape, _, dtype = readers[version](file)
     if dtype.hasobject:
         raise ValueError("it holds pickled objects")

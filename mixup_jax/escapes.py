@@ -8,7 +8,9 @@ import unicodedata
 LONGEST_NAME = 200
 """Bytes that a name may have; file systems take 255 for the name of a whole file."""
 
-RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])(\..*)?", re.IGNORECASE | re.DOTALL)
+RESERVED = re.compile(
+    r"(con|prn|aux|nul|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])(\..*)?", re.IGNORECASE | re.DOTALL
+)
 """Names that Windows takes for devices, whatever ending they have."""
 
 

@@ -126,7 +126,7 @@ def _parser() -> CommandParser:
 def _refuse(flags: argparse.Namespace, names: Sequence[str], owner: str) -> None:
     for name in names:
         if getattr(flags, name) is not None:
-            raise InputError(f"--{name} given without {owner}; it belongs to {owner} only")
+            raise InputError(f"--{name} given without {owner}; expected it with {owner} only")
 
 
 def _evaluate_predictions(flags: argparse.Namespace) -> None:
@@ -253,7 +253,9 @@ def _write(output: Path, document: dict[str, Any]) -> None:
         write_atomically(output, render(document, output).encode())
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(f"{output} cannot be written ({reason}); expected a writable file, see --output") from error
+        raise InputError(
+            f"{output} cannot be written ({reason}); expected a place of yours with free space, see --output"
+        ) from error
 
 
 if __name__ == "__main__":

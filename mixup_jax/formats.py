@@ -87,6 +87,10 @@ def _read(path: Path, limit: int, reader: Callable[[Path, int], Any]) -> Any:
         return reader(path, limit)
     except InputError:
         raise
+    except PermissionError as error:
+        raise InputError(
+            f"predictions file {path} may not be read ({error.strerror}); expected a file of yours"
+        ) from error
     except (*UNREADABLE, csv.Error) as error:
         reason = " ".join(str(error).split())[:300]  # messages of libraries may span lines
         raise InputError(f"predictions file {path} cannot be read ({reason}); expected a {path.suffix} file") from error
@@ -141,7 +145,8 @@ def _read_parquet(path: Path, limit: int) -> tuple[Array, Array]:
     except arrow.ArrowException as error:
         raise ValueError(str(error)) from error
     columns = [table.column(index).to_numpy() for index in order]  # missing values become NaN, which is refused
-    logits = np.stack([column.astype(np.float64) for column in columns], axis=1)
+    with np.errstate(invalid="ignore"):  # a NaN of the kind that signals; NaN is refused with its place
+        logits = np.stack([column.astype(np.float64) for column in columns], axis=1)
     return logits, _whole(path, table.column(_LABEL).to_numpy())
 
 
@@ -217,7 +222,8 @@ def _whole(path: Path, labels: Array) -> Array:
     """Returns labels as int64, which CSV (and pandas, where one is missing) has as floating point."""
     if np.issubdtype(labels.dtype, np.integer):
         return labels
-    values = labels.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        values = labels.astype(np.float64)
     wrong = ~((np.abs(values) < 2.0**31) & (values == np.rint(values)))
     if wrong.any():
         first = int(np.argmax(wrong))

@@ -27,15 +27,15 @@ def read_object(path: Path) -> dict[str, Any]:
     """Returns the JSON object in a file.
 
     Raises:
-      InputError: the file is missing, no regular file, larger than 64 MiB, is no UTF-8 or no JSON, holds no object, or something that `checked`
-        refuses; the message names the file.
+      InputError: the file is missing, no regular file, larger than 64 MiB, is no UTF-8 or no JSON, holds no object,
+        or something that `check_values` refuses; the message names the file.
     """
     try:
         value = parse(read_bytes(path))
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; expected the folder of a run of mixup_jax.main") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error})") from error
+        raise InputError(f"{path} cannot be read as JSON ({error}); expected a whole file of mixup_jax") from error
     if not isinstance(value, dict):
         raise InputError(f"{path} holds a {type(value).__name__}; expected a JSON object")
     try:
@@ -70,7 +70,9 @@ def read_lines(path: Path) -> tuple[dict[str, Any], ...]:
         except ValueError as error:
             if number == len(lines):
                 break
-            raise InputError(f"{path}, line {number} is no JSON ({error})") from error
+            raise InputError(
+                f"{path}, line {number} is no JSON ({error}); expected an object a line: delete what is none"
+            ) from error
         if isinstance(value, dict):
             objects.append(value)
     return tuple(objects)

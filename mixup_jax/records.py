@@ -114,7 +114,8 @@ def check_logits(logits: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
         raise InputError(f"logits have dtype {logits.dtype}; expected floating point, such as float32")
     if logits.dtype.itemsize < 4:
         # Half precision is exact in float32, so nothing is lost or invented here.
-        logits = logits.astype(np.float32)
+        with np.errstate(invalid="ignore"):  # a NaN of the kind that signals; NaN is refused below
+            logits = logits.astype(np.float32)
     # The largest of a row tells: NaN passes through, +inf wins, and -inf is left where nothing else is.  One
     # pass without a copy, because the logits may be a file that is larger than memory.
     suspect = np.flatnonzero(~np.isfinite(logits.max(axis=1)))
@@ -170,8 +171,8 @@ def check_labels(labels: npt.NDArray[Any], examples: int, classes: int) -> npt.N
 def save_predictions(path: str | os.PathLike[str], predictions: Predictions) -> None:
     """Writes a record as a compressed `.npz` with the entries `logits`, `labels` and `meta` (JSON text).
 
-    The file appears whole or not at all, and the same record gives the same bytes.  Raises OSError where the folder cannot be written, and
-    ValueError for NaN or infinity in `meta`, which are not JSON.
+    The file appears whole or not at all, and the same record gives the same bytes.  Raises OSError where the
+    folder cannot be written, and ValueError for NaN or infinity in `meta`, which are not JSON.
     """
     arrays = {
         "logits": predictions.logits,
@@ -207,7 +208,8 @@ def logits_of_probabilities(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.f
             f"probabilities have shape {list(probabilities.shape)} and dtype {probabilities.dtype}; "
             "expected floating point [N, K]"
         )
-    values = probabilities.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        values = probabilities.astype(np.float64)
     inside: npt.NDArray[np.bool_] = np.all((values >= 0) & (values <= 1), axis=1)
     sums = values.sum(axis=1)
     wrong = ~(inside & (np.abs(sums - 1) <= 0.01))
@@ -242,6 +244,10 @@ def load_predictions(
         entries, names = read_npz(path, ("logits", "labels", "meta"), limit)
     except InputError:
         raise
+    except PermissionError as error:
+        raise InputError(
+            f"predictions file {path} may not be read ({error.strerror}); expected a file of yours"
+        ) from error
     except UNREADABLE as error:
         reason = " ".join(str(error).split())[:300]  # numpy's messages may span lines
         raise InputError(
@@ -265,7 +271,9 @@ def _parsed_meta(entry: npt.NDArray[Any] | None) -> dict[str, Any]:
     if entry is None:
         return {}
     if entry.shape != () or entry.dtype.kind != "U":
-        raise InputError(f"meta has shape {list(entry.shape)} and dtype {entry.dtype}; expected the text of a JSON object")
+        raise InputError(
+            f"meta has shape {list(entry.shape)} and dtype {entry.dtype}; expected the text of a JSON object"
+        )
     if entry.nbytes > LARGEST:
         raise InputError(f"meta has {entry.nbytes / MIB:.0f} MiB; expected at most {LARGEST // MIB}")
     marks = np.frombuffer(entry.tobytes(), np.dtype(np.uint32).newbyteorder(entry.dtype.byteorder))

@@ -32,7 +32,7 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as arrow
 import pyarrow.parquet as parquet
-from report_runs import STEP, make_run
+from report_runs import make_run
 
 from mixup_jax.config import Config, from_dict, to_dict
 from mixup_jax.errors import InputError
@@ -44,7 +44,19 @@ from mixup_jax.report.runs import load_run
 SECONDS = 10.0
 MEMORY = 6 << 30
 BATCH = 500
-ODD_BYTES = (b"\x00", b"\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff", b"\x80\x00", b"\n", b"\r", b",", b'"', b"[", b"{")
+ODD_BYTES = (
+    b"\x00",
+    b"\xff",
+    b"\x7f\xff\xff\xff",
+    b"\xff\xff\xff\xff",
+    b"\x80\x00",
+    b"\n",
+    b"\r",
+    b",",
+    b'"',
+    b"[",
+    b"{",
+)
 ODD_VALUES = (
     *(None, True, -1, 0, 1e308, -1e-320, 2**31, 2**63, 10**30, "", "x", "\x00", "\x1b[2J", "../../x", "/etc/passwd"),
     *("CON", "a" * 300, "\ud800", "\u202e", "\uff0f", "{{ 7*7 }}", "<script>", "$x$", [], {}, [[]], {"": {}}),
@@ -149,11 +161,13 @@ def _damaged_archive(content: bytes, chance: random.Random) -> bytes:
                 if action < 0.1:
                     continue
                 if action < 0.15:
-                    name = chance.choice(("../logits.npy", "logits.npy", "meta.npy", "\x1b\n.npy", "x" * 500))  # noqa: PLW2901
+                    name = chance.choice(("../logits.npy", "logits.npy", "meta.npy", "\x1b\n.npy", "x" * 500))
                 elif data.startswith(b"\x93NUMPY") and chance.random() < 0.5:
                     data = _damaged_header(data, chance)
                 elif name == "meta.npy" and chance.random() < 0.5:
-                    data = _array(np.array(_damaged_json(b'{"dataset": "x", "split": "test"}', chance).decode("utf-8", "replace")))
+                    data = _array(
+                        np.array(_damaged_json(b'{"dataset": "x", "split": "test"}', chance).decode("utf-8", "replace"))
+                    )
                 else:
                     data = _damaged_bytes(data, chance)
             with warnings.catch_warnings():
@@ -174,7 +188,10 @@ def _damaged_header(data: bytes, chance: random.Random) -> bytes:
     header = data[10 : 10 + size].decode("latin1").rstrip()
     old, new = chance.choice(
         (
-            *(("<f4", kind) for kind in ("<f8", "<f2", ">f4", "<f16", "|O", "<c8", "<i4", "|V0", "<U1", "|S4", "<M8[s]", "|b1")),
+            *(
+                ("<f4", kind)
+                for kind in ("<f8", "<f2", ">f4", "<f16", "|O", "<c8", "<i4", "|V0", "<U1", "|S4", "<M8[s]", "|b1")
+            ),
             *(("<i4", kind) for kind in ("<i8", "|u1", "<u8", "|O", "<f4", "|b1", "|V4", "<m8")),
             *(("(6,", f"({n},") for n in ("-6", "0", "3", "600000000000", "10**9", "True", "6, 1", str(2**64), "1e3")),
             ("False", "True"),
@@ -184,7 +201,9 @@ def _damaged_header(data: bytes, chance: random.Random) -> bytes:
             ("(", "(" * 60),
         )
     )
-    return data[:10] + header.replace(old, new, 1).encode("latin1").ljust(size - 1)[: size - 1] + b"\n" + data[10 + size :]
+    return (
+        data[:10] + header.replace(old, new, 1).encode("latin1").ljust(size - 1)[: size - 1] + b"\n" + data[10 + size :]
+    )
 
 
 def _damaged_json(content: bytes, chance: random.Random) -> bytes:
@@ -256,7 +275,9 @@ def _quick_folder() -> str | None:
     return "/dev/shm" if pathlib.Path("/dev/shm").is_dir() else None
 
 
-def _run_batch(kind: str, seed: int, numbers: range, at: "multiprocessing.sharedctypes.Synchronized", found: "multiprocessing.Queue") -> None:
+def _run_batch(
+    kind: str, seed: int, numbers: range, at: multiprocessing.sharedctypes.Synchronized, found: multiprocessing.Queue
+) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     signal.signal(signal.SIGALRM, _too_slow)
     for number in numbers:
@@ -310,7 +331,10 @@ def main() -> int:
     for kind in kinds:
         wrong = fuzz(kind, arguments.seed, arguments.cases // len(kinds))
         failed += len(wrong)
-        print(f"{kind}: {arguments.cases // len(kinds):,} cases, {len(wrong)} wrong, {time.monotonic() - start:.0f} s", flush=True)
+        print(
+            f"{kind}: {arguments.cases // len(kinds):,} cases, {len(wrong)} wrong, {time.monotonic() - start:.0f} s",
+            flush=True,
+        )
         for number, reason in wrong[:20]:
             print(f"  {kind} {arguments.seed} {number}: {reason}", flush=True)
             if arguments.keep:
