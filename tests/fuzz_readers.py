@@ -263,7 +263,7 @@ def failure_of(action: Callable[[], None], names: str) -> str | None:
         message = str(error)
         if isinstance(error.__cause__, MemoryError):
             return f"memory: {message}"
-        if not message.isprintable() or len(message) > 900:
+        if not message.isprintable() or len(message) > 1999:
             return f"no short line of printable text: {message[:600]!r}"
         return None if names in message else f"does not name {names}: {message}"
     except BaseException:

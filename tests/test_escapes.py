@@ -6,20 +6,20 @@ from hypothesis import strategies as st
 
 from mixup_jax.escapes import is_file_name, one_line
 
+FIT = ["fashion_mnist", "CIFAR-10 (ours)", "Größe", "配列", "x" * 200, "control", "nullity", "a.b"]
+UNFIT = [
+    *("", ".", "..", "../x", "/etc/passwd", "a/b", "a\\b", "C:x", "a\0", "a\nb", "a*", "a?", "x" * 201, "ü" * 101),
+    *("NUL", "nul", "Con.npz", "com1", "LPT9.x", "aux.a.b", "a.", "a ", "\uff0e\uff0e", "\uff0fetc", "a\u202eb"),
+    *("\u2024\u2024", "\ufeffa", "\ud800", "COM\u00b9", "\uff2e\uff35\uff2c", "a\u200bb", "\uff5c", "\u2100"),
+]
 
-@pytest.mark.parametrize(
-    "name", ["fashion_mnist", "CIFAR-10 (ours)", "Größe", "配列", "x" * 200, "control", "nullity", "a.b"]
-)
+
+@pytest.mark.parametrize("name", FIT)
 def test_names_that_are_fit(name):
     assert is_file_name(name)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["", ".", "..", "../x", "/etc/passwd", "a/b", "a\\b", "C:x", "a\0", "a\nb", "a*", "a?", "x" * 201, "ü" * 101]
-    + ["NUL", "nul", "Con.npz", "com1", "LPT9.x", "aux.a.b", "a.", "a ", "\uff0e\uff0e", "\uff0fetc", "a\u202eb"]
-    + ["\u2024\u2024", "\ufeffa", "\ud800", "COM\u00b9", "\uff2e\uff35\uff2c", "a\u200bb", "\uff5c", "\u2100"],
-)
+@pytest.mark.parametrize("name", UNFIT)
 def test_names_that_are_not(name):
     assert not is_file_name(name)
 

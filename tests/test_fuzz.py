@@ -30,7 +30,9 @@ KEPT = sorted((Path(__file__).parent / "fuzz_cases").iterdir())
 @pytest.mark.parametrize("folder", KEPT, ids=lambda folder: folder.name)
 def test_what_was_found_once_stays_right(folder):
     kind = folder.name.partition("-")[0]
-    assert fuzz_readers.failure_of(lambda: fuzz_readers.read(kind, folder), str(folder)) is None
+    assert (
+        fuzz_readers.failure_of(lambda: fuzz_readers.read(kind, folder), "" if kind == "json" else str(folder)) is None
+    )
 
 
 def test_crashes_and_hangs_and_wrong_refusals_are_found(monkeypatch):
@@ -42,7 +44,7 @@ def test_crashes_and_hangs_and_wrong_refusals_are_found(monkeypatch):
 
     assert refused("p.npz is damaged; expected another") is None
     assert refused("is damaged").startswith("does not name p.npz")
-    assert refused("p.npz" + "x" * 1000).startswith("no short line")
+    assert refused("p.npz" + "x" * 3000).startswith("no short line")
     assert "ZeroDivisionError" in fuzz_readers.failure_of(lambda: 1 // 0, "")
     monkeypatch.setattr(fuzz_readers, "failure", lambda kind, seed, number: os._exit(9) if number == 1 else None)
     assert fuzz_readers.fuzz("npz", 0, 3) == [(1, "the process died with code 9")]
