@@ -18,7 +18,7 @@ Where the numbers are from
   other code 0.2. We take 0.2: with 0.5 the rate ends at 0.0125, too high for networks to settle; for the other
   reading: --config.optimizer.step_factor=0.5.
   VGG-16's head: global average pooling and one linear layer, as in the lead author's other code; the reproduction
-  has two layers of 4,096 units.
+  has two layers of 4,096 units before it: for the other reading --config.model.hidden=4096.
   Ours: 5,000 training images are held out, so that the best epoch and the temperature are not chosen on the test set.
 
 Expected   The paper prints no numbers for this set. For comparison, ResNet-18 of Maronas et al. (2020; 15 bins,

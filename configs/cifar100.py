@@ -17,7 +17,7 @@ Where the numbers are from
   other code 0.2. We take 0.2: with 0.5 the rate ends at 0.0125, too high for networks to settle; for the other
   reading: --config.optimizer.step_factor=0.5.
   VGG-16's head: global average pooling and one linear layer, as in the lead author's other code; the reproduction
-  has two layers of 4,096 units.
+  has two layers of 4,096 units before it: for the other reading --config.model.hidden=4096.
   Ours: 5,000 training images are held out, so that the best epoch and the temperature are not chosen on the test set.
 
 Expected   Read off the reproduction's figures for ResNet-34 (4 runs, last epoch, 100 bins, +- standard deviation):

@@ -1,7 +1,7 @@
 """Fashion-MNIST with a ResNet-18: the paper's experiment on this data set.
 
 Paper      Thulasidasan et al., "On Mixup Training", NeurIPS 2019 (arXiv 1905.11001).
-Variants   erm, mixup, label_smoothing, erl:   --config=configs/fashion_mnist.py:mixup
+Variants   the methods of docs/methods.md:   --config=configs/fashion_mnist.py:mixup
 Command    python -m mixup_jax.main --config=configs/fashion_mnist.py:mixup --workdir=runs/fm-mixup-0
 Evaluate   python -m mixup_jax.evaluate --workdir=runs/fm-mixup-0
 

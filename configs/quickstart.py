@@ -1,6 +1,6 @@
 """The smallest run that shows what mixup is about: minutes on two CPU cores.  `make run` runs it.
 
-Variants   erm, mixup, label_smoothing, erl:   --config=configs/quickstart.py:mixup
+Variants   the methods of docs/methods.md:   --config=configs/quickstart.py:mixup
 Command    make run, or
            python -m mixup_jax.main --config=configs/quickstart.py:mixup --workdir=runs/quickstart/mixup
 

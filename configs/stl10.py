@@ -16,7 +16,7 @@ Where the numbers are from
   other code 0.2. We take 0.2: with 0.5 the rate ends at 0.0125, too high for networks to settle; for the other
   reading: --config.optimizer.step_factor=0.5.
   VGG-16's head: global average pooling and one linear layer, as in the lead author's other code; the reproduction
-  has two layers of 4,096 units.
+  has two layers of 4,096 units before it: for the other reading --config.model.hidden=4096.
   Ours: 500 of the 5,000 labelled training images are held out, so that the best epoch and the temperature are not
   chosen on the test set. Only the labelled part of STL-10 is used, as in the paper.
   Out-of-distribution images, as in the paper: ImageNet classes that are not in STL-10 (docs/data.md has the list and

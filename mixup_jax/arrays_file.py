@@ -6,13 +6,14 @@ with the bytes that are there, and with a limit, before it is read.
 
 from __future__ import annotations
 
-import lzma
+import contextlib
 import math
 import struct
 import tokenize
+import warnings
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,7 +42,6 @@ UNREADABLE = (
     struct.error,
     zipfile.BadZipFile,
     zlib.error,
-    lzma.LZMAError,
 )
 """What Python and numpy raise for a damaged file."""
 
@@ -65,6 +65,10 @@ def read_npz(
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             chosen = {name: members[name] for name in wanted if name in members}
             check_size(path, sum(info.file_size for info in chosen.values()), limit)
+            for info in chosen.values():
+                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    # numpy writes no other, and LZMA takes as much memory as the file says that it needs.
+                    raise ValueError(f"compression method {info.compress_type} is none that numpy writes")
             return {name: _read_member(archive, info) for name, info in chosen.items()}, sorted(members)
 
 
@@ -76,7 +80,8 @@ def map_npy(path: Path) -> npt.NDArray[Any]:
     """
     with path.open("rb") as file:
         _check_header(file, path.stat().st_size)
-    return np.asarray(np.lib.format.open_memmap(path, mode="r"))
+    with _quiet():
+        return np.asarray(np.lib.format.open_memmap(path, mode="r"))
 
 
 def check_size(path: Path, size: int, limit: int) -> None:
@@ -91,11 +96,19 @@ def check_size(path: Path, size: int, limit: int) -> None:
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
     with archive.open(info) as file:
         _check_header(file, info.file_size)
-    with archive.open(info) as file:
+    with archive.open(info) as file, _quiet():
         array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
         if file.read(1):
             raise ValueError("bytes follow the array")
         return array
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences numpy's warnings of a header of old ways, which is read or refused all the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _check_header(file: IO[bytes], size: int) -> None:
@@ -104,7 +117,8 @@ def _check_header(file: IO[bytes], size: int) -> None:
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"its format version {version} is unknown")
-    shape, _, dtype = readers[version](file)
+    with _quiet():
+        shape, _, dtype = readers[version](file)
     if dtype.hasobject:
         raise ValueError("it holds pickled objects")
     promised = math.prod(shape) * dtype.itemsize

@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from mixup_jax.errors import InputError, unknown_name
+from mixup_jax.escapes import one_line
 
 EXIT_BAD_INPUT = 2
+EXIT_ENVIRONMENT = 3
 EXIT_INTERRUPTED = 130
 
 
@@ -18,7 +20,8 @@ def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | N
     """Runs one of the package's commands and returns its exit code.
 
     An `InputError` becomes one line on stderr and exit code 2; `--debug` anywhere among the
-    arguments shows its traceback as well.  Ctrl-C exits with 130, the shell's code for it.
+    arguments shows its traceback as well.  So does what the machine is to blame for, such as a full disk (see
+    `environment.explain`), with exit code 3.  Ctrl-C exits with 130, the shell's code for it.
 
     Args:
       command: takes the arguments (without `--debug`) and returns an exit code.
@@ -30,13 +33,26 @@ def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | N
     try:
         return command(arguments)
     except InputError as error:
-        if debug:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return _failed(str(error), EXIT_BAD_INPUT, debug)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except Exception as error:
+        # Only now: a command that goes well does not load what explains failures.
+        from mixup_jax.environment import explain
+
+        line = explain(error)
+        if line is None:
+            raise
+        return _failed(line, EXIT_ENVIRONMENT, debug)
+
+
+def _failed(line: str, code: int, debug: bool) -> int:
+    """Prints the line, and with `debug` the traceback of the exception at hand before it; returns the code."""
+    if debug:
+        traceback.print_exc()
+    print(f"error: {one_line(line)}", file=sys.stderr)
+    return code
 
 
 class CommandParser(argparse.ArgumentParser):

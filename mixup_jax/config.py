@@ -101,6 +101,7 @@ class ModelConfig:
     Attributes:
       name: a network of `mixup_jax.models`.
       width: channels of the first stage.
+      hidden: of vgg16, the width of two hidden layers before the last (4096 in the original); 0 is none.
       dropout: rate in [0, 1) of the network's dropout layers; 0 is none.
       dtype: compute type; parameters, statistics and logits stay float32.
       stem: of a ResNet: "cifar", a 3x3 convolution, or "imagenet", a 7x7 convolution of stride 2 and
@@ -114,6 +115,7 @@ class ModelConfig:
     dropout: float = 0.0
     dtype: str = "float32"
     stem: str = "cifar"
+    hidden: int = 0
     zero_init_residual: bool = False
     filter_widths: tuple[int, ...] = (3, 4, 5)
 
@@ -122,6 +124,7 @@ class ModelConfig:
         _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "a rate in [0, 1)")
         _require_choice("model.dtype", self.dtype, DTYPES)
         _require_choice("model.stem", self.stem, STEMS)
+        _require(self.hidden >= 0, "model.hidden", self.hidden, "a width >= 0 (0 is none)")
         widths = self.filter_widths
         different = bool(widths) and min(widths) >= 1 and len(set(widths)) == len(widths)
         _require(different, "model.filter_widths", widths, "different positive numbers of tokens, such as (3, 4, 5)")

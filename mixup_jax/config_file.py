@@ -1,10 +1,11 @@
-"""Reading `--config=configs/NAME.py:VARIANT` and its `--config.KEY=VALUE` overrides."""
+"""Reading `--config=configs/NAME.py:VARIANT` (or a config by its NAME) and its `--config.KEY=VALUE` overrides."""
 
 from __future__ import annotations
 
 import dataclasses
 import typing
 from collections.abc import Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 
 from absl import flags
@@ -18,19 +19,17 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
     """Returns the checked config of a config file with overrides applied.
 
     Args:
-      spec: path of a Python file that defines `get_config(variant)`, with `:VARIANT` behind it or not.
+      spec: path of a Python file that defines `get_config(variant)`, or the bare name of one that comes with the
+        package, such as `quickstart`; with `:VARIANT` behind it or not.
       overrides: arguments such as `--config.seed=3` or `--config.method.mixup_alpha=0.4`.
 
     Raises:
       InputError: no such file, variant or key, or a value of the wrong type or out of range.
     """
-    path = Path(spec.partition(":")[0])
-    if not path.is_file():
-        raise InputError(
-            f"config file {path} does not exist; expected a Python file such as configs/quickstart.py:mixup"
-        )
+    name, colon, variant = spec.partition(":")
+    path = _find(name)
     _check_keys(overrides)
-    argv = ["mixup_jax", f"--config={spec}", *overrides]
+    argv = ["mixup_jax", f"--config={path}{colon}{variant}", *overrides]
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
     try:
@@ -39,11 +38,12 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
         raise _explained(error, path) from error
     except Exception as error:  # whatever the file itself raises: it is the user's program, not ours
         reason = " ".join(str(error).split())
-        raise InputError(f"config file {path} failed with {type(error).__name__}: {reason}") from error
+        raise _failed(path, type(error).__name__, reason) from error
     config = values["config"].value
     if not isinstance(config, ConfigDict):
         raise InputError(
-            f"get_config of {path} returned a {type(config).__name__}; expected the ConfigDict of base_config()"
+            f"get_config of {path} returned {config!r:.60} ({type(config).__name__}); "
+            "expected the ConfigDict of base_config()"
         )
     return from_dict(config.to_dict())
 
@@ -56,8 +56,45 @@ def _explained(error: flags.Error, path: Path) -> InputError:
     if isinstance(cause, InputError):
         return cause
     if "parsing config file" in str(error):
-        return InputError(f"config file {path} failed with {type(cause).__name__}: {cause}")
-    return InputError(" ".join(str(error).split()))
+        return _failed(path, type(cause).__name__, str(cause))
+    text = " ".join(str(error).split())
+    for key, kind in _keys(Config):
+        if text.startswith(f"flag --config.{key}="):
+            return InputError(f"{text}; expected a value of type {getattr(kind, '__name__', kind)}")
+    return InputError(text)
+
+
+def _failed(path: Path, kind: str, reason: str) -> InputError:
+    return InputError(
+        f"config file {path} failed with {kind}: {reason}; expected a file whose get_config(variant) runs"
+    )
+
+
+def _find(name: str) -> Path:
+    """Returns the config file at a path or, for a bare name, the one that comes with the package."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    packaged = _packaged()
+    if name in packaged:
+        return packaged[name]
+    raise InputError(
+        f"config file {name} does not exist; expected a Python file such as configs/quickstart.py:mixup, "
+        f"or the name of one of the package's: {', '.join(sorted(packaged))}"
+    )
+
+
+def _packaged() -> dict[str, Path]:
+    """Returns the configs beside the package in a checkout, or else where its wheel has put them, by name."""
+    beside = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.py"))
+    if beside:
+        return {path.stem: path for path in beside}
+    try:
+        files = metadata.files("mixup_jax") or []
+    except metadata.PackageNotFoundError:
+        return {}
+    installed = [file for file in files if file.match("share/mixup_jax/configs/*.py")]
+    return {file.stem: Path(str(file.locate())) for file in installed}
 
 
 def _check_keys(overrides: Sequence[str]) -> None:

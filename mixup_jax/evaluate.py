@@ -15,6 +15,7 @@ from typing import Any
 from mixup_jax.arrays_file import DEFAULT_LIMIT, GIB
 from mixup_jax.command import CommandParser, run_command
 from mixup_jax.errors import InputError
+from mixup_jax.escapes import one_line
 from mixup_jax.evaluation.ensemble import mean_of_records
 from mixup_jax.evaluation.export import check_suffix, render
 from mixup_jax.evaluation.measure import evaluate_records
@@ -147,7 +148,7 @@ def _parser() -> CommandParser:
 def _refuse(flags: argparse.Namespace, names: Sequence[str], owner: str) -> None:
     for name in names:
         if getattr(flags, name) is not None:
-            raise InputError(f"--{name} given without {owner}; it belongs to {owner} only")
+            raise InputError(f"--{name} given without {owner}; expected it with {owner} only")
 
 
 def _evaluate_predictions(flags: argparse.Namespace) -> None:
@@ -225,6 +226,9 @@ def _evaluate_workdir(flags: argparse.Namespace) -> None:
     changes = {name: getattr(flags, name) for name in ("mc_dropout", "batch_norm_examples")}
     changes = {name: number for name, number in changes.items() if number is not None}
     _check_derivation(flags, changes)
+    from mixup_jax.environment import check_versions
+
+    check_versions()
     # Here, not above: it loads jax, which --predictions has no use for.
     from mixup_jax.evaluation.derived import Derivation
     from mixup_jax.evaluation.run import evaluate_workdir
@@ -276,12 +280,12 @@ def _comma_separated(flag: str, text: str) -> tuple[str, ...]:
 
 
 def _name(paths: Sequence[Path]) -> str:
-    return "+".join(path.stem for path in paths)
+    return one_line("+".join(path.stem for path in paths))
 
 
 def _beside(paths: Sequence[Path]) -> Path:
     """Returns `P.evaluation.json` for `P.npz`, `P+P2.evaluation.json` for an ensemble."""
-    return paths[0].with_name(f"{_name(paths)}.evaluation.json")
+    return paths[0].with_name("+".join(path.stem for path in paths) + ".evaluation.json")
 
 
 def _named(records: Sequence[tuple[str, Predictions]]) -> dict[str, Predictions]:
@@ -302,7 +306,9 @@ def _write(output: Path, document: dict[str, Any]) -> None:
         write_atomically(output, render(document, output).encode())
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(f"{output} cannot be written ({reason}); expected a writable file, see --output") from error
+        raise InputError(
+            f"{output} cannot be written ({reason}); expected a place of yours with free space, see --output"
+        ) from error
 
 
 if __name__ == "__main__":

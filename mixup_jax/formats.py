@@ -22,6 +22,8 @@ from mixup_jax.records import UNLABELLED, Predictions, load_predictions, logits_
 
 Array = npt.NDArray[Any]
 _LABEL = "label"
+LARGEST_FOOTER = 1 << 20
+"""Bytes of a text, and number of entries of a list, in the metadata of a Parquet file."""
 
 
 def read_predictions(
@@ -85,6 +87,10 @@ def _read(path: Path, limit: int, reader: Callable[[Path, int], Any]) -> Any:
         return reader(path, limit)
     except InputError:
         raise
+    except PermissionError as error:
+        raise InputError(
+            f"predictions file {path} may not be read ({error.strerror}); expected a file of yours"
+        ) from error
     except (*UNREADABLE, csv.Error) as error:
         reason = " ".join(str(error).split())[:300]  # messages of libraries may span lines
         raise InputError(f"predictions file {path} cannot be read ({reason}); expected a {path.suffix} file") from error
@@ -120,8 +126,11 @@ def _read_parquet(path: Path, limit: int) -> tuple[Array, Array]:
         import pyarrow.parquet as parquet
     except ImportError as error:
         raise InputError(f"predictions file {path} needs pyarrow; expected `pip install pyarrow`, or a .csv") from error
+    _require_version(path, "pyarrow", arrow.__version__, (14, 0, 1))
     try:
-        with parquet.ParquetFile(path) as file:
+        with parquet.ParquetFile(
+            path, thrift_string_size_limit=LARGEST_FOOTER, thrift_container_size_limit=LARGEST_FOOTER
+        ) as file:
             names, rows = file.schema_arrow.names, file.metadata.num_rows
             order = _class_columns(path, names)
             for column in file.schema_arrow:
@@ -136,7 +145,8 @@ def _read_parquet(path: Path, limit: int) -> tuple[Array, Array]:
     except arrow.ArrowException as error:
         raise ValueError(str(error)) from error
     columns = [table.column(index).to_numpy() for index in order]  # missing values become NaN, which is refused
-    logits = np.stack([column.astype(np.float64) for column in columns], axis=1)
+    with np.errstate(invalid="ignore"):  # a NaN of the kind that signals; NaN is refused with its place
+        logits = np.stack([column.astype(np.float64) for column in columns], axis=1)
     return logits, _whole(path, table.column(_LABEL).to_numpy())
 
 
@@ -145,8 +155,9 @@ def _read_torch(path: Path, limit: int) -> tuple[Array, Array]:
         import torch
     except ImportError as error:
         raise InputError(
-            f"predictions file {path} needs torch to be read; expected it installed, or the arrays saved as .npz"
+            f"predictions file {path} needs torch to be read; expected `pip install torch`, or the arrays saved as .npz"
         ) from error
+    _require_version(path, "torch", torch.__version__, (2, 6))
     with zipfile.ZipFile(path) as archive:  # the format of torch.save since 1.6; older files are pickles
         check_size(path, sum(info.file_size for info in archive.infolist()), limit)
     try:
@@ -162,9 +173,19 @@ def _read_torch(path: Path, limit: int) -> tuple[Array, Array]:
             raise InputError(f"predictions file {path} lacks a tensor {name}; expected {{'logits': .., 'labels': ..}}")
     # A tensor may repeat its storage, so it can be larger than the file it came from.
     logits, labels = tensors["logits"].detach(), tensors["labels"].detach()
-    check_size(path, 4 * (logits.numel() + labels.numel()), limit)
+    check_size(path, sum(tensor.numel() * max(tensor.element_size(), 4) for tensor in (logits, labels)), limit)
     wide = logits.float() if logits.is_floating_point() and logits.element_size() < 4 else logits  # bfloat16
     return wide.numpy(), labels.numpy()
+
+
+def _require_version(path: Path, package: str, found: str, least: tuple[int, ...]) -> None:
+    """Raises InputError for a version of a package that a file can make run the code of whoever wrote it."""
+    if tuple(int(part) for part in re.findall(r"[0-9]+", found)[: len(least)]) < least:
+        expected = ".".join(map(str, least))
+        raise InputError(
+            f"predictions file {path} is not read with {package} {found}, which such a file can make run foreign code; "
+            f"expected at least {expected}: pip install '{package}>={expected}'"
+        )
 
 
 def _class_columns(path: Path, names: Sequence[str]) -> list[int]:
@@ -201,7 +222,8 @@ def _whole(path: Path, labels: Array) -> Array:
     """Returns labels as int64, which CSV (and pandas, where one is missing) has as floating point."""
     if np.issubdtype(labels.dtype, np.integer):
         return labels
-    values = labels.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        values = labels.astype(np.float64)
     wrong = ~((np.abs(values) < 2.0**31) & (values == np.rint(values)))
     if wrong.any():
         first = int(np.argmax(wrong))

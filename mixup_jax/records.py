@@ -10,6 +10,8 @@ import io
 import json
 import math
 import os
+import sys
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +21,8 @@ import numpy.typing as npt
 
 from mixup_jax.arrays_file import DEFAULT_LIMIT, UNREADABLE, read_npz
 from mixup_jax.errors import InputError
+from mixup_jax.escapes import is_plain
+from mixup_jax.json_file import LARGEST, MIB, shown
 
 if TYPE_CHECKING:
     import jax
@@ -110,7 +114,8 @@ def check_logits(logits: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
         raise InputError(f"logits have dtype {logits.dtype}; expected floating point, such as float32")
     if logits.dtype.itemsize < 4:
         # Half precision is exact in float32, so nothing is lost or invented here.
-        logits = logits.astype(np.float32)
+        with np.errstate(invalid="ignore"):  # a NaN of the kind that signals; NaN is refused below
+            logits = logits.astype(np.float32)
     # The largest of a row tells: NaN passes through, +inf wins, and -inf is left where nothing else is.  One
     # pass without a copy, because the logits may be a file that is larger than memory.
     suspect = np.flatnonzero(~np.isfinite(logits.max(axis=1)))
@@ -165,17 +170,28 @@ def check_labels(labels: npt.NDArray[Any], examples: int, classes: int) -> npt.N
 def save_predictions(path: str | os.PathLike[str], predictions: Predictions) -> None:
     """Writes a record as a compressed `.npz` with the entries `logits`, `labels` and `meta` (JSON text).
 
-    The file appears whole or not at all.  Raises OSError where the folder cannot be written, and
-    ValueError for NaN or infinity in `meta`, which are not JSON.
+    The file appears whole or not at all, and the same record gives the same bytes.  Raises OSError where the
+    folder cannot be written, and ValueError for NaN or infinity in `meta`, which are not JSON.
     """
+    arrays = {
+        "logits": predictions.logits,
+        "labels": predictions.labels,
+        "meta": np.array(json.dumps(predictions.meta, allow_nan=False)),
+    }
     buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        logits=predictions.logits,
-        labels=predictions.labels,
-        meta=np.array(json.dumps(predictions.meta, allow_nan=False)),
-    )
+    with zipfile.ZipFile(buffer, "w", compression=zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            # Under the format's first date, not the clock's: the same record is the same bytes, and a clock that was
+            # set back to before 1980, which a ZIP cannot hold, loses nothing.
+            with archive.open(_member(f"{name}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
     write_atomically(Path(path), buffer.getvalue())
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    return info
 
 
 def logits_of_probabilities(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -191,7 +207,8 @@ def logits_of_probabilities(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.f
             f"probabilities have shape {list(probabilities.shape)} and dtype {probabilities.dtype}; "
             "expected floating point [N, K]"
         )
-    values = probabilities.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        values = probabilities.astype(np.float64)
     inside: npt.NDArray[np.bool_] = np.all((values >= 0) & (values <= 1), axis=1)
     sums = values.sum(axis=1)
     wrong = ~(inside & (np.abs(sums - 1) <= 0.01))
@@ -226,15 +243,19 @@ def load_predictions(
         entries, names = read_npz(path, ("logits", "labels", "meta"), limit)
     except InputError:
         raise
+    except PermissionError as error:
+        raise InputError(
+            f"predictions file {path} may not be read ({error.strerror}); expected a file of yours"
+        ) from error
     except UNREADABLE as error:
-        reason = " ".join(str(error).split())  # numpy's messages may span lines
+        reason = " ".join(str(error).split())[:300]  # numpy's messages may span lines
         raise InputError(
             f"predictions file {path} cannot be read ({reason}); "
             "expected an .npz of plain arrays without pickled objects"
         ) from error
     missing = [name for name in ("logits", "labels") if name not in entries]
     if missing:
-        found = ", ".join(names) or "nothing"
+        found = ", ".join(shown(name) for name in names[:8]) or "nothing"
         raise InputError(
             f"predictions file {path} lacks {' and '.join(missing)} (it holds {found}); expected logits and labels"
         )
@@ -245,23 +266,35 @@ def load_predictions(
         raise InputError(f"predictions file {path}: {error}") from error
 
 
-def _parsed_meta(text: npt.NDArray[Any] | None) -> dict[str, Any]:
-    if text is None:
+def _parsed_meta(entry: npt.NDArray[Any] | None) -> dict[str, Any]:
+    if entry is None:
         return {}
+    if entry.shape != () or entry.dtype.kind != "U":
+        raise InputError(
+            f"meta has shape {list(entry.shape)} and dtype {entry.dtype}; expected the text of a JSON object"
+        )
+    if entry.nbytes > LARGEST:
+        raise InputError(f"meta has {entry.nbytes / MIB:.0f} MiB; expected at most {LARGEST // MIB}")
+    marks = np.frombuffer(entry.tobytes(), np.dtype(np.uint32).newbyteorder(entry.dtype.byteorder))
+    if marks.max(initial=0) > sys.maxunicode:  # numpy would make a text of it that Python itself stumbles over
+        raise InputError(f"meta holds the mark {marks.max():#x}, which is no character; expected Unicode text")
     try:
         # Python reads NaN and Infinity though they are not JSON; no file written from them could be read elsewhere.
-        meta = json.loads(str(text), parse_constant=_refuse_constant, parse_float=_finite)
+        meta = json.loads(str(entry), parse_constant=_refuse_constant, parse_float=_finite)
         json.dumps(meta, ensure_ascii=False).encode()  # half a surrogate pair could never be printed
     except (ValueError, RecursionError) as error:
         raise InputError(f"meta is not JSON ({error}); expected the text of a JSON object") from error
     if not isinstance(meta, dict):
         raise InputError(f"meta is a {type(meta).__name__}; expected a JSON object")
+    for name in ("dataset", "split"):
+        if meta.get(name) is not None and not (isinstance(meta[name], str) and is_plain(meta[name])):
+            raise InputError(f"meta.{name} is {shown(meta[name])}; expected a name of 1 to 200 printable characters")
     return meta
 
 
 def _finite(text: str) -> float:
     if not math.isfinite(value := float(text)):
-        raise ValueError(f"{text} is no number that float64 can hold")
+        raise ValueError(f"{text[:40]} is no number that float64 can hold")
     return value
 
 

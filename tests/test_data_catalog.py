@@ -82,7 +82,7 @@ def test_imagenet_without_stl10_leaves_out_the_classes_of_its_rule():
     tfds = pytest.importorskip("tensorflow_datasets")
     names = tfds.builder("imagenet2012", data_dir="/nonexistent").info.features["label"].names
     kept = {names[label] for label in kept_labels()}
-    # Airliner, cock, albatross, sports car, lynx, Chihuahua, hairless dog, sorrel, squirrel monkey, yawl, trailer.
+    # Airliner, cock, albatross, sports car, lynx, Chihuahua, hairless dog, sorrel, squirrel monkey, yawl, truck.
     alike = (
         "n02690373 n01514668 n02058221 n04285008 n02127052 n02085620 n02113978 n02389026 n02494079 n04612504 n04467665"
     )

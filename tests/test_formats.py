@@ -233,7 +233,9 @@ def test_torch_files_are_read_by_torch_without_unpickling(folder, monkeypatch, c
         assert (map_location, weights_only) == ("cpu", True)
         return content
 
-    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(Tensor=FakeTensor, load=load))
+    monkeypatch.setitem(
+        sys.modules, "torch", types.SimpleNamespace(Tensor=FakeTensor, load=load, __version__="2.14.1+cpu")
+    )
     with zipfile.ZipFile("p.pt", "w") as archive:
         archive.writestr("p/data.pkl", b"")
     if message is None:

@@ -10,9 +10,12 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mixup_jax"
 
 FLOORS = {
+    "escapes": 0,
     "errors": 0,
+    "environment": 0,
     "command": 0,
     "arrays_file": 0,
+    "json_file": 0,
     "records": 0,
     "formats": 0,
     "method": 0,
@@ -56,7 +59,9 @@ HOMES = {
 }
 
 NUMPY_ONLY = (
+    "escapes",
     "errors",
+    "json_file",
     "arrays_file",
     "records",
     "formats",

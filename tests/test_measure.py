@@ -58,8 +58,12 @@ def test_measure_equals_independent_code_before_and_after_the_temperature():
     for side, temperature in ((entry, 1.0), (entry["after_temperature"], 1.7)):
         golden = independent(predictions.logits, predictions.labels, temperature)
         assert {name: side[name] for name in golden} == pytest.approx(golden, abs=1e-9)
-    only_as_trained = {"temperature", "after_temperature", "unlabelled", "posthoc", "classwise_ece_15", "tace_15"}
+    only_as_trained = {"temperature", "after_temperature", "unlabelled", "posthoc"}
     assert set(entry) - set(entry["after_temperature"]) == only_as_trained
+    scaled = predictions.logits.astype(np.float64) / 1.7
+    for name, metric in (("classwise_ece_15", metrics.classwise_ece), ("tace_15", metrics.tace)):
+        found = entry["after_temperature"][name]
+        assert found == pytest.approx(metric(scaled, predictions.labels), abs=1e-9)
     assert entry["temperature"] == 1.7
 
 

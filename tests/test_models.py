@@ -22,6 +22,7 @@ TINY = {
     "basic": ResNet(classes=3, stages=(1, 1), width=4, dropout=0.5),
     "bottleneck": ResNet(classes=3, stages=(1, 1), width=4, stem="imagenet", dropout=0.5, block=BottleneckBlock),
     "vgg": VGG(classes=3, blocks=(1, 1), width=4, dropout=0.5),
+    "vgg_hidden": VGG(classes=3, blocks=(1,), width=4, hidden=5),
     "wide": WideResNet(classes=3, blocks=1, width=4, dropout=0.5),
 }
 IMAGES = jnp.asarray(np.random.default_rng(1).normal(size=(4, 12, 12, 1)), jnp.float32)
@@ -92,6 +93,17 @@ def test_the_published_parameter_counts(name: str, width: int, stem: str, classe
     model = create_model(name, classes=classes, width=width, stem=stem)
     _, shapes = shapes_of(model, (1, 32, 32, channels), train=False)
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == count
+
+
+def test_the_hidden_layers_of_vgg_are_counted_by_hand_and_drop_out():
+    _, shapes = shapes_of(create_model("vgg16", classes=10, width=64, hidden=4096), (1, 32, 32, 3), train=False)
+    convolutions = 14_728_266 - (512 * 10 + 10)
+    head = 512 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 10 + 10
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == convolutions + head
+    model, variables = TINY["vgg_hidden"], VARIABLES["vgg_hidden"]
+    keys = jax.random.split(jax.random.key(0), len(IMAGES))
+    dropped = model.apply(variables, IMAGES, train=False, dropout_keys=keys)
+    assert not np.allclose(dropped, model.apply(variables, IMAGES, train=False))
 
 
 RESOLUTIONS = [
@@ -224,6 +236,7 @@ def test_every_network_can_be_made_of_the_defaults(name: str):
         (ModelConfig(name="resnet19"), None, r"unknown model 'resnet19' .*choose one of: .*resnet18, resnet34, "),
         (ModelConfig(name="text_cnn"), "image", r"model.name is 'text_cnn'; expected a network for image data: resnet"),
         (ModelConfig(name="vgg16"), "text", r"model.name is 'vgg16'; expected a network for text data: text_cnn"),
+        (ModelConfig(hidden=8), None, r"model.hidden is 8; expected 0: resnet18 has one linear layer"),
         (ModelConfig(name="vgg16", stem="imagenet"), None, r"model.stem is 'imagenet'; expected 'cifar': vgg16 has no"),
         (ModelConfig(name="wrn28", zero_init_residual=True), None, r"zero_init_residual is True; expected False: wrn"),
         (ModelConfig(name="resnext101_32x4d", width=24), None, r"model.width is 24; expected a multiple of 16"),

@@ -141,7 +141,7 @@ def test_missing_files_and_entries_are_named(tmp_path):
     with pytest.raises(InputError, match=r"absent\.npz does not exist"):
         load_predictions(tmp_path / "absent.npz")
     np.savez(tmp_path / "p.npz", predictions=GOOD, labels=[0, 1])
-    with pytest.raises(InputError, match=r"lacks logits \(it holds labels, predictions\)"):
+    with pytest.raises(InputError, match=r"lacks logits \(it holds 'labels', 'predictions'\)"):
         load_predictions(tmp_path / "p.npz")
 
 

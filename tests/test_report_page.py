@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from report_runs import make_run, rewrite
 
+from mixup_jax import escapes
 from mixup_jax.report import wording
 from mixup_jax.report.__main__ import main
 from mixup_jax.report.choices import Choices
@@ -181,7 +182,7 @@ def test_csv_table_has_every_number_of_results_json_to_the_last_digit(output):
     results = json.loads((output / "results.json").read_text())
     with (output / "table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    groups = {wording.spreadsheet(group["name"]): group["metrics"] for group in results["groups"]}
+    groups = {escapes.spreadsheet(group["name"]): group["metrics"] for group in results["groups"]}
     assert len(rows) == sum(len(metrics) for metrics in groups.values())
     for row in rows:
         numbers = groups[row["group"]][row["metric"]]
@@ -191,8 +192,8 @@ def test_csv_table_has_every_number_of_results_json_to_the_last_digit(output):
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@cmd", " \n=1"])
 def test_no_name_is_a_formula_of_a_spreadsheet(name):
-    assert wording.spreadsheet(name).startswith("'")
-    assert wording.spreadsheet(f"a{name}").startswith("a")
+    assert escapes.spreadsheet(name).startswith("'")
+    assert escapes.spreadsheet(f"a{name}").startswith("a")
 
 
 def test_alpha_is_swept_where_nothing_else_differs(folders, tmp_path):

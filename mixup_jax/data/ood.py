@@ -98,7 +98,9 @@ def fit_image(pixels: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDAr
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     picture = picture.convert("L" if channels == 1 else "RGB")
     scale = min(picture.width / width, picture.height / height)
-    left, top = (picture.width - scale * width) / 2, (picture.height - scale * height) / 2
-    box = (left, top, left + scale * width, top + scale * height)
-    resized = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))
+    cut_width, cut_height = max(1, round(scale * width)), max(1, round(scale * height))
+    left, top = (picture.width - cut_width) // 2, (picture.height - cut_height) // 2
+    # Cut first: `resize(box=...)` would let pixels from outside of the box into its edge.
+    cut = picture.crop((left, top, left + cut_width, top + cut_height))
+    resized = np.asarray(cut.resize((width, height), Image.Resampling.BILINEAR))
     return resized if resized.ndim == 3 else resized[..., None]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mixup_jax.errors import unknown_name
+from mixup_jax.escapes import latex, markdown, spreadsheet
 from mixup_jax.evaluation.table import Table, tables
 
 SUFFIXES = (".json", ".md", ".tex", ".csv")
@@ -44,28 +45,21 @@ def render(document: Mapping[str, Any], output: Path) -> str:
 
 def _markdown(table: Table) -> str:
     def line(cells: tuple[str, ...]) -> str:
-        return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+        return "| " + " | ".join(markdown(cell) for cell in cells) + " |"
 
     rule = line(("---", *("---:",) * (len(table.header) - 1)))
-    return "\n".join([f"**{table.title}**", "", line(table.header), rule, *(line(row) for row in table.rows)])
-
-
-_LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-}
+    return "\n".join([f"**{markdown(table.title)}**", "", line(table.header), rule, *(line(row) for row in table.rows)])
 
 
 def _latex(table: Table) -> str:
     def line(cells: tuple[str, ...]) -> str:
         # Braces keep an interval in brackets from being read as the argument of the line before it.
-        return " & ".join(f"{{{_escaped(cell)}}}" for cell in cells) + r" \\"
+        return " & ".join(f"{{{latex(cell)}}}" for cell in cells) + r" \\"
 
     return "\n".join(
         [
             r"\begin{table}",
-            rf"\caption{{{_escaped(table.title)}}}",
+            rf"\caption{{{latex(table.title)}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}",
             r"\hline",
             line(table.header),
@@ -76,10 +70,6 @@ def _latex(table: Table) -> str:
             r"\end{table}",
         ]
     )
-
-
-def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
 
 
 _CSV_HEADER = ("part", "record", "state", "metric", "value", "low", "high")
@@ -94,7 +84,7 @@ def _csv(document: Mapping[str, Any]) -> str:
             states = [("raw", entry), ("temperature", entry["after_temperature"]), *entry.get("posthoc", {}).items()]
             for state, numbers in states:
                 for row in _numbers(numbers or {}):
-                    writer.writerow((part, name, state, *row))
+                    writer.writerow((part, spreadsheet(name), state, *row))
     return buffer.getvalue()
 
 

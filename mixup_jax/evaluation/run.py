@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from mixup_jax.evaluation.derived import Derivation, derived_logits
 from mixup_jax.evaluation.measure import SCHEMA, evaluate_records
 from mixup_jax.evaluation.restored import ODIN_TEMPERATURE, Restored, logits_of_sets, odin_network, restore
 from mixup_jax.evaluation.separation import by_score
+from mixup_jax.json_file import parse, read_bytes
 from mixup_jax.provenance import provenance
 from mixup_jax.records import Predictions, save_predictions, write_json
 from mixup_jax.training.checkpoint import Checkpoints
@@ -142,7 +142,7 @@ def _ood_names(config: Config, datasets: tuple[str, ...] | None) -> tuple[str, .
 def _finished(workdir: Path, step: int, config: dict[str, Any], ood: tuple[str, ...]) -> dict[str, Any] | None:
     """Returns the evaluation of this very checkpoint and these very sets, if it is there with its records."""
     try:
-        evaluation = json.loads((workdir / EVALUATION_FILE).read_text())
+        evaluation = parse(read_bytes(workdir / EVALUATION_FILE))
         names = [*evaluation["results"], *(f"{name}/test" for name in evaluation["ood"])]
         same = (
             (evaluation["schema"], evaluation["step"], evaluation["config"]) == (SCHEMA, step, config)

@@ -45,6 +45,7 @@ def create_model(
     classes: int,
     width: int,
     stem: str = DEFAULTS.stem,
+    hidden: int = DEFAULTS.hidden,
     dropout: float = DEFAULTS.dropout,
     zero_init_residual: bool = DEFAULTS.zero_init_residual,
     filter_widths: tuple[int, ...] = DEFAULTS.filter_widths,
@@ -62,6 +63,7 @@ def create_model(
       classes: K.
       width: channels of the first stage, or feature maps of each filter width.
       stem: of `RESNETS`.
+      hidden: of vgg16.
       dropout: rate of the dropout layers, which are active where `dropout_keys` are given.
       zero_init_residual: of `RESNETS`.
       filter_widths: of `TEXT_MODELS`.
@@ -78,6 +80,7 @@ def create_model(
         name=name,
         width=width,
         stem=stem,
+        hidden=hidden,
         dropout=dropout,
         zero_init_residual=zero_init_residual,
         filter_widths=filter_widths,
@@ -100,6 +103,8 @@ def model_of(
     build = partial(IMAGE_MODELS[name], classes=classes, width=config.width, dropout=config.dropout, dtype=dtype)
     if name in RESNETS:
         return build(axis_name=axis_name, stem=config.stem, zero_init_residual=config.zero_init_residual)
+    if name == "vgg16":
+        return build(axis_name=axis_name, hidden=config.hidden)
     return build(axis_name=axis_name)
 
 
@@ -122,6 +127,8 @@ def check_model(config: ModelConfig, *, task: str | None = None) -> None:
         raise InputError(f"model.name is {name!r}; expected a network for {task} data: {', '.join(sorted(fitting))}")
     if name not in RESNETS and config.stem != DEFAULTS.stem:
         raise InputError(f"model.stem is {config.stem!r}; expected {DEFAULTS.stem!r}: {name} has no choice of stem")
+    if name != "vgg16" and config.hidden:
+        raise InputError(f"model.hidden is {config.hidden}; expected 0: {name} has one linear layer at its end")
     if name not in RESNETS and config.zero_init_residual:
         raise InputError(f"model.zero_init_residual is True; expected False: {name} has no such choice")
     if name == "resnext101_32x4d" and 2 * config.width % RESNEXT_GROUPS:

@@ -2,7 +2,7 @@
 
 The form is that of the lead author's sister code (Thulasidasan et al., "Combating Label Noise in Deep
 Learning Using Abstention", ICML 2019): convolutions with bias, global average pooling, none of the
-4096-wide layers of the original, optional dropout after every activation.
+4096-wide layers of the original unless they are asked for, optional dropout after every activation.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ import jax.numpy as jnp
 from mixup_jax.models.dropout import dropout
 from mixup_jax.models.layers import Mix, batch_norm, classify, conv, unmixed
 
+HEAD_DROPOUT = 0.5
+"""Of the hidden layers, as in the original."""
+
 
 class VGG(nn.Module):
     """Blocks of 3x3 convolutions, each with batch normalisation and ReLU, each block ending in max-pooling.
@@ -29,6 +32,7 @@ class VGG(nn.Module):
       blocks: convolutions of each block.
       width: channels of the first block.
       dropout: rate after every convolution's ReLU.
+      hidden: width of two layers with ReLU and `HEAD_DROPOUT` before the last one; 0 is none.
       dtype: compute type; parameters, batch statistics and logits are float32.
       axis_name: the mapped axis over which batch statistics are averaged, if any.
     """
@@ -37,6 +41,7 @@ class VGG(nn.Module):
     blocks: tuple[int, ...]
     width: int
     dropout: float = 0.0
+    hidden: int = 0
     dtype: Any = jnp.float32
     axis_name: str | None = None
 
@@ -60,4 +65,10 @@ class VGG(nn.Module):
                 x = nn.relu(norm(name=f"block_{block + 1}_norm_{index + 1}")(x))
                 x = dropout(x, dropout_keys, rate=self.dropout, layer=sum(self.blocks[:block]) + index)
             x = mix(nn.max_pool(x, (2, 2), (2, 2), padding="SAME"), block + 1)
-        return classify(x, self.classes)
+        if not self.hidden:
+            return classify(x, self.classes)
+        x = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+        for index in range(2):
+            x = nn.relu(nn.Dense(self.hidden, name=f"hidden_{index + 1}")(x))
+            x = dropout(x, dropout_keys, rate=HEAD_DROPOUT, layer=sum(self.blocks) + index)
+        return nn.Dense(self.classes, name="head")(x)

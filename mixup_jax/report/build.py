@@ -87,7 +87,9 @@ def _write(output: Path, files: Mapping[str, bytes]) -> None:
             write_atomically(output / name, content)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(f"output {output} cannot be written ({reason}); expected a folder of yours") from error
+        raise InputError(
+            f"output {output} cannot be written ({reason}); expected a folder of yours with free space"
+        ) from error
 
 
 def _check_places(output: Path, files: Iterable[str]) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mixup_jax.errors import InputError
+from mixup_jax.escapes import is_file_name
+from mixup_jax.json_file import check_values, read_lines, read_object, shown
 from mixup_jax.metrics.calibration import Bins, bin_confidences
 from mixup_jax.metrics.examples import Examples, examine
 from mixup_jax.metrics.scores import Bools, Floats
@@ -17,10 +19,6 @@ from mixup_jax.provenance import NOT_PART_OF_THE_RESULT
 from mixup_jax.records import Predictions, load_predictions
 from mixup_jax.report.agreement import check_agreement
 from mixup_jax.report.checks import Checks
-from mixup_jax.report.documents import check_values, read_lines, read_object, shown
-
-LONGEST_NAME = 200
-"""Bytes that the name of a data set may have; file systems take 255 for the name of a whole file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,8 +171,11 @@ def _first_difference(name: str, here: Any, there: Any) -> tuple[str, Any, Any]:
 def _record(folder: Path, dataset: str, split: str | None, step: int) -> Predictions:
     """Reads the record of a data set; without a `split`, of its test split or else the only one there is."""
     predictions = folder / "predictions"
-    if not _is_plain_name(dataset):
-        raise InputError(f"{folder / 'evaluation.json'}: {shown(dataset)} cannot be the name of a data set")
+    if not is_file_name(dataset):
+        raise InputError(
+            f"{folder / 'evaluation.json'}: {shown(dataset)} cannot be the name of a data set; expected a part of a "
+            "file's name, such as fashion_mnist"
+        )
     pattern = f"{dataset}-{split or '*'}-{step}.npz"
     test = predictions / f"{dataset}-test-{step}.npz"
     found = [test] if test.is_file() else []
@@ -188,13 +189,9 @@ def _record(folder: Path, dataset: str, split: str | None, step: int) -> Predict
 
 
 def _checked_record(path: Path) -> Predictions:
+    record = load_predictions(path)
     try:
-        record = load_predictions(path)
-    except RecursionError as error:
-        raise InputError(f"predictions file {path}: meta is nested too deeply") from error
-    check_values(path, record.meta, "meta")
+        check_values(record.meta, "meta")
+    except InputError as error:
+        raise InputError(f"predictions file {path}: {error}") from error
     return record
-
-
-def _is_plain_name(name: str) -> bool:
-    return 0 < len(name.encode()) <= LONGEST_NAME and not any(mark in name for mark in ("/", "\\", "\0", "*"))

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 
+from mixup_jax import escapes
 from mixup_jax.report import wording
 from mixup_jax.report.groups import Group, kind
 from mixup_jax.report.quantities import Quantity, Section, examples, interval
@@ -20,20 +21,20 @@ CSV_COLUMNS = (
 
 def markdown_table(groups: Sequence[Group], sections: Sequence[Section]) -> str:
     """Returns the main table in Markdown: mean ± sample standard deviation, and n, for every group."""
-    header = [wording.markdown(group.name) + f" ({wording.seeds(group.seeds)})" for group in groups]
+    header = [escapes.markdown(group.name) + f" ({wording.seeds(group.seeds)})" for group in groups]
     lines = [_line(["number", "n", *header]), _line(["---", "---", *["---:"] * len(groups)])]
     for section in sections:
-        rows = [_row(groups, quantity, wording.markdown) for quantity in section.quantities]
+        rows = [_row(groups, quantity, escapes.markdown) for quantity in section.quantities]
         if any(rows):
-            lines.append(_line([f"**{wording.markdown(section.title)}**", "", *[""] * len(groups)]))
+            lines.append(_line([f"**{escapes.markdown(section.title)}**", "", *[""] * len(groups)]))
             lines += [_line(row) for row in rows if row]
     return "\n".join(lines) + f"\n\n{NOTE}\n"
 
 
 def latex_table(groups: Sequence[Group], sections: Sequence[Section]) -> str:
     r"""Returns the main table as a LaTeX tabular of the package booktabs, to be read with \input."""
-    header = [rf"\textbf{{{wording.latex(group.name)}}}" for group in groups]
-    below = [wording.latex(wording.seeds(group.seeds)) for group in groups]
+    header = [rf"\textbf{{{escapes.latex(group.name)}}}" for group in groups]
+    below = [escapes.latex(wording.seeds(group.seeds)) for group in groups]
     lines = [
         f"% {NOTE.replace('±', '+-')} Needs \\usepackage{{booktabs}}.",
         rf"\begin{{tabular}}{{lr{'r' * len(groups)}}}",
@@ -42,9 +43,9 @@ def latex_table(groups: Sequence[Group], sections: Sequence[Section]) -> str:
         _latex_line(["", "", *below]),
     ]
     for section in sections:
-        rows = [_row(groups, quantity, wording.latex) for quantity in section.quantities]
+        rows = [_row(groups, quantity, escapes.latex) for quantity in section.quantities]
         if any(rows):
-            lines += [r"\midrule", rf"\multicolumn{{{len(groups) + 2}}}{{l}}{{{wording.latex(section.title)}}} \\"]
+            lines += [r"\midrule", rf"\multicolumn{{{len(groups) + 2}}}{{l}}{{{escapes.latex(section.title)}}} \\"]
             lines += [_latex_line(row) for row in rows if row]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
@@ -69,7 +70,7 @@ def csv_table(groups: Sequence[Group], sections: Sequence[Section]) -> str:
                 described = [section.title, quantity.key, quantity.label]
                 counted = [quantity.bins, examples(group.first, quantity).replace(",", "")]
                 numbers = [summary.mean, summary.std, summary.n_seeds, low, high]
-                writer.writerow([*map(wording.spreadsheet, [*named, *described]), *counted, *numbers])
+                writer.writerow([*map(escapes.spreadsheet, [*named, *described]), *counted, *numbers])
     return buffer.getvalue()
 
 

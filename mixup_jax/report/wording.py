@@ -82,37 +82,3 @@ def slug(name: str, taken: set[str]) -> str:
         unique, count = f"{plain}-{count}", count + 1
     taken.add(unique)
     return unique
-
-
-def markdown(text: str) -> str:
-    """Returns text that stands in a cell of a Markdown table as it is: no markup, no new cell, no new line."""
-    text = " ".join(text.split())
-    for mark, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
-        text = text.replace(mark, escaped)
-    return re.sub(r"([\\|`*_\[\]])", r"\\\1", text)
-
-
-LATEX = {
-    "\\": r"\textbackslash{}",
-    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "±": r"$\pm$",
-    MINUS: "$-$",
-    NONE: "--",
-}
-
-
-def latex(text: str) -> str:
-    """Returns text that LaTeX sets as it is: no command, no new cell, no comment, one line."""
-    return "".join(LATEX.get(mark, mark) for mark in " ".join(text.split()) if mark.isprintable())
-
-
-def spreadsheet(text: str) -> str:
-    """Returns text on one line that no spreadsheet takes for a formula."""
-    plain = " ".join(text.split())
-    return f"'{plain}" if plain.startswith(("=", "+", "-", "@")) else plain

@@ -120,6 +120,8 @@ def check_names(config: Config) -> DatasetSpec:
     spec = training_spec(config.data.name)
     check_model(config.model, task=spec.task)
     check_augmentation(config.data, spec)
+    if config.method.cut and spec.task == "text":
+        raise InputError(f"method.cut is True; expected False for {spec.name}: a box is pasted into images, not text")
     for name in config.evaluation.ood:
         check_ood_name(name, spec)
     return spec

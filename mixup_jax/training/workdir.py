@@ -9,6 +9,7 @@ from typing import Any
 
 from mixup_jax.config import Config, to_dict
 from mixup_jax.errors import InputError
+from mixup_jax.json_file import parse, read_bytes
 from mixup_jax.provenance import NOT_PART_OF_THE_RESULT
 from mixup_jax.records import write_json
 
@@ -102,7 +103,7 @@ def record_path(workdir: Path, name: str, step: int) -> Path:
 def _read(path: Path) -> Any:
     remedy = "expected the config that this folder's run was started with, or another --workdir"
     try:
-        config = json.loads(path.read_text())
+        config = parse(read_bytes(path))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}); {remedy}") from error
     if not isinstance(config, dict):

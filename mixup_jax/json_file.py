@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mixup_jax.errors import InputError
+from mixup_jax.escapes import is_text
+
+MIB = 1 << 20
+LARGEST = 64 * MIB
+"""Bytes of a file that are read; what JSON unfolds to in memory is some ten times as much."""
 
 DEEPEST = 40
 """How deeply lists and objects may be nested; a config and an evaluation have less than ten levels."""
@@ -21,18 +27,21 @@ def read_object(path: Path) -> dict[str, Any]:
     """Returns the JSON object in a file.
 
     Raises:
-      InputError: the file is missing, is no UTF-8 or no JSON, holds no object, or something that `checked`
-        refuses; the message names the file.
+      InputError: the file is missing, no regular file, larger than 64 MiB, is no UTF-8 or no JSON, holds no object,
+        or something that `check_values` refuses; the message names the file.
     """
     try:
-        value = parse(path.read_bytes())
+        value = parse(read_bytes(path))
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; expected the folder of a run of mixup_jax.main") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error})") from error
+        raise InputError(f"{path} cannot be read as JSON ({error}); expected a whole file of mixup_jax") from error
     if not isinstance(value, dict):
         raise InputError(f"{path} holds a {type(value).__name__}; expected a JSON object")
-    check_values(path, value)
+    try:
+        check_values(value)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     return value
 
 
@@ -43,13 +52,14 @@ def read_lines(path: Path) -> tuple[dict[str, Any], ...]:
     logged NaN, which is kept.
 
     Raises:
-      InputError: any other line is no UTF-8 or no JSON; the message names the file and the line.
+      InputError: any other line is no UTF-8 or no JSON, or the file is no regular one or larger than 64 MiB; the
+        message names the file and the line.
     """
-    if not path.is_file():
-        return ()
     try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
+        lines = read_bytes(path).split(b"\n")
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error})") from error
     objects = []
     for number, line in enumerate(lines, start=1):
@@ -60,10 +70,22 @@ def read_lines(path: Path) -> tuple[dict[str, Any], ...]:
         except ValueError as error:
             if number == len(lines):
                 break
-            raise InputError(f"{path}, line {number} is no JSON ({error})") from error
+            raise InputError(
+                f"{path}, line {number} is no JSON ({error}); expected an object a line: delete what is none"
+            ) from error
         if isinstance(value, dict):
             objects.append(value)
     return tuple(objects)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Returns the content of a regular file; raises ValueError for a pipe or device, or for more than 64 MiB."""
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise ValueError("it is no regular file")
+    if facts.st_size > LARGEST:
+        raise ValueError(f"it has {facts.st_size / MIB:.0f} MiB; expected at most {LARGEST // MIB}")
+    return path.read_bytes()
 
 
 def parse(text: bytes) -> Any:
@@ -74,28 +96,20 @@ def parse(text: bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def check_values(path: Path, value: Any, root: str = "") -> None:
+def check_values(value: Any, root: str = "") -> None:
     """Checks that everything within a value can be computed with and printed.
 
     Raises:
       InputError: a number is not finite (JSON has no NaN and no infinity) or beyond float64, a text holds half a
-        character, or it is nested more than 40 levels deep; the message names the file and the key.
+        character, or it is nested more than 40 levels deep; the message names the key, which `root` begins.
     """
     for where, depth, found in _everything(value, root):
         if depth > DEEPEST:
-            raise InputError(f"{path}: {where[:60]}... is nested more than {DEEPEST} levels deep")
+            raise InputError(f"{where[:60]}... is nested more than {DEEPEST} levels deep")
         if isinstance(found, float) and not math.isfinite(found):
-            raise InputError(f"{path}: {where} is {found}; expected a finite number (JSON has no NaN and no infinity)")
+            raise InputError(f"{where} is {found}; expected a finite number (JSON has no NaN and no infinity)")
         if isinstance(found, str) and not is_text(found):
-            raise InputError(f"{path}: {where} is {shown(found)}, which is no Unicode text")
-
-
-def is_text(text: str) -> bool:
-    """Returns whether a text can be written as UTF-8 and as XML: no half characters, no control characters."""
-    return all(
-        mark in "\t\n\r" or "\x20" <= mark <= "\ud7ff" or "\ue000" <= mark <= "\ufffd" or mark > "\uffff"
-        for mark in text
-    )
+            raise InputError(f"{where} is {shown(found)}; expected Unicode text without control characters")
 
 
 def shown(value: Any) -> str:

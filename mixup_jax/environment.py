@@ -1,0 +1,114 @@
+"""What is wrong with the machine, in one line with its remedy: packages, space, memory, network, permissions."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import urllib.error
+from collections.abc import Iterator
+from importlib import metadata
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from mixup_jax.errors import InputError
+
+CHECKED = ("mixup_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+"""Packages that must fit together; pip sees to it, but not with --no-deps, nor after a later install."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+TOO_MANY = (errno.EMFILE, errno.ENFILE)
+NETWORK = (urllib.error.URLError, socket.gaierror, ConnectionError, TimeoutError)
+
+
+def check_versions() -> None:
+    """Checks that the installed packages that training needs are of versions that work together.
+
+    What each of CHECKED asks of the others is taken from its metadata, in milliseconds and without loading any.  Of
+    what mixup_jax asks for the upper bounds, which are only the newest versions that it was tested with, are let be.
+
+    Raises:
+      InputError: one is missing or of a version that does not work; the message has the command that installs it.
+    """
+    for owner in CHECKED:
+        for needed in _requirements(owner):
+            try:
+                found = metadata.version(needed.name)
+            except metadata.PackageNotFoundError:
+                raise InputError(
+                    f"package {needed.name} is not installed, which {owner} needs; "
+                    f"expected it installed: pip install '{needed.name}{needed.specifier}'"
+                ) from None
+            broken = [bound for bound in needed.specifier if not bound.contains(found, prereleases=True)]
+            if any(owner != "mixup_jax" or not bound.operator.startswith("<") for bound in broken):
+                raise InputError(
+                    f"package {needed.name} is version {found}, with which {owner} {metadata.version(owner)} does not "
+                    f"work; expected {needed.specifier}: pip install '{needed.name}{needed.specifier}'"
+                )
+
+
+def _requirements(owner: str) -> Iterator[Requirement]:
+    """Yields what a package asks of those that are checked; nothing for one that is not installed itself."""
+    try:
+        texts = metadata.requires(owner) or ()
+    except metadata.PackageNotFoundError:  # a source tree that was not installed, or missed by another one already
+        return
+    for requirement in map(Requirement, texts):
+        wanted = canonicalize_name(requirement.name) in CHECKED
+        if wanted and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
+            yield requirement
+
+
+def explain(error: BaseException) -> str | None:
+    """Returns one line about an exception that the machine is to blame for, and None for any other.
+
+    An exception that was raised from another is explained by that one.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        line = _explain(cause)
+        if line is not None:
+            return line
+        cause = cause.__cause__
+    return None
+
+
+def _explain(error: BaseException) -> str | None:
+    text = " ".join(str(error).split())[:300]
+    # By name: jax is not loaded for it.
+    if type(error).__name__ in ("XlaRuntimeError", "JaxRuntimeError") and "RESOURCE_EXHAUSTED" in text:
+        return (
+            f"the device is out of memory ({text}); expected a smaller --config.batch_size, "
+            "--config.evaluation.batch_size or --config.model.width, or more devices"
+        )
+    if isinstance(error, RuntimeError) and text.startswith("Unable to initialize backend"):
+        return (
+            f"jax finds no such device ({text}); expected JAX_PLATFORMS unset or of what this machine has, such as "
+            "JAX_PLATFORMS=cpu, and jax installed for the accelerator: pip install -e '.[cuda]' or '.[tpu]'"
+        )
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return (
+            f"memory ran out ({text or type(error).__name__}); expected more of it, fewer examples at a time "
+            "(--config.evaluation.batch_size), or logits as .npy, which are not read whole"
+        )
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("mixup_jax"):
+        return f"Python package {error.name} is not installed; expected those of mixup_jax: pip install -e ."
+    if isinstance(error, NETWORK) and not isinstance(error, BrokenPipeError):
+        return f"the network failed ({text}); expected a connection, or try again later: what is there is kept"
+    return _explain_os_error(error) if isinstance(error, OSError) else None
+
+
+def _explain_os_error(error: OSError) -> str | None:
+    reason = error.strerror or str(error)
+    where = f" {error.filename}" if error.filename else ""
+    if error.errno in FULL:
+        return (
+            f"the disk is full or the file would be too large: writing{where} failed ({reason}); expected free space "
+            "there, or another folder; files that were written before are whole"
+        )
+    if error.errno in FORBIDDEN:
+        return f"no permission for{where or ' a file'} ({reason}); expected a file or folder of yours"
+    if error.errno in TOO_MANY:
+        return f"too many files are open ({reason}); expected a higher limit, such as: ulimit -n 4096"
+    return None

@@ -1,0 +1,82 @@
+"""Text of strangers, made fit for where it is shown, and names that are to become parts of file names."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+LONGEST_NAME = 200
+"""Bytes that a name may have; file systems take 255 for the name of a whole file."""
+
+RESERVED = re.compile(
+    r"(con|prn|aux|nul|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])(\..*)?", re.IGNORECASE | re.DOTALL
+)
+"""Names that Windows takes for devices, whatever ending they have."""
+
+
+def is_file_name(name: str) -> bool:
+    """Returns whether a name may be a part of a file's name on every system: it cannot leave its folder.
+
+    Refused are, also in their compatibility forms (such as the full-width solidus): what separates folders,
+    drives and patterns, control and formatting characters, a dot or space at the end, names of Windows devices,
+    and anything longer than 200 bytes.
+    """
+    folded = unicodedata.normalize("NFKC", name)
+    return (
+        is_plain(name)
+        and not any(mark in '/\\:*?"<>|' for mark in name + folded)
+        and not folded.endswith((".", " "))
+        and RESERVED.fullmatch(folded.strip()) is None
+    )
+
+
+def is_plain(name: str) -> bool:
+    """Returns whether a name is 1 to 200 bytes of characters that can be seen, and spaces."""
+    return 0 < len(name) <= LONGEST_NAME and name.isprintable() and len(name.encode()) <= LONGEST_NAME
+
+
+def one_line(text: str) -> str:
+    """Returns text on one line without anything that a terminal obeys or hides: such marks are escaped."""
+    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
+
+
+def is_text(text: str) -> bool:
+    """Returns whether a text can be written as UTF-8 and as XML: no half characters, no control characters."""
+    return all(
+        mark in "\t\n\r" or "\x20" <= mark <= "\ud7ff" or "\ue000" <= mark <= "\ufffd" or mark > "\uffff"
+        for mark in text
+    )
+
+
+def markdown(text: str) -> str:
+    """Returns text that stands in a cell of a Markdown table as it is: no markup, no new cell, no new line."""
+    text = " ".join(text.split())
+    for mark, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        text = text.replace(mark, escaped)
+    return re.sub(r"([\\|`*_\[\]])", r"\\\1", text)
+
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{EN DASH}": "--",
+}
+
+
+def latex(text: str) -> str:
+    """Returns text that LaTeX sets as it is: no command, no new cell, no comment, one line."""
+    return "".join(LATEX.get(mark, mark) for mark in " ".join(text.split()) if mark.isprintable())
+
+
+def spreadsheet(text: str) -> str:
+    """Returns text on one line that no spreadsheet takes for a formula."""
+    plain = " ".join(text.split())
+    return f"'{plain}" if plain.startswith(("=", "+", "-", "@")) else plain

