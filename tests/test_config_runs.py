@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from mixup_jax.config import Config
 from mixup_jax.config_file import load_config
@@ -14,7 +15,7 @@ from mixup_jax.data.inputs import input_shape
 from mixup_jax.data.resident import Resident, epoch_order
 from mixup_jax.data.tokens import Vocabulary
 from mixup_jax.training.loop import check_names, prepare
-from mixup_jax.training.parallel import replicate
+from mixup_jax.training.parallel import AXIS, replicate
 from mixup_jax.training.state import parameter_count
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
@@ -23,10 +24,12 @@ VOCABULARY = Vocabulary(tuple(f"word{number}" for number in range(50)))
 
 
 def small(config: Config) -> Config:
-    """The config with a narrow network and a batch of 8; everything else is its own."""
+    """The config with a narrow network and a batch of 8, of small photographs; everything else is its own."""
     evaluation = dataclasses.replace(config.evaluation, batch_size=8)
     model = dataclasses.replace(config.model, width=4)
-    return dataclasses.replace(config, model=model, batch_size=8, evaluation=evaluation)
+    size = 32 if training_spec(config.data.name).streams else 0
+    data = dataclasses.replace(config.data, image_size=size)
+    return dataclasses.replace(config, data=data, model=model, batch_size=8, evaluation=evaluation)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -42,10 +45,13 @@ def test_a_config_takes_two_steps_and_predicts(path: Path):
 
     run, state = prepare(config, spec, EXAMPLES // 8, VOCABULARY if spec.task == "text" else None)
     before = jax.device_get(state.params)
-    resident = Resident(*replicate(run.mesh, (inputs, labels)))
-    order = replicate(run.mesh, epoch_order(run.keys.order, 0, EXAMPLES))
+    if spec.streams:
+        fed = jax.device_put((inputs[:8], labels[:8]), NamedSharding(run.mesh, PartitionSpec(AXIS)))
+    else:
+        resident = Resident(*replicate(run.mesh, (inputs, labels)))
+        fed = (resident, replicate(run.mesh, epoch_order(run.keys.order, 0, EXAMPLES)))
     for _ in range(2):
-        state, metrics = run.step(state, resident, order)
+        state, metrics = run.step(state, *fed)
     assert int(state.step) == 2
     assert np.isfinite(float(metrics["loss"]))
     assert 0 < float(metrics["mixing"]) <= 0.5

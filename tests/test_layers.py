@@ -55,6 +55,7 @@ HOMES = {
     "clu": ("training.metrics_log",),
     "orbax": ("training.checkpoint",),
     "matplotlib": ("report",),
+    "grain": ("data.stream",),
     "ml_collections": ("config", "config_file"),
 }
 

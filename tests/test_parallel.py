@@ -8,12 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 from small_networks import Convolution
 
 from mixup_jax.data.resident import Resident, epoch_order
 from mixup_jax.errors import InputError
 from mixup_jax.method import Method
-from mixup_jax.training.parallel import AXIS, check_divisible, device_mesh, make_resident_step, replicate
+from mixup_jax.records import TrainState
+from mixup_jax.training.parallel import (
+    AXIS,
+    check_divisible,
+    device_mesh,
+    make_batch_step,
+    make_resident_step,
+    replicate,
+)
 from mixup_jax.training.state import create_state, run_keys
 from mixup_jax.training.step import make_train_step
 
@@ -80,6 +89,42 @@ def test_the_run_does_not_depend_on_devices_or_on_how_they_are_used(parallel: st
     reference, other = trained("jit", 1, method), trained(parallel, devices, method)
     # lambda stays float32, and its last bit may differ from program to program; other pairs would differ by percents.
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-8), other, reference)
+
+
+@lru_cache
+def one_step(parallel: str, devices: int, resident: bool) -> TrainState:
+    """One step with mirrors and mixing, of examples that stay on the devices or that are given as a batch."""
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (8, 6, 6, 1), dtype=np.uint8)
+    labels = generator.integers(0, 5, 8).astype(np.int32)
+    axis_name = AXIS if parallel == "pmap" else None
+    with jax.enable_x64(True):
+        mesh, optimizer = device_mesh(jax.devices()[:devices]), optax.sgd(0.1)
+        train_step = make_train_step(
+            Convolution(axis_name),
+            optimizer,
+            Method(mixup_alpha=0.5, group_size=2),
+            classes=5,
+            standardise=lambda x: x / 255.0,
+            axis_name=axis_name,
+        )
+        state = replicate(mesh, create_state(Convolution(), optimizer, KEYS.init, (6, 6, 1)))
+        kind = {"parallel": parallel, "batch_size": 8, "flip": True}
+        keys = {"augment_key": KEYS.augment, "step_key": KEYS.step}
+        if resident:
+            step = make_resident_step(train_step, mesh, **kind, padding=0, rotation=0.0, **keys)
+            held = replicate(mesh, Resident(jnp.asarray(images), jnp.asarray(labels)))
+            return jax.device_get(step(state, held, replicate(mesh, jnp.arange(8)))[0])
+        step = make_batch_step(train_step, mesh, **kind, **keys)
+        each = (devices, 8 // devices) if parallel == "pmap" else (8,)
+        rows = (images.reshape(*each, 6, 6, 1), labels.reshape(each))
+        return jax.device_get(step(state, *jax.device_put(rows, NamedSharding(mesh, PartitionSpec(AXIS))))[0])
+
+
+@pytest.mark.parametrize(("parallel", "devices"), [("jit", 4), ("pmap", 4)])
+def test_a_batch_that_is_given_is_trained_on_like_one_that_was_there(parallel: str, devices: int):
+    expected, given = one_step("jit", 1, resident=True), one_step(parallel, devices, resident=False)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-8), given, expected)
 
 
 def test_training_moves_the_parameters():

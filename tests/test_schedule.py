@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -29,6 +30,26 @@ def test_warmup_rises_linearly_to_the_rate_below_it():
     values = rates(4, schedule="steps", step_epochs=(), warmup_epochs=1.5)
     np.testing.assert_allclose(values[:15], 0.1 * np.arange(1, 16) / 15, rtol=1e-5)
     np.testing.assert_allclose(values[15:], 0.1, rtol=1e-6)
+
+
+def test_warmup_may_rise_from_the_rate_of_one_worker():
+    values = rates(4, learning_rate=0.4, schedule="steps", step_epochs=(1,), warmup_epochs=2.0, warmup_start=0.1)
+    rising = 0.1 + 0.3 * np.arange(1, 21) / 20
+    np.testing.assert_allclose(values[:20], rising * np.repeat([1, 0.2], 10), rtol=1e-5)
+    np.testing.assert_allclose(values[20:], 0.08, rtol=1e-6)
+
+
+def test_weight_decay_may_spare_biases_and_scales():
+    layer = {"kernel": jnp.array([[2.0]]), "bias": jnp.array([3.0])}
+    params = {"head": layer, "norm": {"scale": jnp.array([4.0]), "bias": jnp.array([5.0])}}
+    config = OptimizerConfig(momentum=0.0, nesterov=False, weight_decay=0.5, decay_norm_and_bias=False)
+    optimizer = make_optimizer(config, lambda step: 1.0)
+    gradient = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(gradient, optimizer.init(params), params)
+    assert jax.tree.map(float, jax.tree.map(jnp.squeeze, updates)) == {
+        "head": {"kernel": -1.0, "bias": 0.0},
+        "norm": {"scale": 0.0, "bias": 0.0},
+    }
 
 
 @pytest.mark.parametrize("nesterov", [False, True])

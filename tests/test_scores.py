@@ -35,6 +35,21 @@ def test_a_constant_added_to_a_row_changes_nothing(logits, constant):
     np.testing.assert_allclose(msp_score(logits + constant), msp_score(logits), atol=1e-9)
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 9))
+def test_top_k_accuracy_is_that_of_sorting(seed, classes):
+    generator = np.random.default_rng(seed)
+    logits = generator.integers(0, 4, (20, classes)).astype(np.float32)  # with many ties
+    labels = generator.integers(0, classes, 20)
+    order = np.argsort(-logits, axis=1, kind="stable")
+    for k in range(1, classes + 2):
+        expected = np.mean([label in row[:k] for label, row in zip(labels, order, strict=True)])
+        assert metrics.top_k_accuracy(logits, labels, k) == expected
+    assert metrics.top_k_accuracy(logits, labels, 1) == np.mean(confidence_and_correct(logits, labels)[1])
+    with pytest.raises(InputError, match="k is 0; expected at least 1"):
+        metrics.top_k_accuracy(logits, labels, 0)
+
+
 def test_msp_score_keeps_the_order_of_confidences_that_round_to_one():
     gaps = np.array([50.0, 100.0, 800.0, 5000.0])
     logits = np.stack([gaps, np.zeros(4)], axis=1)

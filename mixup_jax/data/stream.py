@@ -7,6 +7,7 @@ train nor on how many decode for them.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -243,8 +244,13 @@ def open_streamed(spec: DatasetSpec, split: str, data_dir: Path, size: int, work
       workers: processes that decode.
 
     Raises:
-      InputError: the set or the split is not prepared; the message has the command to run.
+      InputError: the set or the split is not prepared, or Grain is not installed; the message has the command to
+        run.
     """
+    if importlib.util.find_spec("grain") is None:
+        raise InputError(
+            f'reading {spec.name} needs Grain, which is not installed; run: pip install "mixup_jax[stream]"'
+        )
     records = Records(spec, split, data_dir)
     images = CentreCrops(records, np.arange(len(records)), size, workers)
     return Streamed(images, tfds_source.source_of(spec, data_dir))
