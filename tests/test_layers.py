@@ -41,13 +41,14 @@ FLOORS = {
     "report": 4,
     "main": 5,
     "evaluate": 5,
+    "checkpoints": 5,
 }
 
 HOMES = {
     "tensorflow": ("quiet_tensorflow",),
     "tensorflow_datasets": ("data",),
     "clu": ("training.metrics_log",),
-    "orbax": ("training.checkpoint",),
+    "orbax": ("training.checkpoint", "training.stored"),
     "matplotlib": ("report",),
     "ml_collections": ("config", "config_file"),
 }

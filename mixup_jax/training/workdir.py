@@ -53,7 +53,7 @@ def check_same(there: Any, config: Config, workdir: Path) -> None:
     Raises:
       InputError: it is not; the message lists what differs.
     """
-    differences = _differences(there, _as_json(config))
+    differences = _differences(_with_defaults(there, _as_json(Config())), _as_json(config))
     if differences:
         raise InputError(
             f"workdir {workdir} belongs to a run of another config ({'; '.join(differences)}); "
@@ -79,6 +79,13 @@ def _read(path: Path) -> Any:
 
 def _as_json(config: Config) -> Any:
     return json.loads(json.dumps(to_dict(config)))
+
+
+def _with_defaults(there: Any, defaults: Any) -> Any:
+    """Returns a config with the defaults of settings that it does not know, because an older version wrote it."""
+    if not (isinstance(there, dict) and isinstance(defaults, dict)):
+        return there
+    return {**defaults, **{key: _with_defaults(value, defaults.get(key)) for key, value in there.items()}}
 
 
 def _differences(there: Any, here: Any, prefix: str = "") -> list[str]:
