@@ -24,7 +24,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.records import TrainState
 from mixup_jax.training.finite import check_state
 from mixup_jax.training.integrity import check_format, damage_of_facts, damage_of_item, sealed, unsealed
-from mixup_jax.training.stored import newest_whole, set_damaged_aside, steps_in
+from mixup_jax.training.stored import newest_whole, remove_leftovers, set_damaged_aside, steps_in
 
 BEST = "validation_accuracy"
 """The metric, larger is better, that chooses the best checkpoint; of equals the later is kept."""
@@ -56,6 +56,7 @@ class Checkpoints:
         self._directory, self._report = directory.resolve(), report
         self._saving, self._needed = 0, 0
         if not read_only:
+            remove_leftovers(self._directory)
             set_damaged_aside(self._directory, report)
         policies = [
             preservation_policy.LatestN(keep),
@@ -66,7 +67,6 @@ class Checkpoints:
             best_mode="max",
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             enable_async_checkpointing=True,
-            cleanup_tmp_directories=not read_only,
         )
         self._manager = ocp.CheckpointManager(self._directory, options=options)
 

@@ -100,6 +100,12 @@ def newest_whole(directory: Path, report: Callable[[str], None]) -> int | None:
     return None
 
 
+def remove_leftovers(directory: Path) -> None:
+    """Removes what saves left behind that were interrupted; nobody else may be saving to the folder."""
+    for path in directory.glob("*.orbax-checkpoint-tmp*") if jax.process_index() == 0 else ():
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def set_damaged_aside(directory: Path, report: Callable[[str], None]) -> None:
     """Moves damaged checkpoints that are newer than every whole one out of the way; training will make them again.
 
