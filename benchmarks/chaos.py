@@ -1,6 +1,6 @@
 """Kills runs at random moments, starts them again, and compares what they end with to runs that were left alone.
 
-    python benchmarks/chaos.py [--kills=200] [--seed=0] [--write=docs/chaos.md]
+    python benchmarks/chaos.py [--kills=200] [--seed=0] [--write=chaos.md]
 
 A run is `mixup_jax.main` and then `mixup_jax.evaluate`, with a small network on made-up images.  SIGKILL, or one
 time in five SIGTERM, falls at a moment that is uniform over the time that the run takes when left alone.  After as
@@ -23,7 +23,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,7 +148,7 @@ def disturbed(
     kills: int,
     tally: Tally,
 ) -> dict[str, Any]:
-    """Starts a run again until it ends, with up to `kills` signals; returns its outcome."""
+    """Starts a run again until it ends, with up to `kills` signals in the first `seconds` of a start; returns its outcome."""
     while True:
         since, tally.starts = time.time(), tally.starts + 1
         process = start(workdir, data_dir, settings, cache)
@@ -174,8 +174,16 @@ def settings_of(mode: str) -> list[str]:
     return [*SETTINGS, f"model.name={model}", "model.width=2", f"parallel={parallel}"]
 
 
-def chaos(folder: Path, kills: int, seed: int, modes: Sequence[str], cache: Path | None, per_run: int = 20) -> Tally:
-    """Disturbs runs, of each mode in turn, until `kills` signals have fallen."""
+def chaos(
+    folder: Path,
+    kills: int,
+    seed: int,
+    modes: Sequence[str],
+    cache: Path | None,
+    per_run: int = 20,
+    after_each: Callable[[Tally], object] = lambda tally: None,
+) -> Tally:
+    """Disturbs runs, of each mode in turn, until `kills` signals have fallen; `after_each` run sees the tally."""
     generator, tally = random.Random(seed), Tally()
     from benchmarks.small import make_data
 
@@ -194,6 +202,7 @@ def chaos(folder: Path, kills: int, seed: int, modes: Sequence[str], cache: Path
         found = disturbed(workdir, folder / "data", settings, cache, generator, seconds, min(left, per_run), tally)
         tally.differences += [f"{workdir.name}: {name}" for name in undisturbed if found[name] != undisturbed[name]]
         tally.runs += 1
+        after_each(tally)
         print(f"{sum(tally.kills.values())} of {kills} kills, {tally.runs} runs, {len(tally.differences)} differences")
     return tally
 
@@ -228,10 +237,13 @@ def main() -> int:
     os.environ["JAX_PLATFORMS"] = "cpu"
     with tempfile.TemporaryDirectory() as folder:
         cache = None if flags.compile else Path(folder) / "cache"
-        tally = chaos(Path(folder), flags.kills, flags.seed, flags.modes.split(","), cache)
-    print(text := report(tally, flags.seed))
-    if flags.write:
-        flags.write.write_text(text)
+
+        def write(tally: Tally) -> None:
+            if flags.write:
+                flags.write.write_text(report(tally, flags.seed))
+
+        tally = chaos(Path(folder), flags.kills, flags.seed, flags.modes.split(","), cache, after_each=write)
+    print(report(tally, flags.seed))
     return 1 if tally.differences else 0
 
 
