@@ -148,7 +148,7 @@ def disturbed(
     kills: int,
     tally: Tally,
 ) -> dict[str, Any]:
-    """Starts a run again until it ends, with up to `kills` signals in the first `seconds` of a start; returns its outcome."""
+    """Starts a run until it ends, with up to `kills` signals, each within `seconds` of a start; returns its outcome."""
     while True:
         since, tally.starts = time.time(), tally.starts + 1
         process = start(workdir, data_dir, settings, cache)
