@@ -260,6 +260,9 @@ def test_means_leave_skipped_steps_out():
     assert means(steps) == {"train_loss": 1.0, "train_skipped": 1.0}
     assert means(steps[1:]) == {"train_skipped": 1.0}
     assert means([{"loss": np.float32(1)}, {"loss": np.float32(2)}]) == {"train_loss": 1.5}
+    # Stopped under one setting and continued under the other, within a line.
+    assert means([{"loss": np.float32(3)}, *steps]) == {"train_loss": 2.0, "train_skipped": 1.0}
+    assert means([*steps, {"loss": np.float32(3)}]) == {"train_loss": 2.0}
 
 
 def test_recent_metrics_pass_through_a_checkpoint_exactly():

@@ -64,11 +64,11 @@ def means(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     Where steps were skipped (`training.finite.skipping`), `train_skipped` is their number and the means are over the
     others; without others there are none.
     """
-    if "skipped" not in steps[0]:
-        return {f"train_{name}": _mean(steps, name) for name in sorted(steps[0])}
-    taken = [one for one in steps if not one["skipped"]]
+    # A run that is continued with another `on_nan` has steps of both kinds in its first line.
+    taken = [one for one in steps if not one.get("skipped", 0)]
     names = sorted(set(steps[0]) - {"skipped"}) if taken else []
-    return {f"train_{name}": _mean(taken, name) for name in names} | {"train_skipped": float(len(steps) - len(taken))}
+    counted = {"train_skipped": float(len(steps) - len(taken))} if "skipped" in steps[-1] else {}
+    return {f"train_{name}": _mean(taken, name) for name in names} | counted
 
 
 def _mean(steps: Sequence[Mapping[str, Any]], name: str) -> float:
