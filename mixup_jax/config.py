@@ -28,6 +28,7 @@ STEMS = ("cifar", "imagenet")
 CROPS = ("pad", "random_resized")
 DROPOUT_RATE = 0.3
 """Of the variant "dropout": the paper's rate as remembered by its readers; its text could not be had here."""
+ON_NAN = ("stop", "skip")
 
 
 def _require(condition: bool, key: str, value: object, expected: str) -> None:
@@ -214,6 +215,24 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """When the state is saved, beside every validation, and how much of it is kept.
+
+    Attributes:
+      keep: how many of the last checkpoints are kept, beside the best; at least 2, so that there is
+        one to go back to if the newest is damaged.
+      every_steps: how often the state is also saved within an epoch; 0 is never.
+    """
+
+    keep: int = 2
+    every_steps: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.keep >= 2, "checkpoint.keep", self.keep, "at least 2: the newest, and one to go back to")
+        _require(self.every_steps >= 0, "checkpoint.every_steps", self.every_steps, "a number of steps, or 0 for never")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """A whole run.  A run is a function of this record: not of devices, nor of interruptions.
 
@@ -226,6 +245,8 @@ class Config:
       parallel: how the step is mapped over devices; "jit" (one program over a mesh) or "pmap".
       log_every_steps: how often training metrics are written.
       tensorboard: write TensorBoard events beside metrics.jsonl, where TensorFlow is installed.
+      on_nan: what a step does whose loss or new state is not finite; "stop" ends the run, "skip" keeps the state
+        from before the step and counts it as `train_skipped`.
     """
 
     experiment: str = ""
@@ -236,11 +257,13 @@ class Config:
     parallel: str = "jit"
     log_every_steps: int = 50
     tensorboard: bool = True
+    on_nan: str = "stop"
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     method: Method = field(default_factory=Method)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**32, "seed", self.seed, "a number in [0, 2^32)")
@@ -248,6 +271,7 @@ class Config:
         _require(self.batch_size >= 1, "batch_size", self.batch_size, "a positive number of examples")
         _require(self.log_every_steps >= 1, "log_every_steps", self.log_every_steps, "a positive number of steps")
         _require_choice("parallel", self.parallel, PARALLEL)
+        _require_choice("on_nan", self.on_nan, ON_NAN)
         if self.method.mixes:
             self.method.group(self.batch_size)
 

@@ -13,6 +13,9 @@ Train a classifier: empirical risk minimisation, mixup, label smoothing or the e
 
 The run is a function of its config and seed. Started again with the same command, an interrupted run
 continues from its last checkpoint and a finished one is left as it is.
+
+On SIGTERM or Ctrl-C it finishes the step, saves a checkpoint and exits with code 75; on a second one it
+exits at once. Other codes: 0 trained, 2 something given is wrong or cannot be written (one line says what).
 """
 
 EXAMPLES = """\
@@ -55,8 +58,14 @@ def main(argv: Sequence[str]) -> int:
 
     from mixup_jax.data.paths import default_data_dir
     from mixup_jax.training.loop import train
+    from mixup_jax.training.preemption import EXIT_INTERRUPTED, Interrupted, Signals
 
-    train(config, arguments.workdir, arguments.data_dir or default_data_dir())
+    try:
+        with Signals() as stop:
+            train(config, arguments.workdir, arguments.data_dir or default_data_dir(), stop=stop)
+    except Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        return EXIT_INTERRUPTED
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 PACKAGES = ("mixup_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
-NOT_PART_OF_THE_RESULT = ("notes", "log_every_steps", "tensorboard", "data.workers")
+NOT_PART_OF_THE_RESULT = ("notes", "log_every_steps", "tensorboard", "on_nan", "checkpoint", "data.workers")
 """Settings of a config that may differ between an interrupted run, its continuation, and what is told of it."""
 
 DERIVED = "derived"

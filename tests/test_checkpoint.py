@@ -26,12 +26,12 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_last_and_the_best_are_kept(saved: Path):
+def test_the_last_two_and_the_best_are_kept(saved: Path):
     with Checkpoints(saved) as checkpoints:
         assert checkpoints.last == 40
-        assert [checkpoints.step_of(choice) for choice in ("last", "best", "20", "40")] == [40, 20, 20, 40]
-        with pytest.raises(InputError, match=r"checkpoint '30' is not in .*; choose last, best or one of: 20, 40"):
-            checkpoints.step_of("30")
+        assert [checkpoints.step_of(choice) for choice in ("last", "best", "20", "30")] == [40, 20, 20, 30]
+        with pytest.raises(InputError, match=r"checkpoint '10' is not in .*; choose last, best or one of: 20, 30, 40"):
+            checkpoints.step_of("10")
 
 
 @pytest.mark.parametrize("devices", [1, 8])

@@ -47,13 +47,14 @@ FLOORS = {
     "main": 5,
     "evaluate": 5,
     "sweep": 5,
+    "checkpoints": 5,
 }
 
 HOMES = {
     "tensorflow": ("quiet_tensorflow",),
     "tensorflow_datasets": ("data",),
     "clu": ("training.metrics_log",),
-    "orbax": ("training.checkpoint",),
+    "orbax": ("training.checkpoint", "training.stored"),
     "matplotlib": ("report",),
     "grain": ("data.stream",),
     "ml_collections": ("config", "config_file"),

@@ -302,7 +302,7 @@ def test_a_folder_that_cannot_be_written_is_found_out_before_predicting(copy: Pa
 def test_a_damaged_checkpoint_is_named(item: str, copy: Path, data_dir: Path):
     shutil.rmtree(copy / "checkpoints" / "10" / item)
     with pytest.raises(InputError, match=r"checkpoint 10 in .* cannot be restored"):
-        evaluate_workdir(copy, datasets=None, checkpoint="last", data_dir=data_dir, force=True)
+        evaluate_workdir(copy, datasets=None, checkpoint="10", data_dir=data_dir, force=True)
 
 
 def test_what_does_not_change_the_result_may_change(workdir: Path, tiny_config: Config, data_dir: Path):

@@ -82,7 +82,7 @@ def evaluate_workdir(
         raise InputError(
             f"workdir {workdir} holds no checkpoint; expected a folder that `python -m mixup_jax.main` trained in"
         )
-    with Checkpoints(workdir / CHECKPOINTS) as checkpoints:
+    with Checkpoints(workdir / CHECKPOINTS, read_only=True, report=report) as checkpoints:
         step = checkpoints.step_of(checkpoint)
         facts = checkpoints.restore_facts(step)
         config = from_dict(facts["config"])

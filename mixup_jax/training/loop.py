@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,12 +26,15 @@ from mixup_jax.evaluation.predict import Predict, make_predict, network_of
 from mixup_jax.metrics.calibration import Bins
 from mixup_jax.models import check_model, model_of
 from mixup_jax.provenance import provenance
-from mixup_jax.records import Predictions, TrainState, save_predictions
+from mixup_jax.records import Predictions, TrainState
+from mixup_jax.training import lock
 from mixup_jax.training import workdir as folder
 from mixup_jax.training.checkpoint import Checkpoints
 from mixup_jax.training.feed import Fed, make_feed
+from mixup_jax.training.finite import check_losses, check_state, skipping
 from mixup_jax.training.metrics_log import MetricsLog, open_logs
 from mixup_jax.training.optimizer import make_optimizer
+from mixup_jax.training.outputs import Outputs
 from mixup_jax.training.parallel import (
     AXIS,
     check_divisible,
@@ -38,7 +43,9 @@ from mixup_jax.training.parallel import (
     make_resident_step,
     replicate,
 )
+from mixup_jax.training.preemption import Abandoned, Interrupted, Stop
 from mixup_jax.training.progress import Progress
+from mixup_jax.training.recent import Recent, means
 from mixup_jax.training.schedule import learning_rate
 from mixup_jax.training.state import RunKeys, create_state, parameter_count, run_keys, with_embedding
 from mixup_jax.training.step import Metrics, TrainStep, make_train_step
@@ -75,30 +82,39 @@ class Run:
         return self.config.epochs * self.steps_per_epoch
 
 
-def train(config: Config, workdir: Path, data_dir: Path, report: Report = print) -> None:
+def train(config: Config, workdir: Path, data_dir: Path, report: Report = print, stop: Stop | None = None) -> None:
     """Trains until the last epoch, continuing from the last checkpoint of `workdir` if it has one.
 
     Afterwards `workdir` holds config.json, metrics.jsonl, TensorBoard events where installed, and
-    checkpoints of the last epoch and of the one with the best validation accuracy.  A finished run is
+    checkpoints of the last epochs and of the one with the best validation accuracy.  A finished run is
     left as it is.
+
+    Args:
+      config: of the run.
+      workdir: its folder; made if missing.
+      data_dir: where data is prepared.
+      report: takes lines for a person.
+      stop: asked after every step whether to end early.
 
     Raises:
       InputError: the config names something unknown or asks for something impossible, the data is
-        not prepared, or the folder belongs to another run.  Nothing has been written by then.
+        not prepared, or the folder belongs to another run or is in use; nothing has been written by then.
+        Later: a number is not finite, or something cannot be written; the last checkpoint is good.
+      Interrupted: `stop` asked for it; a checkpoint is saved.
     """
     spec = check_names(config)
     check_divisible(config.batch_size, config.method, jax.device_count(), config.parallel)
     examples = load_examples(config.data, data_dir)
     steps_per_epoch = _steps_per_epoch(config, len(examples.train.inputs))
     folder.check(workdir, config)
-    with Checkpoints(workdir / folder.CHECKPOINTS) as checkpoints:
-        if checkpoints.last is not None:
+    with _locked(workdir, report), _open_checkpoints(workdir, config, report) as checkpoints:
+        facts = {} if checkpoints.last is None else checkpoints.restore_facts(checkpoints.last)
+        if facts:
             # What was trained decides, and not config.json, which may have been lost or replaced.
-            facts = checkpoints.restore_facts(checkpoints.last)
             folder.check_same(facts["config"], config, workdir)
             check_vocabulary(examples.vocabulary, facts, workdir)
         folder.write_config(workdir, config)
-        if checkpoints.last == config.epochs * steps_per_epoch:
+        if checkpoints.last == config.epochs * steps_per_epoch and _validated(facts):
             report(f"{workdir}: already trained ({checkpoints.last} steps)")
             return
         run, state = prepare(config, spec, steps_per_epoch, examples.vocabulary)
@@ -108,11 +124,32 @@ def train(config: Config, workdir: Path, data_dir: Path, report: Report = print)
         batches = make_feed(config, examples.train, run.keys.order, run.mesh).batches(int(state.step))
         with (
             contextlib.closing(batches),
-            open_logs(workdir, last_step=int(state.step), tensorboard=config.tensorboard, report=report) as logs,
+            open_logs(
+                workdir,
+                last_step=int(state.step),
+                lines=facts.get("metrics_lines"),
+                tensorboard=config.tensorboard,
+                report=report,
+            ) as logs,
         ):
             report("compiling the training step; the first progress line comes after it")
-            _train_epochs(run, state, examples, batches, checkpoints, logs, workdir)
+            outputs = _outputs(run, checkpoints, logs, facts, examples, workdir)
+            _train_epochs(run, state, facts, examples, batches, outputs, stop or Stop())
     report(f"{workdir}: trained {run.total_steps} steps")
+
+
+def _locked(workdir: Path, report: Report) -> contextlib.AbstractContextManager[None]:
+    """Holds the folder's lock; of several processes the first does."""
+    return lock.hold(workdir, report) if jax.process_index() == 0 else contextlib.nullcontext()
+
+
+def _open_checkpoints(workdir: Path, config: Config, report: Report) -> Checkpoints:
+    return Checkpoints(workdir / folder.CHECKPOINTS, keep=config.checkpoint.keep, report=report)
+
+
+def _validated(facts: Mapping[str, Any]) -> bool:
+    """Returns whether a checkpoint was saved after a validation; older ones, that have no scores, always were."""
+    return bool(facts.get("scores", True))
 
 
 def check_names(config: Config) -> DatasetSpec:
@@ -142,7 +179,7 @@ def prepare(
     train_step = make_train_step(
         model, optimizer, config.method, classes=spec.classes, standardise=inputs_of(spec), axis_name=axis_name
     )
-    step = _mapped(train_step, config, spec, keys, mesh)
+    step = _mapped(skipping(train_step) if config.on_nan == "skip" else train_step, config, spec, keys, mesh)
     predict = make_predict(network_of(model), inputs_of(spec), mesh, batch_size=config.evaluation.batch_size)
     state = create_state(model, optimizer, keys.init, input_shape(spec, config.data))
     return Run(config, step, predict, schedule, keys, mesh, steps_per_epoch), replicate(mesh, state)
@@ -197,39 +234,47 @@ def _continued(state: TrainState, checkpoints: Checkpoints, run: Run, report: Re
     return checkpoints.restore_state(checkpoints.last, state, run.mesh)
 
 
-def _train_epochs(
+def _outputs(
     run: Run,
-    state: TrainState,
-    examples: Examples,
-    batches: Fed,
     checkpoints: Checkpoints,
     logs: list[MetricsLog],
+    before: Mapping[str, Any],
+    examples: Examples,
     workdir: Path,
-) -> None:
+) -> Outputs:
+    """Returns where results go, for a run that `before` is known of from its last checkpoint."""
     progress = Progress(
         total_steps=run.total_steps, steps_per_epoch=run.steps_per_epoch, batch_size=run.config.batch_size
     )
     facts = {"config": to_dict(run.config), "total_steps": run.total_steps, **provenance()}
     if examples.vocabulary is not None:
         facts["vocabulary"] = examples.vocabulary.fingerprint
-    start = time.monotonic() - _seconds_before(checkpoints)
-    every = run.config.evaluation.every_epochs
-    if int(state.step) == 0:
-        _record(run, state, examples, 0, workdir)
-    for epoch in range(int(state.step) // run.steps_per_epoch, run.config.epochs):
-        state = _train_epoch(run, state, batches, epoch, logs, progress)
-        _record(run, state, examples, epoch + 1, workdir)
-        if (epoch + 1) % every == 0 or epoch + 1 == run.config.epochs:
-            scores, bins = validate(run.predict, state, examples)
-            _write(logs, int(state.step), {"epoch": epoch + 1, **scores})
-            for log in logs:
-                log.write_reliability(int(state.step), bins)
-            checkpoints.save(state, facts | {"training_seconds": time.monotonic() - start}, scores)
-            shown = {name: scores[name] for name in ("validation_accuracy", "validation_ece_15")}
-            progress.update(int(state.step), shown, important=True)
+    start = time.monotonic() - float(before.get("training_seconds", 0.0))
+    return Outputs(checkpoints, logs, progress, facts, start, workdir)
 
 
-def _record(run: Run, state: TrainState, examples: Examples, epoch: int, workdir: Path) -> None:
+def _train_epochs(
+    run: Run,
+    state: TrainState,
+    before: Mapping[str, Any],
+    examples: Examples,
+    batches: Fed,
+    outputs: Outputs,
+    stop: Stop,
+) -> None:
+    recent = Recent(run.config.log_every_steps, partial(_log_training, run, outputs), before.get("recent", ()))
+    # A state at the end of an epoch that was not validated yet still belongs to that epoch.
+    step = int(state.step) - (0 if _validated(before) else 1)
+    if step == 0:
+        _record(run, state, examples, 0, outputs)
+    for epoch in range(step // run.steps_per_epoch, run.config.epochs):
+        state = _train_epoch(run, state, batches, epoch, recent, outputs, stop)
+        _record(run, state, examples, epoch + 1, outputs)
+        if (epoch + 1) % run.config.evaluation.every_epochs == 0 or epoch + 1 == run.config.epochs:
+            _validate_and_save(run, state, epoch, examples, outputs, stop)
+
+
+def _record(run: Run, state: TrainState, examples: Examples, epoch: int, outputs: Outputs) -> None:
     """Keeps the validation logits after an epoch, if they are asked for."""
     if epoch not in run.config.evaluation.record_epochs:
         return
@@ -237,54 +282,66 @@ def _record(run: Run, state: TrainState, examples: Examples, epoch: int, workdir
     origin = {"dataset": run.config.data.name, "split": "validation", "source": validation.source}
     meta = origin | {"epoch": epoch, "step": int(state.step), "seed": run.config.seed, "config": to_dict(run.config)}
     record = Predictions(run.predict(state.variables, validation.inputs), validation.labels, meta | provenance())
-    path = workdir / folder.EPOCHS / f"{epoch}.npz"
-    path.parent.mkdir(exist_ok=True)
-    save_predictions(path, record)
-
-
-def _seconds_before(checkpoints: Checkpoints) -> float:
-    """Returns how long a run that is continued has trained before."""
-    if checkpoints.last is None:
-        return 0.0
-    return float(checkpoints.restore_facts(checkpoints.last).get("training_seconds", 0.0))
+    outputs.keep_epoch(epoch, record)
 
 
 def _train_epoch(
-    run: Run, state: TrainState, batches: Fed, epoch: int, logs: list[MetricsLog], progress: Progress
+    run: Run, state: TrainState, batches: Fed, epoch: int, recent: Recent, outputs: Outputs, stop: Stop
 ) -> TrainState:
-    """Takes the steps of one epoch, from its start: checkpoints are saved between epochs only."""
-    first = epoch * run.steps_per_epoch
-    since_log: list[Metrics] = []
-    due: tuple[int, list[Metrics]] | None = None
-    for step, fed in zip(range(first, first + run.steps_per_epoch), batches, strict=False):
+    """Takes the steps of one epoch that are left: all, or those after the checkpoint that the run goes on from."""
+    every, end = run.config.checkpoint.every_steps, (epoch + 1) * run.steps_per_epoch
+    for step, fed in zip(range(int(state.step) + 1, end + 1), batches, strict=False):
         state, step_metrics = run.step(state, *fed)
-        since_log.append(step_metrics)
-        # Metrics are fetched after the next step is under way, so that the device never waits.
-        if due is not None:
-            _log_training(run, epoch, due, logs, progress)
-            due = None
-        if (step + 1) % run.config.log_every_steps == 0:
-            due, since_log = (step + 1, since_log), []
-    last = due or (first + run.steps_per_epoch, since_log)
-    if last[1]:
-        _log_training(run, epoch, last, logs, progress)
+        recent.add(step, step_metrics)
+        if stop.requested(step):
+            raise _interrupted(run, state, recent, outputs)
+        if every and step % every == 0 and step < end:
+            _save_within(run, state, recent, outputs)
+    recent.finish(end)
     return state
 
 
-def _log_training(
-    run: Run, epoch: int, recent: tuple[int, list[Metrics]], logs: list[MetricsLog], progress: Progress
+def _validate_and_save(
+    run: Run, state: TrainState, epoch: int, examples: Examples, outputs: Outputs, stop: Stop
 ) -> None:
-    """Writes the means over the steps since the last time."""
-    step, steps = recent
-    fetched = jax.device_get(steps)
-    scalars = {f"train_{name}": float(np.mean([one[name] for one in fetched])) for name in sorted(fetched[0])}
-    _write(logs, step, {"epoch": epoch + 1, **scalars, "learning_rate": float(run.schedule(step - 1))})
-    progress.update(step, {"train_loss": scalars["train_loss"]})
+    step = int(state.step)
+    check_state(state, step)
+    try:
+        with stop.abandonable():
+            scores, bins = validate(run.predict, state, examples)
+    except Abandoned:
+        outputs.save(state, {})
+        raise Interrupted(_where(run, step)) from None
+    outputs.write(step, {"epoch": epoch + 1, **scores})
+    for log in outputs.logs:
+        log.write_reliability(step, bins)
+    outputs.save(state, scores)
+    shown = {name: scores[name] for name in ("validation_accuracy", "validation_ece_15")}
+    outputs.progress.update(step, shown, important=True)
 
 
-def _write(logs: list[MetricsLog], step: int, scalars: Mapping[str, float]) -> None:
-    for log in logs:
-        log.write(step, scalars)
+def _interrupted(run: Run, state: TrainState, recent: Recent, outputs: Outputs) -> Interrupted:
+    _save_within(run, state, recent, outputs)
+    return Interrupted(_where(run, int(state.step)))
+
+
+def _save_within(run: Run, state: TrainState, recent: Recent, outputs: Outputs) -> None:
+    """Saves a state within an epoch, with what the steps since the last line of the log measured."""
+    rest = recent.settle()
+    check_losses(run.config, [one["loss"] for one in rest], int(state.step))
+    outputs.save(state, {}, rest)
+
+
+def _where(run: Run, step: int) -> str:
+    return f"interrupted after step {step} of {run.total_steps}, which is saved; the same command continues"
+
+
+def _log_training(run: Run, outputs: Outputs, step: int, steps: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the means over the last steps."""
+    check_losses(run.config, [one["loss"] for one in steps], step)
+    scalars, epoch = means(steps), -(-step // run.steps_per_epoch)
+    outputs.write(step, {"epoch": epoch, **scalars, "learning_rate": float(run.schedule(step - 1))})
+    outputs.progress.update(step, {name: scalars[name] for name in ("train_loss",) if name in scalars})
 
 
 def validate(predict: Predict, state: TrainState, examples: Examples) -> tuple[dict[str, float], Bins]:

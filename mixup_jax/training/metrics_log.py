@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,6 +31,9 @@ class MetricsLog(Protocol):
     def write_reliability(self, step: int, bins: Bins) -> None:
         """Records how well confidence matches accuracy on the validation examples."""
 
+    def sync(self) -> int:
+        """Waits until everything is on disk; returns how many lines of `metrics.jsonl` that makes, 0 elsewhere."""
+
     def close(self) -> None:
         """Waits until everything is written."""
 
@@ -40,28 +44,50 @@ class JsonLines:
     Holds results only, no times, so that an interrupted run leaves the same file as one that was not.
     """
 
-    def __init__(self, path: Path, *, last_step: int) -> None:
-        """Opens the file, dropping what was recorded after `last_step`: it will be computed again.
+    def __init__(self, path: Path, *, last_step: int, lines: int | None = None) -> None:
+        """Opens the file, dropping what was recorded after the checkpoint to go on from: it will be computed again.
+
+        Args:
+          path: of the file.
+          last_step: of that checkpoint; lines of later steps are dropped.
+          lines: how many there were when it was saved; those after them are dropped.
 
         Raises:
           InputError: a line of the file is none of ours; nothing has been changed by then.
         """
-        text = path.read_text() if path.exists() else ""
-        kept = "".join(line for number, line in _lines(text) if _step_of(line, path, number) <= last_step)
-        if kept != text:
-            write_atomically(path, kept.encode())
+        self._path = path
+        text = _read(path)
+        before = [line for number, line in _lines(text) if _step_of(line, path, number) <= last_step]
+        kept = before[:lines]
+        if "".join(kept) != text:
+            write_atomically(path, "".join(kept).encode())
+        self._count = len(kept)
         self._file = path.open("a", buffering=1)
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Appends a line."""
-        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
+        """Appends a line; raises InputError where it cannot be written, and ValueError for NaN and infinity."""
+        line = json.dumps({"step": step, **scalars}, allow_nan=False) + "\n"
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise _not_written(self._path, error) from error
+        self._count += 1
+
+    def sync(self) -> int:
+        """Waits until all lines would survive a power failure, and returns their number."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise _not_written(self._path, error) from error
+        return self._count
 
     def write_reliability(self, step: int, bins: Bins) -> None:
         """Appends nothing: the line of the validation has the numbers that are read off the diagram."""
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # a line that could not be written was reported when it was
+            self._file.close()
 
 
 class TensorBoard:
@@ -86,6 +112,11 @@ class TensorBoard:
         pixels = figures.to_pixels(figures.reliability_diagram(bins, title=f"validation, step {step}"))
         self._writer.write_images(step, {"validation_reliability": pixels[None]})
 
+    def sync(self) -> int:
+        """Flushes the event file."""
+        self._writer.flush()
+        return 0
+
     def close(self) -> None:
         """Flushes the event file."""
         self._writer.flush()
@@ -94,7 +125,7 @@ class TensorBoard:
 
 @contextlib.contextmanager
 def open_logs(
-    workdir: Path, *, last_step: int, tensorboard: bool, report: Callable[[str], None]
+    workdir: Path, *, last_step: int, tensorboard: bool, report: Callable[[str], None], lines: int | None = None
 ) -> Iterator[list[MetricsLog]]:
     """Opens the logs of a run, and closes them at the end of the block.
 
@@ -105,8 +136,9 @@ def open_logs(
       last_step: the step that training continues from, 0 for a new run.
       tensorboard: whether events are wanted; without their packages one line of `report` says so.
       report: takes that line.
+      lines: how many of `metrics.jsonl` belong to what training continues from; None: all up to `last_step`.
     """
-    logs: list[MetricsLog] = [JsonLines(workdir / METRICS_FILE, last_step=last_step)]
+    logs: list[MetricsLog] = [JsonLines(workdir / METRICS_FILE, last_step=last_step, lines=lines)]
     if tensorboard and all(importlib.util.find_spec(package) for package in ("tensorflow", "tensorboard")):
         logs.append(TensorBoard(workdir))
     elif tensorboard:
@@ -116,6 +148,18 @@ def open_logs(
     finally:
         for log in logs:
             log.close()
+
+
+def _read(path: Path) -> str:
+    """Returns the text of the file; bytes that are none are shown, and refused with their line."""
+    return path.read_bytes().decode(errors="replace") if path.exists() else ""
+
+
+def _not_written(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{path} cannot be written ({error.strerror or error}); the last checkpoint is good and kept: make room and "
+        "start the command again"
+    )
 
 
 def _step_of(line: str, path: Path, number: int) -> int:

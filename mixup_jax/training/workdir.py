@@ -55,8 +55,7 @@ def check_same(there: Any, config: Config | dict[str, Any], workdir: Path) -> No
     Raises:
       InputError: it is not; the message lists what differs.
     """
-    here = config if isinstance(config, dict) else to_dict(config)
-    differences = _differences(there, json.loads(json.dumps(here)))
+    differences = _differences(_with_defaults(there, _as_json(Config())), _as_json(config))
     if differences:
         raise InputError(
             f"workdir {workdir} belongs to a run of another config ({'; '.join(differences)}); "
@@ -75,7 +74,7 @@ def is_finished(workdir: Path, config: Config) -> bool:
         evaluation = json.loads((workdir / EVALUATION_FILE).read_text())
         last = json.loads((workdir / METRICS_FILE).read_text().splitlines()[-1])
         ended = (last["epoch"], last["step"]) == (config.epochs, evaluation["step"])
-        return ended and not _differences(evaluation["config"], json.loads(json.dumps(to_dict(config))))
+        return ended and not _differences(_with_defaults(evaluation["config"], _as_json(Config())), _as_json(config))
     except (OSError, ValueError, LookupError, TypeError):
         return False  # absent or damaged: it is run, and what is damaged will be named
 
@@ -109,6 +108,17 @@ def _read(path: Path) -> Any:
     if not isinstance(config, dict):
         raise InputError(f"{path} holds a {type(config).__name__}; {remedy}")
     return config
+
+
+def _as_json(config: Config | dict[str, Any]) -> Any:
+    return json.loads(json.dumps(config if isinstance(config, dict) else to_dict(config)))
+
+
+def _with_defaults(there: Any, defaults: Any) -> Any:
+    """Returns a config with the defaults of settings that it does not know, because an older version wrote it."""
+    if not (isinstance(there, dict) and isinstance(defaults, dict)):
+        return there
+    return {**defaults, **{key: _with_defaults(value, defaults.get(key)) for key, value in there.items()}}
 
 
 def _differences(there: Any, here: Any, prefix: str = "") -> list[str]:
