@@ -106,6 +106,7 @@ def check_names(config: Config) -> DatasetSpec:
     """Returns the catalogue's entry of the training set; raises InputError for any unknown name."""
     spec = training_spec(config.data.name)
     check_model(config.model, task=spec.task)
+    config.method.check_task(spec.task)
     check_augmentation(config.data, spec)
     for name in config.evaluation.ood:
         check_ood_name(name, spec)
