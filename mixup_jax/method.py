@@ -90,6 +90,13 @@ class Method:
         """Whether examples are mixed at all: decided here, in Python, since Beta(0, 0) is NaN."""
         return self.mixup_alpha > 0 and (self.mix_inputs or self.mix_labels)
 
+    def check_task(self, task: str) -> None:
+        """Raises InputError if the method cannot train on this kind of data, "image" or "text"."""
+        if self.cut and task != "image":
+            raise InputError(
+                f"method.cut is True, but the data is {task}; expected images, which a box can be pasted into"
+            )
+
     @property
     def copies(self) -> int:
         """How many rows of the network's batch come of an example: 2 where it goes in clean as well as mixed."""

@@ -156,6 +156,7 @@ def check_names(config: Config) -> DatasetSpec:
     """Returns the catalogue's entry of the training set; raises InputError for any unknown name."""
     spec = training_spec(config.data.name)
     check_model(config.model, task=spec.task)
+    config.method.check_task(spec.task)
     check_augmentation(config.data, spec)
     if config.method.cut and spec.task == "text":
         raise InputError(f"method.cut is True; expected False for {spec.name}: a box is pasted into images, not text")

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from mixup_jax import losses, mixup
-from mixup_jax.errors import InputError
 from mixup_jax.method import Method
 from mixup_jax.models.layers import Mix, unmixed
 from mixup_jax.records import Batch
@@ -60,11 +59,7 @@ def mix_batch(
     hard = losses.smoothed_one_hot(batch.labels, classes)
     if not method.mixes:
         return Mixed(unmixed, smoothed, hard, batch.weights, jnp.zeros(()))
-    if method.cut and batch.inputs.ndim != 4:
-        raise InputError(
-            f"method.cut is True, but the inputs have shape {list(batch.inputs.shape)}; "
-            "expected images [B, H, W, C], the only inputs that a box can be pasted into"
-        )
+    method.check_task("image" if batch.inputs.ndim == 4 else "text")
     rows = global_rows(batch.labels.shape[0], axis_name)
     size = method.group(rows)
     per_example = method.scope == "example"
