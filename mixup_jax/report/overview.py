@@ -95,7 +95,7 @@ def sweep_pictures(groups: Sequence[Group], choices: Choices) -> list[tuple[Quan
     for group in groups:
         alpha = group.first.setting("method", "mixup_alpha")
         if isinstance(alpha, int | float) and not isinstance(alpha, bool):
-            families.setdefault(_all_but_alpha(group), {})[float(alpha)] = group
+            families.setdefault(settings_but(group, "method.mixup_alpha"), {})[float(alpha)] = group
     swept = [family for family in families.values() if len(family) >= FEWEST_ALPHAS]
     taken: set[str] = set()
     return [
@@ -137,10 +137,11 @@ def _tokens(found: Mapping[Group, Summary], choices: Choices) -> dict[str, str]:
     return tokens
 
 
-def _all_but_alpha(group: Group) -> str:
+def settings_but(group: Group, *keys: str) -> str:
+    """Returns what a group was trained and tested on, but for the settings named, as text that can be compared."""
     run = group.first
     config = flatten({key: setting for key, setting in run.config.items() if key not in NO_PART_OF_A_SWEEP})
-    config.pop("method.mixup_alpha", None)
+    config = {key: setting for key, setting in config.items() if key not in keys}
     checkpoint = run.evaluation.get("checkpoint")
     kept = checkpoint if checkpoint in ("last", "best") else None
     return json.dumps([config, kept, run.test_name, len(run.test.labels)], sort_keys=True, default=str)

@@ -1,0 +1,58 @@
+"""Accuracy against confidence as points, bin by bin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from mixup_jax.errors import InputError
+from mixup_jax.metrics.calibration import Bins
+from mixup_jax.report.figures.style import GREY, LINES, new_figure, on_one_line, show_legend, style
+
+LARGEST = 300.0
+"""Area, in square points, of a point that holds all examples."""
+SHAPES = ("o", "s", "D", "^", "v", "P")
+
+
+def bin_scatter(bins: Mapping[str, Bins], ax: Axes | None = None, *, title: str = "") -> Axes:
+    """Draws every bin as a point at its mean confidence and accuracy, of an area as its share of the examples.
+
+    Points below the diagonal are over-confident, those above it under-confident.
+
+    Args:
+      bins: by name, such as a method's; empty bins have no point.
+      ax: where to draw; None makes a figure of its own.
+      title: plain text above the figure.
+
+    Returns:
+      The axes.
+
+    Raises:
+      InputError: a name's bins hold no example, or there is no name.
+    """
+    if not bins or not all(one.n for one in bins.values()):
+        raise InputError(f"bins of {', '.join(bins) or 'nothing'} hold no example; expected at least one for each name")
+    with style():
+        own = ax is None
+        if ax is None:
+            ax = new_figure(3.45, 3.45 + 0.17 * len(bins)).subplots()
+        ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
+        for index, (name, one) in enumerate(bins.items()):
+            full = one.count > 0
+            colour, _ = LINES[index % len(LINES)]
+            looks = {"color": colour, "marker": SHAPES[index % len(SHAPES)], "alpha": 0.55, "edgecolors": "white"}
+            areas = LARGEST * one.count[full] / one.n
+            points = ax.scatter(
+                one.confidence[full], one.accuracy[full], s=np.maximum(areas, 3.0), linewidths=0.5, clip_on=False, **looks
+            )
+            points.set_gid(f"curve-{index}.points")
+            # The legend shows one size for all: that of the points says something else.
+            (key,) = ax.plot([], [], linestyle="", marker=looks["marker"], color=colour, alpha=0.7, markersize=6)
+            key.set(label=on_one_line(name), gid=f"curve-{index}.line")
+        ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="mean confidence of the bin", ylabel="accuracy of the bin")
+        ax.set_aspect("equal")
+        ax.set_title(title, loc="left")
+        show_legend(ax, own=own)
+    return ax
