@@ -153,9 +153,8 @@ def check_labels(labels: npt.NDArray[Any], examples: int, classes: int) -> npt.N
         raise InputError(f"labels have shape {list(labels.shape)}; expected [{examples}], one for each row of logits")
     if not np.issubdtype(labels.dtype, np.integer):
         raise InputError(f"labels have dtype {labels.dtype}; expected integers, the index of each example's class")
-    outside = (labels < UNLABELLED) | (labels >= classes)
-    if outside.any():
-        first = int(np.argmax(outside))
+    if examples and (labels.min() < UNLABELLED or labels.max() >= classes):
+        first = int(np.argmax((labels < UNLABELLED) | (labels >= classes)))
         raise InputError(
             f"label {labels[first]} of example {first} is outside [-1, {classes}); "
             f"expected a class from 0 to {classes - 1}, or -1 for an example without a label"

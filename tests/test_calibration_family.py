@@ -339,3 +339,21 @@ def test_the_decomposition_of_classes_is_that_of_each_class_and_of_the_brier_sco
 def test_malformed_input_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 1000), st.floats(0.1, 10), st.booleans())
+def test_class_wise_errors_after_a_temperature_are_those_of_the_divided_logits(seed, temperature, equal_mass):
+    rng = np.random.default_rng(seed)
+    logits, labels = rng.normal(0, 3, (40, 5)).astype(np.float32), rng.integers(0, 5, 40)
+    divided = logits.astype(np.float64) / temperature
+    found = metrics.classwise_ece(logits, labels, 10, equal_mass=equal_mass, temperature=temperature)
+    assert found == pytest.approx(metrics.classwise_ece(divided, labels, 10, equal_mass=equal_mass), abs=1e-9)
+    assert metrics.tace(logits, labels, temperature=temperature) == pytest.approx(
+        metrics.tace(divided, labels), abs=1e-9
+    )
+
+
+def test_class_wise_errors_refuse_a_temperature_of_zero():
+    with pytest.raises(InputError, match="temperature"):
+        metrics.classwise_ece(np.zeros((2, 3)), np.array([0, 1]), temperature=0.0)

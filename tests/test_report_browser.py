@@ -146,12 +146,36 @@ def test_seeds_and_out_of_distribution_sets_can_be_switched_off(page):
 def test_scale_and_state_are_chosen(page):
     assert shown(page, "[data-for~='scale-log']") == 0
     linear, raw, scaled = (shown(page, f"[data-for~='{one}']") for one in ("scale-linear", "state-raw", "state-scaled"))
-    assert linear == raw == scaled == 3
+    assert linear == raw == scaled == 2
     open_choices(page)
     page.find_element(By.ID, "scale-log").click()
-    assert (shown(page, "[data-for~='scale-log']"), shown(page, "[data-for~='scale-linear']")) == (3, 0)
+    assert (shown(page, "[data-for~='scale-log']"), shown(page, "[data-for~='scale-linear']")) == (2, 0)
     page.find_element(By.ID, "state-scaled").click()
-    assert (shown(page, "[data-for~='state-scaled']"), shown(page, "[data-for~='state-raw']")) == (3, 0)
+    assert (shown(page, "[data-for~='state-scaled']"), shown(page, "[data-for~='state-raw']")) == (2, 0)
+
+
+def test_diagrams_and_histograms_follow_the_seeds(page):
+    parts = (".pairs > section", "figure[data-for~='scale-linear']")
+
+    def seeds_shown():
+        script = (
+            "return [...document.querySelectorAll(arguments[0])].filter(e => e.getClientRects().length)"
+            ".map(e => e.dataset.for.split(' ').filter(t => t.match('group|seed')).join(' '))"
+        )
+        return [page.execute_script(script, part) for part in parts]
+
+    assert seeds_shown() == [["group-0 seed-0", "group-1 seed-0"]] * 2
+    open_choices(page)
+    page.find_element(By.ID, "each-all").click()
+    assert seeds_shown() == [["group-0 seed-0", "group-0 seed-1", "group-1 seed-0"]] * 2
+    page.find_element(By.ID, "each-one").click()
+    page.find_element(By.ID, "show-seed-0").click()
+    assert seeds_shown() == [["group-0 seed-1"]] * 2
+    assert shown(page, "g[data-for~='seed-0']") == 0
+    page.find_element(By.ID, "show-seed-1").click()
+    assert seeds_shown() == [[], []]
+    page.find_element(By.ID, "show-all").click()
+    assert seeds_shown() == [["group-0 seed-0", "group-1 seed-0"]] * 2
 
 
 def test_choices_work_by_keyboard_and_the_focus_is_seen(page):

@@ -1,4 +1,5 @@
 import doctest
+import itertools
 import math
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,7 @@ from scipy import stats
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.calibration import bin_confidences, ece, oe
 from mixup_jax.metrics.selective import accuracy_at_coverage
+from mixup_jax.report import figures
 from mixup_jax.report.figures import (
     alpha_sweep,
     confidence_histogram,
@@ -28,7 +30,7 @@ from mixup_jax.report.figures import (
     wilson_interval,
 )
 from mixup_jax.report.figures.risk import GRID, risk_at_grid
-from mixup_jax.report.figures.style import SKY
+from mixup_jax.report.figures.style import LINES, MARKERS, SKY
 
 
 def some_bins(n_bins=15):
@@ -226,3 +228,34 @@ def test_the_examples_of_the_documentation_run():
     )
     assert attempted >= 5
     assert not failed
+
+
+def test_bars_have_the_height_of_the_means_and_every_seed_its_dot():
+    values = {"ECE": {"erm": [0.1, 0.3], "mixup": [0.05]}, "OE": {"mixup": [0.01]}}
+    axes = figures.method_bars(values, label="error")
+    bars = {patch.get_gid(): patch.get_width() for patch in axes.patches if patch.get_gid()}
+    assert bars == pytest.approx({"curve-0.bar-0": 0.2, "curve-1.bar-0": 0.05, "curve-1.bar-1": 0.01})
+    lines = {line.get_gid(): list(line.get_xdata()) for line in axes.lines if line.get_gid()}
+    spread = np.std([0.1, 0.3], ddof=1)
+    assert lines["curve-0.spread-0"] == pytest.approx([0.2 - spread, 0.2 + spread])
+    assert [lines[f"value-0-{seed}.dot-0"] for seed in (0, 1)] == [[0.1], [0.3]]
+    assert "value-1-0.dot-0" not in lines  # of a single seed the bar is the value
+    tops = sorted((patch.get_y(), patch.get_gid()) for patch in axes.patches if patch.get_gid())
+    assert [gid for _, gid in tops] == ["curve-0.bar-0", "curve-1.bar-0", "curve-1.bar-1"]
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"ECE": {}}, {"ECE": {"erm": []}}, {number: {"erm": [0.1]} for number in "abcde"}]
+)
+def test_bars_of_nothing_or_of_too_much_are_refused(values):
+    with pytest.raises(InputError, match="expected"):
+        figures.method_bars(values)
+
+
+def test_fourteen_lines_are_told_apart_by_dashes_or_shape_wherever_they_share_a_colour():
+    looks = [(colour, str(dashes), marker) for (colour, dashes), marker in zip(LINES, MARKERS, strict=True)]
+    assert len(looks) >= 14
+    for one, other in itertools.combinations(looks, 2):
+        if one[0] == other[0]:
+            assert one[1] != other[1]
+            assert one[2] != other[2]

@@ -67,6 +67,35 @@ def test_prediction_is_the_first_of_equal_classes():
     assert confidence.tolist() == [0.25] * 3
 
 
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 1000), st.sampled_from([2, 63, 64, 65, 200]), st.sampled_from([np.float32, np.float64]))
+def test_confidence_and_correctness_of_few_and_of_many_classes_agree_with_scipy(seed, classes, dtype):
+    rng = np.random.default_rng(seed)
+    logits = np.round(rng.normal(0, 3, (40, classes)), 1).astype(dtype)  # rounded, so that some rows tie
+    logits[rng.random(logits.shape) < 0.1] = -np.inf
+    logits[:, 0] = 5.0
+    labels = rng.integers(0, classes, 40)
+    confidence, correct = confidence_and_correct(logits, labels)
+    exact = scipy.special.softmax(logits.astype(np.float64), axis=1).max(axis=1)
+    np.testing.assert_allclose(confidence, exact, rtol=1e-13)
+    np.testing.assert_array_equal(correct, logits.argmax(axis=1) == labels)
+    np.testing.assert_array_equal(max_probability(logits), confidence)
+
+
+def test_equal_logits_of_many_classes_have_exactly_one_over_k():
+    confidence, correct = confidence_and_correct(np.full((3, 1000), -7.3, np.float32), np.array([0, 1, 999]))
+    assert confidence.tolist() == [1 / 1000] * 3
+    assert correct.tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_bad_row_among_many_classes_is_refused(bad):
+    logits = np.zeros((5, 300), np.float32)
+    logits[3, 299] = bad
+    with pytest.raises(InputError, match=r"\[3, 299\]"):
+        confidence_and_correct(logits, np.zeros(5, int))
+
+
 @pytest.mark.parametrize(
     ("logits", "labels", "message"),
     [

@@ -64,13 +64,13 @@ def measure(
     Returns:
       n, accuracy, nll, brier, ece_15, ece_100, oe_15, oe_100, mce_15, mean_confidence,
       confidence_minus_accuracy, more calibration errors (see `_more_calibration`), aurc, e_aurc,
-      `accuracy_at_coverage`: {"0.5": ..} for each of COVERAGES; `classwise_ece_15` and `tace_15`, of the
-      logits as they are; `intervals`: {name: [low, high]}, 95 %, for most of them; `noise_floor`:
-      {"ece_15": {"mean", "p95"}, "ece_100": ..}; `unlabelled`, how many were left out; `temperature`;
-      `after_temperature`, the numbers of the top label for logits / temperature; the last two are None
-      without a temperature; and `posthoc`, {method: the same numbers after it}, for isotonic regression
-      without nll, brier and the selective ones.  `nll` is None where it is infinite (JSON has no
-      infinity): the true class of some example was declared impossible.
+      `accuracy_at_coverage`: {"0.5": ..} for each of COVERAGES; `classwise_ece_15` and `tace_15`;
+      `intervals`: {name: [low, high]}, 95 %, for most of them; `noise_floor`: {"ece_15": {"mean", "p95"},
+      "ece_100": ..}; `unlabelled`, how many were left out; `temperature`; `after_temperature`, the same numbers
+      for logits / temperature (class-wise ones without intervals), None without a temperature, as that is; and
+      `posthoc`, {method: the numbers of the top label after it}, for isotonic regression without nll, brier
+      and the selective ones.  `nll` is None where it is infinite (JSON has no infinity): the true class of
+      some example was declared impossible.
 
     Raises:
       InputError: no example has a label, or the temperature is not a finite number above 0.
@@ -95,34 +95,38 @@ def _entry(
     raw = examples[0].only_labelled()
     posthoc = {}
     if recalibration.vector_scaling is not None:
-        scaled = vector_scaled(predictions, recalibration.vector_scaling)
-        posthoc["vector_scaling"] = _calibration(scaled, all_intervals)
+        posthoc["vector_scaling"] = _calibration(
+            vector_scaled(predictions, recalibration.vector_scaling), all_intervals
+        )
     if recalibration.isotonic is not None:
         confidence = isotonic_confidence(raw, recalibration.isotonic)
         posthoc["isotonic"] = _top_label(confidence, raw.correct, all_intervals=all_intervals)
-    entry = _calibration(raw, all_intervals)
-    every_class, intervals = _every_class(_labelled(predictions, predictions.name), all_intervals)
+    entry, known = _calibration(raw, all_intervals), _labelled(predictions, predictions.name)
+    scaled = None
+    if temperature is not None:
+        scaled = {**_calibration(examples[1], all_intervals), **_every_class(known, temperature)}
     return {
         **entry,
-        **every_class,
-        "intervals": entry["intervals"] | intervals,
+        **_every_class(known),
+        "intervals": entry["intervals"] | (_every_class_intervals(known) if all_intervals else {}),
         "unlabelled": len(examples[0]) - len(raw),
         "temperature": temperature,
-        "after_temperature": None if temperature is None else _calibration(examples[1], all_intervals),
+        "after_temperature": scaled,
         "posthoc": posthoc,
     }
 
 
-def _every_class(known: Predictions, all_intervals: bool) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Returns the calibration errors of the full vector of probabilities, and their intervals."""
-    numbers = {
-        "classwise_ece_15": metrics.classwise_ece(known.logits, known.labels, 15),
-        "tace_15": metrics.tace(known.logits, known.labels, 15),
+def _every_class(known: Predictions, temperature: float = 1.0) -> dict[str, float]:
+    """Returns the calibration errors of the full vector of probabilities."""
+    return {
+        "classwise_ece_15": metrics.classwise_ece(known.logits, known.labels, 15, temperature=temperature),
+        "tace_15": metrics.tace(known.logits, known.labels, 15, temperature=temperature),
     }
-    if not all_intervals:
-        return numbers, {}
+
+
+def _every_class_intervals(known: Predictions) -> dict[str, list[float]]:
     tace = metrics.bootstrap_interval_of(metrics.tace, (known.logits, known.labels))
-    return numbers, {
+    return {
         "classwise_ece_15": list(metrics.bootstrap_classwise_ece(known.logits, known.labels, 15)),
         "tace_15": [max(tace.low, 0.0), min(tace.high, 1.0)],
     }

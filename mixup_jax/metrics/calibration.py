@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError, unknown_name
+from mixup_jax.metrics.blocks import in_threads
 from mixup_jax.metrics.scores import Bools, Floats, Ints
 
 NORMS = ("l1", "l2", "max")
-_BLOCK = 1 << 16  # examples binned at a time: their temporaries stay in the cache
+_BLOCK = 1 << 17  # examples binned at a time: their temporaries stay in the cache
+_AT_EDGE = 1e-9  # of a bin's width: far more than rounding moves a confidence
 _MOST_MULTIPLIED = 4096  # numbers of bins up to which multiplying places every float64 as searching does
 
 
@@ -169,14 +171,21 @@ def bin_confidences(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: i
     """
     confidences, outcomes = _checked(confidence, correct)
     edges = bin_edges(n_bins)
-    count, confidence_sum = np.zeros((2, n_bins), np.int64), np.zeros((2, n_bins))
-    for first in range(0, len(confidences), _BLOCK):
-        part = confidences[first : first + _BLOCK].astype(np.float64, copy=False)
-        # Wrong predictions are counted in the first row and right ones in the second, in one pass.
-        cell = equal_width_index(part, edges) + n_bins * outcomes[first : first + _BLOCK]
-        count += np.bincount(cell, minlength=2 * n_bins).reshape(2, n_bins)
-        confidence_sum += np.bincount(cell, part, minlength=2 * n_bins).reshape(2, n_bins)
-    return Bins(edges, count.sum(axis=0), confidence_sum.sum(axis=0), count[1].astype(np.float64))
+
+    def sums_of(rows: slice) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        part = confidences[rows].astype(np.float64, copy=False)
+        # Wrong predictions are counted in the first half and right ones in the second, in one pass.
+        cell = equal_width_index(part, edges)
+        cell += n_bins * outcomes[rows]
+        return np.bincount(cell, minlength=2 * n_bins), np.bincount(cell, part, minlength=2 * n_bins)
+
+    parts = [slice(first, first + _BLOCK) for first in range(0, len(confidences), _BLOCK)]
+    count, confidence_sum = np.zeros(2 * n_bins, np.int64), np.zeros(2 * n_bins)
+    for part_count, part_sum in in_threads(sums_of, parts):
+        count += part_count
+        confidence_sum += part_sum
+    wrong, right = count.reshape(2, n_bins)
+    return Bins(edges, wrong + right, confidence_sum.reshape(2, n_bins).sum(axis=0), right.astype(np.float64))
 
 
 def equal_width_index(confidence: Floats, edges: Floats) -> Ints:
@@ -184,11 +193,15 @@ def equal_width_index(confidence: Floats, edges: Floats) -> Ints:
     n_bins = len(edges) - 1
     if n_bins > _MOST_MULTIPLIED:
         return bin_index(confidence, edges)
-    above = (confidence * n_bins).astype(np.int64)
-    # Rounding and the closed right end put some one bin too high, and 1 past the last; 0 stays in the first.
+    place = np.multiply(confidence, n_bins)
+    index = place.astype(np.int64)
+    # Rounding and the closed right end put some of those at an edge one bin too high, and 1 past the last.
+    place -= np.floor(place)
+    at_edge = np.flatnonzero((place < _AT_EDGE) & (index > 0))
     lower = np.concatenate([[-1.0], edges[1:]])
-    above -= confidence <= lower[above]
-    return above
+    flat = index.reshape(-1)  # a view
+    flat[at_edge] -= np.reshape(confidence, -1)[at_edge] <= lower[flat[at_edge]]
+    return index
 
 
 def _examples(bins: Bins) -> int:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from mixup_jax.errors import InputError, unknown_name
 from mixup_jax.metrics.adaptive import bin_equal_mass
 from mixup_jax.metrics.calibration import NORMS, Bins, bin_edges, ece, equal_width_index
+from mixup_jax.metrics.posthoc import check_temperature
 from mixup_jax.metrics.scores import Bools, Floats, Ints, check_all_labelled, shifted_blocks
 
 _COLUMNS = 1 << 20  # probabilities of whole classes held at a time: 8 MiB
@@ -27,6 +28,7 @@ def bin_classes(
     *,
     equal_mass: bool = False,
     threshold: float = 0.0,
+    temperature: float = 1.0,
 ) -> tuple[Bins, ...]:
     """Returns the `Bins` of each class k: confidence p_k, "correct" where the label is k.
 
@@ -36,28 +38,32 @@ def bin_classes(
       n_bins: M >= 1.
       equal_mass: as `bin_equal_mass`, for each class by itself, instead of equally wide bins.
       threshold: probabilities up to it are left out; 0 keeps all of them, zeros too.
+      temperature: a finite number above 0; the probabilities are those of logits / temperature.
 
     Raises:
-      InputError: the arrays are malformed, an example has no label, `n_bins` is below 1, or the threshold
-        is outside [0, 1).
+      InputError: the arrays are malformed, an example has no label, `n_bins` is below 1, the threshold
+        is outside [0, 1), or the temperature is not a finite number above 0.
     """
     if not 0.0 <= threshold < 1.0:
         raise InputError(f"threshold is {threshold}; expected a probability of at least 0 and below 1")
+    check_temperature(temperature)
     edges = bin_edges(n_bins)
     checked = check_all_labelled(logits, labels)
     if not equal_mass:
-        return _equal_width(logits, checked, edges, threshold)
+        return _equal_width(logits, checked, edges, threshold, temperature)
     binned = []
-    for k, probability in enumerate(_probabilities_by_class(np.asarray(logits))):
+    for k, probability in enumerate(_probabilities_by_class(np.asarray(logits), temperature)):
         kept = probability > threshold if threshold > 0.0 else slice(None)
         binned.append(bin_equal_mass(probability[kept], (checked == k)[kept], n_bins))
     return tuple(binned)
 
 
-def _equal_width(logits: npt.ArrayLike, labels: Ints, edges: Floats, threshold: float) -> tuple[Bins, ...]:
+def _equal_width(
+    logits: npt.ArrayLike, labels: Ints, edges: Floats, threshold: float, temperature: float
+) -> tuple[Bins, ...]:
     classes, n_bins = np.shape(logits)[1], len(edges) - 1
     count, confidence_sum, correct_sum = np.zeros((3, classes, n_bins))
-    for probability, outcome, cell in class_cells(logits, labels, edges):
+    for probability, outcome, cell in class_cells(logits, labels, edges, temperature):
         kept = probability > threshold if threshold > 0.0 else np.ones(probability.shape, bool)
         for total, chosen, weights in (
             (count, kept, None),
@@ -68,9 +74,12 @@ def _equal_width(logits: npt.ArrayLike, labels: Ints, edges: Floats, threshold: 
     return tuple(Bins(edges, *sums) for sums in zip(count.astype(np.int64), confidence_sum, correct_sum, strict=True))
 
 
-def class_cells(logits: npt.ArrayLike, labels: Ints, edges: Floats) -> Iterator[tuple[Floats, Bools, Ints]]:
+def class_cells(
+    logits: npt.ArrayLike, labels: Ints, edges: Floats, temperature: float = 1.0
+) -> Iterator[tuple[Floats, Bools, Ints]]:
     """Yields for blocks of examples, `[K, rows]` each: probability, "it is this class", and class * M + bin."""
     for rows, probability in shifted_blocks(logits):
+        _divide(probability, temperature)
         np.exp(probability, out=probability)
         probability /= probability.sum(axis=0)
         classes = np.arange(len(probability))[:, None]
@@ -81,17 +90,25 @@ def class_cells(logits: npt.ArrayLike, labels: Ints, edges: Floats) -> Iterator[
         )
 
 
-def _probabilities_by_class(logits: npt.NDArray[np.floating]) -> Iterator[Floats]:
+def _divide(shifted: Floats, temperature: float) -> None:
+    if temperature != 1.0:
+        with np.errstate(over="ignore"):  # a gap beyond float64 is that of an impossible class
+            shifted /= temperature
+
+
+def _probabilities_by_class(logits: npt.NDArray[np.floating], temperature: float) -> Iterator[Floats]:
     """Yields the probabilities of class 0 for all examples, then of class 1 and so on: float64 `[N]` each."""
     top, total = np.empty(len(logits)), np.empty(len(logits))
     for rows, shifted in shifted_blocks(logits):
         top[rows] = logits[rows].max(axis=1)
+        _divide(shifted, temperature)
         total[rows] = np.exp(shifted, out=shifted).sum(axis=0)
     width = max(_FEWEST_COLUMNS, _COLUMNS // len(logits))
     for first in range(0, logits.shape[1], width):
         columns = np.array(logits[:, first : first + width].T, dtype=np.float64, order="C")
         with np.errstate(over="ignore"):
             columns -= top
+        _divide(columns, temperature)
         yield from np.exp(columns, out=columns) / total
 
 
@@ -103,6 +120,7 @@ def classwise_ece(
     norm: str = "l1",
     equal_mass: bool = False,
     threshold: float = 0.0,
+    temperature: float = 1.0,
 ) -> float:
     """Returns the calibration error of all K probabilities, averaged over the classes, in [0, 1].
 
@@ -119,20 +137,28 @@ def classwise_ece(
         calibration error of Kumar et al., 2019); or "max", the largest gap of any bin of any class.
       equal_mass: bins of equal mass, for each class by itself.
       threshold: probabilities up to it are left out (n_k counts the rest); a class without any adds 0.
+      temperature: as for `bin_classes`.
 
     Raises:
       InputError: an argument is malformed, or there is no such norm.
     """
     if norm not in NORMS:
         raise unknown_name("norm", norm, NORMS)
-    binned = bin_classes(logits, labels, n_bins, equal_mass=equal_mass, threshold=threshold)
+    binned = bin_classes(logits, labels, n_bins, equal_mass=equal_mass, threshold=threshold, temperature=temperature)
     errors = np.array([ece(bins, norm) if bins.n else 0.0 for bins in binned])
     if norm == "max":
         return float(errors.max())
     return float(errors.mean() if norm == "l1" else np.sqrt(np.square(errors).mean()))
 
 
-def tace(logits: npt.ArrayLike, labels: npt.ArrayLike, n_bins: int = 15, *, threshold: float = 1e-3) -> float:
+def tace(
+    logits: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    n_bins: int = 15,
+    *,
+    threshold: float = 1e-3,
+    temperature: float = 1.0,
+) -> float:
     """Returns the thresholded adaptive calibration error (TACE; Nixon et al., 2019), in [0, 1].
 
     `classwise_ece` over bins of equal mass of the probabilities above the threshold.
@@ -142,8 +168,9 @@ def tace(logits: npt.ArrayLike, labels: npt.ArrayLike, n_bins: int = 15, *, thre
       labels: integer `[N]` in [0, K).
       n_bins: M >= 1.
       threshold: in [0, 1).
+      temperature: as for `bin_classes`.
 
     Raises:
       InputError: an argument is malformed.
     """
-    return classwise_ece(logits, labels, n_bins, equal_mass=True, threshold=threshold)
+    return classwise_ece(logits, labels, n_bins, equal_mass=True, threshold=threshold, temperature=temperature)

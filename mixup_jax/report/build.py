@@ -49,6 +49,7 @@ def build_report(folders: Sequence[str | Path], output: str | Path) -> Path:
     choices = Choices(groups)
     across = page.Overview(
         overview.risk_coverage_picture(groups, choices),
+        overview.method_pictures(groups, choices),
         overview.spread_pictures(groups, choices),
         overview.sweep_pictures(groups, choices),
     )

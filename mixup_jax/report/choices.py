@@ -61,6 +61,11 @@ class Choices:
         self.fields = (*(field for field in fields if len(field.choices) > 1), *([outside] if self._ood else []))
 
     @property
+    def seed_tokens(self) -> list[str]:
+        """The tokens of the seeds; none where all runs have the same."""
+        return [f"seed-{number}" for number in range(len(self._seeds))] if len(self._seeds) > 1 else []
+
+    @property
     def tokens(self) -> list[str]:
         """The tokens of everything that can be switched."""
         return [choice.token for field in self.fields for choice in field.choices]
@@ -77,6 +82,11 @@ class Choices:
     def of_run(self, group: Group, run: Run) -> str:
         """Returns the tokens of a run of a group."""
         return f"{self.of_group(group)} seed-{self._seeds.index(_seed(run))}"
+
+    def seeds_before(self, group: Group, run: Run) -> str:
+        """Returns the tokens of the seeds of a group that come before a run's, none for the first."""
+        before = group.runs[: group.runs.index(run)]
+        return " ".join(f"seed-{self._seeds.index(_seed(other))}" for other in before)
 
     def of_ood(self, name: str) -> str:
         """Returns the token of an out-of-distribution set, or no token for any other name."""

@@ -146,7 +146,8 @@ def kind(run: Run) -> str:
     """Returns "baseline", "mixup" or "other": what the paper's claims take a run for.
 
     A baseline has no mixup, no label smoothing and no entropy term; a mixup run mixes inputs and
-    labels and does nothing else of the three.  A run whose config has no method is "other".
+    labels as the paper does (it pastes no boxes, mixes in no hidden layer, adds nothing to the loss) and does
+    nothing else of the three.  A run whose config has no method is "other".
     """
     given = run.setting("method")
     if not isinstance(given, dict):
@@ -156,4 +157,5 @@ def kind(run: Run) -> str:
         return "other"
     if not method["mixup_alpha"] or not (method["mix_inputs"] or method["mix_labels"]):
         return "baseline"
-    return "mixup" if method["mix_inputs"] and method["mix_labels"] else "other"
+    beyond = method["cut"] or method["layer"] != "input" or method["clean_weight"] or method["arc_weight"]
+    return "mixup" if method["mix_inputs"] and method["mix_labels"] and not beyond else "other"

@@ -23,6 +23,14 @@ SPREAD = (
     Quantity("after_temperature/ece_15", "ECE, 15 bins, after temperature scaling", "lower"),
 )
 SWEPT = SPREAD[:3]
+COMPARED = {
+    "ECE and OE, as trained": (Quantity("ece_15", "ECE, 15 bins"), Quantity("oe_15", "OE, 15 bins")),
+    "ECE, as trained and after temperature scaling": (
+        Quantity("ece_15", "as trained"),
+        Quantity("after_temperature/ece_15", "after temperature scaling"),
+    ),
+}
+"""The bars of the methods: what each figure shows, and its numbers as they are called there."""
 FEWEST_ALPHAS = 3
 NO_PART_OF_A_SWEEP = ("seed", "experiment", "notes", "log_every_steps", "tensorboard", "parallel")
 READ_AT = 20
@@ -50,6 +58,52 @@ def risk_coverage_picture(groups: Sequence[Group], choices: Choices) -> Picture:
     return draw("risk-coverage", "risk-coverage", axes, alt, spots=spots, tokens=parts)
 
 
+def method_pictures(groups: Sequence[Group], choices: Choices) -> list[tuple[str, Picture]]:
+    """Returns ECE and OE of all groups as bars, with what each figure shows; none where there is one group."""
+    if len(groups) < 2:
+        return []
+    pictures = []
+    for title, quantities in COMPARED.items():
+        found = {quantity: summaries_of(groups, quantity) for quantity in quantities}
+        if all(found.values()):
+            pictures.append((title, bars_picture(title, "calibration error, 15 bins", found, choices)))
+    return pictures
+
+
+def summaries_of(groups: Sequence[Group], quantity: Quantity) -> dict[Group, Summary]:
+    """Returns a number of every group that has it."""
+    return {group: summary for group in groups if (summary := group.summary(quantity))}
+
+
+def bars_picture(
+    title: str, label: str, found: Mapping[Quantity, Mapping[Group, Summary]], choices: Choices
+) -> Picture:
+    """Returns numbers of several groups as bars; `label` is that of their axis."""
+    values = {
+        quantity.label: {group.name: summary.values for group, summary in summaries.items()}
+        for quantity, summaries in found.items()
+    }
+    # Rows as `method_bars` numbers them: in the order in which the numbers name the groups.
+    rows = {group: row for row, group in enumerate(dict.fromkeys(group for one in found.values() for group in one))}
+    readings: dict[str, Lines] = {}
+    tokens: dict[str, str] = {}
+    words = []
+    for series, (quantity, summaries) in enumerate(found.items()):
+        for group, summary in summaries.items():
+            text = f"{quantity.label} {wording.spread(summary)}"
+            readings[f"curve-{rows[group]}.bar-{series}"] = [
+                (group.name, ""),
+                (text, ""),
+                (wording.count_seeds(summary.n_seeds), ""),
+            ]
+            words.append(f"{group.name}: {text}")
+            tokens |= _tokens_of_row(rows[group], group, summary, choices)
+    axes = figures.method_bars(values, label=label)
+    alt = f"{title}, as bars ({label}). {'; '.join(words)}."
+    name = f"methods-{wording.slug(title, set())}"
+    return draw("methods", name, axes, alt, readings=readings, tokens=tokens)
+
+
 def spread_pictures(groups: Sequence[Group], choices: Choices) -> list[tuple[Quantity, Picture]]:
     """Returns the values of single seeds for the most important numbers; none where every group has one seed."""
     if all(len(group.runs) == 1 for group in groups):
@@ -60,7 +114,7 @@ def spread_pictures(groups: Sequence[Group], choices: Choices) -> list[tuple[Qua
     ]
     pictures = []
     for quantity in (*SPREAD, *outside):
-        found = {group: summary for group in groups if (summary := group.summary(quantity))}
+        found = summaries_of(groups, quantity)
         if found:
             name = f"seeds-{wording.slug(quantity.key, set())}"
             pictures.append((quantity, _spread(name, quantity, found, choices)))
@@ -128,12 +182,17 @@ def _sweep_spots(found: Mapping[float, Summary], quantity: Quantity) -> list[Spo
 
 def _tokens(found: Mapping[Group, Summary], choices: Choices) -> dict[str, str]:
     """Returns the tokens of means and of single values, by the ids they have in a figure."""
-    tokens = {}
+    tokens: dict[str, str] = {}
     for row, (group, summary) in enumerate(found.items()):
-        tokens[f"curve-{row}"] = choices.of_group(group)
-        # Where a run lacks the number, a value cannot be traced to its seed.
-        if len(summary.values) == len(group.runs):
-            tokens |= {f"value-{row}-{seed}": choices.of_run(group, run) for seed, run in enumerate(group.runs)}
+        tokens |= _tokens_of_row(row, group, summary, choices)
+    return tokens
+
+
+def _tokens_of_row(row: int, group: Group, summary: Summary, choices: Choices) -> dict[str, str]:
+    tokens = {f"curve-{row}": choices.of_group(group)}
+    # Where a run lacks the number, a value cannot be traced to its seed.
+    if len(summary.values) == len(group.runs):
+        tokens |= {f"value-{row}-{seed}": choices.of_run(group, run) for seed, run in enumerate(group.runs)}
     return tokens
 
 

@@ -34,13 +34,14 @@ class Overview:
     """The figures that hold all groups against each other, those of single numbers with their numbers."""
 
     risk_coverage: Picture
+    methods: Sequence[tuple[str, Picture]]
     spread: Sequence[tuple[Quantity, Picture]]
     sweep: Sequence[tuple[Quantity, Picture]]
 
     @property
     def pictures(self) -> tuple[Picture, ...]:
         """All of them."""
-        return (self.risk_coverage, *(picture for _, picture in (*self.spread, *self.sweep)))
+        return (self.risk_coverage, *(picture for _, picture in (*self.methods, *self.spread, *self.sweep)))
 
 
 def run_card(run: Run) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mixup_jax.report.runs import Run, dig
 
@@ -56,16 +56,6 @@ TEST = (
     Quantity("mce_15", "MCE, 15 bins", "lower", bins=15),
     Quantity("confidence_minus_accuracy", "Confidence \N{MINUS SIGN} accuracy", "near 0", signed=True),
 )
-AFTER_TEMPERATURE = (
-    Quantity("temperature", "Temperature T"),
-    Quantity("after_temperature/nll", "Negative log-likelihood (nats)", "lower"),
-    Quantity("after_temperature/ece_15", "ECE, 15 bins", "lower", bins=15),
-    Quantity("after_temperature/ece_100", "ECE, 100 bins", "lower", bins=100),
-    Quantity("after_temperature/oe_15", "OE, 15 bins", "lower", bins=15),
-    Quantity(
-        "after_temperature/confidence_minus_accuracy", "Confidence \N{MINUS SIGN} accuracy", "near 0", signed=True
-    ),
-)
 NOISE_FLOOR = (
     Quantity("noise_floor/ece_15/mean", "ECE, 15 bins: mean", bins=15),
     Quantity("noise_floor/ece_15/p95", "ECE, 15 bins: 95th percentile", bins=15),
@@ -82,9 +72,21 @@ MORE = (
     Quantity("smooth_ece", "Smooth ECE", "lower"),
     Quantity("classwise_ece_15", "Class-wise ECE, 15 bins", "lower", bins=15),
     Quantity("tace_15", "Thresholded adaptive ECE, 15 bins", "lower", bins=15),
+    Quantity("brier_top_label", "Brier score of being right", "lower"),
     Quantity("brier_reliability_15", "Brier score of being right: reliability", "lower", bins=15),
     Quantity("brier_resolution_15", "Brier score of being right: resolution", "higher", bins=15),
     Quantity("brier_uncertainty_15", "Brier score of being right: uncertainty", bins=15),
+)
+
+
+def _scaled(quantities: Sequence[Quantity]) -> tuple[Quantity, ...]:
+    """Returns the same numbers after temperature scaling."""
+    return tuple(replace(quantity, key=f"after_temperature/{quantity.key}") for quantity in quantities)
+
+
+AFTER_TEMPERATURE = (
+    Quantity("temperature", "Temperature T"),
+    *_scaled([quantity for quantity in TEST if quantity.key != "accuracy"]),  # which no temperature changes
 )
 SELECTIVE = (
     Quantity("aurc", "AURC", "lower"),
@@ -116,6 +118,7 @@ def sections(ood_names: Sequence[str]) -> list[Section]:
         Section("Test set, after temperature scaling", AFTER_TEMPERATURE),
         Section("Noise floor: ECE that a perfectly calibrated network of the same confidences would show", NOISE_FLOOR),
         Section("More calibration errors, as trained", MORE),
+        Section("More calibration errors, after temperature scaling", _scaled(MORE)),
         Section("Selective prediction, as trained", SELECTIVE),
         *(
             Section(

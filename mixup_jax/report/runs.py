@@ -215,8 +215,9 @@ def _epochs(folder: Path) -> dict[int, Predictions]:
         record, first = found[int(path.stem)], next(iter(found.values()))
         if not np.array_equal(record.labels, first.labels):
             raise InputError(f"{path}: its labels are not those of the other epochs; expected the same examples")
-        if record.meta.get("epoch", int(path.stem)) != int(path.stem):
-            raise InputError(f"{path} was recorded after epoch {shown(record.meta['epoch'])}; expected that of its name")
+        epoch = record.meta.get("epoch", int(path.stem))
+        if epoch != int(path.stem):
+            raise InputError(f"{path} was recorded after epoch {shown(epoch)}; expected that of its name")
     return found
 
 

@@ -7,6 +7,7 @@ setting of the caller's changes what is drawn, or is changed.
   reliability_diagram   accuracy against confidence, with Wilson's intervals
   confidence_histogram  confidence in and out of distribution
   risk_coverage         error against the share of examples that are answered
+  method_bars           numbers of several methods beside each other, with the spread over seeds
   alpha_sweep           a number against the strength of mixup
   seed_spread           the single values behind a mean and its standard deviation
   training_curve        loss and validation accuracy over the epochs
@@ -17,6 +18,7 @@ setting of the caller's changes what is drawn, or is changed.
   winning_scores        confidence of several methods on one set
 """
 
+from mixup_jax.report.figures.bars import method_bars
 from mixup_jax.report.figures.curves import alpha_sweep, risk_coverage, seed_spread, training_curve
 from mixup_jax.report.figures.epochs import density_over_epochs, joint_density, over_epochs
 from mixup_jax.report.figures.histogram import confidence_histogram, histogram_shares
@@ -32,6 +34,7 @@ __all__ = [
     "density_over_epochs",
     "histogram_shares",
     "joint_density",
+    "method_bars",
     "over_epochs",
     "reliability_diagram",
     "risk_coverage",

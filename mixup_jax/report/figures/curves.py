@@ -13,7 +13,17 @@ from matplotlib.transforms import ScaledTranslation
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.scores import Bools, Floats
 from mixup_jax.report.figures.risk import GRID, risk_at_grid
-from mixup_jax.report.figures.style import BLUE, INK, LINES, VERMILLION, new_figure, on_one_line, show_legend, style
+from mixup_jax.report.figures.style import (
+    BLUE,
+    INK,
+    LINES,
+    MARKERS,
+    VERMILLION,
+    new_figure,
+    on_one_line,
+    show_legend,
+    style,
+)
 
 
 def risk_coverage(
@@ -43,12 +53,14 @@ def risk_coverage(
             ax = new_figure(4.3, 3.0 + 0.17 * len(outcomes)).subplots()
         for index, (name, values) in enumerate(curves.items()):
             colour, dashes = LINES[index % len(LINES)]
+            # Not at the same places: where curves run together, their shapes stand side by side.
+            marker, places = MARKERS[index % len(MARKERS)], (3 * index % 25, 25)
             if len(values) > 1:
                 low, high = values.min(axis=0), values.max(axis=0)
                 ax.fill_between(GRID, low, high, color=colour, alpha=0.15, linewidth=0, gid=f"curve-{index}.band")
             label = on_one_line(name) + (f", mean of {len(values)} seeds" if len(values) > 1 else "")
-            gid = f"curve-{index}.line"
-            ax.plot(GRID, values.mean(axis=0), color=colour, linestyle=dashes, linewidth=1.5, label=label, gid=gid)
+            (line,) = ax.plot(GRID, values.mean(axis=0), color=colour, linestyle=dashes, linewidth=1.5, label=label)
+            line.set(gid=f"curve-{index}.line", marker=marker, markersize=4, markevery=places)
         ax.set(xlim=(0, 1), xlabel="coverage: share of examples answered", ylabel="error among them")
         ax.set_ylim(bottom=0)
         ax.set_title(title, loc="left", color=INK)

@@ -13,6 +13,7 @@ from mixup_jax.report.figures.style import GREY, LINES, new_figure, on_one_line,
 
 LARGEST = 300.0
 """Area, in square points, of a point that holds all examples."""
+SMALLEST = 3.0  # what is smaller could not be seen
 SHAPES = ("o", "s", "D", "^", "v", "P")
 
 
@@ -44,10 +45,8 @@ def bin_scatter(bins: Mapping[str, Bins], ax: Axes | None = None, *, title: str 
             colour, _ = LINES[index % len(LINES)]
             looks = {"color": colour, "marker": SHAPES[index % len(SHAPES)], "alpha": 0.55, "edgecolors": "white"}
             areas = LARGEST * one.count[full] / one.n
-            points = ax.scatter(
-                one.confidence[full], one.accuracy[full], s=np.maximum(areas, 3.0), linewidths=0.5, clip_on=False, **looks
-            )
-            points.set_gid(f"curve-{index}.points")
+            points = ax.scatter(one.confidence[full], one.accuracy[full], s=np.maximum(areas, SMALLEST), **looks)
+            points.set(linewidths=0.5, clip_on=False, gid=f"curve-{index}.points")
             # The legend shows one size for all: that of the points says something else.
             (key,) = ax.plot([], [], linestyle="", marker=looks["marker"], color=colour, alpha=0.7, markersize=6)
             key.set(label=on_one_line(name), gid=f"curve-{index}.line")

@@ -31,8 +31,18 @@ LINES: tuple[tuple[str, Any], ...] = (
     (PURPLE, (0, (6, 2, 1, 2))),
     (ORANGE, "-"),
     (INK, (0, (3, 1.5))),
+    (SKY, "-"),
+    (VERMILLION, (0, (3, 1.5))),
+    (BLUE, "-"),
+    (GREEN, (0, (6, 2, 1, 2))),
+    (PURPLE, "-"),
+    (ORANGE, (0, (1.5, 1.5))),
+    (INK, "-"),
+    (SKY, (0, (5, 2))),
 )
 """Colour and dashes of the first, second, ... line of a figure; they start again after the last."""
+MARKERS = ("",) * 7 + ("o", "s", "^", "D", "v", "P", "X")
+"""What else marks each of LINES: shapes where a colour comes for the second time."""
 
 PNG_DPI = 160
 
