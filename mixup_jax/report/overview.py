@@ -31,6 +31,7 @@ COMPARED = {
     ),
 }
 """The bars of the methods: what each figure shows, and its numbers as they are called there."""
+COMPARED_IN = "calibration error, 15 bins"
 FEWEST_ALPHAS = 3
 NO_PART_OF_A_SWEEP = ("seed", "experiment", "notes", "log_every_steps", "tensorboard", "parallel")
 READ_AT = 20
@@ -66,7 +67,8 @@ def method_pictures(groups: Sequence[Group], choices: Choices) -> list[tuple[str
     for title, quantities in COMPARED.items():
         found = {quantity: summaries_of(groups, quantity) for quantity in quantities}
         if all(found.values()):
-            pictures.append((title, bars_picture(title, "calibration error, 15 bins", found, choices)))
+            name = f"methods-{wording.slug(title, set())}"
+            pictures.append((title, bars_picture(title, COMPARED_IN, found, choices, name=name)))
     return pictures
 
 
@@ -76,9 +78,9 @@ def summaries_of(groups: Sequence[Group], quantity: Quantity) -> dict[Group, Sum
 
 
 def bars_picture(
-    title: str, label: str, found: Mapping[Quantity, Mapping[Group, Summary]], choices: Choices
+    title: str, label: str, found: Mapping[Quantity, Mapping[Group, Summary]], choices: Choices, *, name: str
 ) -> Picture:
-    """Returns numbers of several groups as bars; `label` is that of their axis."""
+    """Returns numbers of several groups as bars; `label` is that of their axis, `name` that of the file."""
     values = {
         quantity.label: {group.name: summary.values for group, summary in summaries.items()}
         for quantity, summaries in found.items()
@@ -100,7 +102,6 @@ def bars_picture(
             tokens |= _tokens_of_row(rows[group], group, summary, choices)
     axes = figures.method_bars(values, label=label)
     alt = f"{title}, as bars ({label}). {'; '.join(words)}."
-    name = f"methods-{wording.slug(title, set())}"
     return draw("methods", name, axes, alt, readings=readings, tokens=tokens)
 
 

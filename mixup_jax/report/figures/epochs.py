@@ -188,12 +188,15 @@ def common_course(seeds: Sequence[Course], name: str) -> tuple[Floats, Floats]:
 
 
 def density_rows(by_epoch: Mapping[int, Outcomes]) -> list[tuple[float, ...]]:
-    """Returns the cells of `density_over_epochs` that hold anything: epoch, ends of the cell on both axes, share."""
+    """Returns the cells that `density_over_epochs` draws from: epoch, ends of the cell on both axes, share.
+
+    Cells of less than a millionth are left out.
+    """
     edges = np.linspace(0, 1, CELLS + 1).round(6).tolist()
     rows = []
     for epoch in sorted(by_epoch):
         density = joint_density(by_epoch[epoch])
         for i, j in itertools.product(range(CELLS), repeat=2):
-            if density[i, j] > 0:
+            if density[i, j] >= 1e-6:
                 rows.append((epoch, edges[i], edges[i + 1], edges[j], edges[j + 1], float(density[i, j])))
     return rows
