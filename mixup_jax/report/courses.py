@@ -13,8 +13,9 @@ from mixup_jax.report.picture import Lines, Picture, draw
 from mixup_jax.report.pictures import logged
 from mixup_jax.report.sheet import csv_bytes
 
+CONFIDENCE = "validation_confidence"
 LOGGED = {
-    "validation_confidence": "mean confidence, validation",
+    CONFIDENCE: "mean confidence, validation",
     "validation_ece_15": "ECE, 15 bins, validation",
     "validation_oe_15": "OE, 15 bins, validation",
     "train_loss": "training loss",
@@ -84,12 +85,13 @@ def _course(key: str, label: str, drawn: dict[Group, list[list[tuple[float, floa
     rows: list[tuple[str | float | None, ...]] = []
     words = []
     for group, seeds in drawn.items():
-        epochs, values = common_course(seeds, group.name)
+        epochs, numbers = common_course(seeds, group.name)
         for run, course in zip(group.runs, seeds, strict=True):
             rows += [(group.name, str(run.setting("seed")), epoch, value) for epoch, value in course]
-        mean = values.mean(axis=0)
+        mean = numbers.mean(axis=0)
         words.append(f"{group.name}: {mean[0]:.4f} at epoch {epochs[0]:g}, {mean[-1]:.4f} at epoch {epochs[-1]:g}")
-    axes = figures.over_epochs({group.name: seeds for group, seeds in drawn.items()}, label=label)
+    values = {group.name: seeds for group, seeds in drawn.items()}
+    axes = figures.over_epochs(values, label=label, from_zero=key != CONFIDENCE)
     tokens = {f"curve-{index}": choices.of_group(group) for index, group in enumerate(drawn)}
     alt = f"{label} over the epochs, mean of the seeds. {'; '.join(words)}."
     name = f"training-{wording.slug(key, set())}"

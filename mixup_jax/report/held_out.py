@@ -20,7 +20,7 @@ from mixup_jax.report.quantities import ood_names
 from mixup_jax.report.sheet import csv_bytes
 
 N_BINS = 15
-SCALED = ", after temperature scaling"
+SCALED = " + temp. scaling"
 
 
 def scatter_pictures(groups: Sequence[Group]) -> list[tuple[Group, Picture]]:

@@ -9,7 +9,7 @@ from mixup_jax.report import wording
 from mixup_jax.report.choices import Choices
 from mixup_jax.report.courses import course_pictures, density_pictures
 from mixup_jax.report.groups import Group
-from mixup_jax.report.held_out import SCALED, is_plain_baseline, scatter_pictures, score_pictures
+from mixup_jax.report.held_out import is_plain_baseline, scatter_pictures, score_pictures
 from mixup_jax.report.overview import bars_picture, settings_but, summaries_of
 from mixup_jax.report.picture import Picture
 from mixup_jax.report.published import TEXT, printed_auroc
@@ -190,7 +190,7 @@ def _auroc_sheet(groups: Sequence[Group], choices: Choices) -> Sheet | None:
     rows, data = [], []
     for ood in ood_names([run for group in groups for run in group.runs]):
         for group in groups:
-            for part, words in (("", ""), ("after_temperature/", SCALED)):
+            for part, words in (("", ""), ("after_temperature/", ", after temperature scaling")):
                 summary = group.summary(Quantity(f"ood/{ood}/{part}auroc", ""))
                 if summary is None or (part and not is_plain_baseline(group)):
                     continue

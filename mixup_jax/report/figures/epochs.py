@@ -138,7 +138,9 @@ def _square(left: float, right: float, bottom: float, top: float) -> Path:
     return Path([(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)], closed=True)
 
 
-def over_epochs(courses: Mapping[str, Sequence[Course]], ax: Axes | None = None, *, label: str = "") -> Axes:
+def over_epochs(
+    courses: Mapping[str, Sequence[Course]], ax: Axes | None = None, *, label: str = "", from_zero: bool = True
+) -> Axes:
     """Draws a number over the epochs of training.
 
     Of several seeds the mean is drawn, over a band from the lowest to the highest of them, at the epochs that all
@@ -148,6 +150,7 @@ def over_epochs(courses: Mapping[str, Sequence[Course]], ax: Axes | None = None,
       courses: by name, of each seed the (epoch, number) pairs in order of epochs.
       ax: where to draw; None makes a figure of its own.
       label: of the number, at its axis.
+      from_zero: whether the axis of the number begins at 0.
 
     Returns:
       The axes.
@@ -169,7 +172,8 @@ def over_epochs(courses: Mapping[str, Sequence[Course]], ax: Axes | None = None,
             line.set(gid=f"curve-{index}.line", label=on_one_line(name))
         ax.set(xlabel="epoch", ylabel=label)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
-        ax.set_ylim(bottom=0)
+        if from_zero:
+            ax.set_ylim(bottom=0)
         show_legend(ax, own=own)
     return ax
 

@@ -35,7 +35,7 @@ def winning_scores(scores: Mapping[str, Sequence[Floats]], ax: Axes | None = Non
     with style():
         own = ax is None
         if ax is None:
-            ax = new_figure(3.45, 2.7 + 0.17 * len(scores)).subplots()
+            ax = new_figure(4.3, 3.0 + 0.17 * len(scores)).subplots()
         for index, (name, share) in enumerate(shares.items()):
             colour, dashes = LINES[index % len(LINES)]
             line = ax.stairs(share, edges, color=colour, linestyle=dashes, linewidth=1.4, baseline=None)
