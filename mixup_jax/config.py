@@ -21,8 +21,10 @@ from mixup_jax.errors import InputError, unknown_name
 from mixup_jax.method import Method, variant
 
 PARALLEL = ("jit", "pmap")
+OPTIMIZERS = ("sgd", "adadelta", "adam")
 SCHEDULES = ("steps", "cosine")
 DTYPES = ("float32", "bfloat16")
+STEMS = ("cifar", "imagenet")
 DROPOUT_RATE = 0.3
 """Of the variant "dropout": the paper's rate as remembered by its readers; its text could not be had here."""
 
@@ -50,6 +52,13 @@ class DataConfig:
         share their validation set and can be paired.
       crop_padding: random crop after zero-padding by this many pixels on each side; 0 is off.
       flip: random horizontal flip.
+      rotation: random rotation by up to so many degrees either way; 0 is off.
+      max_tokens: the length of every text; longer ones are cut.
+      vectors: the word vectors that a text network begins with: "glove_6b_50d", the path of a GloVe text
+        file, or empty for random ones.
+      vector_size: E, the length of a word's vector.
+      common_words: so many of the vectors' file's first (commonest) words are in the vocabulary even if
+        no training text has them, so that other texts are not made of unknown words.
     """
 
     name: str = "fashion_mnist"
@@ -58,11 +67,20 @@ class DataConfig:
     split_seed: int = 0
     crop_padding: int = 4
     flip: bool = True
+    rotation: float = 0.0
+    max_tokens: int = 64
+    vectors: str = ""
+    vector_size: int = 50
+    common_words: int = 20_000
 
     def __post_init__(self) -> None:
         _require(self.train_examples >= 0, "data.train_examples", self.train_examples, "a number >= 0 (0 takes all)")
         _require(self.validation_examples >= 1, "data.validation_examples", self.validation_examples, "at least 1")
         _require(self.crop_padding >= 0, "data.crop_padding", self.crop_padding, "a number of pixels >= 0")
+        _require(0 <= self.rotation <= 180, "data.rotation", self.rotation, "degrees in [0, 180]")
+        _require(self.max_tokens >= 1, "data.max_tokens", self.max_tokens, "a positive number of tokens")
+        _require(self.vector_size >= 1, "data.vector_size", self.vector_size, "a positive number")
+        _require(self.common_words >= 0, "data.common_words", self.common_words, "a number of words >= 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,27 +92,40 @@ class ModelConfig:
       width: channels of the first stage.
       dropout: rate in [0, 1) of the network's dropout layers; 0 is none.
       dtype: compute type; parameters, statistics and logits stay float32.
+      stem: of a ResNet: "cifar", a 3x3 convolution, or "imagenet", a 7x7 convolution of stride 2 and
+        max-pooling of stride 2.
+      zero_init_residual: every block of a ResNet starts as its shortcut alone.
+      filter_widths: of the sentence CNN, in tokens; each has `width` feature maps.
     """
 
     name: str = "resnet18"
     width: int = 64
     dropout: float = 0.0
     dtype: str = "float32"
+    stem: str = "cifar"
+    zero_init_residual: bool = False
+    filter_widths: tuple[int, ...] = (3, 4, 5)
 
     def __post_init__(self) -> None:
         _require(self.width >= 1, "model.width", self.width, "a positive number of channels")
         _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "a rate in [0, 1)")
         _require_choice("model.dtype", self.dtype, DTYPES)
+        _require_choice("model.stem", self.stem, STEMS)
+        widths = self.filter_widths
+        different = bool(widths) and min(widths) >= 1 and len(set(widths)) == len(widths)
+        _require(different, "model.filter_widths", widths, "different positive numbers of tokens, such as (3, 4, 5)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """Stochastic gradient descent with momentum, and its learning rate over time.
+    """The optimiser, and its learning rate over time.
 
     Attributes:
+      name: "sgd" (with momentum), "adadelta" (whose own rate is 1) or "adam".
       learning_rate: the initial (peak) rate.
-      momentum: 0 is plain gradient descent.
-      nesterov: Nesterov's form of momentum.
+      momentum: of sgd; 0 is plain gradient descent.
+      nesterov: Nesterov's form of momentum; of sgd.
+      max_norm: no class's weight vector of the last layer grows longer than this; 0 is off.
       weight_decay: added to the gradient as weight_decay * parameter, for every parameter (the form
         of the paper's framework, before momentum).
       schedule: "steps" multiplies the rate by `step_factor` at each of `step_epochs`; "cosine"
@@ -104,9 +135,11 @@ class OptimizerConfig:
       warmup_epochs: linear rise from 0 at the start; may be a fraction of an epoch.
     """
 
+    name: str = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
     nesterov: bool = True
+    max_norm: float = 0.0
     weight_decay: float = 5e-4
     schedule: str = "steps"
     step_epochs: tuple[int, ...] = (60, 120, 160)
@@ -114,10 +147,13 @@ class OptimizerConfig:
     warmup_epochs: float = 0.0
 
     def __post_init__(self) -> None:
+        _require_choice("optimizer.name", self.name, OPTIMIZERS)
         rate, decay = self.learning_rate, self.weight_decay
         _require(math.isfinite(rate) and rate > 0, "optimizer.learning_rate", rate, "a finite number > 0")
         _require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "a number in [0, 1)")
         _require(math.isfinite(decay) and decay >= 0, "optimizer.weight_decay", decay, "a finite number >= 0")
+        bound = self.max_norm
+        _require(math.isfinite(bound) and bound >= 0, "optimizer.max_norm", bound, "a finite length >= 0 (0 is off)")
         _require(0 < self.step_factor <= 1, "optimizer.step_factor", self.step_factor, "a number in (0, 1]")
         increasing = all(a < b for a, b in zip((0, *self.step_epochs), self.step_epochs, strict=False))
         _require(

@@ -37,9 +37,15 @@ examples:
   python -m mixup_jax.evaluate --predictions=a.npz,b.npz,c.npz --ood=a-ood.npz,b-ood.npz,c-ood.npz
   # A run of mixup_jax.main, from its checkpoint alone:
   python -m mixup_jax.evaluate --workdir=runs/fm-mixup-0 --datasets=test,mnist,gaussian_noise --checkpoint=best
+  # The same network predicting in another way, kept as a run of its own that the report can read:
+  python -m mixup_jax.evaluate --workdir=runs/fm-dropout-0 --mc_dropout=10 --save_as=runs/fm-dropout-0+mc10
+  python -m mixup_jax.evaluate --workdir=runs/fm-mixup-0 --batch_norm_examples=5000 --save_as=runs/fm-mixup-0+bn5000
+  # A deep ensemble of evaluated runs:
+  python -m mixup_jax.evaluate --ensemble=runs/fm-mixup-0,runs/fm-mixup-1 --save_as=runs/fm-mixup-ensemble
 
 All numbers are fractions, never percent; docs/metrics.md defines them.
 """
+_SOURCES = ("predictions", "workdir", "ensemble")
 _PREDICTIONS_FLAGS = (
     "labels",
     "validation",
@@ -51,7 +57,7 @@ _PREDICTIONS_FLAGS = (
     "posthoc",
     "max_gib",
 )
-_WORKDIR_FLAGS = ("datasets", "checkpoint", "data_dir", "odin", "force")
+_WORKDIR_FLAGS = ("datasets", "checkpoint", "data_dir", "odin", "force", "mc_dropout", "batch_norm_examples")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -61,15 +67,21 @@ def main(argv: Sequence[str]) -> int:
       InputError: the flags contradict each other, or name something that cannot be read or written.
     """
     flags = _parser().parse_args(argv)
-    if (flags.predictions is None) == (flags.workdir is None):
-        given = "both" if flags.predictions is not None else "neither"
-        raise InputError(f"{given} of --predictions and --workdir given; expected exactly one of them")
-    if flags.predictions is not None:
+    given = [name for name in _SOURCES if getattr(flags, name) is not None]
+    if len(given) != 1:
+        found = " and ".join(f"--{name}" for name in given) or "none of them"
+        raise InputError(f"expected exactly one of {', '.join(f'--{name}' for name in _SOURCES)}; found {found}")
+    if flags.workdir is None:
         _refuse(flags, _WORKDIR_FLAGS, "--workdir")
-        _evaluate_predictions(flags)
-    else:
+    if flags.predictions is None:
         _refuse(flags, _PREDICTIONS_FLAGS, "--predictions")
+    if flags.predictions is not None:
+        _refuse(flags, ("save_as",), "--workdir or --ensemble")
+        _evaluate_predictions(flags)
+    elif flags.workdir is not None:
         _evaluate_workdir(flags)
+    else:
+        _evaluate_ensemble(flags)
     return 0
 
 
@@ -119,6 +131,16 @@ def _parser() -> CommandParser:
     run.add_argument("--data_dir", type=Path, metavar="DIR", help="where the prepared data sets are")
     run.add_argument("--odin", action="store_true", default=None, help="also score with ODIN (takes gradients)")
     run.add_argument("--force", action="store_true", default=None, help="predict again even where records exist")
+    derived = parser.add_argument_group("as another run (a folder of records that the report reads like any other)")
+    derived.add_argument("--save_as", type=Path, metavar="DIR", help="the folder to write; needed by the three below")
+    derived.add_argument("--mc_dropout", type=int, metavar="T", help="mean of the probabilities of T dropout passes")
+    derived.add_argument(
+        "--batch_norm_examples",
+        type=int,
+        metavar="N",
+        help="measure batch statistics anew on N clean training examples",
+    )
+    derived.add_argument("--ensemble", metavar="A,B", help="mean of the probabilities of these evaluated run folders")
     return parser
 
 
@@ -200,7 +222,11 @@ def _evaluate_workdir(flags: argparse.Namespace) -> None:
     if not flags.workdir.is_dir():
         raise InputError(f"--workdir={flags.workdir} is not a folder; expected the workdir of a finished run")
     datasets = None if flags.datasets is None else _comma_separated("--datasets", flags.datasets)
+    changes = {name: getattr(flags, name) for name in ("mc_dropout", "batch_norm_examples")}
+    changes = {name: number for name, number in changes.items() if number is not None}
+    _check_derivation(flags, changes)
     # Here, not above: it loads jax, which --predictions has no use for.
+    from mixup_jax.evaluation.derived import Derivation
     from mixup_jax.evaluation.run import evaluate_workdir
 
     document = evaluate_workdir(
@@ -210,9 +236,36 @@ def _evaluate_workdir(flags: argparse.Namespace) -> None:
         data_dir=flags.data_dir,
         force=bool(flags.force),
         odin=bool(flags.odin),
+        derivation=Derivation(**changes),
+        save_as=flags.save_as,
     )
     print(format_table(document))
-    print(f"\nwritten: {flags.workdir / 'evaluation.json'}")
+    print(f"\nwritten: {(flags.save_as or flags.workdir) / 'evaluation.json'}")
+
+
+def _check_derivation(flags: argparse.Namespace, changes: dict[str, int]) -> None:
+    for name, number in changes.items():
+        if number < 1:
+            raise InputError(f"--{name}={number}; expected a positive number")
+    if changes and flags.save_as is None:
+        raise InputError(f"--{next(iter(changes))} given without --save_as; expected the folder of its records")
+    if flags.save_as is not None and not changes:
+        raise InputError(
+            "--save_as given without --mc_dropout or --batch_norm_examples, which change what is predicted"
+        )
+    if changes and flags.odin:
+        raise InputError("--odin takes gradients of the network as it was trained; expected it without --save_as")
+
+
+def _evaluate_ensemble(flags: argparse.Namespace) -> None:
+    if flags.save_as is None:
+        raise InputError("--ensemble given without --save_as; expected the folder of its records")
+    # Here, not above: it loads what configs are made of, which --predictions has no use for.
+    from mixup_jax.evaluation.ensemble_run import evaluate_ensemble
+
+    members = [Path(name) for name in _comma_separated("--ensemble", flags.ensemble)]
+    print(format_table(evaluate_ensemble(members, flags.save_as)))
+    print(f"\nwritten: {flags.save_as / 'evaluation.json'}")
 
 
 def _comma_separated(flag: str, text: str) -> tuple[str, ...]:

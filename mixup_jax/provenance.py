@@ -13,6 +13,9 @@ PACKAGES = ("mixup_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "
 NOT_PART_OF_THE_RESULT = ("notes", "log_every_steps", "tensorboard")
 """Settings of a config that may differ between an interrupted run, its continuation, and what is told of it."""
 
+DERIVED = "derived"
+"""The key of a config that says how records were made of a run's, where it was not by plain prediction."""
+
 
 def provenance() -> dict[str, Any]:
     """Returns `versions` (of packages and Python), `commit` (None outside a git checkout) and `machine`."""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mixup_jax.models.dropout import dropout
-from mixup_jax.models.layers import Mix, unmixed
+from mixup_jax.models.layers import BATCH_NORM_MOMENTUM, Mix, unmixed
 
 CLASSES = 5
 
@@ -38,7 +38,7 @@ class Convolution(nn.Module):
         mix, dtype = mix or unmixed, jnp.result_type(float)
         x = mix(nn.Conv(3, (3, 3), param_dtype=dtype)(mix(x, 0)), 1)
         if self.normalise:
-            x = nn.BatchNorm(use_running_average=not train, axis_name=self.axis_name, param_dtype=dtype)(x)
+            x = nn.BatchNorm(not train, momentum=BATCH_NORM_MOMENTUM, axis_name=self.axis_name, param_dtype=dtype)(x)
         x = mix(dropout(nn.relu(x), dropout_keys, rate=self.rate, layer=0), 2)
         return nn.Dense(CLASSES, param_dtype=dtype)(x.mean(axis=(1, 2)))
 

@@ -341,6 +341,17 @@ def test_malformed_input_is_refused(call, message):
         call()
 
 
+@pytest.mark.parametrize("n", [1, 2, 7, 500])
+@pytest.mark.parametrize("sharpness", [1, 30])
+def test_smooth_ece_of_predictions_that_are_all_right_or_all_wrong_is_the_gap_of_the_means(n, sharpness):
+    # Smoothing moves the gaps, and where all have one sign it loses none of them, also next to 0 and 1.
+    logits = sharpness * np.random.default_rng(n).normal(0, 3, (n, 3))
+    confidence = metrics.max_probability(logits)
+    for correct in (True, False):
+        gap = abs(correct - confidence.mean())
+        assert metrics.smooth_ece(confidence, np.full(n, correct)) == pytest.approx(gap, abs=1e-9)
+
+
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 1000), st.floats(0.1, 10), st.booleans())
 def test_class_wise_errors_after_a_temperature_are_those_of_the_divided_logits(seed, temperature, equal_mass):

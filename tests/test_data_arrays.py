@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -30,9 +31,9 @@ def folder(tmp_path):
 
 
 def assert_same(one, other):
-    np.testing.assert_array_equal(one.images, other.images)
+    np.testing.assert_array_equal(one.inputs, other.inputs)
     np.testing.assert_array_equal(one.labels, other.labels)
-    assert one.images.dtype == other.images.dtype
+    assert one.inputs.dtype == other.inputs.dtype
     assert one.labels.dtype == other.labels.dtype
     assert one.source == other.source
 
@@ -125,7 +126,7 @@ def test_missing_data_names_the_folder_and_the_command(tmp_path):
 
 
 def test_unknown_names_and_splits_list_the_choices(tmp_path):
-    with pytest.raises(InputError, match=r"unknown data set 'fashion'.*fashion_mnist, mnist"):
+    with pytest.raises(InputError, match=r"unknown data set 'fashion'.*fashion_mnist.*, mnist"):
         load_arrays("fashion", "train", tmp_path)
     with pytest.raises(InputError, match=r"unknown split of mnist 'valid'; choose one of: test, train"):
         load_arrays("mnist", "valid", tmp_path)
@@ -134,7 +135,7 @@ def test_unknown_names_and_splits_list_the_choices(tmp_path):
 def test_other_data_set_becomes_out_of_distribution_without_labels(tmp_path):
     write_cache(arrays_folder(tmp_path, "mnist"), {"test": random_arrays(9)})
     arrays = load_ood("mnist", FASHION, tmp_path)
-    np.testing.assert_array_equal(arrays.images, random_arrays(9).images)
+    np.testing.assert_array_equal(arrays.inputs, random_arrays(9).inputs)
     assert arrays.labels.tolist() == [-1] * 9
     assert arrays.source == "made for a test"
 
@@ -192,7 +193,7 @@ def test_a_folder_that_cannot_be_written_still_serves(tmp_path, monkeypatch):
     monkeypatch.setattr(tfds_source, "decode", lambda *_: {"train": random_arrays(6), "test": random_arrays(4)})
     monkeypatch.setattr(arrays_module, "write_cache", refuse)
     pretend_built(tmp_path)
-    assert len(load_arrays("fashion_mnist", "train", tmp_path).images) == 6
+    assert len(load_arrays("fashion_mnist", "train", tmp_path).inputs) == 6
 
 
 def test_a_set_built_as_tfrecord_is_left_to_the_command(tmp_path):
@@ -206,7 +207,7 @@ def test_tfds_examples_become_the_right_arrays_without_tensorflow(tmp_path):
     expected = {"train": random_arrays(12, 1), "test": random_arrays(8, 2)}
 
     def serve(self, split, **_):
-        pairs = zip(expected[split].images, expected[split].labels, strict=True)
+        pairs = zip(expected[split].inputs, expected[split].labels, strict=True)
         return [{"image": image, "label": np.int64(label)} for image, label in pairs]
 
     before = "tensorflow" in sys.modules
@@ -214,9 +215,9 @@ def test_tfds_examples_become_the_right_arrays_without_tensorflow(tmp_path):
         decoded = tfds_source.decode(FASHION, tmp_path, print)
     assert ("tensorflow" in sys.modules) == before
     for split, arrays in expected.items():
-        np.testing.assert_array_equal(decoded[split].images, arrays.images)
+        np.testing.assert_array_equal(decoded[split].inputs, arrays.inputs)
         np.testing.assert_array_equal(decoded[split].labels, arrays.labels)
-        assert decoded[split].images.dtype == np.uint8
+        assert decoded[split].inputs.dtype == np.uint8
         assert decoded[split].labels.dtype == np.int32
         assert decoded[split].source.startswith("tensorflow-datasets fashion_mnist/")
 
@@ -242,3 +243,15 @@ def test_decoding_reports_progress(monkeypatch):
     lines = []
     tfds_source.collect(FASHION, "test", [good] * 3, "source", lines.append)
     assert lines[-1] == "decoding test: 3 images so far"
+
+
+def test_images_of_other_sizes_are_resized_and_selected_by_class_while_they_are_read():
+    spec = dataclasses.replace(
+        DATASETS["dtd"], classes=4, shape=(6, 6, 3), keep_classes=(0, 2, 3), per_class=2, label="kind"
+    )
+    kinds = [0, 1, 2, 2, 2, 0, 3, 0, 1]
+    examples = [{"image": np.full((8 + i, 12, 3), 10 * i, np.uint8), "kind": kind} for i, kind in enumerate(kinds)]
+    arrays = tfds_source.collect(spec, "test", examples, "made", lambda line: None)
+    assert arrays.inputs.shape == (5, 6, 6, 3)
+    assert arrays.labels.tolist() == [0, 2, 2, 0, 3]
+    assert arrays.inputs[:, 0, 0, 0].tolist() == [0, 20, 30, 50, 60]

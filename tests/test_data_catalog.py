@@ -2,25 +2,40 @@ import dataclasses
 
 import pytest
 
-from mixup_jax.data.catalog import DATASETS, NOISES, check_ood_name, dataset_spec
+from mixup_jax.data.catalog import (
+    CORRUPTED,
+    CORRUPTIONS,
+    DATASETS,
+    NOISES,
+    SEVERITIES,
+    check_ood_name,
+    dataset_spec,
+    training_spec,
+)
+from mixup_jax.data.imagenet_not_stl10 import ALIKE, kept_labels
 from mixup_jax.data.originals import ORIGINALS
-from mixup_jax.data.prepare import FALLBACKS
+from mixup_jax.data.prepare import FALLBACKS, originals_of
+from mixup_jax.data.questions import CLASSES, FILES
 from mixup_jax.errors import InputError
 
+OF_TFDS = [spec for spec in DATASETS.values() if spec.tfds_name]
 
-@pytest.mark.parametrize("spec", DATASETS.values(), ids=list(DATASETS))
+
+@pytest.mark.parametrize("spec", [*DATASETS.values(), *CORRUPTED.values()], ids=[*DATASETS, *CORRUPTED])
 def test_every_entry_agrees_with_itself(spec):
-    assert DATASETS[spec.name] is spec
-    assert len(spec.class_names) == len(set(spec.class_names)) == spec.classes
-    assert len(spec.mean) == len(spec.std) == spec.shape[-1]
+    assert dataset_spec(spec.name) is spec
+    assert "test" in spec.splits
+    assert len(spec.shape) == (3 if spec.task == "image" else 0)
+    assert all(0 <= label < spec.classes for label in spec.keep_classes)
+    # What is trained on is standardised.
+    assert len(spec.mean) == len(spec.std) == (spec.shape[-1] if spec.trains and spec.task == "image" else 0)
     assert all(0 < value < 1 for value in (*spec.mean, *spec.std))
     # A variable within [0, 1] has variance at most mean (1 - mean).
     assert all(std**2 <= mean * (1 - mean) for mean, std in zip(spec.mean, spec.std, strict=True))
-    assert "test" in spec.splits
 
 
-def test_every_set_has_published_files_and_a_fallback():
-    assert set(DATASETS) == set(ORIGINALS) == set(FALLBACKS)
+def test_only_a_set_with_published_files_of_its_own_has_a_fallback():
+    assert set(ORIGINALS) == set(FALLBACKS) <= set(DATASETS)
 
 
 def test_entries_cannot_be_changed():
@@ -28,14 +43,55 @@ def test_entries_cannot_be_changed():
         dataset_spec("mnist").classes = 11
 
 
-def test_names_and_shapes_are_those_of_tensorflow_datasets():
+@pytest.mark.parametrize("spec", OF_TFDS, ids=[spec.name for spec in OF_TFDS])
+def test_names_shapes_and_classes_are_those_of_tensorflow_datasets(spec):
     tfds = pytest.importorskip("tensorflow_datasets")
-    for spec in DATASETS.values():
-        features = tfds.builder(spec.tfds_name, data_dir="/nonexistent").info.features
+    features = tfds.builder(spec.tfds_name, data_dir="/nonexistent").info.features
+    assert features[spec.label].num_classes == spec.classes
+    if spec.task == "text":
+        assert str(features["text"].dtype) == "<class 'str'>" or features["text"].shape == ()
+    elif not spec.resized and not spec.streams:
         assert features["image"].shape == spec.shape
-        assert features["label"].num_classes == spec.classes
-        if not features["label"].names[0].isdigit():
-            assert tuple(features["label"].names) == spec.class_names
+
+
+def test_corruptions_are_all_those_of_tensorflow_datasets():
+    tfds = pytest.importorskip("tensorflow_datasets")
+    configs = {config.name for config in tfds.builder_cls("cifar10_corrupted").BUILDER_CONFIGS}
+    assert {f"{kind}_{severity}" for kind in CORRUPTIONS for severity in SEVERITIES} == configs
+    assert {spec.tfds_name.partition("/")[2] for spec in CORRUPTED.values()} == configs
+
+
+@pytest.mark.parametrize("name", ["stl10", "cifar10", "cifar100", "kmnist", "dtd", "imdb", "cifar10_corrupted_fog_3"])
+def test_the_files_to_put_into_the_manual_folder_are_those_that_tfds_checks(name):
+    pytest.importorskip("tensorflow_datasets")
+    published = originals_of(dataset_spec(name))
+    assert published.url.startswith("http")
+    assert published.url.endswith("/")
+    for file, sha256 in published.sha256.items():
+        assert "/" not in file
+        assert len(sha256) == 64
+
+
+def test_trec_is_read_from_the_files_and_in_the_classes_of_tfds():
+    tfds = pytest.importorskip("tensorflow_datasets")
+    assert set(originals_of(dataset_spec("trec")).sha256) == set(FILES.values())
+    assert tuple(tfds.builder("trec", data_dir="/nonexistent").info.features["label-coarse"].names) == CLASSES
+
+
+def test_imagenet_without_stl10_leaves_out_the_classes_of_its_rule():
+    tfds = pytest.importorskip("tensorflow_datasets")
+    names = tfds.builder("imagenet2012", data_dir="/nonexistent").info.features["label"].names
+    kept = {names[label] for label in kept_labels()}
+    # Airliner, cock, albatross, sports car, lynx, Chihuahua, hairless dog, sorrel, squirrel monkey, yawl, trailer.
+    alike = (
+        "n02690373 n01514668 n02058221 n04285008 n02127052 n02085620 n02113978 n02389026 n02494079 n04612504 n04467665"
+    )
+    # Tench, dingo, leopard, zebra, gorilla, airship, school bus, tractor, construction crane.
+    foreign = "n01440764 n02115641 n02128385 n02391049 n02480855 n02692877 n04146614 n04465501 n03126707"
+    assert not kept & set(alike.split())
+    assert set(foreign.split()) <= kept
+    assert set(ALIKE) == {"airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"}
+    assert len(kept) == len(kept_labels()) == 1000 - (3 + 59 + 13 + 7 + 118 + 1 + 13 + 15 + 7)
 
 
 def test_unknown_data_set_lists_the_choices_and_the_nearest():
@@ -43,12 +99,32 @@ def test_unknown_data_set_lists_the_choices_and_the_nearest():
         dataset_spec("fashionmnist")
 
 
-def test_out_of_distribution_names_are_the_other_data_sets_and_noises():
+def test_what_cannot_be_trained_on_is_refused_with_what_can():
+    assert training_spec("mr").task == "text"
+    with pytest.raises(InputError, match=r"data.name is 'dtd', which serves for evaluation only; .*fashion_mnist"):
+        training_spec("dtd")
+    with pytest.raises(InputError, match=r"data.name is 'imagenet2012', which does not fit in memory"):
+        training_spec("imagenet2012")
+
+
+@pytest.mark.parametrize("like", ["fashion_mnist", "cifar10", "mr"])
+def test_out_of_distribution_names_are_the_other_sets_and_noises_of_the_task(like):
+    like = dataset_spec(like)
+    for entry in (*DATASETS.values(), *NOISES.values()):
+        fits = entry.task == like.task and entry.name not in (like.name, "imagenet2012")
+        if fits:
+            check_ood_name(entry.name, like)
+        else:
+            with pytest.raises(InputError, match="out-of-distribution set"):
+                check_ood_name(entry.name, like)
+
+
+def test_wrong_out_of_distribution_names_list_the_choices():
     fashion = dataset_spec("fashion_mnist")
-    for name in (*DATASETS, *NOISES):
-        if name != "fashion_mnist":
-            check_ood_name(name, fashion)
+    check_ood_name("cifar10_corrupted_fog_3", fashion)
     with pytest.raises(InputError, match=r"unknown out-of-distribution set 'svhm'.*gaussian_noise.*mnist"):
         check_ood_name("svhm", fashion)
-    with pytest.raises(InputError, match=r"'fashion_mnist' is the data set that is in-distribution here; .*: gauss"):
+    with pytest.raises(InputError, match=r"'fashion_mnist' is the data set that is in-distribution here; .*: cifar"):
         check_ood_name("fashion_mnist", fashion)
+    with pytest.raises(InputError, match="unknown out-of-distribution set"):
+        check_ood_name("cifar10_corrupted_fog_3", dataset_spec("mr"))

@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mixup_jax.command import run_command
 from mixup_jax.data import __main__ as command
@@ -32,6 +33,8 @@ def test_a_prepared_set_is_described(prepared, capsys):
     assert "test: 30 images of 28x28x1, 10 classes of 3 each" in out
     assert f"folder: {arrays_folder(prepared, 'mnist')}" in out
     assert "mean 0.5" in out
+    with Image.open(arrays_folder(prepared, "mnist") / "test-contact-sheet.png") as sheet:
+        assert sheet.size == (300, 300)
 
 
 def test_default_folder_is_read_from_the_environment(prepared, capsys, monkeypatch):
@@ -76,7 +79,7 @@ def test_no_name_is_a_usage_error(capsys):
 def test_list_names_every_set(capsys):
     assert run("--list") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines] == list(DATASETS)
+    assert [line.split(":")[0] for line in lines] == [*DATASETS, "glove_6b_50d"]
 
 
 def test_help_documents_every_option(capsys):

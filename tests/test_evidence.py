@@ -80,3 +80,17 @@ def test_unknown_names_are_refused_before_anything_is_written(place, block, mess
 def test_a_missing_document_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nothing.md does not exist"):
         main([str(tmp_path / "nothing.md")])
+
+
+def test_the_state_of_an_experiment_is_that_of_its_files(place):
+    (place / "made.py").write_text("")
+    marks = [
+        f"<!-- state {config} {folder} -->"
+        for config, folder in (("made.py", "runs"), ("made.py", "empty"), ("no", "empty"))
+    ]
+    line = "| " + " | ".join(f"{mark}old<!-- end -->" for mark in marks) + " |\n"
+    cells = filled(place, line).splitlines()[-2]
+    told = ("[run here](runs), 3 runs", "ready to run", "no config yet")
+    assert (
+        cells == "| " + " | ".join(f"{mark}{words}<!-- end -->" for mark, words in zip(marks, told, strict=True)) + " |"
+    )

@@ -18,6 +18,7 @@ FLOORS = {
     "method": 0,
     "config": 0,
     "config_file": 0,
+    "grid": 0,
     "provenance": 0,
     "quiet_tensorflow": 0,
     "mixup": 1,
@@ -30,6 +31,7 @@ FLOORS = {
     "training": 3,
     "evaluation.measure": 3,
     "evaluation.predict": 3,
+    "evaluation.batch_norm": 3,
     "evaluation.separation": 3,
     "evaluation.recalibration": 3,
     "evaluation.ensemble": 3,
@@ -41,6 +43,7 @@ FLOORS = {
     "report": 4,
     "main": 5,
     "evaluate": 5,
+    "sweep": 5,
 }
 
 HOMES = {

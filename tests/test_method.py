@@ -17,12 +17,22 @@ from mixup_jax.method import VARIANTS, Method, variant
         ("entropy_weight", float("nan"), "method.entropy_weight is nan"),
         ("group_size", -1, "method.group_size is -1"),
         ("smooth_over", "other", "unknown method.smooth_over 'other' .did you mean 'others'"),
+        ("layer", "hidden", "unknown method.layer 'hidden'; choose one of: input, random"),
+        ("clean_weight", 1.0, r"method.clean_weight is 1.0; expected a share in \[0, 1\)"),
+        ("clean_weight", float("nan"), "method.clean_weight is nan"),
+        ("arc_weight", -0.1, "method.arc_weight is -0.1; expected a finite number >= 0"),
+        ("arc_weight", float("inf"), "method.arc_weight is inf"),
         ("scope", "batch", "unknown method.scope 'batch'; choose one of: example, group"),
     ],
 )
 def test_a_wrong_number_is_named_with_what_would_be_right(field: str, value: object, message: str):
     with pytest.raises(InputError, match=message):
         Method(**{field: value})
+
+
+def test_a_box_is_pasted_at_the_input_only():
+    with pytest.raises(InputError, match=r"method\.layer is 'random' with method\.cut; expected 'input'"):
+        Method(cut=True, layer="random")
 
 
 def test_the_defaults_are_plain_risk_minimisation():

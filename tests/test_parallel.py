@@ -19,11 +19,27 @@ from mixup_jax.training.step import make_train_step
 
 KEYS = run_keys(0)
 METHOD = Method(mixup_alpha=0.5, group_size=4)
+# Between them every number of a method, and dropout.
+METHODS = {
+    "mixup": METHOD,
+    "manifold_regmixup_arc": Method(
+        mixup_alpha=0.5,
+        group_size=4,
+        layer="random",
+        clean_weight=0.4,
+        arc_weight=3.0,
+        label_smoothing=0.1,
+        entropy_weight=0.1,
+    ),
+    "feature_only_cutmix_arc": Method(
+        mixup_alpha=1.0, group_size=4, cut=True, scope="example", mix_labels=False, arc_weight=3.0
+    ),
+}
 
 
 @lru_cache
-def trained(parallel: str, devices: int) -> dict[str, Any]:
-    """Five steps with crops, flips and mixing; returns the last state and every step's metrics."""
+def trained(parallel: str, devices: int, name: str = "mixup") -> dict[str, Any]:
+    """Five steps with crops, flips, mixing and (but for mixup) dropout; returns its end and every step's metrics."""
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (90, 6, 6, 1), dtype=np.uint8)
     labels = generator.integers(0, 5, 90).astype(np.int32)
@@ -33,7 +49,7 @@ def trained(parallel: str, devices: int) -> dict[str, Any]:
         optimizer = optax.sgd(0.1, momentum=0.9, nesterov=True)
         step = make_resident_step(
             make_train_step(
-                Convolution(axis_name),
+                Convolution(axis_name, rate=0.0 if name == "mixup" else 0.3),
                 optimizer,
                 METHOD,
                 classes=5,
@@ -45,6 +61,7 @@ def trained(parallel: str, devices: int) -> dict[str, Any]:
             batch_size=32,
             padding=1,
             flip=True,
+            rotation=15.0,
             augment_key=KEYS.augment,
             step_key=KEYS.step,
         )
@@ -64,6 +81,13 @@ def trained(parallel: str, devices: int) -> dict[str, Any]:
 def test_the_run_does_not_depend_on_devices_or_on_how_they_are_used(parallel: str, devices: int):
     reference, other = trained("jit", 1), trained(parallel, devices)
     # lambda stays float32, and its last bit may differ from program to program; other pairs would differ by percents.
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-8), other, reference)
+
+
+@pytest.mark.parametrize("name", ["manifold_regmixup_arc", "feature_only_cutmix_arc"])
+@pytest.mark.parametrize(("parallel", "devices"), [("jit", 8), ("pmap", 8)])
+def test_neither_does_any_other_method_nor_dropout(parallel: str, devices: int, name: str):
+    reference, other = trained("jit", 1, name), trained(parallel, devices, name)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-8), other, reference)
 
 

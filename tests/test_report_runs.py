@@ -183,6 +183,10 @@ def test_summary_is_mean_and_sample_standard_deviation():
         ({"mixup_alpha": 0.2, "label_smoothing": 0.1}, "other"),
         ({"label_smoothing": 0.1}, "other"),
         ({"entropy_weight": 0.1}, "other"),
+        ({"arc_weight": 4.0}, "other"),
+        ({"mixup_alpha": 1.0, "cut": True}, "other"),
+        ({"mixup_alpha": 2.0, "layer": "random"}, "other"),
+        ({"mixup_alpha": 20.0, "clean_weight": 0.5}, "other"),
         ("erm", "other"),
     ],
 )

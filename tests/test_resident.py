@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mixup_jax.data.augment import crop_and_flip, draw_crops
+from mixup_jax.data.augment import draw_crops, transform
 from mixup_jax.data.resident import Resident, batch_rows, epoch_order, gather_batch
 
 
@@ -34,4 +34,4 @@ def test_the_crops_of_a_batch_are_applied_to_its_images():
     images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1), dtype=np.uint8)
     crops = draw_crops(jax.random.key(1), 2, padding=2, flip=True)
     batch = gather_batch(Resident(jnp.asarray(images), jnp.arange(5)), jnp.array([3, 0]), crops, padding=2)
-    np.testing.assert_array_equal(batch.inputs, crop_and_flip(jnp.asarray(images[[3, 0]]), crops, padding=2))
+    np.testing.assert_array_equal(batch.inputs, transform(jnp.asarray(images[[3, 0]]), crops, padding=2))

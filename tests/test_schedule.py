@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from mixup_jax.config import OptimizerConfig
-from mixup_jax.training.schedule import learning_rate, sgd
+from mixup_jax.training.optimizer import make_optimizer
+from mixup_jax.training.schedule import learning_rate
 
 
 def rates(epochs: int, **settings: object) -> np.ndarray:
@@ -33,7 +34,7 @@ def test_warmup_rises_linearly_to_the_rate_below_it():
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_sgd_is_the_update_written_out(nesterov: bool):
     config = OptimizerConfig(learning_rate=0.1, momentum=0.9, nesterov=nesterov, weight_decay=0.01)
-    optimizer = sgd(config, lambda step: 0.1)
+    optimizer = make_optimizer(config, lambda step: 0.1)
     params, velocity = jnp.array([1.0, -2.0]), np.zeros(2)
     state = optimizer.init(params)
     for step in range(3):

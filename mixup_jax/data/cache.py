@@ -1,8 +1,10 @@
-"""Decoded arrays on disk: what training and evaluation read, with numpy alone.
+"""Decoded data on disk: what training and evaluation read, with numpy alone.
 
-A set's folder holds `<split>-images.npy` and `<split>-labels.npy` for each split, and `source.json`,
-which is written last: where it exists, the arrays were written whole.  It keeps each file's size and
-SHA-256 (as `sha256sum` prints it), so a truncated or altered file is noticed whenever it is read.
+A set's folder holds, for each split, `<split>-images.npy` (uint8 `[N, H, W, C]`) or
+`<split>-sentences.npy` (uint8: UTF-8, a newline after each text), and `<split>-labels.npy`.  Word
+vectors are kept likewise, as words and vectors.  `source.json` is written last: where it exists, the
+arrays were written whole.  It keeps each file's size and SHA-256 (as `sha256sum` prints it), so a
+truncated or altered file is noticed whenever it is read.
 """
 
 from __future__ import annotations
@@ -23,24 +25,59 @@ from mixup_jax.records import write_json
 
 SOURCE_FILE = "source.json"
 FORMAT = 1
+KINDS_OF_PARTS = ({"images", "labels"}, {"sentences", "labels"}, {"words", "vectors"})
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """One split of a data set, whole and in memory.
+    """One split of a data set as networks take it, whole and in memory.
 
     Attributes:
-      images: pixel units, 0 to 255: uint8 `[N, H, W, C]`, or float32 for noise (which may leave the range).
-      labels: int32 `[N]`, the class of each image; -1 where it has none.
-      source: one line saying where the images come from.
+      inputs: images in pixel units, 0 to 255: uint8 `[N, H, W, C]`, or float32 for noise (which may leave
+        the range); or tokens, int32 `[N, L]`, 0 after the end of a text.
+      labels: int32 `[N]`, the class of each example; -1 where it has none.
+      source: one line saying where the examples come from.
     """
 
-    images: npt.NDArray[Any]
+    inputs: npt.NDArray[Any]
     labels: npt.NDArray[np.int32]
     source: str
 
 
-def write_cache(folder: Path, splits: Mapping[str, Arrays]) -> None:
+@dataclass(frozen=True)
+class Sentences:
+    """One split of a text data set, before tokens are made of it.
+
+    Attributes:
+      texts: N of them, none with a line break.
+      labels: int32 `[N]`.
+      source: as of `Arrays`.
+    """
+
+    texts: tuple[str, ...]
+    labels: npt.NDArray[np.int32]
+    source: str
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Words and their vectors, in the order of the file they are from (GloVe's: the commonest first).
+
+    Attributes:
+      words: W of them.
+      vectors: float32 `[W, E]`.
+      source: as of `Arrays`.
+    """
+
+    words: tuple[str, ...]
+    vectors: npt.NDArray[np.float32]
+    source: str
+
+
+Split = Arrays | Sentences | Vectors
+
+
+def write_cache(folder: Path, splits: Mapping[str, Split]) -> None:
     """Writes every split of a set into `folder`, replacing what was there.
 
     Interrupted at any point it leaves no readable cache, never a mixed one: the old `source.json`
@@ -48,7 +85,7 @@ def write_cache(folder: Path, splits: Mapping[str, Arrays]) -> None:
 
     Args:
       folder: the set's own folder; created where needed.
-      splits: the arrays of each split; all share one `source`.
+      splits: the examples of each split; all share one `source`.
 
     Raises:
       OSError: the folder cannot be written.
@@ -56,15 +93,14 @@ def write_cache(folder: Path, splits: Mapping[str, Arrays]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SOURCE_FILE).unlink(missing_ok=True)
     record: dict[str, Any] = {"format": FORMAT, "source": next(iter(splits.values())).source, "splits": {}}
-    for split, arrays in splits.items():
+    for split, examples in splits.items():
         record["splits"][split] = {
-            "images": _write_array(_array_path(folder, split, "images"), arrays.images),
-            "labels": _write_array(_array_path(folder, split, "labels"), arrays.labels),
+            part: _write_array(_array_path(folder, split, part), array) for part, array in _parts(examples).items()
         }
     write_json(folder / SOURCE_FILE, record)
 
 
-def read_cache(folder: Path, split: str) -> Arrays | None:
+def read_cache(folder: Path, split: str) -> Split | None:
     """Reads one split, or returns None where `folder` has no cache at all.
 
     Every byte is checked against `source.json`; Fashion-MNIST's training set (47 MB) takes about 0.1 s.
@@ -79,9 +115,12 @@ def read_cache(folder: Path, split: str) -> Arrays | None:
         found = ", ".join(record["splits"])
         raise InputError(f"{folder} has no split {split!r}; it holds {found} (source: {record['source']})")
     facts = record["splits"][split]
-    images = _read_array(_array_path(folder, split, "images"), facts["images"])
-    labels = _read_array(_array_path(folder, split, "labels"), facts["labels"])
-    return Arrays(images, labels, record["source"])
+    parts = {part: _read_array(_array_path(folder, split, part), facts[part]) for part in facts}
+    if "words" in parts:
+        return Vectors(_unpack(parts["words"]), parts["vectors"], record["source"])
+    if "sentences" in parts:
+        return Sentences(_unpack(parts["sentences"]), parts["labels"], record["source"])
+    return Arrays(parts["images"], parts["labels"], record["source"])
 
 
 def cached_splits(folder: Path) -> tuple[str, ...]:
@@ -98,6 +137,24 @@ def file_sha256(path: Path) -> str:
     """Returns a file's SHA-256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _parts(examples: Split) -> dict[str, npt.NDArray[Any]]:
+    if isinstance(examples, Vectors):
+        return {"words": _pack(examples.words), "vectors": examples.vectors}
+    if isinstance(examples, Sentences):
+        return {"sentences": _pack(examples.texts), "labels": examples.labels}
+    return {"images": examples.inputs, "labels": examples.labels}
+
+
+def _pack(texts: tuple[str, ...]) -> npt.NDArray[np.uint8]:
+    if any("\n" in text for text in texts):
+        raise ValueError("a text has a line break, which the cache keeps between texts")
+    return np.frombuffer("".join(f"{text}\n" for text in texts).encode(), np.uint8)
+
+
+def _unpack(packed: npt.NDArray[np.uint8]) -> tuple[str, ...]:
+    return tuple(packed.tobytes().decode().split("\n")[:-1])
 
 
 def _array_path(folder: Path, split: str, part: str) -> Path:
@@ -136,8 +193,9 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(path.read_bytes())
-        parts = [facts[part] for facts in record["splits"].values() for part in ("images", "labels")]
-        intact = bool(parts) and all({"bytes", "sha256"} <= part.keys() for part in parts)
+        splits = list(record["splits"].values())
+        intact = bool(splits) and all(set(split) in KINDS_OF_PARTS for split in splits)
+        intact = intact and all({"bytes", "sha256"} <= part.keys() for split in splits for part in split.values())
         intact = intact and record["format"] == FORMAT and isinstance(record["source"], str)
     except (ValueError, KeyError, TypeError, AttributeError):
         intact = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixup_jax.data.arrays import load_arrays
-from mixup_jax.data.cache import Arrays, cached_splits
+from mixup_jax.data.arrays import load_split
+from mixup_jax.data.cache import Arrays, Sentences, cached_splits
 from mixup_jax.data.catalog import DatasetSpec
+from mixup_jax.data.contact_sheet import contact_sheet
 from mixup_jax.data.paths import arrays_folder
+from mixup_jax.data.tokens import tokenise
 from mixup_jax.errors import InputError
+from mixup_jax.records import write_atomically
 
 # The catalogue keeps at least four digits.
 STATISTICS_TOLERANCE = 5e-5
@@ -54,12 +58,22 @@ def describe(spec: DatasetSpec, data_dir: Path) -> Iterator[str]:
     yield f"{spec.name}: {spec.description}"
     yield f"  folder: {folder}"
     for number, split in enumerate(cached_splits(folder)):
-        arrays = load_arrays(spec.name, split, data_dir)
+        arrays = load_split(spec.name, split, data_dir)
         if number == 0:
             yield f"  source: {arrays.source}"
+        if isinstance(arrays, Sentences):
+            check_text(spec, split, arrays)
+            yield from _text_lines(spec, split, arrays)
+            continue
+        if not isinstance(arrays, Arrays):
+            raise TypeError(f"{spec.name}/{split} holds neither images nor texts")
         mean, std = check(spec, split, arrays)
-        yield f"  {split}: {_shape(arrays.images)}, {_balance(arrays.labels, spec.classes)}"
+        yield f"  {split}: {_shape(arrays.inputs)}, {_balance(arrays.labels, spec.classes)}"
         yield f"  {split}: mean {_numbers(mean)}, standard deviation {_numbers(std)} (pixels / 255, by channel)"
+        sheet = folder / f"{split}-contact-sheet.png"
+        with contextlib.suppress(OSError):  # a folder that cannot be written is no reason to fail
+            write_atomically(sheet, contact_sheet(arrays.inputs, arrays.labels))
+            yield f"  {split}: a row of images for each class in {sheet}"
 
 
 def check(spec: DatasetSpec, split: str, arrays: Arrays) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -70,16 +84,13 @@ def check(spec: DatasetSpec, split: str, arrays: Arrays) -> tuple[tuple[float, .
     Raises:
       InputError: shape, type, labels, or the training set's statistics are not the catalogue's.
     """
-    images, labels = arrays.images, arrays.labels
+    images, labels = arrays.inputs, arrays.labels
     if images.shape[1:] != spec.shape or images.dtype != np.uint8 or len(images) != len(labels):
         raise InputError(
             f"{spec.name}/{split} has images {images.dtype} {list(images.shape)} and {len(labels)} labels; "
             f"expected uint8 [N, {', '.join(map(str, spec.shape))}] and N labels"
         )
-    if labels.min() < 0 or labels.max() >= spec.classes:
-        raise InputError(
-            f"{spec.name}/{split} has labels from {labels.min()} to {labels.max()}; expected 0 to {spec.classes - 1}"
-        )
+    _check_labels(spec, split, labels)
     mean, std = channel_statistics(images)
     if split == "train" and np.abs(np.subtract((mean, std), (spec.mean, spec.std))).max() > STATISTICS_TOLERANCE:
         raise InputError(
@@ -87,6 +98,33 @@ def check(spec: DatasetSpec, split: str, arrays: Arrays) -> tuple[tuple[float, .
             f"the catalogue says {_numbers(spec.mean)} and {_numbers(spec.std)}"
         )
     return mean, std
+
+
+def check_text(spec: DatasetSpec, split: str, sentences: Sentences) -> None:
+    """Holds one split of a text data set against the catalogue; raises InputError for wrong labels or no texts."""
+    if not sentences.texts or len(sentences.texts) != len(sentences.labels):
+        raise InputError(
+            f"{spec.name}/{split} has {len(sentences.texts)} texts and {len(sentences.labels)} labels; "
+            "expected as many texts as labels, and at least one"
+        )
+    _check_labels(spec, split, sentences.labels)
+
+
+def _check_labels(spec: DatasetSpec, split: str, labels: npt.NDArray[np.int32]) -> None:
+    if labels.min() < 0 or labels.max() >= spec.classes:
+        raise InputError(
+            f"{spec.name}/{split} has labels from {labels.min()} to {labels.max()}; expected 0 to {spec.classes - 1}"
+        )
+
+
+def _text_lines(spec: DatasetSpec, split: str, sentences: Sentences) -> Iterator[str]:
+    lengths = np.array([len(tokenise(text)) for text in sentences.texts])
+    yield f"  {split}: {len(lengths):,} texts, {_balance(sentences.labels, spec.classes)}"
+    quantiles = ", ".join(f"{np.quantile(lengths, q):.0f} ({q:.0%})" for q in (0.5, 0.9, 0.99, 1.0))
+    yield f"  {split}: tokens a text: {quantiles}"
+    for label in range(spec.classes):
+        first = int(np.argmax(sentences.labels == label))
+        yield f"  {split}: class {label}, such as: {sentences.texts[first][:100]}"
 
 
 def _shape(images: npt.NDArray[Any]) -> str:

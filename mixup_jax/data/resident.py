@@ -15,11 +15,11 @@ class Resident(NamedTuple):
     """All training examples, on the device.
 
     Attributes:
-      images: uint8 `[N, H, W, C]`.
+      inputs: images uint8 `[N, H, W, C]`, or tokens int32 `[N, L]`.
       labels: int32 `[N]`.
     """
 
-    images: jax.Array
+    inputs: jax.Array
     labels: jax.Array
 
 
@@ -48,7 +48,7 @@ def batch_rows(order: jax.Array, step: jax.Array, batch_size: int) -> jax.Array:
 
 def gather_batch(resident: Resident, rows: jax.Array, crops: augment.Crops | None, *, padding: int) -> Batch:
     """Returns the batch of the given rows, augmented unless `crops` is None, every example with weight 1."""
-    images = resident.images[rows]
+    inputs = resident.inputs[rows]
     if crops is not None:
-        images = augment.crop_and_flip(images, crops, padding=padding)
-    return Batch(images, resident.labels[rows], jnp.ones(rows.shape, jnp.float32))
+        inputs = augment.transform(inputs, crops, padding=padding)
+    return Batch(inputs, resident.labels[rows], jnp.ones(rows.shape, jnp.float32))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -35,19 +38,60 @@ def make_predict(
       mesh: a one-dimensional mesh; each device gets an equal share of a batch.
       batch_size: examples a step, rounded up to a multiple of the devices.
     """
+    return _by_batches(lambda variables, images, _: network(variables, standardise(images)), mesh, batch_size)
+
+
+def make_mc_dropout(
+    model: nn.Module,
+    standardise: Callable[[jax.Array], jax.Array],
+    mesh: Mesh,
+    *,
+    batch_size: int,
+    passes: int,
+    key: jax.Array,
+) -> Predict:
+    """Returns `predict(variables, images) -> log probabilities` by Monte Carlo dropout.
+
+    log(1/T sum_t softmax(f(x, mask_t))): the mean over T passes with dropout active and batch normalisation on
+    its running statistics (Gal and Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016, equation 6).
+    The mask of example i in pass t is a function of `key`, t and i alone, neither of the batch nor of the devices.
+
+    Args:
+      model: the network; without dropout, every pass is the plain prediction.
+      standardise: as for `make_predict`.
+      mesh: as for `make_predict`.
+      batch_size: as for `make_predict`.
+      passes: T >= 1.
+      key: of the masks.
+    """
+
+    def log_mean(variables: Mapping[str, Any], images: jax.Array, rows: jax.Array) -> jax.Array:
+        inputs = standardise(images)
+
+        def one_pass(number: jax.Array) -> jax.Array:
+            keys = jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, number)))(rows)
+            return jax.nn.log_softmax(model.apply(variables, inputs, train=False, dropout_keys=keys))
+
+        return jax.nn.logsumexp(jax.lax.map(one_pass, jnp.arange(passes)), axis=0) - math.log(passes)
+
+    return _by_batches(log_mean, mesh, batch_size)
+
+
+def _by_batches(
+    compute: Callable[[Mapping[str, Any], jax.Array, jax.Array], jax.Array], mesh: Mesh, batch_size: int
+) -> Predict:
+    """Compiles `compute(variables, images, numbers of the examples)` and runs it over all examples."""
     devices = mesh.devices.size
     batch_size = -(-batch_size // devices) * devices
     sharded = NamedSharding(mesh, PartitionSpec(*mesh.axis_names))
-
-    @jax.jit
-    def logits_of(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
-        return network(variables, standardise(images))
+    compiled = jax.jit(compute)
 
     def predict(variables: Mapping[str, Any], images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         pending = []
         for start in range(0, len(images), batch_size):
             batch = _filled(images[start : start + batch_size], batch_size)
-            pending.append(logits_of(variables, jax.device_put(batch, sharded)))
+            rows = np.arange(start, start + batch_size, dtype=np.int32)
+            pending.append(compiled(variables, *jax.device_put((batch, rows), sharded)))
         logits = np.concatenate([np.asarray(part, np.float32) for part in pending])[: len(images)]
         if len(logits) != len(images):
             raise AssertionError(f"{len(images)} examples gave {len(logits)} predictions")

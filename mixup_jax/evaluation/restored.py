@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +16,12 @@ from jax.sharding import Mesh
 
 from mixup_jax.config import Config
 from mixup_jax.data.arrays import Arrays
-from mixup_jax.data.augment import standardise
 from mixup_jax.data.catalog import DatasetSpec, dataset_spec
+from mixup_jax.data.inputs import input_shape, inputs_of
+from mixup_jax.data.tokens import Vocabulary
 from mixup_jax.evaluation.odin import choose_epsilon, odin_logits
-from mixup_jax.evaluation.predict import Network, make_predict, network_of
-from mixup_jax.models import create_model
+from mixup_jax.evaluation.predict import Network, Predict, make_predict, network_of
+from mixup_jax.models import model_of
 from mixup_jax.training.checkpoint import Checkpoints
 from mixup_jax.training.parallel import device_mesh
 from mixup_jax.training.progress import duration
@@ -38,6 +40,7 @@ class Restored:
     Attributes:
       config: of its run.
       spec: of the data set it was trained on.
+      model: the network as a flax module.
       network: maps variables and standardised inputs to logits.
       variables: `params` and `batch_stats`.
       inputs_of: maps pixels to standardised inputs.
@@ -46,27 +49,22 @@ class Restored:
 
     config: Config
     spec: DatasetSpec
+    model: nn.Module
     network: Network
     variables: Mapping[str, Any]
     inputs_of: Callable[[jax.Array], jax.Array]
     mesh: Mesh
 
 
-def restore(checkpoints: Checkpoints, step: int, config: Config) -> Restored:
-    """Returns the network of a step, on all devices of this process."""
+def restore(checkpoints: Checkpoints, step: int, config: Config, vocabulary: Vocabulary | None = None) -> Restored:
+    """Returns the network of a step, on all devices of this process; text needs its vocabulary."""
     spec, mesh = dataset_spec(config.data.name), device_mesh()
-    model = create_model(
-        config.model.name,
-        classes=spec.classes,
-        width=config.model.width,
-        dropout=config.model.dropout,
-        dtype=config.model.dtype,
-    )
-    like = jax.eval_shape(partial(init_variables, model, image_shape=spec.shape), jax.random.key(0))
+    words = 0 if vocabulary is None else len(vocabulary)
+    model = model_of(config.model, classes=spec.classes, vocabulary=words, embedding=config.data.vector_size)
+    shape = input_shape(spec, config.data)
+    like = jax.eval_shape(partial(init_variables, model, input_shape=shape), jax.random.key(0))
     variables = checkpoints.restore_variables(step, like, mesh)
-    return Restored(
-        config, spec, network_of(model), variables, partial(standardise, mean=spec.mean, std=spec.std), mesh
-    )
+    return Restored(config, spec, model, network_of(model), variables, inputs_of(spec), mesh)
 
 
 def logits_of_sets(
@@ -81,10 +79,17 @@ def logits_of_sets(
       report: takes the lines.
     """
     predict = make_predict(network, restored.inputs_of, restored.mesh, batch_size=restored.config.evaluation.batch_size)
+    return predict_sets(predict, restored.variables, sets, report)
+
+
+def predict_sets(
+    predict: Predict, variables: Mapping[str, Any], sets: Mapping[str, Arrays], report: Callable[[str], None]
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Returns what `predict` says of every set, by name, with a line of progress after each."""
     start, done, total = time.monotonic(), 0, sum(len(data.labels) for data in sets.values())
     logits = {}
     for name, data in sets.items():
-        logits[name] = predict(restored.variables, data.images)
+        logits[name] = predict(variables, data.inputs)
         done += len(data.labels)
         remaining = (time.monotonic() - start) * (total - done) / done
         report(f"predicted {name}: {done:,} of {total:,} examples | ETA {duration(remaining)}")
@@ -98,7 +103,7 @@ def odin_network(restored: Restored, validation: Arrays) -> tuple[Network, float
     def apply(inputs: jax.Array) -> jax.Array:
         return restored.network(restored.variables, inputs)
 
-    inputs = restored.inputs_of(jax.numpy.asarray(validation.images[:ODIN_EXAMPLES]))
+    inputs = restored.inputs_of(jax.numpy.asarray(validation.inputs[:ODIN_EXAMPLES]))
     epsilon = choose_epsilon(apply, inputs, ODIN_EPSILONS, temperature=ODIN_TEMPERATURE)
 
     def network(variables: Mapping[str, Any], inputs: jax.Array) -> jax.Array:

@@ -14,19 +14,29 @@ import numpy.typing as npt
 from mixup_jax import metrics
 from mixup_jax.config import Config, from_dict
 from mixup_jax.data.arrays import Arrays, load_arrays, load_ood
-from mixup_jax.data.catalog import DatasetSpec, check_ood_name, dataset_spec
-from mixup_jax.data.examples import load_examples
+from mixup_jax.data.catalog import check_ood_name, dataset_spec
+from mixup_jax.data.examples import Examples, check_vocabulary, load_examples
 from mixup_jax.data.paths import default_data_dir
 from mixup_jax.errors import InputError
+from mixup_jax.evaluation.derived import Derivation, derived_logits
 from mixup_jax.evaluation.measure import SCHEMA, evaluate_records
 from mixup_jax.evaluation.restored import ODIN_TEMPERATURE, Restored, logits_of_sets, odin_network, restore
 from mixup_jax.evaluation.separation import by_score
 from mixup_jax.provenance import provenance
 from mixup_jax.records import Predictions, save_predictions, write_json
 from mixup_jax.training.checkpoint import Checkpoints
-from mixup_jax.training.workdir import CHECKPOINTS, EVALUATION_FILE, PREDICTIONS, require_writable
+from mixup_jax.training.workdir import (
+    CHECKPOINTS,
+    CONFIG_FILE,
+    EVALUATION_FILE,
+    PREDICTIONS,
+    check_derived,
+    record_path,
+    require_writable,
+)
 
 Report = Callable[[str], None]
+PLAIN = Derivation()
 ALWAYS = ("test", "validation")
 """The sets every evaluation needs: the one that is reported, and the one the temperature is fitted on."""
 
@@ -39,9 +49,11 @@ def evaluate_workdir(
     data_dir: Path | None,
     force: bool,
     odin: bool = False,
+    derivation: Derivation = PLAIN,
+    save_as: Path | None = None,
     report: Report = print,
 ) -> dict[str, Any]:
-    """Evaluates a checkpoint and returns the evaluation, which is also written to `workdir`.
+    """Evaluates a checkpoint and returns the evaluation, which is also written to `workdir` or to `save_as`.
 
     Everything is taken from the checkpoint, its config too.  Each data set's predictions are saved as
     `predictions/<dataset>-<split>-<step>.npz` before any metric is computed.  If the folder holds an
@@ -55,11 +67,14 @@ def evaluate_workdir(
       data_dir: where data is prepared; tfds's own default if None.
       force: predict and measure again even if that has been done.
       odin: also score with ODIN (Liang et al. 2018), which takes a gradient for every image.
+      derivation: another way of predicting than that of training; its records are those of another run, so it
+        takes a `save_as`.
+      save_as: the folder to write instead of `workdir`, with a config.json that says what was done.
       report: takes a line for every data set that is predicted.
 
     Raises:
       InputError: no checkpoint, an unknown name, data that is not prepared, or a folder that cannot
-        be written.
+        be written or is that of another run.
     """
     if not (workdir / CHECKPOINTS).is_dir():
         raise InputError(
@@ -69,39 +84,49 @@ def evaluate_workdir(
         step = checkpoints.step_of(checkpoint)
         facts = checkpoints.restore_facts(step)
         config = from_dict(facts["config"])
+        if odin and dataset_spec(config.data.name).task == "text":
+            raise InputError(f"--odin takes a small step in the pixels; {config.data.name} is text, which has none")
         ood = _ood_names(config, datasets)
         chosen = checkpoint if checkpoint in ("last", "best") else str(step)
-        known = None if force else _finished(workdir, step, facts["config"], ood)
+        derivation.check(config)
+        stored, target = derivation.apply(facts["config"], workdir.name), workdir if save_as is None else save_as
+        if save_as is not None:
+            check_derived(save_as, stored)
+        known = None if force else _finished(target, step, stored, ood)
         if known is not None and (not odin or "odin" in known):
-            report(f"{workdir}: already evaluated (step {step}); --force does it again")
-            return _relabelled(known, chosen, workdir)
-        require_writable(workdir / PREDICTIONS)
-        sets = _load_sets(config, dataset_spec(config.data.name), ood, data_dir or default_data_dir())
-        restored = restore(checkpoints, step, config)
+            report(f"{target}: already evaluated (step {step}); --force does it again")
+            return _relabelled(known, chosen, target)
+        require_writable(target / PREDICTIONS)
+        examples = load_examples(config.data, data_dir or default_data_dir())
+        check_vocabulary(examples.vocabulary, facts, workdir)
+        sets = _load_sets(config, examples, ood, data_dir or default_data_dir())
+        restored = restore(checkpoints, step, config, examples.vocabulary)
     report(f"predicting {len(sets)} sets with the checkpoint of step {step}")
-    meta = {"step": step, "seed": config.seed, "device_count": jax.device_count(), "config": facts["config"]}
+    meta = {"step": step, "seed": config.seed, "device_count": jax.device_count(), "config": stored}
     made_by = provenance()
     meta |= made_by
-    logits = logits_of_sets(restored, restored.network, sets, report)
+    logits = derived_logits(restored, derivation, sets, data_dir or default_data_dir(), report)
     records = _records(logits, sets, config.data.name, meta)
     for record in records.values():
-        save_predictions(_record_path(workdir, record.name, step), record)
+        save_predictions(record_path(target, record.name, step), record)
     report("measuring, with bootstrap intervals")
     evaluation = evaluate_records(
         records["test"],
         validation=records["validation"],
         ood={name: records[name] for name in ood},
         step=step,
-        config=facts["config"],
+        config=stored,
     )
     if odin:
         distorted, epsilon = _odin_records(restored, sets, ood, meta, report)
         for record in distorted.values():
-            save_predictions(_record_path(workdir, f"{record.name}-odin", step), record)
+            save_predictions(record_path(target, f"{record.name}-odin", step), record)
         evaluation = _with_odin(evaluation, distorted, epsilon)
     origin = {"checkpoint": chosen, "training_seconds": facts.get("training_seconds"), **made_by}
     evaluation = evaluation | origin
-    write_json(workdir / EVALUATION_FILE, evaluation)
+    if save_as is not None:
+        write_json(target / CONFIG_FILE, stored)
+    write_json(target / EVALUATION_FILE, evaluation)
     return evaluation
 
 
@@ -112,11 +137,6 @@ def _ood_names(config: Config, datasets: tuple[str, ...] | None) -> tuple[str, .
     return tuple(dict.fromkeys(names))
 
 
-def _record_path(workdir: Path, name: str, step: int) -> Path:
-    """Returns where the record called dataset/split is kept."""
-    return workdir / PREDICTIONS / f"{name.replace('/', '-')}-{step}.npz"
-
-
 def _finished(workdir: Path, step: int, config: dict[str, Any], ood: tuple[str, ...]) -> dict[str, Any] | None:
     """Returns the evaluation of this very checkpoint and these very sets, if it is there with its records."""
     try:
@@ -125,7 +145,7 @@ def _finished(workdir: Path, step: int, config: dict[str, Any], ood: tuple[str, 
         same = (
             (evaluation["schema"], evaluation["step"], evaluation["config"]) == (SCHEMA, step, config)
             and set(evaluation["ood"]) == set(ood)
-            and all(_record_path(workdir, name, step).is_file() for name in names)
+            and all(record_path(workdir, name, step).is_file() for name in names)
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None  # absent or damaged: it is made anew
@@ -175,10 +195,10 @@ def _with_odin(evaluation: dict[str, Any], records: Mapping[str, Predictions], e
     return evaluation | {"ood": ood, "odin": settings}
 
 
-def _load_sets(config: Config, spec: DatasetSpec, ood: tuple[str, ...], data_dir: Path) -> dict[str, Arrays]:
-    validation = load_examples(config.data, data_dir).validation
-    sets = {"test": load_arrays(spec.name, "test", data_dir), "validation": validation}
-    outside = {name: load_ood(name, like=spec, data_dir=data_dir) for name in ood}
+def _load_sets(config: Config, examples: Examples, ood: tuple[str, ...], data_dir: Path) -> dict[str, Arrays]:
+    spec, encoder = dataset_spec(config.data.name), examples.encoder
+    sets = {"test": load_arrays(spec.name, "test", data_dir, encoder), "validation": examples.validation}
+    outside = {name: load_ood(name, like=spec, data_dir=data_dir, encoder=encoder) for name in ood}
     return sets | {name: _some(data, config.evaluation.ood_examples) for name, data in outside.items()}
 
 
@@ -188,4 +208,4 @@ def _some(data: Arrays, n: int) -> Arrays:
         return data
     # Drawn, because a set may be ordered by class.
     rows = np.sort(np.random.default_rng(0).permutation(len(data.labels))[:n])
-    return Arrays(data.images[rows], data.labels[rows], f"{data.source}; {n} of {len(data.labels)} examples")
+    return Arrays(data.inputs[rows], data.labels[rows], f"{data.source}; {n} of {len(data.labels)} examples")

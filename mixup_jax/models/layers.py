@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 # The defaults of the paper's framework: running statistics move by a tenth, epsilon 1e-5.
 BATCH_NORM_MOMENTUM = 0.9
@@ -45,7 +46,7 @@ def conv(
     )
 
 
-def batch_norm(*, train: bool, dtype: Any, axis_name: str | None, name: str) -> nn.BatchNorm:
+def batch_norm(*, train: bool, dtype: Any, axis_name: str | None, name: str, zero_scale: bool = False) -> nn.BatchNorm:
     """Returns a batch normalisation layer with the package's constants.
 
     Args:
@@ -53,6 +54,7 @@ def batch_norm(*, train: bool, dtype: Any, axis_name: str | None, name: str) -> 
       dtype: compute type.
       axis_name: the mapped axis over which batch statistics are averaged, if any.
       name: of the layer's parameters.
+      zero_scale: start from a scale of 0 instead of 1.
     """
     return nn.BatchNorm(
         use_running_average=not train,
@@ -60,8 +62,14 @@ def batch_norm(*, train: bool, dtype: Any, axis_name: str | None, name: str) -> 
         epsilon=BATCH_NORM_EPSILON,
         dtype=dtype,
         axis_name=axis_name,
+        scale_init=nn.initializers.zeros if zero_scale else nn.initializers.ones,
         name=name,
     )
+
+
+def classify(x: jax.Array, classes: int) -> jax.Array:
+    """Returns logits float32 `[B, K]`: the mean of `[B, H, W, C]` over H and W through one linear layer."""
+    return nn.Dense(classes, name="head")(jnp.mean(x.astype(jnp.float32), axis=(1, 2)))
 
 
 def unmixed(h: jax.Array, place: int) -> jax.Array:

@@ -9,7 +9,9 @@ A document says where a table stands and what it shows; what lies between the tw
 `methods` is a line for each group of runs with the numbers named, by their keys in results.json; `claims` (without
 keys) is a line for each claim of the paper with what the runs say of it.  The folder is relative to the document and
 holds run folders; without any the table says that there are none.  The whole table of each folder, table.md, is
-written beside the runs.
+written beside the runs.  Within a line, `state` says of a config file and a folder whether it was run:
+
+    <!-- state ../configs/mr.py results/mr -->ready to run<!-- end -->
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ TABLE = "table.md"
 BLOCK = re.compile(
     r"<!-- (?P<kind>\w+) (?P<folder>\S+?)(?:: (?P<keys>[^>]*))? -->\n(?P<body>.*?)<!-- end -->", re.DOTALL
 )
+STATE = re.compile(r"<!-- state (?P<config>\S+) (?P<folder>\S+) -->(?P<body>[^\n]*?)<!-- end -->")
 NO_RECORDS = "No records here yet."
 DIGITS = 3
 
@@ -139,7 +142,8 @@ def written(documents: Sequence[Path]) -> Iterator[tuple[Path, str]]:
         text = document.read_text()
         places = {match["folder"]: (document.parent / match["folder"]).resolve() for match in BLOCK.finditer(text)}
         folders |= dict.fromkeys(places.values())
-        yield document, BLOCK.sub(lambda match, places=places: _filled(match, regime_of(places[match["folder"]])), text)
+        text = BLOCK.sub(lambda match, places=places: _filled(match, regime_of(places[match["folder"]])), text)
+        yield document, STATE.sub(lambda match, home=document.parent: _stated(match, home), text)
     for folder in folders:
         regime = regime_of(folder)
         if regime:
@@ -156,6 +160,16 @@ def _filled(match: re.Match[str], regime: Regime | None) -> str:
     opening = match[0].partition("\n")[0]
     body = kinds[match["kind"]](regime.groups, (match["keys"] or "").split()) if regime else f"{NO_RECORDS}\n"
     return f"{opening}\n{body}<!-- end -->"
+
+
+def _stated(match: re.Match[str], home: Path) -> str:
+    """Returns the mark with "run here" and how many runs there are, "ready to run", or that there is no config."""
+    runs = len(list((home / match["folder"]).glob("*/evaluation.json")))
+    if runs:
+        state = f"[run here]({match['folder']}), {runs} runs"
+    else:
+        state = "ready to run" if (home / match["config"]).is_file() else "no config yet"
+    return f"<!-- state {match['config']} {match['folder']} -->{state}<!-- end -->"
 
 
 def main(argv: Sequence[str]) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mixup_jax.errors import InputError
 from mixup_jax.method import Method
+from mixup_jax.provenance import DERIVED
 from mixup_jax.report.quantities import Quantity, value
 from mixup_jax.report.runs import Run
 
@@ -146,16 +147,17 @@ def kind(run: Run) -> str:
     """Returns "baseline", "mixup" or "other": what the paper's claims take a run for.
 
     A baseline has no mixup, no label smoothing and no entropy term; a mixup run mixes inputs and
-    labels as the paper does (it pastes no boxes, mixes in no hidden layer, adds nothing to the loss) and does
-    nothing else of the three.  A run whose config has no method is "other".
+    labels as the paper does and does nothing else of the three.  A run whose config has no method, or that
+    predicts otherwise than by its network alone (an ensemble, Monte Carlo dropout), is "other".
     """
     given = run.setting("method")
-    if not isinstance(given, dict):
+    if not isinstance(given, dict) or run.setting(DERIVED):
         return "other"
     method = {name: given.get(name, getattr(Method(), name)) for name in Method.__dataclass_fields__}
-    if method["label_smoothing"] or method["entropy_weight"]:
+    if method["label_smoothing"] or method["entropy_weight"] or method["arc_weight"]:
         return "other"
     if not method["mixup_alpha"] or not (method["mix_inputs"] or method["mix_labels"]):
         return "baseline"
-    beyond = method["cut"] or method["layer"] != "input" or method["clean_weight"] or method["arc_weight"]
-    return "mixup" if method["mix_inputs"] and method["mix_labels"] and not beyond else "other"
+    if method["cut"] or method["layer"] != "input" or method["clean_weight"]:
+        return "other"
+    return "mixup" if method["mix_inputs"] and method["mix_labels"] else "other"

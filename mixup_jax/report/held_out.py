@@ -38,16 +38,11 @@ def scatter_pictures(groups: Sequence[Group]) -> list[tuple[Group, Picture]]:
 
 
 def nearest_baseline(group: Group, groups: Sequence[Group]) -> Group | None:
-    """Returns the baseline without dropout whose settings are nearest; None where there is none, or for a baseline."""
-    if is_plain_baseline(group):
+    """Returns the baseline whose settings are nearest; None where there is none, or for a baseline."""
+    if kind(group.first) == "baseline":
         return None
-    candidates = [one for one in groups if is_plain_baseline(one) and comparable(one, group)]
+    candidates = [one for one in groups if kind(one.first) == "baseline" and comparable(one, group)]
     return min(candidates, key=lambda one: len(differing(one.first, group.first, NOT_TRAINING)), default=None)
-
-
-def is_plain_baseline(group: Group) -> bool:
-    """Returns whether a group was trained without any of the methods, dropout included."""
-    return kind(group.first) == "baseline" and not group.first.setting("model", "dropout", default=0)
 
 
 def pooled_bins(group: Group) -> Bins:
@@ -88,7 +83,7 @@ def _scores(ood: str, groups: Sequence[Group], choices: Choices) -> Picture:
     scores: dict[str, list[Floats]] = {}
     tokens: dict[str, str] = {}
     for group in groups:
-        scaled = is_plain_baseline(group) and all(run.temperature for run in group.runs)
+        scaled = kind(group.first) == "baseline" and all(run.temperature for run in group.runs)
         for name, after in ((group.name, False), *([(group.name + SCALED, True)] if scaled else [])):
             tokens[f"curve-{len(scores)}"] = choices.of_group(group)
             scores[name] = [

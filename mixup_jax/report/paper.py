@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from mixup_jax.report import wording
 from mixup_jax.report.choices import Choices
 from mixup_jax.report.courses import course_pictures, density_pictures
-from mixup_jax.report.groups import Group
-from mixup_jax.report.held_out import is_plain_baseline, scatter_pictures, score_pictures
+from mixup_jax.report.groups import Group, kind
+from mixup_jax.report.held_out import scatter_pictures, score_pictures
 from mixup_jax.report.overview import bars_picture, settings_but, summaries_of
 from mixup_jax.report.picture import Picture
 from mixup_jax.report.published import TEXT, printed_auroc
@@ -17,13 +17,7 @@ from mixup_jax.report.quantities import Quantity, ood_names
 from mixup_jax.report.sheet import Sheet, csv_bytes
 
 MIXING = ("method.mixup_alpha", "method.mix_inputs", "method.mix_labels")
-SOFT_LABELS = {
-    "Soft labels: ECE and OE": (
-        "calibration error, 15 bins",
-        (Quantity("ece_15", "ECE, 15 bins"), Quantity("oe_15", "OE, 15 bins")),
-    ),
-    "Soft labels: accuracy": ("accuracy", (Quantity("accuracy", "accuracy"),)),
-}
+SOFT_LABELS = (Quantity("ece_15", "ECE, 15 bins"), Quantity("oe_15", "OE, 15 bins"))
 TEXT_COLUMNS = (
     Quantity("accuracy", "accuracy"),
     Quantity("ece_15", "ECE, 15 bins"),
@@ -116,13 +110,11 @@ def _soft_labels(groups: Sequence[Group], choices: Choices) -> PaperSection:
     taken: set[str] = set()
     shown = []
     for family in soft_label_families(groups):
-        for title, (label, quantities) in SOFT_LABELS.items():
-            found = {quantity: summaries_of(family, quantity) for quantity in quantities}
-            if all(found.values()):
-                name = wording.slug(title, taken)
-                shown.append(
-                    Shown(title.partition(": ")[2], "", "", bars_picture(title, label, found, choices, name=name))
-                )
+        found = {quantity: summaries_of(family, quantity) for quantity in SOFT_LABELS}
+        if all(found.values()):
+            title, name = "ECE and OE by what is mixed", wording.slug("soft labels", taken)
+            picture = bars_picture(title, "calibration error, 15 bins", found, choices, name=name)
+            shown.append(Shown("ECE and OE", "15 bins, lower is better", "", picture))
     return PaperSection(
         "soft-labels",
         "Soft labels",
@@ -145,7 +137,7 @@ def soft_label_families(groups: Sequence[Group]) -> list[list[Group]]:
     families = []
     for members in by_rest.values():
         for alpha in dict.fromkeys(_alpha(group) for group in members if _mixed(group) == (True, False)):
-            family = [group for group in members if _alpha(group) in (0, alpha)]
+            family = sorted((group for group in members if _alpha(group) in (0, alpha)), key=_mixed)
             if {_mixed(group) for group in family} & {(True, True), (False, False)}:
                 families.append(family)
     return families
@@ -192,7 +184,7 @@ def _auroc_sheet(groups: Sequence[Group], choices: Choices) -> Sheet | None:
         for group in groups:
             for part, words in (("", ""), ("after_temperature/", ", after temperature scaling")):
                 summary = group.summary(Quantity(f"ood/{ood}/{part}auroc", ""))
-                if summary is None or (part and not is_plain_baseline(group)):
+                if summary is None or (part and kind(group.first) != "baseline"):
                     continue
                 printed = None if part else printed_auroc(group.first, ood)
                 paper = NOT_COMPARABLE if printed is None else wording.number(printed)

@@ -7,6 +7,9 @@ drawn in figures without tables.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from mixup_jax.provenance import DERIVED
 from mixup_jax.report.groups import kind
 from mixup_jax.report.runs import Run
 
@@ -22,11 +25,16 @@ TEXT = {"mr": "MR", "trec": "TREC", "imdb": "IMDB"}
 
 
 def name_in_paper(run: Run) -> str | None:
-    """Returns what the paper's table calls a run's method, or None where it has no row for it."""
+    """Returns what the paper's table calls a run's method, or None where it has no row for it.
+
+    Its dropout is Monte Carlo dropout: several passes of a network that was trained with dropout.
+    """
+    derived = run.setting(DERIVED, default={})
+    plain = replace(run, config={key: setting for key, setting in run.config.items() if key != DERIVED})
     dropout = bool(run.setting("model", "dropout", default=0))
-    return {("baseline", False): "Baseline", ("baseline", True): "Dropout", ("mixup", False): "Mixup"}.get(
-        (kind(run), dropout)
-    )
+    if kind(plain) == "baseline" and dropout:
+        return "Dropout" if list(derived) == ["mc_dropout"] else None
+    return None if derived or dropout else {"baseline": "Baseline", "mixup": "Mixup"}.get(kind(plain))
 
 
 def printed_auroc(run: Run, ood: str) -> float | None:

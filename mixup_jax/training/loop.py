@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -15,23 +14,25 @@ from jax.sharding import Mesh
 
 from mixup_jax import metrics
 from mixup_jax.config import Config, to_dict
-from mixup_jax.data.augment import standardise
-from mixup_jax.data.catalog import DatasetSpec, check_ood_name, dataset_spec
-from mixup_jax.data.examples import Examples, load_examples
+from mixup_jax.data.catalog import DatasetSpec, check_ood_name, training_spec
+from mixup_jax.data.examples import Examples, check_vocabulary, first_embedding, load_examples
+from mixup_jax.data.inputs import check_augmentation, input_shape, inputs_of
 from mixup_jax.data.resident import Resident, epoch_order
+from mixup_jax.data.tokens import Vocabulary
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.predict import Predict, make_predict, network_of
 from mixup_jax.metrics.calibration import Bins
-from mixup_jax.models import create_model
+from mixup_jax.models import check_model, model_of
 from mixup_jax.provenance import provenance
 from mixup_jax.records import Predictions, TrainState, save_predictions
 from mixup_jax.training import workdir as folder
 from mixup_jax.training.checkpoint import Checkpoints
 from mixup_jax.training.metrics_log import MetricsLog, open_logs
+from mixup_jax.training.optimizer import make_optimizer
 from mixup_jax.training.parallel import AXIS, ResidentStep, check_divisible, device_mesh, make_resident_step, replicate
 from mixup_jax.training.progress import Progress
-from mixup_jax.training.schedule import learning_rate, sgd
-from mixup_jax.training.state import RunKeys, create_state, parameter_count, run_keys
+from mixup_jax.training.schedule import learning_rate
+from mixup_jax.training.state import RunKeys, create_state, parameter_count, run_keys, with_embedding
 from mixup_jax.training.step import Metrics, make_train_step
 
 Report = Callable[[str], None]
@@ -84,12 +85,15 @@ def train(config: Config, workdir: Path, data_dir: Path, report: Report = print)
     with Checkpoints(workdir / folder.CHECKPOINTS) as checkpoints:
         if checkpoints.last is not None:
             # What was trained decides, and not config.json, which may have been lost or replaced.
-            folder.check_same(checkpoints.restore_facts(checkpoints.last)["config"], config, workdir)
+            facts = checkpoints.restore_facts(checkpoints.last)
+            folder.check_same(facts["config"], config, workdir)
+            check_vocabulary(examples.vocabulary, facts, workdir)
         folder.write_config(workdir, config)
         if checkpoints.last == config.epochs * steps_per_epoch:
             report(f"{workdir}: already trained ({checkpoints.last} steps)")
             return
-        run, state = prepare(config, spec, steps_per_epoch)
+        run, state = prepare(config, spec, steps_per_epoch, examples.vocabulary)
+        state = with_vectors(state, run, examples, data_dir)
         report(_headline(config, run, state, examples))
         state = _continued(state, checkpoints, run, report)
         with open_logs(workdir, last_step=int(state.step), tensorboard=config.tensorboard, report=report) as logs:
@@ -100,42 +104,41 @@ def train(config: Config, workdir: Path, data_dir: Path, report: Report = print)
 
 def check_names(config: Config) -> DatasetSpec:
     """Returns the catalogue's entry of the training set; raises InputError for any unknown name."""
-    spec = dataset_spec(config.data.name)
-    create_model(config.model.name, classes=spec.classes, width=config.model.width)
+    spec = training_spec(config.data.name)
+    check_model(config.model, task=spec.task)
+    check_augmentation(config.data, spec)
     for name in config.evaluation.ood:
         check_ood_name(name, spec)
     return spec
 
 
-def prepare(config: Config, spec: DatasetSpec, steps_per_epoch: int) -> tuple[Run, TrainState]:
-    """Builds the compiled parts of a run and its state at step 0."""
+def prepare(
+    config: Config, spec: DatasetSpec, steps_per_epoch: int, vocabulary: Vocabulary | None = None
+) -> tuple[Run, TrainState]:
+    """Builds the compiled parts of a run and its state at step 0; text needs its vocabulary."""
     mesh, keys = device_mesh(), run_keys(config.seed)
     axis_name = AXIS if config.parallel == "pmap" else None
-    model = create_model(
-        config.model.name,
-        classes=spec.classes,
-        width=config.model.width,
-        dropout=config.model.dropout,
-        dtype=config.model.dtype,
-        axis_name=axis_name,
+    words = 0 if vocabulary is None else len(vocabulary)
+    model = model_of(
+        config.model, classes=spec.classes, axis_name=axis_name, vocabulary=words, embedding=config.data.vector_size
     )
     schedule = learning_rate(config.optimizer, epochs=config.epochs, steps_per_epoch=steps_per_epoch)
-    optimizer = sgd(config.optimizer, schedule)
-    inputs_of = partial(standardise, mean=spec.mean, std=spec.std)
+    optimizer = make_optimizer(config.optimizer, schedule)
     step = make_resident_step(
         make_train_step(
-            model, optimizer, config.method, classes=spec.classes, standardise=inputs_of, axis_name=axis_name
+            model, optimizer, config.method, classes=spec.classes, standardise=inputs_of(spec), axis_name=axis_name
         ),
         mesh,
         parallel=config.parallel,
         batch_size=config.batch_size,
         padding=config.data.crop_padding,
         flip=config.data.flip,
+        rotation=config.data.rotation,
         augment_key=keys.augment,
         step_key=keys.step,
     )
-    predict = make_predict(network_of(model), inputs_of, mesh, batch_size=config.evaluation.batch_size)
-    state = create_state(model, optimizer, keys.init, spec.shape)
+    predict = make_predict(network_of(model), inputs_of(spec), mesh, batch_size=config.evaluation.batch_size)
+    state = create_state(model, optimizer, keys.init, input_shape(spec, config.data))
     return Run(config, step, predict, schedule, keys, mesh, steps_per_epoch), replicate(mesh, state)
 
 
@@ -146,6 +149,14 @@ def _steps_per_epoch(config: Config, examples: int) -> int:
             f"expected at most {examples}"
         )
     return examples // config.batch_size
+
+
+def with_vectors(state: TrainState, run: Run, examples: Examples, data_dir: Path) -> TrainState:
+    """Returns the first state with the config's word vectors, if it names any."""
+    if examples.vocabulary is None:
+        return state
+    table = first_embedding(run.config.data, examples.vocabulary, data_dir, run.config.seed)
+    return state if table is None else replicate(run.mesh, with_embedding(state, table))
 
 
 def _continued(state: TrainState, checkpoints: Checkpoints, run: Run, report: Report) -> TrainState:
@@ -163,11 +174,13 @@ def _train_epochs(
     logs: list[MetricsLog],
     workdir: Path,
 ) -> None:
-    resident = Resident(*replicate(run.mesh, (examples.train.images, examples.train.labels)))
+    resident = Resident(*replicate(run.mesh, (examples.train.inputs, examples.train.labels)))
     progress = Progress(
         total_steps=run.total_steps, steps_per_epoch=run.steps_per_epoch, batch_size=run.config.batch_size
     )
     facts = {"config": to_dict(run.config), "total_steps": run.total_steps, **provenance()}
+    if examples.vocabulary is not None:
+        facts["vocabulary"] = examples.vocabulary.fingerprint
     start = time.monotonic() - _seconds_before(checkpoints)
     every = run.config.evaluation.every_epochs
     if int(state.step) == 0:
@@ -192,7 +205,7 @@ def _record(run: Run, state: TrainState, examples: Examples, epoch: int, workdir
     validation = examples.validation
     origin = {"dataset": run.config.data.name, "split": "validation", "source": validation.source}
     meta = origin | {"epoch": epoch, "step": int(state.step), "seed": run.config.seed, "config": to_dict(run.config)}
-    record = Predictions(run.predict(state.variables, validation.images), validation.labels, meta | provenance())
+    record = Predictions(run.predict(state.variables, validation.inputs), validation.labels, meta | provenance())
     path = workdir / folder.EPOCHS / f"{epoch}.npz"
     path.parent.mkdir(exist_ok=True)
     save_predictions(path, record)
@@ -246,7 +259,7 @@ def _write(logs: list[MetricsLog], step: int, scalars: Mapping[str, float]) -> N
 
 def validate(predict: Predict, state: TrainState, examples: Examples) -> tuple[dict[str, float], Bins]:
     """Returns accuracy, NLL (nats), ECE-15, OE-15 and mean confidence on the validation examples, and their 15 bins."""
-    logits, labels = predict(state.variables, examples.validation.images), examples.validation.labels
+    logits, labels = predict(state.variables, examples.validation.inputs), examples.validation.labels
     confidence, correct = metrics.confidence_and_correct(logits, labels)
     bins = metrics.bin_confidences(confidence, correct, n_bins=15)
     scores = {

@@ -69,6 +69,7 @@ def make_resident_step(
     batch_size: int,
     padding: int,
     flip: bool,
+    rotation: float,
     augment_key: jax.Array,
     step_key: jax.Array,
 ) -> ResidentStep:
@@ -84,6 +85,7 @@ def make_resident_step(
       batch_size: B, over all devices.
       padding: of the random crop, pixels.
       flip: random mirror.
+      rotation: the largest random rotation either way, degrees.
       augment_key: of crops and mirrors.
       step_key: of mixing.
     """
@@ -92,9 +94,9 @@ def make_resident_step(
     def step(state: TrainState, resident: Resident, order: jax.Array, keys: tuple[jax.Array, jax.Array]) -> Any:
         rows = batch_rows(order, state.step, batch_size)
         crops = None
-        if padding or flip:
+        if padding or flip or rotation:
             key = jax.random.fold_in(keys[0], state.step)
-            crops = augment.draw_crops(key, batch_size, padding=padding, flip=flip)
+            crops = augment.draw_crops(key, batch_size, padding=padding, flip=flip, rotation=rotation)
         if axis_name is None:
             rows, crops = jax.lax.with_sharding_constraint((rows, crops), NamedSharding(mesh, PartitionSpec(AXIS)))
         else:

@@ -24,15 +24,3 @@ def learning_rate(config: OptimizerConfig, *, epochs: int, steps_per_epoch: int)
     if not warmup_steps:
         return decay
     return lambda step: decay(step) * jnp.minimum(1.0, (step + 1) / warmup_steps)
-
-
-def sgd(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """Returns gradient descent in the form of the paper's framework.
-
-    Weight decay joins the gradient of every parameter before momentum (g + wd * p), and the
-    learning rate multiplies the momentum afterwards.
-    """
-    return optax.chain(
-        optax.add_decayed_weights(config.weight_decay),
-        optax.sgd(schedule, momentum=config.momentum or None, nesterov=config.nesterov),
-    )

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
 import optax
 
 from mixup_jax.records import TrainState
@@ -23,6 +25,7 @@ class RunKeys(NamedTuple):
     order: jax.Array
     augment: jax.Array
     step: jax.Array
+    evaluation: jax.Array
 
 
 def run_keys(seed: int) -> RunKeys:
@@ -31,7 +34,7 @@ def run_keys(seed: int) -> RunKeys:
 
 
 def create_state(
-    model: nn.Module, optimizer: optax.GradientTransformation, key: jax.Array, image_shape: tuple[int, int, int]
+    model: nn.Module, optimizer: optax.GradientTransformation, key: jax.Array, input_shape: tuple[int, ...]
 ) -> TrainState:
     """Returns the state at step 0.
 
@@ -39,21 +42,27 @@ def create_state(
       model: the network.
       optimizer: whose state is created for the network's parameters.
       key: of the initialisation.
-      image_shape: `(H, W, C)` of one input.
+      input_shape: of one input: `(H, W, C)` of an image, `(L,)` of the tokens of a text.
     """
 
     def initialise(key: jax.Array) -> TrainState:
-        variables = init_variables(model, key, image_shape)
+        variables = init_variables(model, key, input_shape)
         opt_state = optimizer.init(variables["params"])
         return TrainState(jnp.zeros((), jnp.int32), variables["params"], variables["batch_stats"], opt_state)
 
     return jax.jit(initialise, compiler_options=_compile_fast())(key)
 
 
-def init_variables(model: nn.Module, key: jax.Array, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+def init_variables(model: nn.Module, key: jax.Array, input_shape: tuple[int, ...]) -> dict[str, Any]:
     """Returns a network's initial `params` and `batch_stats`; under `jax.eval_shape`, their shapes."""
-    variables = model.init(key, jnp.zeros((1, *image_shape)), train=False)
+    dtype = jnp.float32 if len(input_shape) > 1 else jnp.int32
+    variables = model.init(key, jnp.zeros((1, *input_shape), dtype), train=False)
     return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+
+
+def with_embedding(state: TrainState, table: npt.NDArray[np.float32]) -> TrainState:
+    """Returns a text network's first state with these word vectors, `[V, E]`, in place of the drawn ones."""
+    return state._replace(params={**state.params, "embedding": {"embedding": jnp.asarray(table)}})
 
 
 def _compile_fast() -> dict[str, int] | None:

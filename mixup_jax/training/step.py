@@ -47,7 +47,7 @@ def make_train_step(
     Args:
       model: the network, which calls `mix` on its way and drops out by `dropout_keys` if it has a rate;
         its batch normalisation must know `axis_name` too.
-      optimizer: as made by `training.schedule.sgd`.
+      optimizer: as made by `training.optimizer.make_optimizer`.
       method: the numbers of the method.
       classes: K.
       standardise: maps pixels to the network's inputs; the identity for text.

@@ -48,13 +48,14 @@ def require_writable(folder: Path) -> None:
         raise InputError(f"{folder} cannot be written ({reason}); expected a folder of yours")
 
 
-def check_same(there: Any, config: Config, workdir: Path) -> None:
+def check_same(there: Any, config: Config | dict[str, Any], workdir: Path) -> None:
     """Checks that `there`, the config found in a folder, is `config` in all that makes the result.
 
     Raises:
       InputError: it is not; the message lists what differs.
     """
-    differences = _differences(there, _as_json(config))
+    here = config if isinstance(config, dict) else to_dict(config)
+    differences = _differences(there, json.loads(json.dumps(here)))
     if differences:
         raise InputError(
             f"workdir {workdir} belongs to a run of another config ({'; '.join(differences)}); "
@@ -67,6 +68,37 @@ def write_config(workdir: Path, config: Config) -> None:
     write_json(workdir / CONFIG_FILE, to_dict(config))
 
 
+def is_finished(workdir: Path, config: Config) -> bool:
+    """Returns whether a folder holds the evaluation of the last step of a run of this config."""
+    try:
+        evaluation = json.loads((workdir / EVALUATION_FILE).read_text())
+        last = json.loads((workdir / METRICS_FILE).read_text().splitlines()[-1])
+        ended = (last["epoch"], last["step"]) == (config.epochs, evaluation["step"])
+        return ended and not _differences(evaluation["config"], json.loads(json.dumps(to_dict(config))))
+    except (OSError, ValueError, LookupError, TypeError):
+        return False  # absent or damaged: it is run, and what is damaged will be named
+
+
+def check_derived(workdir: Path, config: dict[str, Any]) -> None:
+    """Checks that a folder is free for the records of an evaluation, or has those of the same one.
+
+    Raises:
+      InputError: it was trained in, belongs to another run, or cannot be written.
+    """
+    if (workdir / CHECKPOINTS).exists():
+        raise InputError(f"--save_as={workdir} is a folder that was trained in; expected a new one")
+    if (workdir / CONFIG_FILE).exists():
+        check_same(_read(workdir / CONFIG_FILE), config, workdir)
+    elif (workdir / EVALUATION_FILE).exists():
+        raise InputError(f"--save_as={workdir} holds an evaluation without {CONFIG_FILE}; expected a new folder")
+    require_writable(workdir / PREDICTIONS)
+
+
+def record_path(workdir: Path, name: str, step: int) -> Path:
+    """Returns where the record called dataset/split is kept."""
+    return workdir / PREDICTIONS / f"{name.replace('/', '-')}-{step}.npz"
+
+
 def _read(path: Path) -> Any:
     remedy = "expected the config that this folder's run was started with, or another --workdir"
     try:
@@ -76,10 +108,6 @@ def _read(path: Path) -> Any:
     if not isinstance(config, dict):
         raise InputError(f"{path} holds a {type(config).__name__}; {remedy}")
     return config
-
-
-def _as_json(config: Config) -> Any:
-    return json.loads(json.dumps(to_dict(config)))
 
 
 def _differences(there: Any, here: Any, prefix: str = "") -> list[str]:

@@ -1,0 +1,95 @@
+"""A grid of runs, described once in a Python file such as those of `configs/grids`.
+
+Such a file defines `get_grid()`, which returns a list of `PlannedRun`; `planned` makes the runs of one
+config that differ in their seed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mixup_jax.errors import InputError
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a grid.
+
+    Attributes:
+      name: of its folder: a letter or digit first, then letters, digits and . _ + - (100 at most).
+      config: config file and variant, such as "configs/fashion_mnist.py:mixup".
+      settings: what differs from the config, by key, such as `{"seed": 1, "method.mixup_alpha": 0.4}`.
+    """
+
+    name: str
+    config: str
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not SAFE_NAME.fullmatch(self.name):
+            raise InputError(
+                f"run name {self.name!r} cannot be the name of a folder; expected letters, digits and . _ + - "
+                "(100 at most, a letter or digit first)"
+            )
+
+    @property
+    def overrides(self) -> list[str]:
+        """The settings as arguments of the command line."""
+        return [f"--config.{key}={_as_text(value)}" for key, value in self.settings.items()]
+
+
+def planned(
+    name: str, config: str, *, seeds: Iterable[int], settings: Mapping[str, object] | None = None
+) -> list[PlannedRun]:
+    """Returns one run for each seed, named `name-seed`, that are otherwise alike.
+
+    Args:
+      name: of the runs' folders, without the seed.
+      config: config file and variant.
+      seeds: such as `range(5)`.
+      settings: what else differs from the config.
+    """
+    return [PlannedRun(f"{name}-{seed}", config, {**(settings or {}), "seed": seed}) for seed in seeds]
+
+
+def load_grid(path: Path) -> list[PlannedRun]:
+    """Returns the runs that a grid file describes, in its order.
+
+    Raises:
+      InputError: there is no such file, it fails, it defines no `get_grid`, or two runs have one name.
+    """
+    if not path.is_file():
+        raise InputError(f"grid file {path} does not exist; expected a Python file such as configs/grids/mr.py")
+    spec = importlib.util.spec_from_file_location("grid_file", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"grid file {path} is no Python file; expected one such as configs/grids/mr.py")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        runs = module.get_grid()
+    except InputError:
+        raise
+    except Exception as error:  # whatever the file itself raises: it is the user's program, not ours
+        reason = " ".join(str(error).split())
+        raise InputError(f"grid file {path} failed with {type(error).__name__}: {reason}") from error
+    return _checked(runs, path)
+
+
+def _checked(runs: object, path: Path) -> list[PlannedRun]:
+    if not (isinstance(runs, list) and runs and all(isinstance(run, PlannedRun) for run in runs)):
+        raise InputError(f"get_grid of {path} returned {type(runs).__name__}; expected a list of PlannedRun, not empty")
+    twice = [name for name, times in Counter(run.name for run in runs).items() if times > 1]
+    if twice:
+        raise InputError(f"grid file {path} has more than one run called {', '.join(twice)}; expected each name once")
+    return runs
+
+
+def _as_text(value: object) -> str:
+    return ",".join(str(item) for item in value) if isinstance(value, tuple | list) else str(value)

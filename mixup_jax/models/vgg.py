@@ -1,0 +1,63 @@
+"""VGG networks (Simonyan and Zisserman, ICLR 2015) with batch normalisation and a single linear layer.
+
+The form is that of the lead author's sister code (Thulasidasan et al., "Combating Label Noise in Deep
+Learning Using Abstention", ICML 2019): convolutions with bias, global average pooling, none of the
+4096-wide layers of the original, optional dropout after every activation.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mixup_jax.models.dropout import dropout
+from mixup_jax.models.layers import Mix, batch_norm, classify, conv, unmixed
+
+
+class VGG(nn.Module):
+    """Blocks of 3x3 convolutions, each with batch normalisation and ReLU, each block ending in max-pooling.
+
+    The channels double from block to block up to 8 times the first's.  A side that is odd is pooled to
+    the half rounded up, so that images of any size pass.
+
+    Attributes:
+      classes: K.
+      blocks: convolutions of each block.
+      width: channels of the first block.
+      dropout: rate after every convolution's ReLU.
+      dtype: compute type; parameters, batch statistics and logits are float32.
+      axis_name: the mapped axis over which batch statistics are averaged, if any.
+    """
+
+    classes: int
+    blocks: tuple[int, ...]
+    width: int
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @property
+    def places(self) -> int:
+        """Hidden places where `mix` is called: after each block."""
+        return len(self.blocks)
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, *, train: bool, mix: Mix | None = None, dropout_keys: jax.Array | None = None
+    ) -> jax.Array:
+        """Returns logits, float32 `[B, K]`; arguments as those of `ResNet`."""
+        mix = mix or unmixed
+        norm = partial(batch_norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
+        x = mix(x, 0)
+        for block, convolutions in enumerate(self.blocks):
+            channels = self.width * min(2**block, 8)
+            for index in range(convolutions):
+                x = conv(channels, 3, bias=True, dtype=self.dtype, name=f"block_{block + 1}_conv_{index + 1}")(x)
+                x = nn.relu(norm(name=f"block_{block + 1}_norm_{index + 1}")(x))
+                x = dropout(x, dropout_keys, rate=self.dropout, layer=sum(self.blocks[:block]) + index)
+            x = mix(nn.max_pool(x, (2, 2), (2, 2), padding="SAME"), block + 1)
+        return classify(x, self.classes)

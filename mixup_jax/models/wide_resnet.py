@@ -1,0 +1,97 @@
+"""Wide residual networks (Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mixup_jax.models.dropout import dropout
+from mixup_jax.models.layers import Mix, batch_norm, classify, conv, unmixed
+
+STEM_CHANNELS = 16
+
+
+class PreactivationBlock(nn.Module):
+    """Two 3x3 convolutions, each after batch normalisation and ReLU, around a shortcut.
+
+    The shortcut is the identity where the shape stays, else a 1x1 convolution of the normalised input.
+
+    Attributes:
+      channels: of the output.
+      stride: of the first convolution and the shortcut.
+      layer: index of the block in its network, for the dropout masks.
+      dropout: rate between the two convolutions, after the ReLU (section 2.4 of the paper).
+      dtype: compute type.
+      axis_name: the mapped axis over which batch statistics are averaged, if any.
+    """
+
+    channels: int
+    stride: int
+    layer: int
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool, dropout_keys: jax.Array | None = None) -> jax.Array:
+        """Returns the block's output `[B, ceil(H / stride), ceil(W / stride), channels]`."""
+        norm = partial(batch_norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
+        active = nn.relu(norm(name="norm_1")(x))
+        y = conv(self.channels, 3, self.stride, dtype=self.dtype, name="conv_1")(active)
+        y = nn.relu(norm(name="norm_2")(y))
+        y = dropout(y, dropout_keys, rate=self.dropout, layer=self.layer)
+        y = conv(self.channels, 3, dtype=self.dtype, name="conv_2")(y)
+        if x.shape != y.shape:
+            x = conv(self.channels, 1, self.stride, dtype=self.dtype, name="conv_shortcut")(active)
+        return x + y
+
+
+class WideResNet(nn.Module):
+    """A wide residual network WRN-n-k: three stages of (n - 4) / 6 blocks, 16 k channels in the first.
+
+    Attributes:
+      classes: K.
+      blocks: of each stage.
+      width: channels of the first stage, 16 k; they double and the resolution halves from stage to stage.
+      dropout: rate inside every block, between its convolutions.
+      dtype: compute type; parameters, batch statistics and logits are float32.
+      axis_name: the mapped axis over which batch statistics are averaged, if any.
+    """
+
+    classes: int
+    blocks: int
+    width: int
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @property
+    def places(self) -> int:
+        """Hidden places where `mix` is called: after each stage."""
+        return 3
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, *, train: bool, mix: Mix | None = None, dropout_keys: jax.Array | None = None
+    ) -> jax.Array:
+        """Returns logits, float32 `[B, K]`; arguments as those of `ResNet`."""
+        mix = mix or unmixed
+        x = conv(STEM_CHANNELS, 3, dtype=self.dtype, name="stem")(mix(x, 0))
+        for stage in range(3):
+            for block in range(self.blocks):
+                x = PreactivationBlock(
+                    channels=self.width * 2**stage,
+                    stride=2 if stage > 0 and block == 0 else 1,
+                    layer=stage * self.blocks + block,
+                    dropout=self.dropout,
+                    dtype=self.dtype,
+                    axis_name=self.axis_name,
+                    name=f"stage_{stage + 1}_block_{block + 1}",
+                )(x, train=train, dropout_keys=dropout_keys)
+            x = mix(x, stage + 1)
+        x = nn.relu(batch_norm(train=train, dtype=self.dtype, axis_name=self.axis_name, name="norm_last")(x))
+        return classify(x, self.classes)

@@ -1,0 +1,153 @@
+"""The command that runs a grid: `python -m mixup_jax.sweep --grid=FILE --output=DIR`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from queue import SimpleQueue
+
+from mixup_jax.command import CommandParser, run_command
+from mixup_jax.config import Config
+from mixup_jax.config_file import load_config
+from mixup_jax.errors import InputError
+from mixup_jax.grid import PlannedRun, load_grid
+from mixup_jax.training.progress import duration
+from mixup_jax.training.workdir import is_finished
+
+DESCRIPTION = """\
+Train and evaluate every run of a grid on this machine, each in a folder DIR/NAME with its log.txt.
+
+Run it again after an interruption, or with a longer grid: finished runs are skipped, unfinished ones
+continue from their last checkpoint. A run that fails does not stop the others; the exit code is 1 then.
+"""
+
+EXAMPLES = """\
+examples:
+  python -m mixup_jax.sweep --grid=configs/grids/fashion_mnist_small.py --output=runs/fashion_mnist_small --dry_run
+  python -m mixup_jax.sweep --grid=configs/grids/mr.py --output=runs/mr --jobs=2
+  python -m mixup_jax.report runs/mr/* --output=report
+
+On CPUs, --jobs=N gives each of N runs at a time its share of the cores: for small networks several runs
+side by side do more than one after another on all cores. With one accelerator, leave it at 1.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command with its arguments; returns the exit code."""
+    parser = CommandParser(prog="python -m mixup_jax.sweep", description=DESCRIPTION, epilog=EXAMPLES)
+    parser.add_argument("--grid", required=True, type=Path, metavar="FILE", help="Python file that defines get_grid()")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder of the runs' folders")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many runs at a time (default: 1)")
+    parser.add_argument("--dry_run", action="store_true", help="print the commands and the state of each run; run none")
+    parser.add_argument("--data_dir", type=Path, metavar="DIR", help="where data is prepared")
+    arguments = parser.parse_args(argv)
+    if arguments.jobs < 1:
+        raise InputError(f"--jobs is {arguments.jobs}; expected at least 1")
+    runs = load_grid(arguments.grid)
+    # Every config is read before the first run starts: a typing error in the last must not cost a night.
+    configs = {run.name: config_of(run) for run in runs}
+    waiting = [run for run in runs if not is_finished(arguments.output / run.name, configs[run.name])]
+    if arguments.dry_run:
+        _print_plan(runs, waiting, arguments.output, arguments.data_dir)
+        return 0
+    print(f"{len(runs)} runs, {len(runs) - len(waiting)} finished before", flush=True)
+    failed = run_all(waiting, arguments.output, arguments.data_dir, jobs=arguments.jobs)
+    for name in failed:
+        print(f"failed: {name}; see {arguments.output / name / 'log.txt'}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def config_of(run: PlannedRun) -> Config:
+    """Returns the checked config of a planned run; an InputError names the run."""
+    try:
+        return load_config(run.config, run.overrides)
+    except InputError as error:
+        raise InputError(f"run {run.name}: {error}") from error
+
+
+def commands(run: PlannedRun, output: Path, data_dir: Path | None) -> list[list[str]]:
+    """Returns the commands that train and evaluate a run."""
+    where = [f"--workdir={output / run.name}", *([f"--data_dir={data_dir}"] if data_dir else [])]
+    python = [sys.executable, "-m"]
+    return [
+        [*python, "mixup_jax.main", f"--config={run.config}", *where, *run.overrides],
+        [*python, "mixup_jax.evaluate", *where],
+    ]
+
+
+def run_all(runs: Sequence[PlannedRun], output: Path, data_dir: Path | None, *, jobs: int) -> list[str]:
+    """Trains and evaluates runs, `jobs` at a time, with a line when one ends; returns the names of those that failed.
+
+    Stopped from outside, it stops the runs in order and waits until they have saved.
+    """
+    shares: SimpleQueue[set[int]] = SimpleQueue()
+    for share in core_shares(_cores(), jobs):
+        shares.put(share)
+    running: set[subprocess.Popen[bytes]] = set()
+
+    def train_and_evaluate(run: PlannedRun) -> bool:
+        share = shares.get()
+        try:
+            return all(_call(command, output / run.name, share, running) for command in commands(run, output, data_dir))
+        finally:
+            shares.put(share)
+
+    failed, began = list[str](), time.monotonic()
+    with ThreadPoolExecutor(jobs) as pool:
+        outcomes = {pool.submit(train_and_evaluate, run): run.name for run in runs}
+        try:
+            for done, outcome in enumerate(as_completed(outcomes), start=1):
+                name, ok = outcomes[outcome], outcome.result()
+                failed += [] if ok else [name]
+                remaining = (time.monotonic() - began) * (len(runs) - done) / done
+                state = "done" if ok else "FAILED"
+                print(f"[{done}/{len(runs)}] {name}: {state} | ETA {duration(remaining)}", flush=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(running):
+                process.terminate()
+            raise
+    return sorted(failed)
+
+
+def core_shares(cores: Sequence[int], jobs: int) -> list[set[int]]:
+    """Returns which cores each of `jobs` runs may use: equal shares; all of them where there are too few."""
+    each = len(cores) // jobs
+    if each == 0:
+        return [set(cores)] * jobs
+    return [set(cores[job * each : (job + 1) * each]) for job in range(jobs)]
+
+
+def _cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def _call(command: list[str], workdir: Path, cores: set[int], running: set[subprocess.Popen[bytes]]) -> bool:
+    """Runs a command with its output in log.txt; returns whether it succeeded."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / "log.txt").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    running.add(process)
+    if cores:
+        os.sched_setaffinity(process.pid, cores)
+    try:
+        return process.wait() == 0
+    finally:
+        running.discard(process)
+
+
+def _print_plan(runs: Sequence[PlannedRun], waiting: Sequence[PlannedRun], output: Path, data_dir: Path | None) -> None:
+    for run in runs:
+        print(f"# {run.name}: {'to run' if run in waiting else 'finished'}")
+        for command in commands(run, output, data_dir):
+            print(shlex.join(["python", *command[1:]]))
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,188 @@
+"""Evaluations that change how a trained network predicts: Monte Carlo dropout, clean statistics, ensembles."""
+
+import dataclasses
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import scipy.special
+from report_runs import STEP, make_run, rewrite
+from small_networks import Convolution, Words
+
+from mixup_jax.command import run_command
+from mixup_jax.config import Config
+from mixup_jax.errors import InputError
+from mixup_jax.evaluate import main
+from mixup_jax.evaluation.batch_norm import clean_statistics
+from mixup_jax.evaluation.derived import Derivation
+from mixup_jax.evaluation.ensemble_run import evaluate_ensemble
+from mixup_jax.evaluation.predict import make_mc_dropout, make_predict, network_of
+from mixup_jax.evaluation.run import evaluate_workdir
+from mixup_jax.records import load_predictions
+from mixup_jax.report.groups import kind, make_groups
+from mixup_jax.report.runs import load_run
+from mixup_jax.training import loop
+from mixup_jax.training.parallel import device_mesh
+
+pytestmark = pytest.mark.xdist_group("training")
+
+IMAGES = np.random.default_rng(0).normal(size=(21, 6, 6, 1)).astype(np.float32)
+KEY = jax.random.key(1)
+VARIABLES = Convolution().init(KEY, IMAGES, train=False)
+
+
+def same(inputs: jax.Array) -> jax.Array:
+    return inputs
+
+
+def mc_dropout(rate: float, *, passes: int, devices: int = 1, batch_size: int = 21) -> np.ndarray:
+    mesh = device_mesh(jax.devices()[:devices])
+    predict = make_mc_dropout(Convolution(rate=rate), same, mesh, batch_size=batch_size, passes=passes, key=KEY)
+    return predict(VARIABLES, IMAGES)
+
+
+def test_mc_dropout_at_rate_zero_is_plain_prediction():
+    plain = make_predict(network_of(Convolution()), same, device_mesh(), batch_size=8)(VARIABLES, IMAGES)
+    np.testing.assert_allclose(mc_dropout(0, passes=3), scipy.special.log_softmax(plain, axis=1), atol=1e-5)
+
+
+def test_mc_dropout_is_the_mean_of_its_passes_however_they_are_batched():
+    model = Convolution(rate=0.5)
+    passes = []
+    for number in range(3):
+        keys = jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(KEY, number)))(np.arange(21))
+        passes.append(scipy.special.softmax(model.apply(VARIABLES, IMAGES, train=False, dropout_keys=keys), axis=1))
+    assert np.abs(passes[0] - passes[1]).max() > 1e-3
+    for devices, batch_size in ((1, 21), (8, 8)):
+        found = mc_dropout(0.5, passes=3, devices=devices, batch_size=batch_size)
+        np.testing.assert_allclose(np.exp(found), np.mean(passes, axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [21, 7])
+def test_clean_statistics_are_the_mean_and_variance_over_all_examples(batch_size: int):
+    # One convolution before the only normalisation: what it sees does not depend on how examples are batched.
+    found = clean_statistics(Convolution(), VARIABLES, same, IMAGES, batch_size=batch_size)["BatchNorm_0"]
+    _, state = Convolution().apply(VARIABLES, IMAGES, train=False, capture_intermediates=True)
+    seen = np.asarray(state["intermediates"]["Conv_0"]["__call__"][0], np.float64)
+    np.testing.assert_allclose(found["mean"], seen.mean(axis=(0, 1, 2)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found["var"], seen.var(axis=(0, 1, 2)), rtol=1e-4)
+
+
+def test_a_network_without_batch_normalisation_has_no_statistics_to_measure():
+    tokens = np.zeros((4, 7), np.int32)
+    variables = {**Words().init(KEY, tokens, train=False), "batch_stats": {}}
+    with pytest.raises(InputError, match="the network has no batch normalisation"):
+        clean_statistics(Words(), variables, same, tokens, batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory: pytest.TempPathFactory, tiny_config: Config, data_dir: Path) -> Path:
+    folder = tmp_path_factory.mktemp("derived") / "dropout"
+    model = dataclasses.replace(tiny_config.model, dropout=0.3)
+    loop.train(dataclasses.replace(tiny_config, epochs=1, model=model, experiment=""), folder, data_dir)
+    return folder
+
+
+def derive(
+    workdir: Path, data_dir: Path, save_as: Path | None, *, force: bool = False, **changes: int
+) -> dict[str, Any]:
+    return evaluate_workdir(
+        workdir,
+        datasets=("test", "mnist"),
+        checkpoint="last",
+        data_dir=data_dir,
+        force=force,
+        derivation=Derivation(**changes),
+        save_as=save_as,
+        report=lambda line: None,
+    )
+
+
+def test_a_derived_evaluation_is_a_run_of_its_own_that_the_report_reads(workdir: Path, data_dir: Path, tmp_path: Path):
+    plain = derive(workdir, data_dir, None)
+    both = derive(workdir, data_dir, tmp_path / "both", mc_dropout=2, batch_norm_examples=300)
+    assert both["config"]["derived"] == {"mc_dropout": 2, "batch_norm_examples": 300}
+    assert json.loads((tmp_path / "both" / "config.json").read_text()) == both["config"]
+    record = load_predictions(tmp_path / "both" / "predictions" / "fashion_mnist-test-5.npz")
+    assert record.meta["config"] == both["config"]
+    np.testing.assert_allclose(np.exp(record.logits.astype(float)).sum(axis=1), 1, rtol=1e-5)
+    runs = [load_run(folder) for folder in (workdir, tmp_path / "both")]
+    assert [group.name for group in make_groups(runs)] == ["dropout", "dropout+mc2+bn300"]
+    assert [kind(run) for run in runs] == ["mixup", "other"]
+    assert both["results"]["fashion_mnist/test"]["nll"] != plain["results"]["fashion_mnist/test"]["nll"]
+    # Again: from the seed alone, so the same; and the run itself is as it was.
+    again = derive(workdir, data_dir, tmp_path / "both", mc_dropout=2, batch_norm_examples=300, force=True)
+    assert again["results"] == both["results"]
+    assert derive(workdir, data_dir, None)["results"] == json.loads(json.dumps(plain["results"]))
+    with pytest.raises(InputError, match=r"another config \(.*derived.mc_dropout is 2 there and 3 here"):
+        derive(workdir, data_dir, tmp_path / "both", mc_dropout=3, batch_norm_examples=300)
+    with pytest.raises(InputError, match="is a folder that was trained in; expected a new one"):
+        derive(workdir, data_dir, workdir, mc_dropout=2)
+    with pytest.raises(InputError, match="--batch_norm_examples=331, but the run has 330 training examples"):
+        derive(workdir, data_dir, tmp_path / "many", batch_norm_examples=331)
+
+
+def test_dropout_that_was_not_trained_is_not_sampled(tiny_config: Config):
+    with pytest.raises(InputError, match="--mc_dropout=10, but it was trained without dropout"):
+        Derivation(mc_dropout=10).check(tiny_config)
+
+
+def test_an_ensemble_of_runs_is_the_mean_of_their_probabilities(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    members = [make_run(tmp_path / f"m{seed}", seed=seed, alpha=0.2) for seed in (0, 1, 2)]
+    for member in members[1:]:
+        rewrite(member / "evaluation.json", lambda evaluation: evaluation["ood"].pop("gaussian_noise"))
+    names = ",".join(map(str, members))
+    assert run_command(main, [f"--ensemble={names}", f"--save_as={tmp_path / 'all'}"]) == 0
+    assert "accuracy" in capsys.readouterr().out
+    run = load_run(tmp_path / "all")
+    expected = np.mean(
+        [scipy.special.softmax(load_run(member).test.logits.astype(float), axis=1) for member in members], axis=0
+    )
+    np.testing.assert_allclose(np.exp(run.test.logits.astype(float)), expected, rtol=1e-4, atol=1e-7)
+    assert (run.config["experiment"], run.config["derived"]) == ("quickstart/mixup+ensemble3", {"ensemble": 3})
+    assert (list(run.ood), kind(run), run.temperature is not None) == (["mnist"], "other", True)
+    assert [member["seed"] for member in run.evaluation["ensemble"]] == [0, 1, 2]
+    assert run.evaluation["step"] == STEP
+    # The same command may be given again, another one must not overwrite it.
+    evaluate_ensemble(members, tmp_path / "all")
+    with pytest.raises(InputError, match=r"belongs to a run of another config \(.*ensemble is 3 there and 2 here"):
+        evaluate_ensemble(members[:2], tmp_path / "all")
+
+
+def test_what_is_no_ensemble_is_refused(tmp_path: Path):
+    one, other = make_run(tmp_path / "a"), make_run(tmp_path / "b", alpha=0.2, seed=1)
+    (tmp_path / "copy").symlink_to(one)
+    for members, message in (
+        ([one], "--ensemble names 1 run; expected at least two"),
+        ([one, other], "experiment of .*b is not that of .*a; expected runs of one config"),
+        ([one, tmp_path / "copy"], "copy has seed 0, as .*a has; expected runs of different seeds"),
+        (
+            [one, tmp_path / "none"],
+            "evaluation.json is missing or damaged .FileNotFoundError.; expected that of an eval",
+        ),
+    ):
+        with pytest.raises(InputError, match=message):
+            evaluate_ensemble(members, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--workdir=.", "--mc_dropout=10"], "--mc_dropout given without --save_as"),
+        (["--workdir=.", "--save_as=b"], "--save_as given without --mc_dropout or --batch_norm_examples"),
+        (["--workdir=.", "--save_as=b", "--mc_dropout=0"], "--mc_dropout=0; expected a positive number"),
+        (["--workdir=.", "--save_as=b", "--mc_dropout=2", "--odin"], "--odin takes gradients"),
+        (["--ensemble=a,b"], "--ensemble given without --save_as"),
+        (["--ensemble=a,b", "--save_as=c", "--force"], "--force given without --workdir"),
+        (["--predictions=a.npz", "--save_as=c"], "--save_as given without --workdir or --ensemble"),
+        (["--predictions=a.npz", "--mc_dropout=2"], "--mc_dropout given without --workdir"),
+    ],
+)
+def test_flags_that_do_not_fit_are_named(flags: list[str], message: str):
+    with pytest.raises(InputError, match=message):
+        main(flags)

@@ -1,0 +1,238 @@
+"""The laws of every method, on the step itself and on what it draws."""
+
+from functools import lru_cache, partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_networks import CLASSES, Convolution, Words
+
+from mixup_jax import mixup
+from mixup_jax.errors import InputError
+from mixup_jax.method import VARIANTS, Method
+from mixup_jax.records import Batch, TrainState
+from mixup_jax.training.mixing import dropout_keys, mix_batch
+from mixup_jax.training.state import run_keys
+from mixup_jax.training.step import make_train_step
+
+KEYS = run_keys(0)
+B = 16
+GENERATOR = np.random.default_rng(0)
+LABELS = jnp.asarray(GENERATOR.integers(0, CLASSES, B), jnp.int32)
+IMAGES = Batch(jnp.asarray(GENERATOR.normal(size=(B, 6, 6, 1)), jnp.float32), LABELS, jnp.ones(B))
+TEXT = Batch(jnp.asarray(GENERATOR.integers(0, 20, (B, 7)), jnp.int32), LABELS, jnp.ones(B))
+NETWORK = Convolution(normalise=False)
+OPTIMIZER = optax.sgd(0.1)
+mixed = partial(mix_batch, classes=CLASSES, places=2)
+
+
+@lru_cache
+def state_of(model: nn.Module, text: bool = False) -> TrainState:
+    variables = model.init(KEYS.init, (TEXT if text else IMAGES).inputs, train=False)
+    params = variables["params"]
+    return TrainState(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), OPTIMIZER.init(params))
+
+
+@lru_cache
+def one_step(method: Method, model: nn.Module = NETWORK, text: bool = False) -> tuple[TrainState, dict[str, Any]]:
+    step = make_train_step(model, OPTIMIZER, method, classes=CLASSES, standardise=lambda inputs: inputs)
+    # Not compiled as a whole: what its parts compile to is shared by all the methods.
+    return step(state_of(model, text), TEXT if text else IMAGES, KEYS.step)
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_every_method_takes_a_step_on_text_and_has_one_for_images(name: str):
+    method = VARIANTS[name]
+    step = make_train_step(Convolution(rate=0.3), OPTIMIZER, method, classes=CLASSES, standardise=lambda inputs: inputs)
+    shapes, _ = jax.eval_shape(step, state_of(Convolution(rate=0.3)), IMAGES, KEYS.step)
+    jax.tree.map(
+        lambda new, old: np.testing.assert_equal(new.shape, old.shape), shapes, state_of(Convolution(rate=0.3))
+    )
+    if method.cut:
+        with pytest.raises(InputError, match=r"method.cut is True, but the inputs have shape \[16, 7\]"):
+            one_step(method, Words(), text=True)
+        return
+    state, metrics = one_step(method, Words(rate=0.3), text=True)
+    assert np.isfinite(metrics["loss"])
+    assert jnp.any(
+        state.params["Embed_0"]["embedding"] != state_of(Words(rate=0.3), text=True).params["Embed_0"]["embedding"]
+    )
+
+
+@pytest.mark.parametrize("method", [Method(cut=True, clean_weight=0.5), Method(layer="random", clean_weight=0.5)])
+def test_no_mixing_is_erm_bit_for_bit_whatever_else_mixing_would_do(method: Method):
+    jax.tree.map(np.testing.assert_array_equal, one_step(method), one_step(Method()))
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    st.builds(
+        Method,
+        mixup_alpha=st.sampled_from([0.0, 0.2, 20.0]),
+        mix_inputs=st.booleans(),
+        mix_labels=st.booleans(),
+        cut=st.booleans(),
+        label_smoothing=st.sampled_from([0.0, 0.3]),
+        smooth_over=st.sampled_from(["others", "all"]),
+        clean_weight=st.sampled_from([0.0, 0.3]),
+        scope=st.sampled_from(["group", "example"]),
+    ),
+    st.integers(0, 1000),
+)
+def test_targets_sum_to_one_and_weights_to_the_batch(method: Method, seed: int):
+    out = mixed(method, IMAGES, jax.random.key(seed))
+    assert out.mix(IMAGES.inputs, 0).shape == (B * method.copies, 6, 6, 1)
+    assert out.targets.shape == out.unsmoothed.shape == (B * method.copies, CLASSES)
+    for targets in (out.targets, out.unsmoothed):
+        np.testing.assert_allclose(targets.sum(axis=1), 1, rtol=1e-5)
+        assert float(targets.min()) >= 0
+    np.testing.assert_allclose(out.weights.sum(), B, rtol=1e-5)
+    assert 0 <= float(out.strength) <= 0.5
+
+
+@pytest.mark.parametrize("scope", ["group", "example"])
+def test_cutmix_weighs_labels_by_the_pixels_that_are_counted(scope: str):
+    # Every image is filled with the number of its class, so that pixels tell whose they are.
+    shown = jnp.broadcast_to(jnp.arange(B, dtype=jnp.float32)[:, None, None, None], (B, 11, 7, 1))
+    batch = Batch(shown, jnp.arange(B), jnp.ones(B))
+    shares = []
+    for seed in range(3):
+        method = Method(mixup_alpha=1.0, cut=True, scope=scope, group_size=8)
+        out = mix_batch(method, batch, jax.random.key(seed), classes=B)
+        counted = (out.mix(shown, 0).reshape(B, -1, 1) == np.arange(B)).mean(axis=1)
+        np.testing.assert_allclose(out.targets, counted, atol=1e-6)
+        shares.append(np.unique(counted.max(axis=1)))
+    assert any(0 < share < 1 for found in shares for share in found)
+    # One box for a group of eight, or one for each example.
+    assert (max(map(len, shares)) > 3) == (scope == "example")
+
+
+@settings(deadline=None, max_examples=20)
+@given(lam=st.floats(0, 1, width=32), seed=st.integers(0, 1000))
+def test_a_box_is_that_of_cutmix(lam: float, seed: int):
+    height, width = 12, 9
+    boxes = mixup.draw_boxes(jax.random.key(seed), jnp.full((3, 4), lam), height, width, per_example=True)
+    low, high = np.asarray(boxes.low), np.asarray(boxes.high)
+    assert ((low >= 0) & (low <= high) & (high <= [height, width])).all()
+    sides = np.array([int(np.sqrt(np.float32(1) - np.float32(lam)) * side) for side in (height, width)])
+    inside = (low > 0) & (high < [height, width])
+    np.testing.assert_array_equal((high - low)[inside], np.broadcast_to(2 * (sides // 2), low.shape)[inside])
+    share = np.asarray(mixup.kept_share(boxes, height, width))
+    np.testing.assert_allclose(share, 1 - (high - low).prod(axis=-1) / (height * width), atol=1e-6)
+    assert (share >= lam - 1e-6).all()
+
+
+def test_a_box_that_covers_nothing_or_all_returns_one_of_the_two():
+    images = jax.random.normal(KEYS.init, (4, 3, 5, 2))
+    partner = jnp.array([[1, 0], [0, 1]])
+    corner = jnp.zeros((2, 2, 2), jnp.int32)
+    np.testing.assert_array_equal(mixup.paste(images, mixup.Boxes(corner, corner), partner), images)
+    whole = mixup.Boxes(corner, jnp.broadcast_to(jnp.array([3, 5]), corner.shape))
+    np.testing.assert_array_equal(mixup.paste(images, whole, partner), images[jnp.array([1, 0, 2, 3])])
+
+
+def test_feature_only_keeps_the_label_of_the_larger_part_and_label_only_the_inputs():
+    full, cut = Method(mixup_alpha=1.0, scope="example"), Method(mixup_alpha=1.0, scope="example", cut=True)
+    kept: list[bool] = []
+    for base in (full, cut):
+        out = mixed(base, IMAGES, KEYS.step)
+        features = mixed(Method(mixup_alpha=1.0, scope="example", cut=base.cut, mix_labels=False), IMAGES, KEYS.step)
+        np.testing.assert_array_equal(features.mix(IMAGES.inputs, 0), out.mix(IMAGES.inputs, 0))
+        np.testing.assert_array_equal(np.sort(features.targets, axis=1)[:, -2:], np.tile([0, 1], (B, 1)))
+        own = np.asarray(out.targets)[np.arange(B), LABELS] >= 0.5
+        np.testing.assert_array_equal(np.asarray(features.targets).argmax(1)[own], np.asarray(LABELS)[own])
+        kept += list(own)
+    assert 0.5 < np.mean(kept) < 1
+    labels = mixed(Method(mixup_alpha=1.0, mix_inputs=False, layer="random"), IMAGES, KEYS.step)
+    np.testing.assert_array_equal(labels.mix(IMAGES.inputs, 1), IMAGES.inputs)
+
+
+def test_manifold_mixup_mixes_as_mixup_does_at_one_place_of_three():
+    hidden = jax.random.normal(KEYS.init, (B, 4))
+    chosen = []
+    for step in range(30):
+        key = jax.random.fold_in(KEYS.step, step)
+        out = mix_batch(Method(mixup_alpha=1.0, layer="random"), IMAGES, key, classes=CLASSES, places=4)
+        plain = mixed(Method(mixup_alpha=1.0), IMAGES, key)
+        np.testing.assert_array_equal(out.targets, plain.targets)
+        moved = [place for place in range(5) if bool(jnp.any(out.mix(hidden, place) != hidden))]
+        assert len(moved) == 1
+        np.testing.assert_array_equal(out.mix(hidden, moved[0]), plain.mix(hidden, 0))
+        np.testing.assert_array_equal(plain.mix(hidden, 1), hidden)
+        chosen += moved
+    assert set(chosen) == {0, 1, 2}
+    assert min(chosen.count(place) for place in (0, 1, 2)) >= 4
+
+
+def test_without_hidden_places_manifold_mixup_is_mixup_bit_for_bit():
+    random, plain = (Method(mixup_alpha=1.0, layer=layer) for layer in ("random", "input"))
+    jax.tree.map(np.testing.assert_array_equal, one_step(random, Words(), True), one_step(plain, Words(), True))
+
+
+def test_what_is_mixed_keeps_its_type():
+    out = mixed(Method(mixup_alpha=1.0, layer="random", clean_weight=0.5), IMAGES, KEYS.step)
+    assert {out.mix(jnp.ones((2 * B, 3), jnp.bfloat16), place).dtype.name for place in (1, 2)} == {"bfloat16"}
+
+
+@pytest.mark.parametrize("layer", ["input", "random"])
+def test_the_loss_of_regmixup_is_that_of_two_passes(layer: str):
+    both, alone = (Method(mixup_alpha=20.0, layer=layer, clean_weight=weight) for weight in (0.3, 0.0))
+    clean, other = float(one_step(Method())[1]["loss"]), float(one_step(alone)[1]["loss"])
+    assert clean != pytest.approx(other, rel=1e-3)
+    assert float(one_step(both)[1]["loss"]) == pytest.approx(0.3 * clean + 0.7 * other, rel=1e-5)
+
+
+def test_padding_counts_for_nothing_in_regmixup():
+    out = mixed(Method(mixup_alpha=1.0, clean_weight=0.25), IMAGES._replace(weights=jnp.arange(B) % 2.0), KEYS.step)
+    np.testing.assert_allclose(out.weights.reshape(B, 2), np.outer(np.arange(B) % 2, [0.25, 0.75]))
+
+
+@pytest.mark.parametrize("method", [Method(mixup_alpha=1.0, arc_weight=3.0), Method(arc_weight=3.0)])
+def test_arc_is_gradient_descent_on_the_squared_gap(method: Method):
+    drawn = mixed(method, IMAGES, jax.random.fold_in(KEYS.step, 0))
+
+    params = state_of(NETWORK).params
+
+    def logits_of(params: Any) -> jax.Array:
+        return NETWORK.apply({"params": params}, drawn.mix(IMAGES.inputs, 0), train=True)
+
+    accuracy = np.asarray(drawn.targets)[np.arange(B), np.asarray(logits_of(params)).argmax(1)].mean()
+
+    def loss(params: Any) -> jax.Array:
+        gap = jax.nn.softmax(logits_of(params)).max(1).mean() - accuracy
+        return optax.softmax_cross_entropy(logits_of(params), drawn.targets).mean() + 3 * gap**2
+
+    value, gradient = jax.value_and_grad(loss)(params)
+    state, metrics = one_step(method)
+    assert float(metrics["loss"]) == pytest.approx(float(value), rel=1e-5)
+    moved = jax.tree.map(lambda new, old: (old - new) / 0.1, state.params, params)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), moved, gradient)
+
+
+def test_a_row_has_the_same_dropout_key_on_any_number_of_devices():
+    method = Method(mixup_alpha=1.0, group_size=2, clean_weight=0.5)
+    whole = jax.random.key_data(dropout_keys(method, IMAGES, KEYS.step))
+
+    def on_a_device(labels: jax.Array) -> jax.Array:
+        local = Batch(labels, labels, labels)
+        return jax.random.key_data(dropout_keys(method, local, KEYS.step, "batch"))
+
+    parts = jax.pmap(on_a_device, axis_name="batch")(LABELS.reshape(8, 2))
+    np.testing.assert_array_equal(parts.reshape(whole.shape), whole)
+    assert len(np.unique(np.asarray(whole), axis=0)) == 2 * B
+
+
+def test_dropout_draws_anew_at_every_step_and_is_absent_at_rate_zero():
+    def loss(rate: float, step: int) -> float:
+        model = Convolution(normalise=False, rate=rate)
+        take = make_train_step(model, OPTIMIZER, Method(), classes=CLASSES, standardise=lambda inputs: inputs)
+        return float(take(state_of(model)._replace(step=jnp.asarray(step)), IMAGES, KEYS.step)[1]["loss"])
+
+    assert loss(0.0, 0) == loss(0.0, 1) == float(one_step(Method())[1]["loss"])
+    assert len({loss(0.5, 0), loss(0.5, 1), loss(0.0, 0)}) == 3
