@@ -34,7 +34,7 @@ def test_the_table_has_the_means_of_the_records_and_what_surrounds_it_stays(plac
     assert lines[:3] == [
         "Before.",
         "<!-- methods runs: accuracy ood/mnist/auroc -->",
-        "| method | seeds | Accuracy | AUROC: mnist |",
+        "| method | seeds | Accuracy | AUROC against mnist |",
     ]
     assert lines[4].startswith(f"| erm | 2 | {sum(accuracy) / 2:.3f} ± {spread:.3f} | ")
     assert lines[5].startswith("| mixup | 1 | ")
@@ -56,6 +56,7 @@ def test_what_is_up_to_date_is_left_and_what_is_not_is_told(place, capsys):
 
 
 def test_claims_are_those_of_the_verdict(place):
+    assert "No verdict" in filled(place, "<!-- claims runs: other -->\n<!-- end -->\n")
     text = filled(place, "<!-- claims runs -->\n<!-- end -->\n")
     assert "| Better calibrated: lower ECE (15 bins) | " in text
     assert text.count("| as the paper says |") + text.count("| undecided |") + text.count("| contrary") == 9

@@ -6,10 +6,11 @@ A document says where a table stands and what it shows; what lies between the tw
     ...
     <!-- end -->
 
-`methods` is a line for each group of runs with the numbers named, by their keys in results.json; `claims` (without
-keys) is a line for each claim of the paper with what the runs say of it.  The folder is relative to the document and
-holds run folders; without any the table says that there are none.  The whole table of each folder, table.md, is
-written beside the runs.  Within a line, `state` says of a config file and a folder whether it was run:
+`methods` is a line for each group of runs with the numbers named, by their keys in results.json; `claims` is a line
+for each claim of the paper with what the runs say of it, of the mixup groups named, or of all.  The folder is
+relative to the document and holds run folders; without any the table says that there are none.  The whole table of
+each folder, table.md, is written beside the runs.  Within a line, `state` says of a config file and a folder of runs
+whether it was run:
 
     <!-- state ../configs/mr.py results/mr -->ready to run<!-- end -->
 """
@@ -29,7 +30,7 @@ from mixup_jax.method import VARIANTS
 from mixup_jax.records import write_atomically
 from mixup_jax.report import wording
 from mixup_jax.report.comparisons import make_comparisons
-from mixup_jax.report.groups import Group, Summary, make_groups
+from mixup_jax.report.groups import Group, Summary, kind, make_groups
 from mixup_jax.report.quantities import Quantity, ood_names, sections
 from mixup_jax.report.runs import load_runs
 from mixup_jax.report.tables import markdown_table
@@ -70,17 +71,21 @@ def methods_table(groups: Sequence[Group], keys: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def claims_table(groups: Sequence[Group]) -> str:
-    """Returns a Markdown table with a line for each claim of the paper, for every mixup group with a baseline."""
-    comparisons, reason = make_comparisons(groups)
+def claims_table(groups: Sequence[Group], names: Sequence[str] = ()) -> str:
+    """Returns a Markdown table with a line for each claim of the paper, for every mixup group with a baseline.
+
+    With `names`, only for the mixup groups that are called so.
+    """
+    chosen = [group for group in groups if not names or kind(group.first) == "baseline" or _short(group) in names]
+    comparisons, reason = make_comparisons(chosen)
     if not comparisons:
         return f"{reason}\n"
-    lines = [_line(["claim", "baseline", "mixup", "the runs say"]), _line(["---", "---:", "---:", "---"])]
+    lines = [_line(["claim", "baseline", "mixup", "finding"]), _line(["---", "---:", "---:", "---"])]
     for comparison in comparisons:
         pair = f"{_short(comparison.mixup)} against {_short(comparison.baseline)}" if len(comparisons) > 1 else ""
         for finding in comparison.findings:
             claim = f"{pair}: {finding.claim.text}" if pair else finding.claim.text
-            lines.append(_line([claim, _spread(finding.baseline), _spread(finding.mixup), f"{finding.outcome}"]))
+            lines.append(_line([claim, _spread(finding.baseline), _spread(finding.mixup), finding.outcome]))
     return "\n".join(lines) + "\n"
 
 
@@ -92,7 +97,10 @@ def _quantities(groups: Sequence[Group]) -> dict[str, Quantity]:
 def _label(quantity: Quantity) -> str:
     parts = quantity.path
     if parts[0] == "ood":
-        return f"{quantity.label}: {parts[1]}"
+        named = quantity.label.replace(" on it", f" on {parts[1]}")
+        return named if named != quantity.label else f"{quantity.label} against {parts[1]}"
+    if parts[0] == "noise_floor":
+        return f"Noise floor of {quantity.label}"
     return f"{quantity.label}, after temperature scaling" if parts[0] == "after_temperature" else quantity.label
 
 
@@ -153,7 +161,7 @@ def written(documents: Sequence[Path]) -> Iterator[tuple[Path, str]]:
 def _filled(match: re.Match[str], regime: Regime | None) -> str:
     kinds: dict[str, Callable[[Sequence[Group], Sequence[str]], str]] = {
         "methods": methods_table,
-        "claims": lambda groups, _: claims_table(groups),
+        "claims": claims_table,
     }
     if match["kind"] not in kinds:
         raise unknown_name("kind of table", match["kind"], kinds)
@@ -179,7 +187,7 @@ def main(argv: Sequence[str]) -> int:
     """
     parser = CommandParser(
         prog="python -m mixup_jax.report.evidence",
-        description="Write the tables of Markdown documents, and table.md of the folders they name, from records.",
+        description=__doc__.partition("\n\n")[2],
     )
     parser.add_argument("documents", nargs="+", metavar="DOCUMENT", help="a Markdown file with marked tables")
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a file is out of date")

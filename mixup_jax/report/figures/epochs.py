@@ -197,7 +197,7 @@ def density_rows(by_epoch: Mapping[int, Outcomes]) -> list[tuple[float, ...]]:
     Cells of less than a millionth are left out.
     """
     edges = np.linspace(0, 1, CELLS + 1).round(6).tolist()
-    rows = []
+    rows: list[tuple[float, ...]] = []
     for epoch in sorted(by_epoch):
         density = joint_density(by_epoch[epoch])
         for i, j in itertools.product(range(CELLS), repeat=2):

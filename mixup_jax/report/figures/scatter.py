@@ -43,12 +43,11 @@ def bin_scatter(bins: Mapping[str, Bins], ax: Axes | None = None, *, title: str 
         for index, (name, one) in enumerate(bins.items()):
             full = one.count > 0
             colour, _ = LINES[index % len(LINES)]
-            looks = {"color": colour, "marker": SHAPES[index % len(SHAPES)], "alpha": 0.55, "edgecolors": "white"}
-            areas = LARGEST * one.count[full] / one.n
-            points = ax.scatter(one.confidence[full], one.accuracy[full], s=np.maximum(areas, SMALLEST), **looks)
-            points.set(linewidths=0.5, clip_on=False, gid=f"curve-{index}.points")
+            shape, areas = SHAPES[index % len(SHAPES)], np.maximum(LARGEST * one.count[full] / one.n, SMALLEST)
+            points = ax.scatter(one.confidence[full], one.accuracy[full], s=areas, color=colour, marker=shape)
+            points.set(alpha=0.55, edgecolors="white", linewidths=0.5, clip_on=False, gid=f"curve-{index}.points")
             # The legend shows one size for all: that of the points says something else.
-            (key,) = ax.plot([], [], linestyle="", marker=looks["marker"], color=colour, alpha=0.7, markersize=6)
+            (key,) = ax.plot([], [], linestyle="", marker=shape, color=colour, alpha=0.7, markersize=6)
             key.set(label=on_one_line(name), gid=f"curve-{index}.line")
         ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="mean confidence of the bin", ylabel="accuracy of the bin")
         ax.set_aspect("equal")
