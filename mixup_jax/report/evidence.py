@@ -147,15 +147,20 @@ def written(documents: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     for document in documents:
         if not document.is_file():
             raise InputError(f"document {document} does not exist; expected a Markdown file such as README.md")
-        text = document.read_text()
-        places = {match["folder"]: (document.parent / match["folder"]).resolve() for match in BLOCK.finditer(text)}
-        folders |= dict.fromkeys(places.values())
-        text = BLOCK.sub(lambda match, places=places: _filled(match, regime_of(places[match["folder"]])), text)
-        yield document, STATE.sub(lambda match, home=document.parent: _stated(match, home), text)
+        named = [match["folder"] for match in BLOCK.finditer(document.read_text())]
+        folders |= dict.fromkeys((document.parent / folder).resolve() for folder in named)
+        yield document, _renewed(document, regime_of)
     for folder in folders:
         regime = regime_of(folder)
         if regime:
             yield folder / TABLE, regime.table
+
+
+def _renewed(document: Path, regime_of: Callable[[Path], Regime | None]) -> str:
+    """Returns a document's text with its tables and states as the records have them."""
+    home = document.parent
+    text = BLOCK.sub(lambda match: _filled(match, regime_of((home / match["folder"]).resolve())), document.read_text())
+    return STATE.sub(lambda match: _stated(match, home), text)
 
 
 def _filled(match: re.Match[str], regime: Regime | None) -> str:
