@@ -294,7 +294,7 @@ def test_a_run_without_temperature_ood_and_progress_still_has_a_page(folders, tm
 
     rewrite(folder / "evaluation.json", strip)
     main([str(folder), f"--output={tmp_path / 'out'}"])
-    assert len(Page((tmp_path / "out" / "index.html").read_text()).all("svg")) == 4
+    assert len(Page((tmp_path / "out" / "index.html").read_text()).all("svg")) == 5
     assert load_run(folder).temperature is None
 
 
