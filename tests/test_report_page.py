@@ -110,7 +110,7 @@ def test_every_link_leads_somewhere_and_ids_are_unique(page):
 
 def test_every_picture_has_its_numbers_in_words(page):
     pictures = page.all("svg")
-    assert len(pictures) == 3 * 5 + 1 + 2 + 6
+    assert len(pictures) == 3 * 5 + 1 + 2 + 6 + 3
     for picture in pictures:
         assert re.search(r"\d\.\d{4}", picture["aria-label"])
         assert picture["role"] == "img"
@@ -152,9 +152,9 @@ def test_hostile_names_are_shown_as_text_and_stay_inside_the_output(page, output
     assert "<script>alert('1')</script>" in page.text
     assert "{{ 7*7 }}" in page.text
     written = sorted(path.relative_to(output) for path in output.rglob("*") if path.is_file())
-    assert len(written) == 5 + 2 * (3 * 5 + 1 + 2 + 6)
+    assert len(written) == 5 + 2 * (3 * 5 + 1 + 2 + 6 + 3) + 4
     assert all(
-        re.fullmatch(r"(figures/[a-z0-9-]+\.(svg|png)|index\.html|results\.json|table\.(md|tex|csv))", str(path))
+        re.fullmatch(r"(figures/[a-z0-9-]+\.(svg|png|csv)|index\.html|results\.json|table\.(md|tex|csv))", str(path))
         for path in written
     )
     assert not (output.parent / "evil").exists()
@@ -295,7 +295,7 @@ def test_a_run_without_temperature_ood_and_progress_still_has_a_page(folders, tm
 
     rewrite(folder / "evaluation.json", strip)
     main([str(folder), f"--output={tmp_path / 'out'}"])
-    assert len(Page((tmp_path / "out" / "index.html").read_text()).all("svg")) == 4
+    assert len(Page((tmp_path / "out" / "index.html").read_text()).all("svg")) == 5
     assert load_run(folder).temperature is None
 
 

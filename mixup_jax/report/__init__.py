@@ -12,7 +12,10 @@ run, and neither jax nor TensorFlow is loaded.
   figures     the drawings, which a notebook can use as well
   choices     what a reader can switch on and off
   picture     a drawing as files and as a part of the page; pictures, overview: which there are
+  paper       the paper's figures and tables: of training (courses), of test and foreign sets (held_out), and small
+              tables (sheet), with the numbers that the paper printed (published)
   page        index.html, with blocks for its tables of numbers
   results     results.json
   tables      table.md, table.tex and table.csv
+  evidence    tables of Markdown documents, written from the records of runs
 """

@@ -12,6 +12,7 @@ from mixup_jax.report import overview, page, tables, wording
 from mixup_jax.report.choices import Choices
 from mixup_jax.report.comparisons import make_comparisons
 from mixup_jax.report.groups import make_groups
+from mixup_jax.report.paper import paper_sections
 from mixup_jax.report.pictures import largest_share, pictures_of, smallest_share
 from mixup_jax.report.quantities import ood_names, sections
 from mixup_jax.report.results import as_json, results
@@ -28,8 +29,8 @@ TABLES = {
 def build_report(folders: Sequence[str | Path], output: str | Path) -> Path:
     """Writes the report about finished runs and returns the path of its index.html.
 
-    Into `output` go index.html, results.json, table.md, table.tex, table.csv and figures/*.svg and
-    *.png; files of those names are replaced, others are left alone.  The same runs give the same
+    Into `output` go index.html, results.json, table.md, table.tex, table.csv and figures/*.svg,
+    *.png and *.csv; files of those names are replaced, others are left alone.  The same runs give the same
     bytes.  Nothing is written unless every run could be read and agrees with its records.
 
     Args:
@@ -53,7 +54,9 @@ def build_report(folders: Sequence[str | Path], output: str | Path) -> Path:
         overview.spread_pictures(groups, choices),
         overview.sweep_pictures(groups, choices),
     )
-    taken = {picture.file_name for picture in across.pictures}
+    paper = paper_sections(groups, choices)
+    shared = (*across.pictures, *(shown.picture for section in paper for shown in section.shown))
+    taken = {picture.file_name for picture in shared}
     top, bottom = 1.05 * largest_share(runs), smallest_share(runs)
     ood_tokens = {name: choices.of_ood(name) for name in ood_names(runs)}
     pictures = {
@@ -62,13 +65,15 @@ def build_report(folders: Sequence[str | Path], output: str | Path) -> Path:
         for run in group.runs
         for name in [group.run_name(run)]
     }
-    html = page.render(groups, blocks, comparisons, no_verdict, pictures, across, choices)
-    data = results(groups, blocks, comparisons, no_verdict, pictures, across.pictures)
+    html = page.render(groups, blocks, comparisons, no_verdict, pictures, across, paper, choices)
+    data = results(groups, blocks, comparisons, no_verdict, pictures, shared)
     files = {
         f"figures/{picture.file_name}.{ending}": content
-        for picture in (*across.pictures, *(picture for of_run in pictures.values() for picture in of_run.values()))
-        for ending, content in (("svg", picture.svg), ("png", picture.png))
+        for picture in (*shared, *(picture for of_run in pictures.values() for picture in of_run.values()))
+        for ending, content in (("svg", picture.svg), ("png", picture.png), ("csv", picture.csv))
+        if content
     }
+    files |= {f"figures/{section.sheet.file_name}.csv": section.sheet.csv for section in paper if section.sheet}
     files |= {DATA: as_json(data)}
     files |= {name: write(groups, blocks).encode() for name, write in TABLES.items()}
     _write(output, files | {PAGE: html.encode()})

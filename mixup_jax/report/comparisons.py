@@ -65,7 +65,7 @@ def make_comparisons(groups: Sequence[Group]) -> tuple[list[Comparison], str]:
         return [], "No verdict: none of these runs is a baseline (no mixup, no label smoothing, no entropy term)."
     comparisons = []
     for group in mixups:
-        candidates = [baseline for baseline in baselines if _comparable(baseline, group)]
+        candidates = [baseline for baseline in baselines if comparable(baseline, group)]
         if candidates:
             nearest = min(candidates, key=lambda baseline: len(_differences(baseline, group)))
             comparisons.append(_compare(nearest, group))
@@ -74,7 +74,8 @@ def make_comparisons(groups: Sequence[Group]) -> tuple[list[Comparison], str]:
     return [], "No verdict: no baseline shares data set, model and test examples with a mixup run."
 
 
-def _comparable(one: Group, other: Group) -> bool:
+def comparable(one: Group, other: Group) -> bool:
+    """Returns whether two groups share data set, network and test examples."""
     same_setting = all(one.first.setting(*key.split(".")) == other.first.setting(*key.split(".")) for key in SHARED)
     runs = (*one.runs, *other.runs)
     same_test = all(

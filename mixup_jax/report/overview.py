@@ -31,6 +31,7 @@ COMPARED = {
     ),
 }
 """The bars of the methods: what each figure shows, and its numbers as they are called there."""
+COMPARED_IN = "calibration error, 15 bins"
 FEWEST_ALPHAS = 3
 NO_PART_OF_A_SWEEP = ("seed", "experiment", "notes", "log_every_steps", "tensorboard", "parallel")
 READ_AT = 20
@@ -64,19 +65,22 @@ def method_pictures(groups: Sequence[Group], choices: Choices) -> list[tuple[str
         return []
     pictures = []
     for title, quantities in COMPARED.items():
-        found = {quantity: _summaries(groups, quantity) for quantity in quantities}
+        found = {quantity: summaries_of(groups, quantity) for quantity in quantities}
         if all(found.values()):
-            pictures.append((title, _bars(title, found, groups, choices)))
+            name = f"methods-{wording.slug(title, set())}"
+            pictures.append((title, bars_picture(title, COMPARED_IN, found, choices, name=name)))
     return pictures
 
 
-def _summaries(groups: Sequence[Group], quantity: Quantity) -> dict[Group, Summary]:
+def summaries_of(groups: Sequence[Group], quantity: Quantity) -> dict[Group, Summary]:
+    """Returns a number of every group that has it."""
     return {group: summary for group in groups if (summary := group.summary(quantity))}
 
 
-def _bars(
-    title: str, found: Mapping[Quantity, Mapping[Group, Summary]], groups: Sequence[Group], choices: Choices
+def bars_picture(
+    title: str, label: str, found: Mapping[Quantity, Mapping[Group, Summary]], choices: Choices, *, name: str
 ) -> Picture:
+    """Returns numbers of several groups as bars; `label` is that of their axis, `name` that of the file."""
     values = {
         quantity.label: {group.name: summary.values for group, summary in summaries.items()}
         for quantity, summaries in found.items()
@@ -96,9 +100,8 @@ def _bars(
             ]
             words.append(f"{group.name}: {text}")
             tokens |= _tokens_of_row(rows[group], group, summary, choices)
-    axes = figures.method_bars(values, label="calibration error, 15 bins")
-    alt = f"{title}, 15 bins, as bars. {'; '.join(words)}."
-    name = f"methods-{wording.slug(title, set())}"
+    axes = figures.method_bars(values, label=label)
+    alt = f"{title}, as bars ({label}). {'; '.join(words)}."
     return draw("methods", name, axes, alt, readings=readings, tokens=tokens)
 
 
@@ -112,7 +115,7 @@ def spread_pictures(groups: Sequence[Group], choices: Choices) -> list[tuple[Qua
     ]
     pictures = []
     for quantity in (*SPREAD, *outside):
-        found = _summaries(groups, quantity)
+        found = summaries_of(groups, quantity)
         if found:
             name = f"seeds-{wording.slug(quantity.key, set())}"
             pictures.append((quantity, _spread(name, quantity, found, choices)))
@@ -147,7 +150,7 @@ def sweep_pictures(groups: Sequence[Group], choices: Choices) -> list[tuple[Quan
     for group in groups:
         alpha = group.first.setting("method", "mixup_alpha")
         if isinstance(alpha, int | float) and not isinstance(alpha, bool):
-            families.setdefault(_all_but_alpha(group), {})[float(alpha)] = group
+            families.setdefault(settings_but(group, "method.mixup_alpha"), {})[float(alpha)] = group
     swept = [family for family in families.values() if len(family) >= FEWEST_ALPHAS]
     taken: set[str] = set()
     return [
@@ -194,10 +197,11 @@ def _tokens_of_row(row: int, group: Group, summary: Summary, choices: Choices) -
     return tokens
 
 
-def _all_but_alpha(group: Group) -> str:
+def settings_but(group: Group, *keys: str) -> str:
+    """Returns what a group was trained and tested on, but for the settings named, as text that can be compared."""
     run = group.first
     config = flatten({key: setting for key, setting in run.config.items() if key not in NO_PART_OF_A_SWEEP})
-    config.pop("method.mixup_alpha", None)
+    config = {key: setting for key, setting in config.items() if key not in keys}
     checkpoint = run.evaluation.get("checkpoint")
     kept = checkpoint if checkpoint in ("last", "best") else None
     return json.dumps([config, kept, run.test_name, len(run.test.labels)], sort_keys=True, default=str)

@@ -20,6 +20,7 @@ from mixup_jax.report.blocks import group_blocks, run_blocks
 from mixup_jax.report.choices import Choices
 from mixup_jax.report.comparisons import Comparison
 from mixup_jax.report.groups import Group, flatten
+from mixup_jax.report.paper import PaperSection
 from mixup_jax.report.picture import Picture
 from mixup_jax.report.quantities import Quantity, Section
 from mixup_jax.report.runs import Run
@@ -115,6 +116,7 @@ def render(
     no_verdict: str,
     pictures: Pictures,
     overview: Overview,
+    paper: Sequence[PaperSection],
     choices: Choices,
 ) -> str:
     """Returns the page.
@@ -126,6 +128,7 @@ def render(
       no_verdict: why there is no comparison; empty where there is one.
       pictures: the figures of every run by the run's name, then by kind.
       overview: the figures across groups.
+      paper: the paper's figures and tables.
       choices: what a reader can switch on and off.
     """
     runs = [(group, run, group.run_name(run)) for group in groups for run in group.runs]
@@ -161,6 +164,7 @@ def render(
         run_card=run_card,
         pictures=pictures,
         overview=overview,
+        paper=paper,
         choices=choices,
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),

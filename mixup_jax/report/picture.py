@@ -48,6 +48,7 @@ class Picture:
       png: the same in dots.
       readings: what can be read off its parts, by their ids.
       tokens: to which choices the parts of the figure belong, by the first part of their ids.
+      csv: the numbers that are drawn, as a CSV file; empty where the tables of the report have them.
     """
 
     kind: str
@@ -57,6 +58,7 @@ class Picture:
     png: bytes
     readings: Mapping[str, Lines] = field(default_factory=dict)
     tokens: Mapping[str, str] = field(default_factory=dict)
+    csv: bytes = b""
 
     def inline(self) -> Markup:
         """Returns the figure as an element of the page.
@@ -104,6 +106,7 @@ def draw(
     readings: Mapping[str, Lines] | None = None,
     tokens: Mapping[str, str] | None = None,
     depth: float = 0.0,
+    csv: bytes = b"",
 ) -> Picture:
     """Returns a figure that was drawn as a picture.
 
@@ -116,11 +119,12 @@ def draw(
       readings: as in `Picture`, beside those of the spots.
       tokens: as in `Picture`.
       depth: how far below the axes the spots reach, in parts of the axes' height.
+      csv: as in `Picture`.
     """
     if isinstance(axes, Axes):
         _add_spots(axes, spots, depth)
     read = {f"spot-{number}.area": spot.lines for number, spot in enumerate(spots)} | dict(readings or {})
-    return Picture(kind, file_name, alt, to_svg(axes), to_png(axes), read, tokens or {})
+    return Picture(kind, file_name, alt, to_svg(axes), to_png(axes), read, tokens or {}, csv)
 
 
 def _add_spots(axes: Axes, spots: Sequence[Spot], depth: float) -> None:

@@ -65,7 +65,7 @@ def pictures_of(
     for kind, scale in scales:
         axes = figures.confidence_histogram(inside, outside, in_name=run.test_name, scale=scale, top=top, bottom=bottom)
         drawn[kind] = draw(kind, f"{slug}-{kind}", axes, words, spots=spots, tokens=by_part)
-    loss, accuracy = (_logged(run.progress, key) for key in ("train_loss", "validation_accuracy"))
+    loss, accuracy = (logged(run.progress, key) for key in ("train_loss", "validation_accuracy"))
     if len(loss) > 1 and accuracy:
         words = (
             f"Training of {name}: training loss goes from {loss[0][1]:.4f} (epoch {loss[0][0]:g}) to {loss[-1][1]:.4f} "
@@ -132,7 +132,7 @@ def _histogram_words(sets: dict[str, npt.NDArray[np.float64]], name: str) -> str
     return f"Histogram of the confidence of {name}. {described}."
 
 
-def _logged(progress: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float]]:
+def logged(progress: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float]]:
     """Returns (epoch, value) for every epoch that logged a number under `key`; its last one counts."""
     by_epoch = {
         float(entry["epoch"]): float(entry[key])

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import is_file_name
 from mixup_jax.json_file import check_values, read_lines, read_object, shown
@@ -33,6 +35,8 @@ class Run:
       test: the record of its test set.
       ood: the records of its out-of-distribution sets, in the order of evaluation.json.
       progress: the lines of metrics.jsonl; empty where there is none.
+      epochs: the records of the validation examples by the epoch they were kept after, 0 before training; empty
+        where none were kept.
     """
 
     folder: Path
@@ -42,6 +46,7 @@ class Run:
     test: Predictions
     ood: dict[str, Predictions]
     progress: tuple[dict[str, Any], ...]
+    epochs: dict[int, Predictions]
 
     @property
     def result(self) -> dict[str, Any]:
@@ -137,6 +142,7 @@ def load_run(folder: Path) -> Run:
         test=test,
         ood=ood,
         progress=read_lines(folder / "metrics.jsonl"),
+        epochs=_epochs(folder / "epochs"),
     )
 
 
@@ -195,3 +201,22 @@ def _checked_record(path: Path) -> Predictions:
     except InputError as error:
         raise InputError(f"predictions file {path}: {error}") from error
     return record
+
+
+def _epochs(folder: Path) -> dict[int, Predictions]:
+    """Reads the records of single epochs, which must be of the same examples."""
+    if not folder.is_dir():
+        return {}
+    paths = sorted(folder.glob("*.npz"))
+    for path in paths:
+        if not (path.stem.isascii() and path.stem.isdigit()):
+            raise InputError(f"{path}: expected a name made of the number of an epoch, such as 16.npz")
+    found = {int(path.stem): _checked_record(path) for path in sorted(paths, key=lambda path: int(path.stem))}
+    for path in paths:
+        record, first = found[int(path.stem)], next(iter(found.values()))
+        if not np.array_equal(record.labels, first.labels):
+            raise InputError(f"{path}: its labels are not those of the other epochs; expected the same examples")
+        epoch = record.meta.get("epoch", int(path.stem))
+        if epoch != int(path.stem):
+            raise InputError(f"{path} was recorded after epoch {shown(epoch)}; expected that of its name")
+    return found

@@ -1,0 +1,214 @@
+"""`python -m mixup_jax.report.evidence DOCUMENT...`: writes the tables of documents from the records of runs.
+
+A document says where a table stands and what it shows; what lies between the two comments is replaced:
+
+    <!-- methods results/quickstart: accuracy ece_15 ood/mnist/auroc -->
+    ...
+    <!-- end -->
+
+`methods` is a line for each group of runs with the numbers named, by their keys in results.json; `claims` is a line
+for each claim of the paper with what the runs say of it, of the mixup groups named, or of all.  The folder is
+relative to the document and holds run folders; without any the table says that there are none.  The whole table of
+each folder, table.md, is written beside the runs.  Within a line, `state` says of a config file and a folder of runs
+whether it was run:
+
+    <!-- state ../configs/mr.py results/mr -->ready to run<!-- end -->
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from mixup_jax import escapes
+from mixup_jax.command import CommandParser, run_command
+from mixup_jax.errors import InputError, unknown_name
+from mixup_jax.method import VARIANTS
+from mixup_jax.records import write_atomically
+from mixup_jax.report import wording
+from mixup_jax.report.comparisons import make_comparisons
+from mixup_jax.report.groups import Group, Summary, kind, make_groups
+from mixup_jax.report.quantities import Quantity, ood_names, sections
+from mixup_jax.report.runs import load_runs
+from mixup_jax.report.tables import markdown_table
+
+TABLE = "table.md"
+BLOCK = re.compile(
+    r"<!-- (?P<kind>\w+) (?P<folder>\S+?)(?:: (?P<keys>[^>]*))? -->\n(?P<body>.*?)<!-- end -->", re.DOTALL
+)
+STATE = re.compile(r"<!-- state (?P<config>\S+) (?P<folder>\S+) -->(?P<body>[^\n]*?)<!-- end -->")
+NO_RECORDS = "No records here yet."
+DIGITS = 3
+
+
+@dataclass(frozen=True)
+class Regime:
+    """The runs of a folder: their groups, and the whole table of them."""
+
+    groups: tuple[Group, ...]
+    table: str
+
+
+def methods_table(groups: Sequence[Group], keys: Sequence[str]) -> str:
+    """Returns a Markdown table with a line for each group and a column for each number.
+
+    Raises:
+      InputError: there is no such number.
+    """
+    known = _quantities(groups)
+    for key in keys:
+        if key not in known:
+            raise unknown_name("key of a table", key, known)
+    chosen = [known[key] for key in keys]
+    header = ["method", "seeds", *(_label(quantity) for quantity in chosen)]
+    lines = [_line(header), _line(["---", "---:", *["---:"] * len(chosen)])]
+    for group in groups:
+        cells = [_spread(group.summary(quantity)) for quantity in chosen]
+        lines.append(_line([_short(group), str(len(group.runs)), *cells]))
+    return "\n".join(lines) + "\n"
+
+
+def claims_table(groups: Sequence[Group], names: Sequence[str] = ()) -> str:
+    """Returns a Markdown table with a line for each claim of the paper, for every mixup group with a baseline.
+
+    With `names`, only for the mixup groups that are called so.
+    """
+    chosen = [group for group in groups if not names or kind(group.first) == "baseline" or _short(group) in names]
+    comparisons, reason = make_comparisons(chosen)
+    if not comparisons:
+        return f"{reason}\n"
+    lines = [_line(["claim", "baseline", "mixup", "finding"]), _line(["---", "---:", "---:", "---"])]
+    for comparison in comparisons:
+        pair = f"{_short(comparison.mixup)} against {_short(comparison.baseline)}" if len(comparisons) > 1 else ""
+        for finding in comparison.findings:
+            claim = f"{pair}: {finding.claim.text}" if pair else finding.claim.text
+            lines.append(_line([claim, _spread(finding.baseline), _spread(finding.mixup), finding.outcome]))
+    return "\n".join(lines) + "\n"
+
+
+def _quantities(groups: Sequence[Group]) -> dict[str, Quantity]:
+    blocks = sections(ood_names([run for group in groups for run in group.runs]))
+    return {quantity.key: quantity for block in blocks for quantity in block.quantities}
+
+
+def _label(quantity: Quantity) -> str:
+    parts = quantity.path
+    if parts[0] == "ood":
+        named = quantity.label.replace(" on it", f" on {parts[1]}")
+        return named if named != quantity.label else f"{quantity.label} against {parts[1]}"
+    if parts[0] == "noise_floor":
+        return f"Noise floor of {quantity.label}"
+    return f"{quantity.label}, after temperature scaling" if parts[0] == "after_temperature" else quantity.label
+
+
+def _short(group: Group) -> str:
+    """Returns a group's name without the experiment that all of a folder share."""
+    return escapes.markdown(group.name.partition("/")[2] or group.name)
+
+
+def _spread(summary: Summary | None) -> str:
+    if summary is None:
+        return wording.NONE
+    mean = f"{summary.mean:.{DIGITS}f}".replace("-", wording.MINUS)
+    return mean if summary.std is None else f"{mean} ± {summary.std:.{DIGITS}f}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def load_regime(folder: Path) -> Regime | None:
+    """Returns the runs in a folder, or None where there are none."""
+    folders = sorted((path.parent for path in folder.glob("*/evaluation.json")), key=_order)
+    if not folders:
+        return None
+    runs = load_runs(folders)
+    groups = make_groups(runs)
+    return Regime(tuple(groups), markdown_table(groups, sections(ood_names(runs))))
+
+
+def _order(folder: Path) -> tuple[int, str]:
+    """Runs of named methods come in the order of the methods, others after them by name."""
+    named, method = list(VARIANTS), folder.name.rpartition("-")[0]
+    return named.index(method) if method in named else len(named), folder.name
+
+
+def written(documents: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Yields every file that follows from the records, with its text: each document, and each folder's table.
+
+    Raises:
+      InputError: a document is missing, a table in it is of no known kind or number, or a run cannot be used.
+    """
+    regime_of = cache(load_regime)
+    folders: dict[Path, None] = {}
+    for document in documents:
+        if not document.is_file():
+            raise InputError(f"document {document} does not exist; expected a Markdown file such as README.md")
+        named = [match["folder"] for match in BLOCK.finditer(document.read_text())]
+        folders |= dict.fromkeys((document.parent / folder).resolve() for folder in named)
+        yield document, _renewed(document, regime_of)
+    for folder in folders:
+        regime = regime_of(folder)
+        if regime:
+            yield folder / TABLE, regime.table
+
+
+def _renewed(document: Path, regime_of: Callable[[Path], Regime | None]) -> str:
+    """Returns a document's text with its tables and states as the records have them."""
+    home = document.parent
+    text = BLOCK.sub(lambda match: _filled(match, regime_of((home / match["folder"]).resolve())), document.read_text())
+    return STATE.sub(lambda match: _stated(match, home), text)
+
+
+def _filled(match: re.Match[str], regime: Regime | None) -> str:
+    kinds: dict[str, Callable[[Sequence[Group], Sequence[str]], str]] = {
+        "methods": methods_table,
+        "claims": claims_table,
+    }
+    if match["kind"] not in kinds:
+        raise unknown_name("kind of table", match["kind"], kinds)
+    opening = match[0].partition("\n")[0]
+    body = kinds[match["kind"]](regime.groups, (match["keys"] or "").split()) if regime else f"{NO_RECORDS}\n"
+    return f"{opening}\n{body}<!-- end -->"
+
+
+def _stated(match: re.Match[str], home: Path) -> str:
+    """Returns the mark with "run here" and how many runs there are, "ready to run", or that there is no config."""
+    runs = len(list((home / match["folder"]).glob("*/evaluation.json")))
+    if runs:
+        state = f"[run here]({match['folder']}), {runs} runs"
+    else:
+        state = "ready to run" if (home / match["config"]).is_file() else "no config yet"
+    return f"<!-- state {match['config']} {match['folder']} -->{state}<!-- end -->"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parses the arguments, writes the tables and prints the files that changed.
+
+    Returns 0, or with --check, which writes nothing, 1 if a file would change.
+    """
+    parser = CommandParser(
+        prog="python -m mixup_jax.report.evidence",
+        description=__doc__.partition("\n\n")[2],
+    )
+    parser.add_argument("documents", nargs="+", metavar="DOCUMENT", help="a Markdown file with marked tables")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a file is out of date")
+    arguments = parser.parse_args(list(argv))
+    changed = [
+        (path, text)
+        for path, text in written([Path(document) for document in arguments.documents])
+        if not path.exists() or path.read_text() != text
+    ]
+    for path, text in changed:
+        if not arguments.check:
+            write_atomically(path, text.encode())
+        print(path)
+    return int(arguments.check and bool(changed))
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
