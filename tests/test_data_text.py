@@ -27,6 +27,7 @@ from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.method import Method
 from mixup_jax.training import loop
 from mixup_jax.training.checkpoint import Checkpoints
+from mixup_jax.training.run import check_names, prepare, with_vectors
 
 pytestmark = pytest.mark.xdist_group("text")
 
@@ -210,9 +211,9 @@ def workdir(tmp_path_factory, config, data_dir):
 
 def test_a_text_run_starts_from_its_vectors_and_learns(workdir, config, data_dir):
     examples = load_examples(config.data, data_dir)
-    run, state = loop.prepare(config, dataset_spec("mr"), 5, examples.vocabulary)
+    run, state = prepare(config, dataset_spec("mr"), 5, examples.vocabulary)
     table = first_embedding(config.data, examples.vocabulary, data_dir, config.seed)
-    started = loop.with_vectors(state, run, examples, data_dir)
+    started = with_vectors(state, run, examples, data_dir)
     np.testing.assert_array_equal(started.params["embedding"]["embedding"], table)
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         trained = jax.device_get(checkpoints.restore_state(10, state, run.mesh))
@@ -251,7 +252,7 @@ def test_a_checkpoint_of_images_needs_no_vocabulary(tmp_path):
 @pytest.mark.parametrize("change", [{"crop_padding": 4}, {"flip": True}])
 def test_texts_are_neither_cropped_nor_mirrored(config, change):
     with pytest.raises(InputError, match=r"data.crop_padding is .*: mr is text"):
-        loop.check_names(dataclasses.replace(config, data=dataclasses.replace(config.data, **change)))
+        check_names(dataclasses.replace(config, data=dataclasses.replace(config.data, **change)))
 
 
 RATINGS = b"1\t2.5\tA 'good'  one.\r\n2\t-0.5\tBad \xe2\x80\x99tis\r\n3\t0\tNeither\r\n4\t1.0\tcaf\xe9\r\n"

@@ -43,6 +43,7 @@ FLOORS = {
     "evaluation.export": 3,
     "evaluation": 4,
     "training.loop": 4,
+    "training.run": 4,
     "report": 4,
     "main": 5,
     "evaluate": 5,

@@ -31,6 +31,7 @@ from mixup_jax.training import loop
 from mixup_jax.training.checkpoint import Checkpoints
 from mixup_jax.training.feed import StreamedFeed, process_rows
 from mixup_jax.training.parallel import device_mesh
+from mixup_jax.training.run import check_names, prepare
 from mixup_jax.training.workdir import check_same
 
 grain = pytest.importorskip("grain")
@@ -221,7 +222,7 @@ def workdir(imagenet: Path, config: Config, tmp_path_factory: pytest.TempPathFac
 
 
 def last_state(workdir: Path, config: Config) -> Any:
-    _, like = loop.prepare(config, SPEC, 2)
+    _, like = prepare(config, SPEC, 2)
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         assert checkpoints.last is not None
         return jax.device_get(checkpoints.restore_state(checkpoints.last, like, device_mesh()))
@@ -302,4 +303,4 @@ def test_what_is_there_is_described_and_what_is_not_is_asked_for(imagenet: Path,
 )
 def test_augmentation_that_is_not_for_the_set_is_refused(data: DataConfig, message: str):
     with pytest.raises(InputError, match=message):
-        loop.check_names(Config(data=data))
+        check_names(Config(data=data))

@@ -29,6 +29,7 @@ from mixup_jax.records import load_predictions
 from mixup_jax.training import loop
 from mixup_jax.training.checkpoint import Checkpoints
 from mixup_jax.training.parallel import device_mesh
+from mixup_jax.training.run import prepare
 
 pytestmark = pytest.mark.xdist_group("training")
 
@@ -51,7 +52,7 @@ def lines(workdir: Path) -> list[dict[str, Any]]:
 
 def last_state(workdir: Path, config: Config) -> Any:
     spec = dataset_spec("fashion_mnist")
-    _, like = loop.prepare(config, spec, 5)
+    _, like = prepare(config, spec, 5)
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         assert checkpoints.last is not None
         return jax.device_get(checkpoints.restore_state(checkpoints.last, like, device_mesh()))
@@ -187,7 +188,7 @@ def test_logits_do_not_depend_on_the_devices_or_the_batch(workdir: Path, tiny_co
     spec = dataset_spec("fashion_mnist")
     model = create_model("resnet8", classes=10, width=2)
     images = np.random.default_rng(0).integers(0, 256, (53, 28, 28, 1), dtype=np.uint8)
-    _, like = loop.prepare(tiny_config, spec, 5)
+    _, like = prepare(tiny_config, spec, 5)
     logits = []
     for devices, batch_size in ((1, 53), (8, 16)):
         mesh = device_mesh(jax.devices()[:devices])

@@ -1,0 +1,132 @@
+"""The fixed parts of a run, built of its config: step, prediction, schedule, first state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import optax
+from jax.sharding import Mesh
+
+from mixup_jax.config import Config
+from mixup_jax.data.catalog import DatasetSpec, check_ood_name, training_spec
+from mixup_jax.data.examples import Examples, first_embedding
+from mixup_jax.data.inputs import check_augmentation, input_shape, inputs_of
+from mixup_jax.data.tokens import Vocabulary
+from mixup_jax.errors import InputError
+from mixup_jax.evaluation.predict import Predict, make_predict, network_of
+from mixup_jax.models import check_model, model_of
+from mixup_jax.records import TrainState
+from mixup_jax.training.finite import skipping
+from mixup_jax.training.optimizer import make_optimizer
+from mixup_jax.training.parallel import AXIS, device_mesh, make_batch_step, make_resident_step, replicate
+from mixup_jax.training.schedule import learning_rate
+from mixup_jax.training.state import RunKeys, create_state, run_keys, with_embedding
+from mixup_jax.training.step import Metrics, TrainStep, make_train_step
+
+FedStep = Callable[..., tuple[TrainState, Metrics]]
+"""Takes the state and what the feed yields, and returns the next state and its metrics."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The fixed parts of a run; only the state changes.
+
+    Attributes:
+      config: of the run.
+      step: the compiled training step; takes the state and what the feed yields.
+      predict: the compiled prediction.
+      schedule: learning rate by step.
+      keys: random keys by purpose.
+      mesh: of the devices.
+      steps_per_epoch: whole batches in an epoch.
+    """
+
+    config: Config
+    step: FedStep
+    predict: Predict
+    schedule: optax.Schedule
+    keys: RunKeys
+    mesh: Mesh
+    steps_per_epoch: int
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.config.epochs * self.steps_per_epoch
+
+
+def check_names(config: Config) -> DatasetSpec:
+    """Returns the catalogue's entry of the training set; raises InputError for any unknown name."""
+    spec = training_spec(config.data.name)
+    check_model(config.model, task=spec.task)
+    config.method.check_task(spec.task)
+    check_augmentation(config.data, spec)
+    for name in config.evaluation.ood:
+        check_ood_name(name, spec)
+    return spec
+
+
+def prepare(
+    config: Config, spec: DatasetSpec, steps_per_epoch: int, vocabulary: Vocabulary | None = None
+) -> tuple[Run, TrainState]:
+    """Builds the compiled parts of a run and its state at step 0; text needs its vocabulary."""
+    mesh, keys = device_mesh(), run_keys(config.seed)
+    axis_name = AXIS if config.parallel == "pmap" else None
+    words = 0 if vocabulary is None else len(vocabulary)
+    model = model_of(
+        config.model, classes=spec.classes, axis_name=axis_name, vocabulary=words, embedding=config.data.vector_size
+    )
+    schedule = learning_rate(config.optimizer, epochs=config.epochs, steps_per_epoch=steps_per_epoch)
+    optimizer = make_optimizer(config.optimizer, schedule)
+    train_step = make_train_step(
+        model, optimizer, config.method, classes=spec.classes, standardise=inputs_of(spec), axis_name=axis_name
+    )
+    step = _mapped(skipping(train_step) if config.on_nan == "skip" else train_step, config, spec, keys, mesh)
+    predict = make_predict(network_of(model), inputs_of(spec), mesh, batch_size=config.evaluation.batch_size)
+    state = create_state(model, optimizer, keys.init, input_shape(spec, config.data))
+    return Run(config, step, predict, schedule, keys, mesh, steps_per_epoch), replicate(mesh, state)
+
+
+def _mapped(train_step: TrainStep, config: Config, spec: DatasetSpec, keys: RunKeys, mesh: Mesh) -> FedStep:
+    """Returns the step over all devices, for the kind of feed that the data set has."""
+    if spec.streams:
+        return make_batch_step(
+            train_step,
+            mesh,
+            parallel=config.parallel,
+            batch_size=config.batch_size,
+            flip=config.data.flip,
+            augment_key=keys.augment,
+            step_key=keys.step,
+        )
+    return make_resident_step(
+        train_step,
+        mesh,
+        parallel=config.parallel,
+        batch_size=config.batch_size,
+        padding=config.data.crop_padding,
+        flip=config.data.flip,
+        rotation=config.data.rotation,
+        augment_key=keys.augment,
+        step_key=keys.step,
+    )
+
+
+def count_steps(config: Config, examples: int) -> int:
+    """Returns the whole batches of an epoch; raises InputError where there is none."""
+    if config.batch_size > examples:
+        raise InputError(
+            f"batch_size is {config.batch_size}, larger than the {examples} training examples; "
+            f"expected at most {examples}"
+        )
+    return examples // config.batch_size
+
+
+def with_vectors(state: TrainState, run: Run, examples: Examples, data_dir: Path) -> TrainState:
+    """Returns the first state with the config's word vectors, if it names any."""
+    if examples.vocabulary is None:
+        return state
+    table = first_embedding(run.config.data, examples.vocabulary, data_dir, run.config.seed)
+    return state if table is None else replicate(run.mesh, with_embedding(state, table))
