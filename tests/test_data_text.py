@@ -27,7 +27,8 @@ from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.method import Method
 from mixup_jax.training import loop
 from mixup_jax.training.checkpoint import Checkpoints
-from mixup_jax.training.run import check_names, prepare, with_vectors
+from mixup_jax.training.run import check_names, with_vectors
+from mixup_jax.training.run import prepare as prepare_run
 
 pytestmark = pytest.mark.xdist_group("text")
 
@@ -211,7 +212,7 @@ def workdir(tmp_path_factory, config, data_dir):
 
 def test_a_text_run_starts_from_its_vectors_and_learns(workdir, config, data_dir):
     examples = load_examples(config.data, data_dir)
-    run, state = prepare(config, dataset_spec("mr"), 5, examples.vocabulary)
+    run, state = prepare_run(config, dataset_spec("mr"), 5, examples.vocabulary)
     table = first_embedding(config.data, examples.vocabulary, data_dir, config.seed)
     started = with_vectors(state, run, examples, data_dir)
     np.testing.assert_array_equal(started.params["embedding"]["embedding"], table)

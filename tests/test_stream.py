@@ -31,7 +31,8 @@ from mixup_jax.training import loop
 from mixup_jax.training.checkpoint import Checkpoints
 from mixup_jax.training.feed import StreamedFeed, process_rows
 from mixup_jax.training.parallel import device_mesh
-from mixup_jax.training.run import check_names, prepare
+from mixup_jax.training.run import check_names
+from mixup_jax.training.run import prepare as prepare_run
 from mixup_jax.training.workdir import check_same
 
 grain = pytest.importorskip("grain")
@@ -222,7 +223,7 @@ def workdir(imagenet: Path, config: Config, tmp_path_factory: pytest.TempPathFac
 
 
 def last_state(workdir: Path, config: Config) -> Any:
-    _, like = prepare(config, SPEC, 2)
+    _, like = prepare_run(config, SPEC, 2)
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         assert checkpoints.last is not None
         return jax.device_get(checkpoints.restore_state(checkpoints.last, like, device_mesh()))
