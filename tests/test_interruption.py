@@ -25,6 +25,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.models import MODELS
 from mixup_jax.records import Batch, TrainState
 from mixup_jax.training import lock, loop
+from mixup_jax.training import run as run_parts
 from mixup_jax.training.finite import check_losses, skipping
 from mixup_jax.training.metrics_log import JsonLines
 from mixup_jax.training.parallel import replicate
@@ -42,10 +43,10 @@ def _small() -> Any:
     compiled: dict[Any, Any] = {}
     prepare = loop.prepare
 
-    def prepare_once(config: Config, spec: Any, steps_per_epoch: int) -> Any:
-        key = (config.parallel, config.on_nan, config.optimizer, loop.make_train_step)
+    def prepare_once(config: Config, spec: Any, steps_per_epoch: int, vocabulary: Any) -> Any:
+        key = (config.parallel, config.on_nan, config.optimizer, run_parts.make_train_step)
         if key not in compiled:
-            run, state = prepare(config, spec, steps_per_epoch)
+            run, state = prepare(config, spec, steps_per_epoch, vocabulary)
             compiled[key] = run, jax.device_get(state)
         run, state = compiled[key]
         return dataclasses.replace(run, config=config), replicate(run.mesh, jax.tree.map(np.copy, state))
@@ -234,7 +235,7 @@ def test_skipping_keeps_the_state_from_before_a_bad_step_and_changes_no_other():
 def test_skipped_steps_are_counted_and_the_run_goes_on(
     parallel: str, tiny_config: Config, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    make = loop.make_train_step
+    make = run_parts.make_train_step
 
     def bad_at_three(*arguments: Any, **settings: Any) -> Any:
         step = make(*arguments, **settings)
@@ -245,7 +246,7 @@ def test_skipped_steps_are_counted_and_the_run_goes_on(
 
         return with_nan
 
-    monkeypatch.setattr(loop, "make_train_step", bad_at_three)
+    monkeypatch.setattr(run_parts, "make_train_step", bad_at_three)
     with pytest.raises(InputError, match="the loss is nan at step 3;"):
         loop.train(config_of(tiny_config, parallel), tmp_path, data_dir)
     # What "stop" refused, "skip" may go on from.
