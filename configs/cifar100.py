@@ -56,5 +56,5 @@ def get_config(name: str = "mixup") -> ConfigDict:
     config.optimizer.step_epochs = (60, 120, 160)
     config.optimizer.step_factor = 0.2
 
-    config.evaluation.ood = ("svhn_cropped", "cifar1000", "gaussian_noise")
+    config.evaluation.ood = ("svhn_cropped", "cifar10", "gaussian_noise")
     return config
