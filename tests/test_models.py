@@ -22,7 +22,7 @@ TINY = {
     "basic": ResNet(classes=3, stages=(1, 1), width=4, dropout=0.5),
     "bottleneck": ResNet(classes=3, stages=(1, 1), width=4, stem="imagenet", dropout=0.5, block=BottleneckBlock),
     "vgg": VGG(classes=3, blocks=(1, 1), width=4, dropout=0.5),
-    "vgg_hidden": VGG(classes=3, blocks=(1,), width=4, hidden=5),
+    "vgg_hidden": VGG(classes=3, blocks=(1,), width=4, hidden=64),
     "wide": WideResNet(classes=3, blocks=1, width=4, dropout=0.5),
 }
 IMAGES = jnp.asarray(np.random.default_rng(1).normal(size=(4, 12, 12, 1)), jnp.float32)

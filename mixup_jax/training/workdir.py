@@ -55,7 +55,8 @@ def check_same(there: Any, config: Config | dict[str, Any], workdir: Path) -> No
     Raises:
       InputError: it is not; the message lists what differs.
     """
-    differences = _differences(_with_defaults(there, _as_json(Config())), _as_json(config))
+    defaults = _as_json(Config())
+    differences = _differences(_with_defaults(there, defaults), _with_defaults(_as_json(config), defaults))
     if differences:
         raise InputError(
             f"workdir {workdir} belongs to a run of another config ({'; '.join(differences)}); "
