@@ -12,7 +12,7 @@ import numpy as np
 
 from mixup_jax.data.cache import Arrays, write_cache
 from mixup_jax.data.paths import arrays_folder
-from mixup_jax.models import MODELS
+from mixup_jax.models import IMAGE_MODELS, MODELS
 
 NAME = "small"
 
@@ -23,6 +23,7 @@ class Small(nn.Module):
     classes: int
     width: int
     dtype: Any
+    dropout: float = 0.0
     axis_name: str | None = None
     places: int = 0
 
@@ -45,7 +46,9 @@ class Small(nn.Module):
 
 def add_model() -> None:
     """Adds the network to the package's, in this process."""
-    MODELS[NAME] = Small  # type: ignore[assignment]
+    IMAGE_MODELS[NAME] = Small  # type: ignore[assignment]
+    if NAME not in MODELS:
+        MODELS.append(NAME)
 
 
 def make_data(data_dir: Path, *, train: int = 200, test: int = 60) -> None:

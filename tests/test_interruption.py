@@ -22,7 +22,7 @@ import pytest
 from benchmarks.small import NAME, add_model
 from mixup_jax.config import CheckpointConfig, Config, ModelConfig
 from mixup_jax.errors import InputError
-from mixup_jax.models import MODELS
+from mixup_jax.models import IMAGE_MODELS, MODELS
 from mixup_jax.records import Batch, TrainState
 from mixup_jax.training import lock, loop
 from mixup_jax.training import run as run_parts
@@ -55,7 +55,8 @@ def _small() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "prepare", prepare_once)
         yield
-    del MODELS[NAME]
+    del IMAGE_MODELS[NAME]
+    MODELS.remove(NAME)
 
 
 def config_of(tiny_config: Config, parallel: str = "jit", **changes: Any) -> Config:
