@@ -209,6 +209,19 @@ def test_a_group_shows_the_epochs_that_all_of_its_seeds_have(folders, tmp_path):
     assert {row["epoch"] for row in rows["quickstart/mixup"]} == {"0", "2", "10"}
 
 
+def test_a_seed_without_records_of_epochs_is_left_out_of_them(folders, tmp_path):
+    copy = shutil.copytree(folders["erm-1"], tmp_path / "erm-1")
+    shutil.rmtree(copy / "epochs")
+    both, alone = (
+        sections_from([*runs, folders["mixup-0"]]) for runs in ([folders["erm-0"], copy], [folders["erm-0"]])
+    )
+    rows = [
+        {shown.heading: rows_of(shown.picture.csv) for shown in sections["epochs"].shown}["quickstart/erm"]
+        for sections in (both, alone)
+    ]
+    assert rows[0] == rows[1]
+
+
 def rows_of(content):
     return list(csv.DictReader(io.StringIO(content.decode())))
 

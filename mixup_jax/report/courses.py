@@ -36,11 +36,15 @@ def density_pictures(groups: Sequence[Group]) -> list[tuple[Group, Picture]]:
 
 
 def outcomes_by_epoch(group: Group) -> dict[int, Outcomes]:
-    """Returns confidence and correctness of the validation examples, for each epoch that all seeds recorded."""
-    shared = set.intersection(*(set(run.epochs) for run in group.runs))
+    """Returns confidence and correctness of the validation examples, by epoch, of the seeds that recorded epochs.
+
+    Of several such seeds, the epochs are those that all of them recorded.
+    """
+    recorded = [run.epochs for run in group.runs if run.epochs]
+    shared = set.intersection(*map(set, recorded)) if recorded else set()
     found: dict[int, Outcomes] = {}
     for epoch in sorted(shared):
-        records = [run.epochs[epoch] for run in group.runs]
+        records = [epochs[epoch] for epochs in recorded]
         examples = [examine(record.logits, record.labels).only_labelled() for record in records]
         found[epoch] = [(one.confidence, one.correct) for one in examples]
     return found
