@@ -2,6 +2,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from mixup_jax.data import arrays as arrays_module
 from mixup_jax.data import tfds_source
 from mixup_jax.data.arrays import Arrays, load_arrays, load_ood
 from mixup_jax.data.cache import cached_splits, read_cache, write_cache
-from mixup_jax.data.catalog import DATASETS
+from mixup_jax.data.catalog import DATASETS, dataset_spec
 from mixup_jax.data.paths import arrays_folder, default_data_dir, prepare_command
 from mixup_jax.errors import InputError
 
@@ -255,3 +256,16 @@ def test_images_of_other_sizes_are_resized_and_selected_by_class_while_they_are_
     assert arrays.inputs.shape == (5, 6, 6, 3)
     assert arrays.labels.tolist() == [0, 2, 2, 0, 3]
     assert arrays.inputs[:, 0, 0, 0].tolist() == [0, 20, 30, 50, 60]
+
+
+def test_a_shifted_set_keeps_its_labels_for_networks_of_the_set_it_shifts(tmp_path: Path):
+    generator = np.random.default_rng(0)
+    shifted = Arrays(
+        generator.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8), np.arange(6, dtype=np.int32), "made-up fog"
+    )
+    write_cache(arrays_folder(tmp_path, "cifar10_corrupted_fog_3"), {"test": shifted})
+    kept = load_ood("cifar10_corrupted_fog_3", dataset_spec("cifar10"), tmp_path)
+    np.testing.assert_array_equal(kept.labels, shifted.labels)
+    np.testing.assert_array_equal(kept.inputs, shifted.inputs)
+    foreign = load_ood("cifar10_corrupted_fog_3", dataset_spec("stl10"), tmp_path)
+    assert set(foreign.labels) == {-1}

@@ -192,6 +192,26 @@ def test_the_whole_document():
     assert json.loads(json.dumps(document, allow_nan=False)) == document
 
 
+def test_a_set_under_a_shift_is_measured_like_the_test_set_as_well():
+    test, validation = record(0, dataset="a", split="test"), record(1, dataset="a", split="validation")
+    shifted = record(2, dataset="a_fog", split="test", shift_of="a")
+    labelled = record(3, dataset="b", split="test")
+    document = evaluate_records(test, validation=validation, ood={"a_fog": shifted, "b": labelled})
+    assert set(document["results"]) == {"a/test", "a/validation", "a_fog/test"}
+    assert set(document["ood"]) == {"a_fog", "b"}
+    temperature = document["results"]["a/test"]["temperature"]
+    entry = document["results"]["a_fog/test"]
+    assert entry["temperature"] == temperature
+    for state, golden in (
+        (entry, independent(shifted.logits, shifted.labels)),
+        (entry["after_temperature"], independent(shifted.logits, shifted.labels, temperature)),
+    ):
+        for key in ("n", "accuracy", "nll", "ece_15"):
+            assert state[key] == pytest.approx(golden[key], abs=1e-9)
+    with pytest.raises(InputError, match="a_fog/test"):
+        evaluate_records(test, ood={"a_fog": unlabelled(4, dataset="a_fog", split="test", shift_of="a")})
+
+
 def test_a_lone_record_of_unknown_origin():
     document = evaluate_records(record(0), test_name="preds")
     assert document == {

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mixup_jax.data import tfds_source
 from mixup_jax.data.cache import Arrays, Sentences, read_cache, write_cache
-from mixup_jax.data.catalog import NOISES, DatasetSpec, NoiseSpec, check_ood_name, dataset_spec
+from mixup_jax.data.catalog import NOISES, DatasetSpec, NoiseSpec, check_ood_name, dataset_spec, is_shift
 from mixup_jax.data.ood import match_shape, noise_images, noise_tokens
 from mixup_jax.data.paths import arrays_folder, prepare_command
 from mixup_jax.data.tokens import Encoder
@@ -109,7 +109,7 @@ def load_ood(
 
     Returns:
       Images `[N, H, W, C]` of `like.shape` in pixel units (uint8; float32 for unclipped noise), or tokens
-      int32 `[N, L]`; labels all -1.
+      int32 `[N, L]`; labels all -1, unless the set is `like` under a shift, which keeps them.
 
     Raises:
       InputError: unknown name, `like` itself, n < 1, or as `load_arrays`.
@@ -123,6 +123,8 @@ def load_ood(
     else:
         arrays = load_arrays(name, "test", data_dir, encoder)
         inputs, source = arrays.inputs, arrays.source
+        if is_shift(name, like):
+            return arrays
         if like.task == "image":
             inputs = match_shape(inputs, like.shape)
     return Arrays(inputs, np.full(len(inputs), UNLABELLED, np.int32), source)

@@ -316,6 +316,11 @@ def training_spec(name: str) -> DatasetSpec:
     return spec
 
 
+def is_shift(name: str, like: DatasetSpec) -> bool:
+    """Returns whether a set holds the test examples of `like`, changed: their labels count (CIFAR-10-C of CIFAR-10)."""
+    return name in CORRUPTED and like.name == "cifar10"
+
+
 def check_ood_name(name: str, like: DatasetSpec) -> None:
     """Accepts the name of a data set other than `like`, the in-distribution one, or of noise, of the same task.
 

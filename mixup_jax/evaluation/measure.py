@@ -251,7 +251,8 @@ def evaluate_records(
       test: the record to report.
       validation: the record the temperature is fitted on (and which is reported too); without it no
         temperature is fitted.
-      ood: out-of-distribution records by name.
+      ood: out-of-distribution records by name.  One whose meta has `shift_of` holds the test examples of that data
+        set under a shift: its labels count, and it is measured like the test record as well.
       step: of the checkpoint; None takes it from the test record's meta, if it is there.
       config: of the run; None takes it from the test record's meta, if it is there.
       test_name: key of the test record where its meta does not name it.
@@ -288,6 +289,11 @@ def evaluate_records(
         examples = _examined(validation, temperature)
         recalibration = fit_recalibration(fitted_on, examples[0].only_labelled(), posthoc)
         results[validation_name] = _entry(validation, examples, temperature, recalibration, all_intervals)
+    for name, record in ood.items():
+        if record.meta.get("shift_of"):
+            _labelled(record, record.name or name)
+            examples = _examined(record, temperature)
+            results[record.name or name] = _entry(record, examples, temperature, recalibration, all_intervals)
     tested = _examined(test, temperature)
     return {
         "schema": SCHEMA,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mixup_jax import metrics
 from mixup_jax.config import Config, from_dict
 from mixup_jax.data.arrays import Arrays, load_ood
-from mixup_jax.data.catalog import check_ood_name, dataset_spec
+from mixup_jax.data.catalog import check_ood_name, dataset_spec, is_shift
 from mixup_jax.data.examples import Examples, check_vocabulary, load_examples, load_test
 from mixup_jax.data.inputs import sized
 from mixup_jax.data.paths import default_data_dir
@@ -173,6 +173,8 @@ def _records(
     for name, data in sets.items():
         of, split = (dataset, name) if name in ALWAYS else (name, "test")
         origin = {"dataset": of, "split": split, "source": data.source}
+        if is_shift(of, dataset_spec(dataset)):
+            origin["shift_of"] = dataset
         records[name] = Predictions(logits[name], data.labels, origin | meta)
     return records
 
