@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
+from mixup_jax.metrics.blocks import blocks
 from mixup_jax.metrics.scores import check_labelled
 
 
@@ -25,7 +26,13 @@ def top_k_accuracy(logits: npt.ArrayLike, labels: npt.ArrayLike, k: int) -> floa
     if k < 1:
         raise InputError(f"k is {k}; expected at least 1")
     logits, labels = check_labelled(logits, labels)
+    # A few rows at a time: the logits may be a file that is larger than memory.
+    hits = sum(_hits(logits[rows], labels[rows], k) for rows in blocks(*logits.shape))
+    return hits / len(labels)
+
+
+def _hits(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], k: int) -> int:
     of_label = np.take_along_axis(logits, labels[:, None], axis=1)
     ahead = np.count_nonzero(logits > of_label, axis=1)
     ahead += np.count_nonzero((logits == of_label) & (np.arange(logits.shape[1]) < labels[:, None]), axis=1)
-    return float(np.mean(ahead < k))
+    return int(np.count_nonzero(ahead < k))
