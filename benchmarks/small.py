@@ -46,7 +46,7 @@ class Small(nn.Module):
 
 def add_model() -> None:
     """Adds the network to the package's, in this process."""
-    IMAGE_MODELS[NAME] = Small  # type: ignore[assignment]
+    IMAGE_MODELS[NAME] = Small  # type: ignore[assignment]  # its type is that of the package's own; called alike
     if NAME not in MODELS:
         MODELS.append(NAME)
 

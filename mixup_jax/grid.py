@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mixup_jax.errors import InputError
+from mixup_jax.escapes import is_file_name
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
+"""Names that need no quoting in a shell either."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class PlannedRun:
     settings: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not SAFE_NAME.fullmatch(self.name):
+        if not (SAFE_NAME.fullmatch(self.name) and is_file_name(self.name)):
             raise InputError(
                 f"run name {self.name!r} cannot be the name of a folder; expected letters, digits and . _ + - "
                 "(100 at most, a letter or digit first)"

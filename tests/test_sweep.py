@@ -43,7 +43,7 @@ def test_every_grid_of_the_project_describes_runs_that_can_be_configured(path: P
         assert run.name.endswith(f"-{config.seed}")
 
 
-@pytest.mark.parametrize("name", ["../up", "/abs", "", ".hidden", "a b", "a/b", "x" * 101])
+@pytest.mark.parametrize("name", ["../up", "/abs", "", ".hidden", "a b", "a/b", "x" * 101, "con", "a."])
 def test_a_name_that_cannot_be_a_folder_is_refused(name: str):
     with pytest.raises(InputError, match="cannot be the name of a folder"):
         PlannedRun(name, QUICK)

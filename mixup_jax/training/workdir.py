@@ -72,8 +72,8 @@ def write_config(workdir: Path, config: Config) -> None:
 def is_finished(workdir: Path, config: Config) -> bool:
     """Returns whether a folder holds the evaluation of the last step of a run of this config."""
     try:
-        evaluation = json.loads((workdir / EVALUATION_FILE).read_text())
-        last = json.loads((workdir / METRICS_FILE).read_text().splitlines()[-1])
+        evaluation = parse(read_bytes(workdir / EVALUATION_FILE))
+        last = parse(read_bytes(workdir / METRICS_FILE).splitlines()[-1])
         ended = (last["epoch"], last["step"]) == (config.epochs, evaluation["step"])
         return ended and not _differences(_with_defaults(evaluation["config"], _as_json(Config())), _as_json(config))
     except (OSError, ValueError, LookupError, TypeError):
