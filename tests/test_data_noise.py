@@ -121,7 +121,9 @@ def test_scaled_noise_is_the_same_draw_farther_from_the_mean(name, scale):
     np.testing.assert_allclose(scaled - centre, scale * (plain - centre), atol=1e-3)
 
 
-def test_uniform_noise_is_uniform_over_all_pixel_values():
-    images = noise_images(NOISES["uniform_noise"], GREY, 1000, 0)
+@pytest.mark.parametrize(("name", "low", "high"), [("uniform_noise", 0, 255), ("uniform_noise_x0.5", 64, 191)])
+def test_uniform_noise_is_uniform_over_its_pixel_values(name: str, low: int, high: int):
+    images = noise_images(NOISES[name], GREY, 1000, 0)
     assert images.dtype == np.uint8
-    assert stats.chisquare(np.bincount(images.ravel(), minlength=256)).pvalue > 1e-4
+    assert (images.min(), images.max()) == (low, high)
+    assert stats.chisquare(np.bincount(images.ravel(), minlength=256)[low : high + 1]).pvalue > 1e-4

@@ -61,7 +61,7 @@ class NoiseSpec:
       name: how configurations name it.
       description: one line on what it is.
       kind: "normal" and "uniform" pixels, or "tokens".
-      scale: of normal noise, in standard deviations of the training set.
+      scale: of normal noise, in standard deviations of the training set; of uniform noise, the share of 0..255.
       clip: whether pixels are rounded and clipped to 0..255, as an image file would hold them.
     """
 
@@ -281,6 +281,7 @@ _NOISES = (
         clip=True,
     ),
     NoiseSpec("uniform_noise", "independent pixels, each value from 0 to 255 as likely as any other", kind="uniform"),
+    NoiseSpec("uniform_noise_x0.5", "the same of the middle half of the values, 64 to 191", kind="uniform", scale=0.5),
     NoiseSpec(
         "random_tokens",
         "independent words, each of the vocabulary as likely as any other, in texts as long as those of the test split",
