@@ -28,6 +28,7 @@ from mixup_jax.metrics.intervals import (
     paired_bootstrap_differences,
 )
 from mixup_jax.metrics.isotonic import Isotonic, fit_isotonic
+from mixup_jax.metrics.logit_bins import bin_logits
 from mixup_jax.metrics.ood import aupr_in, aupr_out, auroc, auroc_interval, fpr95_id, fpr95_ood
 from mixup_jax.metrics.ood_scores import energy_score, entropy_score, max_logit_score
 from mixup_jax.metrics.posthoc import fit_temperature, scale
@@ -62,6 +63,7 @@ __all__ = [
     "bin_classes",
     "bin_confidences",
     "bin_equal_mass",
+    "bin_logits",
     "bootstrap_classwise_ece",
     "bootstrap_interval_of",
     "bootstrap_intervals",
