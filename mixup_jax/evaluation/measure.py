@@ -36,9 +36,13 @@ CHEAP_INTERVALS = (
     "confidence_minus_accuracy",
     "mce",
     "ece_l2",
+    "ece_over",
+    "ece_under",
     "debiased_ece_l1",
     "debiased_ece_l2",
     "brier_reliability",
+    "brier_resolution",
+    "brier_uncertainty",
 )
 DEAR_INTERVALS = ("adaptive_ece", "smooth_ece")
 """Their resamples take seconds for 10,000 examples, so they are made when asked for."""
@@ -166,7 +170,7 @@ def _calibration(examples: Examples, all_intervals: bool) -> dict[str, Any]:
         },
     }
     bounds = _selective_intervals(known) if all_intervals else {}
-    losses = {"brier": known.brier} | ({"nll": -known.log_likelihood} if math.isfinite(tally.nll) else {})
+    losses = {"brier": known.brier, "brier_top_label": np.square(known.confidence - known.correct)} | ({"nll": -known.log_likelihood} if math.isfinite(tally.nll) else {})
     numbers = _top_label(known.confidence, known.correct, proper, selective, losses, all_intervals)
     return numbers | {"intervals": numbers["intervals"] | bounds}
 

@@ -274,9 +274,15 @@ def ece_direction(bins: Bins) -> Direction:
     `over = sum_m n_m/n max(conf_m - acc_m, 0)` and `under = sum_m n_m/n max(acc_m - conf_m, 0)`.  Unlike
     `oe`, `over` is not weighted by confidence.  Raises InputError without examples.
     """
-    n = _examples(bins)
-    gap_sum = bins.confidence_sum - bins.correct_sum
-    return Direction(float(np.maximum(gap_sum, 0.0).sum()) / n, float(np.maximum(-gap_sum, 0.0).sum()) / n)
+    _examples(bins)
+    sums = bins.count, bins.confidence_sum, bins.correct_sum
+    return Direction(float(signed_error(*sums)), float(signed_error(*sums, sign=-1.0)))
+
+
+def signed_error(count: Ints, confidence_sum: Floats, correct_sum: Floats, sign: float = 1.0) -> Floats:
+    """Returns the over-confident part of ECE, or with sign -1 the under-confident: `[..., M]` in, float64 `[...]` out."""
+    excess = np.maximum(sign * (confidence_sum - correct_sum), 0.0)
+    return np.asarray(excess.sum(axis=-1) / count.sum(axis=-1), np.float64)
 
 
 def oe(bins: Bins) -> float:
