@@ -182,7 +182,7 @@ def bin_confidences(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: i
 class CellSums(NamedTuple):
     """Examples and the sum of their confidences, `[2 M]`: of wrong predictions in each bin, then of right ones."""
 
-    count: Ints
+    examples: Ints
     confidence_sum: Floats
 
 
@@ -194,7 +194,8 @@ def cell_sums(confidence: Floats, correct: Bools, edges: Floats) -> CellSums:
 def sums_of_cells(index: Ints, confidence: Floats, correct: Bools, n_bins: int) -> CellSums:
     """Returns the sums of some examples in the bins of this index, which is changed."""
     index += n_bins * correct  # wrong and right ones in one pass
-    return CellSums(np.bincount(index, minlength=2 * n_bins), np.bincount(index, confidence, minlength=2 * n_bins))
+    confidence_sum: Floats = np.bincount(index, confidence, minlength=2 * n_bins).astype(np.float64, copy=False)
+    return CellSums(np.bincount(index, minlength=2 * n_bins), confidence_sum)
 
 
 def bins_of_cells(edges: Floats, parts: Sequence[CellSums]) -> Bins:
@@ -202,7 +203,7 @@ def bins_of_cells(edges: Floats, parts: Sequence[CellSums]) -> Bins:
     n_bins = len(edges) - 1
     count, confidence_sum = np.zeros(2 * n_bins, np.int64), np.zeros(2 * n_bins)
     for part in parts:
-        count += part.count
+        count += part.examples
         confidence_sum += part.confidence_sum
     wrong, right = count.reshape(2, n_bins)
     return Bins(edges, wrong + right, confidence_sum.reshape(2, n_bins).sum(axis=0), right.astype(np.float64))
@@ -280,7 +281,7 @@ def ece_direction(bins: Bins) -> Direction:
 
 
 def signed_error(count: Ints, confidence_sum: Floats, correct_sum: Floats, sign: float = 1.0) -> Floats:
-    """Returns the over-confident part of ECE, or with sign -1 the under-confident: `[..., M]` in, float64 `[...]` out."""
+    """Returns the over-confident part of ECE (with sign -1 the under-confident): `[..., M]` in, float64 `[...]` out."""
     excess = np.maximum(sign * (confidence_sum - correct_sum), 0.0)
     return np.asarray(excess.sum(axis=-1) / count.sum(axis=-1), np.float64)
 

@@ -69,9 +69,9 @@ def bin_logits(logits: npt.ArrayLike, labels: npt.ArrayLike, n_bins: int = 15) -
         rough = _rough(block, known, scratch) if in_float32 else None
         if rough is None:
             return cell_sums(*_in_float64(block, known, array), edges)
-        confidence, correct = rough
-        bins, doubtful = _placed(confidence, n_bins, error)
-        confidence = confidence.astype(np.float64)
+        narrow, correct = rough
+        bins, doubtful = _placed(narrow, n_bins, error)
+        confidence: Floats = narrow.astype(np.float64)
         confidence[doubtful], _ = _in_float64(block[doubtful], known[doubtful], array)
         bins[doubtful] = bin_index(confidence[doubtful], edges)
         return sums_of_cells(bins, confidence, correct, n_bins)
