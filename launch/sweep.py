@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -71,7 +72,9 @@ def run_all(runs: Sequence[PlannedRun], arguments: argparse.Namespace) -> list[s
         import ray
     except ModuleNotFoundError as error:
         raise InputError("Python package ray is not installed; expected it: pip install -e '.[ray]'") from error
-    ray.init(arguments.address or "local", include_dashboard=False)
+    # What the workers print is in each run's log.txt; of the rest, TPU drivers alone would print screens full.
+    ray.init(arguments.address or "local", include_dashboard=False, log_to_driver=False)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray's own handler would not wait for runs to save
     try:
         needs = {"CPU": arguments.cpus, "GPU": arguments.gpus, "TPU": arguments.tpus}
         if not arguments.address:  # a cluster may grow

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from mixup_jax.data.paths import arrays_folder
 from mixup_jax.grid import load_grid
 from mixup_jax.sweep import config_of
 from mixup_jax.training import loop
