@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     for name in ("cpus", "gpus", "tpus", "retries"):
         if (number := getattr(arguments, name)) < 0:
-            raise InputError(f"--{name} is {number}; expected at least 0")
+            raise InputError(f"--{name} is {number:g}; expected at least 0")
     return run_grid(arguments, lambda runs: run_all(runs, arguments))
 
 

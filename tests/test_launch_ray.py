@@ -1,17 +1,21 @@
 """A grid through a real Ray on this machine: what is killed is resumed, what is refused is not tried again."""
 
+import _thread
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from error_cases import ray_sweep
 
+from mixup_jax.errors import InputError
 from mixup_jax.grid import load_grid
 from mixup_jax.sweep import config_of
 from mixup_jax.training import loop
@@ -96,3 +100,23 @@ def test_a_run_that_is_killed_twice_ends_with_the_bits_of_one_that_was_left_alon
     assert "killed-0: done" in printed
     assert "refused-0: FAILED" in printed
     assert "failed: killed-0" not in printed
+
+
+def test_a_task_that_is_cancelled_lets_its_process_save():
+    script = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n"
+    script += "print('begun', flush=True)\ntime.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"begun\n"
+    threading.Timer(0.2, _thread.interrupt_main).start()  # Ray's way to cancel: no signal arrives
+    with pytest.raises(KeyboardInterrupt):
+        ray_sweep()._wait(process)
+    process.stdout.close()
+    assert process.returncode == 75
+
+
+def test_a_machine_without_room_for_one_run_is_refused():
+    needs = {"CPU": 1, "GPU": 0, "TPU": 4}
+    ray_sweep()._check_room(needs, {"CPU": 2.0, "TPU": 4.0})
+    with pytest.raises(InputError, match="--tpus is 4, but this machine has 0; expected"):
+        ray_sweep()._check_room(needs, {"CPU": 2.0})
