@@ -21,7 +21,9 @@ install() {
     sudo apt-get -qq install gcsfuse
   fi
   mkdir -p runs
-  mountpoint --quiet runs || gcsfuse --implicit-dirs "$bucket" runs
+  # Nothing about files is remembered: what one worker writes, the others read at once.
+  mountpoint --quiet runs || gcsfuse --implicit-dirs --metadata-cache-ttl-secs=0 --metadata-cache-negative-ttl-secs=0 \
+    "$bucket" runs
   .venv/bin/python -m mixup_jax.data "$@"
 }
 
@@ -39,4 +41,10 @@ train() {
   .venv/bin/python -m mixup_jax.evaluate --distributed "${places[@]}"
 }
 
-"$@"
+case ${1:-} in
+  install | train) "$@" ;;
+  *)
+    echo "error: unknown command ${1:-}; expected install or train" >&2
+    exit 2
+    ;;
+esac

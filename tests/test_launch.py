@@ -40,6 +40,7 @@ def test_help_shows_a_command_to_copy(name: str):
     [
         ("slurm.sbatch", ["--dry-run", "--config=a.py"], "--workdir is missing; expected --workdir=DIR"),
         ("slurm.sbatch", TRAINING, "this is not a Slurm job; expected: sbatch"),
+        ("tpu_worker.sh", ["start"], "unknown command start; expected install or train"),
         ("tpu_vm.sh", ["start"], "unknown command start; expected create, install, run, fetch or delete"),
         ("tpu_vm.sh", ["create", "--nmae=a"], "unknown argument --nmae=a; expected"),
         ("tpu_vm.sh", ["create", "--name=a"], "--zone is missing; expected --zone=VALUE for create"),
