@@ -187,3 +187,22 @@ def test_a_worker_trains_and_then_evaluates(tmp_path: Path):
         "-m|mixup_jax.main|--distributed|--config=a.py|--workdir=runs/a b|--config.seed=1|",
         "-m|mixup_jax.evaluate|--distributed|--workdir=runs/a b|",
     ]
+
+
+def test_a_worker_is_installed_with_the_bucket_in_the_place_of_its_runs(tmp_path: Path):
+    shutil.copytree(LAUNCH, tmp_path / "launch")
+    log, bin = tmp_path / "log", tmp_path / "bin"
+    note = f'echo "$(basename "$0") $*" >> {log}'
+    for path in (bin / "python3", bin / "gcsfuse", tmp_path / ".local" / "bin" / "uv", tmp_path / ".venv/bin/python"):
+        script(path, note)
+    script(bin / "mountpoint", "exit 1")
+    environment = {**os.environ, "PATH": f"{bin}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    worker = ["bash", str(tmp_path / "launch" / "tpu_worker.sh"), "install", "b", "fashion_mnist", "mnist"]
+    subprocess.run(worker, env=environment, check=True, timeout=60)
+    assert log.read_text().splitlines() == [
+        "python3 -m pip install --quiet --user uv",
+        "uv venv --quiet --allow-existing --python=3.12 .venv",
+        "uv pip install --quiet --editable .[tpu,tensorflow,stream]",
+        "gcsfuse --implicit-dirs --metadata-cache-ttl-secs=0 --metadata-cache-negative-ttl-secs=0 b runs",
+        "python -m mixup_jax.data fashion_mnist mnist",
+    ]

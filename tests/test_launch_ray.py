@@ -77,6 +77,7 @@ def test_a_run_that_is_killed_twice_ends_with_the_bits_of_one_that_was_left_alon
     command = [sys.executable, str(SCRIPT), f"--grid={grid}", f"--output={output}", f"--data_dir={data_dir}"]
     environment = {
         **os.environ,
+        "RAY_AUTH_MODE": "disabled",  # its token would be written to the home folder
         "RAY_USAGE_STATS_ENABLED": "0",
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
