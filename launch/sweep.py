@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +77,7 @@ def run_all(runs: Sequence[PlannedRun], arguments: argparse.Namespace) -> list[s
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray's own handler would not wait for runs to save
     try:
         needs = {"CPU": arguments.cpus, "GPU": arguments.gpus, "TPU": arguments.tpus}
-        if not arguments.address:  # a cluster may grow
-            _check_room(needs, ray.cluster_resources())
+        _check_room(needs, ray.cluster_resources(), may_grow=bool(arguments.address))
         task = ray.remote(train_and_evaluate).options(
             num_cpus=arguments.cpus,
             num_gpus=arguments.gpus,
@@ -155,13 +154,17 @@ def _outcomes(ray: Any, tasks: dict[Any, str]) -> Iterator[tuple[str, bool]]:
         raise
 
 
-def _check_room(needs: dict[str, float], room: dict[str, float]) -> None:
+def _check_room(needs: Mapping[str, float], room: Mapping[str, float], *, may_grow: bool) -> None:
+    """Checks that one run fits, and mentions accelerators that none would use."""
     for name, number in needs.items():
-        if number > room.get(name, 0):
+        if number > room.get(name, 0) and not may_grow:
             raise InputError(
                 f"--{name.lower()}s is {number:g}, but this machine has {room.get(name, 0):g}; expected at most that, "
                 "or the --address of a cluster"
             )
+    for name in ("GPU", "TPU"):
+        if room.get(name) and not (needs["GPU"] or needs["TPU"]):
+            print(f"the runs will use none of {room[name]:g} {name}s; --{name.lower()}s=N gives each N of them")
 
 
 if __name__ == "__main__":

@@ -116,8 +116,12 @@ def test_a_task_that_is_cancelled_lets_its_process_save():
     assert process.returncode == 75
 
 
-def test_a_machine_without_room_for_one_run_is_refused():
-    needs = {"CPU": 1, "GPU": 0, "TPU": 4}
-    ray_sweep()._check_room(needs, {"CPU": 2.0, "TPU": 4.0})
+def test_a_machine_without_room_for_one_run_is_refused(capsys: pytest.CaptureFixture[str]):
+    check, needs = ray_sweep()._check_room, {"CPU": 1, "GPU": 0, "TPU": 4}
+    check(needs, {"CPU": 2.0, "GPU": 8.0, "TPU": 4.0}, may_grow=False)
+    check(needs, {"CPU": 2.0}, may_grow=True)
     with pytest.raises(InputError, match="--tpus is 4, but this machine has 0; expected"):
-        ray_sweep()._check_room(needs, {"CPU": 2.0})
+        check(needs, {"CPU": 2.0}, may_grow=False)
+    assert not capsys.readouterr().out
+    check({**needs, "TPU": 0}, {"CPU": 2.0, "GPU": 8.0}, may_grow=False)
+    assert "none of 8 GPUs; --gpus=N" in capsys.readouterr().out
