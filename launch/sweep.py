@@ -116,7 +116,11 @@ def train_and_evaluate(steps: Sequence[Sequence[str]], workdir: Path, folder: Pa
 
 
 def _bound_to_us(command: Sequence[str]) -> list[str]:
-    """Returns a command that ends when this process does, were it killed: the next attempt needs the run's folder."""
+    """Returns a command that ends when this process does, however that ends.
+
+    Ray sees to it when a worker is killed, but not when its own process on the machine, the raylet, is. The run would
+    go on and keep its folder, and the attempt that Ray makes elsewhere would be refused.
+    """
     setpriv = shutil.which("setpriv")  # of util-linux; elsewhere than on Linux nothing has this service
     return [*([setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []), *command]
 

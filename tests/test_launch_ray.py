@@ -3,6 +3,7 @@
 import _thread
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,6 +69,14 @@ def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def process_state(pid: int) -> str:
+    """S of one that sleeps, Z of one that has ended and nobody has asked about; empty for none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return ""
+
+
 @pytest.mark.skipif(not Path("/proc").exists(), reason="the Ray worker of a process is found through /proc")
 def test_a_run_that_is_killed_twice_ends_with_the_bits_of_one_that_was_left_alone(data_dir: Path, tmp_path: Path):
     pytest.importorskip("ray")
@@ -114,6 +123,28 @@ def test_a_task_that_is_cancelled_lets_its_process_save():
         ray_sweep()._wait(process)
     process.stdout.close()
     assert process.returncode == 75
+
+
+PARENT = """
+import subprocess, sys, time
+sys.path.insert(0, sys.argv[1])
+from error_cases import ray_sweep
+print(subprocess.Popen(ray_sweep()._bound_to_us(["sleep", "60"])).pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv of util-linux")
+def test_a_run_ends_with_the_process_that_started_it():
+    command = [sys.executable, "-c", PARENT, str(ROOT / "tests")]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    assert process_state(child)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    wait_for(lambda: process_state(child) in ("", "Z"), seconds=10)
 
 
 def test_a_machine_without_room_for_one_run_is_refused(capsys: pytest.CaptureFixture[str]):
