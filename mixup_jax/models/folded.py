@@ -141,9 +141,7 @@ relu.defvjp(_relu_forward, _relu_backward)
 
 def _convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     numbers = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(
-        x, kernel.astype(x.dtype), (stride, stride), "SAME", dimension_numbers=numbers
-    )
+    return jax.lax.conv_general_dilated(x, kernel.astype(x.dtype), (stride, stride), "SAME", dimension_numbers=numbers)
 
 
 def _scale_and_shift(norm: Norm, moments: Callable[[], Moments], train: bool) -> tuple[jax.Array, jax.Array]:

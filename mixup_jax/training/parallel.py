@@ -106,9 +106,7 @@ def make_resident_step(
     return _pmap(step, mesh) if parallel == "pmap" else _jit(step, mesh)
 
 
-def make_batch_step(
-    train_step: TrainStep, mesh: Mesh, *, parallel: str, batch_size: int, flip: bool
-) -> MappedStep:
+def make_batch_step(train_step: TrainStep, mesh: Mesh, *, parallel: str, batch_size: int, flip: bool) -> MappedStep:
     """Returns `step(state, images, labels, keys) -> (state, metrics)`.
 
     The state is donated.  Images are uint8 and labels int32, sharded over the mesh by their first axis:

@@ -19,7 +19,7 @@ def export_record(call: Call, platform: str, devices: int) -> dict[str, Any]:
 
     `arguments` are bytes on one device; `flops` is one device's share of what the program asks for, before any
     optimisation; `collectives` counts those that the program has by itself: under jit none, since the platform's
-    compiler makes them when it divides the program among the devices.
+    compiler makes them when it divides the program among the devices; whether it fits, it alone knows.
 
     Args:
       call: of a jitted function.
@@ -30,6 +30,7 @@ def export_record(call: Call, platform: str, devices: int) -> dict[str, Any]:
     cost = call.function.lower(*call.arguments).cost_analysis()
     return {
         "examples": call.examples,
+        "fits": None,
         "platforms": list(exported.platforms),
         "devices": exported.nr_devices,
         "stablehlo_bytes": len(exported.mlir_module_serialized),

@@ -71,10 +71,9 @@ def train_call(config: Config, spec: DatasetSpec, parts: Parts, mesh: Mesh, shap
 def eval_call(config: Config, spec: DatasetSpec, parts: Parts, mesh: Mesh) -> Call:
     """Returns the prediction of one batch of evaluation over a mesh."""
     replicated, sharded = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (AXIS,)))
-    model = parts.model if config.parallel == "jit" else parts.model.clone(axis_name=None)
     variables = _variables(config, spec, parts)
     batch = shared_batch(config.evaluation.batch_size, mesh.devices.size)
-    compute = predict_batch(network_of(model), inputs_of(spec))
+    compute = predict_batch(network_of(parts.model), inputs_of(spec))
     arguments = (_placed(variables, replicated), *_placed(_inputs(config, spec, batch), sharded))
     return Call(jax.jit(compute), arguments, batch // mesh.devices.size)
 

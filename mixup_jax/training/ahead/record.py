@@ -63,15 +63,15 @@ def warnings(record: Mapping[str, Any], name: str) -> list[str]:
       record: of a step, as `program_record` returns it.
       name: of the step, which opens the lines.
     """
-    if not record["fits"]:
+    if record["fits"] is False:
         needed = record["memory"]["total"] if "memory" in record else record["needed"]
-        size = "" if needed is None else f": it needs {needed / 1e9:.2f} GB"
+        size = "" if needed is None else f": it needs {needed / 1e9:.3g} GB"
         return [f"{name}: does not fit a device's memory{size}; take a smaller batch, or more devices"]
     lines = []
     for group in record.get("collectives", ()):
         if group["kind"] != "all-reduce":
             lines.append(
-                f"{name}: {group['count']} {group['kind']} found, of {group['bytes'] / 1e6:.2f} MB; data-parallel "
+                f"{name}: {group['count']} {group['kind']} found, of {group['bytes'] / 1e6:.3g} MB; data-parallel "
                 "training needs all-reduce alone"
             )
         if group["in_loop"]:

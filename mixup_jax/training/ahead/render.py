@@ -6,6 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 Record = Mapping[str, Any]
+ASSUMED = {
+    "examples": "training examples on every device (--examples=N)",
+    "words": "words of a vocabulary (--vocabulary=N)",
+}
+UNITS = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
 
 
 def render(record: Record) -> str:
@@ -19,10 +24,7 @@ def render(record: Record) -> str:
         f"batch {config['batch_size']}, by {config['parallel']} on {topology['name']}",
         figures,
     ]
-    if record["shapes"]["examples"] is not None:
-        head.append(f"assumed: {record['shapes']['examples']:,} training examples on every device (--examples=N)")
-    if record["shapes"]["words"] is not None:
-        head.append(f"assumed: a vocabulary of {record['shapes']['words']:,} words (--vocabulary=N)")
+    head += [f"assumed: {number:,} {ASSUMED[name]}" for name, number in record["assumed"].items()]
     body = [line for name, step in record["steps"].items() for line in ("", *_step(name, step, device))]
     tail = ["", *(f"warning: {line}" for line in record["warnings"])] if record["warnings"] else ["", "no warnings"]
     return "\n".join([*head, *body, *tail])
@@ -31,8 +33,8 @@ def render(record: Record) -> str:
 def _device(topology: Record, device: Record) -> str:
     of = "" if topology["devices"] == topology["chips"] else f" (each one of {topology['chips']} chips' cores)"
     return (
-        f"{topology['devices']} devices{of} of {device['name']}: {device['flops_per_second'] / 1e12:.0f} TFLOP/s bfloat16, "
-        f"{device['bytes_per_second'] / 1e9:.0f} GB/s, {device['memory'] / 1e9:.1f} GB"
+        f"{topology['devices']} devices{of} of {device['name']}: {device['flops'] / 1e12:.0f} TFLOP/s bfloat16, "
+        f"{device['bandwidth'] / 1e9:.0f} GB/s, {device['memory'] / 1e9:.1f} GB"
     )
 
 
@@ -41,16 +43,16 @@ def _step(name: str, step: Record, device: Record | None) -> Iterator[str]:
     if "stablehlo_bytes" in step:
         yield from _exported(step)
     elif not step["fits"] and "memory" not in step:
-        needed = "" if step["needed"] is None else f": {_gigabytes(step['needed'])} needed"
+        needed = "" if step["needed"] is None else f": {_bytes(step['needed'])} needed"
         yield f"  the compiler refuses it for want of memory{needed}"
     else:
         yield from _compiled(step, device)
 
 
 def _exported(step: Record) -> Iterator[str]:
-    yield f"  exported for {', '.join(step['platforms'])}: {step['stablehlo_bytes'] / 1e6:.2f} MB of StableHLO"
-    yield f"  arguments        {_gigabytes(step['arguments'])} a device"
-    yield f"  FLOPs            {step['flops'] / 1e12:.3f} T a device, before optimisation"
+    yield f"  exported for {', '.join(step['platforms'])}: {_bytes(step['stablehlo_bytes'])} of StableHLO"
+    yield f"  arguments        {_bytes(step['arguments'])} a device"
+    yield f"  FLOPs            {_scaled(step['flops'])} a device, before optimisation"
     found = ", ".join(f"{count} {kind}" for kind, count in step["collectives"].items())
     yield f"  collectives      {found or 'made by the compiler of the platform, when it divides the program'}"
     yield "  memory, bytes accessed and time are known to a compiler of the platform alone"
@@ -58,17 +60,17 @@ def _exported(step: Record) -> Iterator[str]:
 
 def _compiled(step: Record, device: Record | None) -> Iterator[str]:
     memory = step["memory"]
-    share = "" if device is None else f", {memory['total'] / device['memory']:.0%} of {_gigabytes(device['memory'])}"
+    share = "" if device is None else f", {memory['total'] / device['memory']:.0%} of {_bytes(device['memory'])}"
     yield (
-        f"  memory           {_gigabytes(memory['total'])}{share}: arguments {_gigabytes(memory['arguments'])}, "
-        f"outputs {_gigabytes(memory['outputs'])}, temporaries {_gigabytes(memory['temporaries'])}"
+        f"  memory           {_bytes(memory['total'])}{share}: arguments {_bytes(memory['arguments'])}, "
+        f"outputs {_bytes(memory['outputs'])}, temporaries {_bytes(memory['temporaries'])}"
     )
-    yield f"  FLOPs            {step['flops'] / 1e12:.3f} T (the network's own {step['model_flops'] / 1e12:.3f} T)"
-    yield f"  bytes accessed   {_gigabytes(step['accessed'])}"
+    yield f"  FLOPs            {_scaled(step['flops'])} (the network's own: {_scaled(step['model_flops'])})"
+    yield f"  bytes accessed   {_bytes(step['accessed'])}"
     for group in step["collectives"]:
         yield (
-            f"  {group['kind']:<16} {group['count']} of {group['arrays']} arrays, {group['bytes'] / 1e6:.2f} MB in all, "
-            f"{group['largest'] / 1e6:.2f} MB the largest"
+            f"  {group['kind']:<16} {group['count']} of {group['arrays']} arrays, {_bytes(group['bytes'])} in all, "
+            f"{_bytes(group['largest'])} the largest"
         )
     if not step["collectives"]:
         yield "  collectives      none"
@@ -92,12 +94,17 @@ def _times(step: Record, bounds: Record) -> Iterator[str]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in step["unestimated"].items())
         yield f"  without estimate {kinds}"
     if bounds["all_reduce_seconds"]:
-        yield f"  all-reduce       {_milliseconds(bounds['all_reduce_seconds'])} by the model of a ring, were none hidden"
+        yield f"  all-reduce       {_milliseconds(bounds['all_reduce_seconds'])} by a ring's model, were none hidden"
 
 
-def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:.2f} GB"
+def _bytes(size: float) -> str:
+    return f"{_scaled(size)}B"
+
+
+def _scaled(number: float) -> str:
+    unit, scale = next((unit, scale) for unit, scale in UNITS if number >= scale or scale == 1.0)
+    return f"{number / scale:.4g} {unit}"
 
 
 def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1e3:.2f} ms"
+    return f"{seconds * 1e3:.4g} ms"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,12 +11,12 @@ from importlib import metadata
 from typing import Any
 
 from mixup_jax.config import Config, to_dict
+from mixup_jax.data.catalog import DatasetSpec
 from mixup_jax.errors import InputError
 from mixup_jax.training.ahead.export import export_record
-from mixup_jax.training.ahead.lowering import Call, Shapes, eval_call, forward_flops, parts_for, train_call
+from mixup_jax.training.ahead.lowering import BACKWARD, Call, Shapes, eval_call, forward_flops, parts_for, train_call
 from mixup_jax.training.ahead.program import compile_program
 from mixup_jax.training.ahead.record import SCHEMA, program_record, warnings
-from mixup_jax.training.ahead.lowering import BACKWARD
 from mixup_jax.training.ahead.topology import Target, chips, find_target
 from mixup_jax.training.parallel import check_divisible
 from mixup_jax.training.progress import duration
@@ -28,7 +29,9 @@ EVERY = 30.0
 """Seconds between lines of progress."""
 
 
-def compile_ahead(config: Config, topology: str, steps: tuple[str, ...], shapes: Shapes, report: Report) -> dict[str, Any]:
+def compile_ahead(
+    config: Config, topology: str, steps: tuple[str, ...], shapes: Shapes, report: Report
+) -> dict[str, Any]:
     """Compiles a config's steps for a topology; returns the record of what they need (docs/scaling.md).
 
     Args:
@@ -55,16 +58,37 @@ def compile_ahead(config: Config, topology: str, steps: tuple[str, ...], shapes:
     needed = forward_flops(config, spec, parts)
     factors = {"train": BACKWARD * config.method.copies, "eval": 1}
     records = {name: _step(name, calls[name](), target, needed * factors[name], report) for name in steps}
-    lines = [line for name, record in records.items() for line in warnings(record, name)]
     return {
         "schema": SCHEMA,
         "config": to_dict(config),
         "topology": _topology(target),
-        "shapes": {"examples": None if spec.streams else shapes.examples, "words": shapes.words if spec.task == "text" else None},
+        "assumed": _assumed(spec, shapes),
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
         "steps": records,
-        "warnings": lines,
+        "warnings": [
+            *_spanning(config, target),
+            *(line for name, record in records.items() for line in warnings(record, name)),
+        ],
     }
+
+
+def _assumed(spec: DatasetSpec, shapes: Shapes) -> dict[str, int]:
+    """Returns what the data would decide, had it been read."""
+    assumed = {} if spec.streams else {"examples": shapes.examples}
+    return assumed | ({"words": shapes.words} if spec.task == "text" else {})
+
+
+def _spanning(config: Config, target: Target) -> list[str]:
+    """Returns a warning where examples are mixed that are not on the same device."""
+    if not config.method.mixes:
+        return []
+    held, size = config.batch_size // target.mesh.devices.size, config.method.group(config.batch_size)
+    if held % size == 0:
+        return []
+    return [
+        f"mixing groups of {size} examples span devices that hold {held} each, so that images are communicated; "
+        "take a larger batch, or a method.group_size that divides what a device holds"
+    ]
 
 
 def _step(name: str, call: Call, target: Target, model_flops: float, report: Report) -> dict[str, Any]:
@@ -78,20 +102,12 @@ def _step(name: str, call: Call, target: Target, model_flops: float, report: Rep
 
 def _topology(target: Target) -> dict[str, Any]:
     chip = target.chip
-    figures = None if chip is None else {
-        "name": chip.name,
-        "flops_per_second": chip.flops,
-        "bytes_per_second": chip.bandwidth,
-        "memory": chip.memory,
-        "link_bytes_per_second": chip.link,
-        "clock": chip.clock,
-    }
     return {
         "name": target.name,
         "platform": target.platform,
         "devices": target.mesh.devices.size,
         "chips": chips(target),
-        "device": figures,
+        "device": None if chip is None else dataclasses.asdict(chip),
     }
 
 

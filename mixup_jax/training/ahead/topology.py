@@ -21,6 +21,14 @@ EXPECTED = (
     "expected cpu:N or cuda:N with N devices, or a TPU slice that libtpu knows, such as v5e:4x4, v5e:8x16, "
     "v6e:4x4, v4:2x2x4 or v5p:4x4x4"
 )
+LIBTPU = {
+    # It would look for the TPU of this machine, lock it, and complain of what it does not find.
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+}
+"""What libtpu is told where the user has not told it: none of it changes what is compiled."""
 HOSTED = ("cpu", "cuda")
 LARGEST = 1024
 
@@ -51,9 +59,8 @@ def set_up(name: str) -> None:
     if kind in HOSTED:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={_count(name, size)}"
-    # libtpu would look for the TPU of this machine, and lock it.
-    os.environ["TPU_SKIP_MDS_QUERY"] = "1"
-    os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
+    for variable, value in LIBTPU.items():
+        os.environ.setdefault(variable, value)
 
 
 def find_target(name: str) -> Target:
@@ -71,7 +78,9 @@ def find_target(name: str) -> Target:
     count = _count(name, size)
     devices = jax.devices("cpu")
     if len(devices) < count:
-        raise InputError(f"topology is {name!r}, but jax has started with {len(devices)} devices; expected a new process")
+        raise InputError(
+            f"topology is {name!r}, but jax has started with {len(devices)} devices; expected a new process"
+        )
     return Target(name, kind, device_mesh(devices[:count]), (count,), None)
 
 
