@@ -11,6 +11,7 @@ the same mixed pairs and agree up to float rounding.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -38,8 +39,19 @@ def device_mesh(devices: list[Any] | None = None) -> Mesh:
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
-    """Returns the arrays of `tree`, of jax or numpy, with a whole copy on every device."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    """Returns the arrays of `tree`, of jax or numpy, with a whole copy on every device; all processes must have the same."""
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    if jax.process_count() == 1:
+        return jax.device_put(tree, everywhere)
+    return jax.tree.map(partial(_replicated, everywhere), tree)
+
+
+def _replicated(everywhere: NamedSharding, leaf: Any) -> jax.Array:
+    # device_put would compare what the processes have, byte by byte, and does not take keys.
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_replicated(everywhere, jax.random.key_data(leaf)))
+    values = np.asarray(leaf)
+    return jax.make_array_from_callback(values.shape, everywhere, lambda index: values[index])
 
 
 def check_divisible(batch_size: int, method: Method, devices: int, parallel: str) -> None:
@@ -162,5 +174,14 @@ def _pmap(step: Callable[..., Any], mesh: Mesh, batch_axis: int | None = None) -
         donate_argnums=1,
         devices=list(mesh.devices.flat),
     )
-    ids = jnp.arange(mesh.devices.size)
-    return lambda *arguments: mapped(ids, *arguments)
+    ids = jnp.arange(mesh.local_mesh.devices.size)
+    if jax.process_count() == 1:
+        return lambda *arguments: mapped(ids, *arguments)
+    # What pmap returns belongs to this process alone; it is the same in all.
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    return lambda *arguments: jax.tree.map(partial(_shared, everywhere), mapped(ids, *arguments))
+
+
+def _shared(everywhere: NamedSharding, leaf: jax.Array) -> jax.Array:
+    copies = [shard.data for shard in leaf.addressable_shards]
+    return jax.make_array_from_single_device_arrays(leaf.shape, everywhere, copies)
