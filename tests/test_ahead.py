@@ -2,12 +2,10 @@
 
 import importlib.util
 import json
-import math
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 

@@ -11,6 +11,7 @@ the same mixed pairs and agree up to float rounding.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -30,8 +31,26 @@ from mixup_jax.training.step import Metrics, TrainStep
 AXIS = "batch"
 Keys = tuple[jax.Array, jax.Array]
 """Of the augmentation and of the training step; the same at every step."""
-MappedStep = partial[tuple[TrainState, Metrics]]
-"""A jitted function, with the arguments that are the same at every step."""
+
+
+@dataclass(frozen=True)
+class MappedStep:
+    """A training step over all devices.
+
+    Attributes:
+      function: of jit or pmap; it has the method `lower`.
+      first: what it takes before the step's own arguments.
+      finish: maps what it returns to the state and the metrics.
+    """
+
+    function: Any
+    first: tuple[jax.Array, ...] = ()
+    finish: Callable[[Any], Any] = lambda result: result
+
+    def __call__(self, *arguments: Any) -> tuple[TrainState, Metrics]:
+        """Takes the step; returns the state and the metrics."""
+        result: tuple[TrainState, Metrics] = self.finish(self.function(*self.first, *arguments))
+        return result
 
 
 def device_mesh(devices: list[Any] | None = None) -> Mesh:
@@ -41,8 +60,19 @@ def device_mesh(devices: list[Any] | None = None) -> Mesh:
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
-    """Returns the arrays of `tree`, of jax or numpy, with a whole copy on every device."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    """Returns the arrays of `tree`, of jax or numpy, with a whole copy on every device; all processes must have the same."""
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    if jax.process_count() == 1:
+        return jax.device_put(tree, everywhere)
+    return jax.tree.map(partial(_replicated, everywhere), tree)
+
+
+def _replicated(everywhere: NamedSharding, leaf: Any) -> jax.Array:
+    # device_put would compare what the processes have, byte by byte, and does not take keys.
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_replicated(everywhere, jax.random.key_data(leaf)))
+    values = np.asarray(leaf)
+    return jax.make_array_from_callback(values.shape, everywhere, lambda index: values[index])
 
 
 def check_divisible(batch_size: int, method: Method, devices: int, parallel: str) -> None:
@@ -132,7 +162,7 @@ def make_batch_step(train_step: TrainStep, mesh: Mesh, *, parallel: str, batch_s
 
 
 def _jit(step: Callable[..., Any], mesh: Mesh) -> MappedStep:
-    return partial(jax.jit(step, donate_argnums=0, out_shardings=NamedSharding(mesh, PartitionSpec())))
+    return MappedStep(jax.jit(step, donate_argnums=0, out_shardings=NamedSharding(mesh, PartitionSpec())))
 
 
 def _pmap(step: Callable[..., Any], mesh: Mesh, batch_axis: int | None = None) -> MappedStep:
@@ -146,4 +176,14 @@ def _pmap(step: Callable[..., Any], mesh: Mesh, batch_axis: int | None = None) -
         donate_argnums=1,
         devices=list(mesh.devices.flat),
     )
-    return partial(mapped, jnp.arange(mesh.devices.size))
+    ids = jnp.arange(mesh.local_mesh.devices.size)
+    if jax.process_count() == 1:
+        return MappedStep(mapped, (ids,))
+    # What pmap returns belongs to this process alone; it is the same in all.
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    return MappedStep(mapped, (ids,), partial(jax.tree.map, partial(_shared, everywhere)))
+
+
+def _shared(everywhere: NamedSharding, leaf: jax.Array) -> jax.Array:
+    copies = [shard.data for shard in leaf.addressable_shards]
+    return jax.make_array_from_single_device_arrays(leaf.shape, everywhere, copies)

@@ -14,7 +14,7 @@ from mixup_jax.config import Config
 from mixup_jax.data.catalog import DatasetSpec
 from mixup_jax.data.inputs import input_shape, inputs_of
 from mixup_jax.data.resident import Resident
-from mixup_jax.evaluation.predict import network_of, predict_batch, shared_batch
+from mixup_jax.evaluation.predict import jitted, network_of, predict_batch, shared_batch
 from mixup_jax.training.parallel import AXIS
 from mixup_jax.training.run import Parts, mapped_step, parts_of
 from mixup_jax.training.state import initial_state, run_keys
@@ -65,7 +65,7 @@ def train_call(config: Config, spec: DatasetSpec, parts: Parts, mesh: Mesh, shap
     step = mapped_step(parts, config, spec, mesh)
     fed = _batch(config, spec, mesh) if spec.streams else _placed(_resident(config, spec, shapes), replicated)
     placed = (_placed(state, replicated), *fed, _placed((keys.augment, keys.step), replicated))
-    return Call(step.func, (*step.args, *placed), config.batch_size // mesh.devices.size)
+    return Call(step.function, (*step.first, *placed), config.batch_size // mesh.devices.size)
 
 
 def eval_call(config: Config, spec: DatasetSpec, parts: Parts, mesh: Mesh) -> Call:
@@ -75,7 +75,7 @@ def eval_call(config: Config, spec: DatasetSpec, parts: Parts, mesh: Mesh) -> Ca
     batch = shared_batch(config.evaluation.batch_size, mesh.devices.size)
     compute = predict_batch(network_of(parts.model), inputs_of(spec))
     arguments = (_placed(variables, replicated), *_placed(_inputs(config, spec, batch), sharded))
-    return Call(jax.jit(compute), arguments, batch // mesh.devices.size)
+    return Call(jitted(compute, mesh), arguments, batch // mesh.devices.size)
 
 
 def forward_flops(config: Config, spec: DatasetSpec, parts: Parts) -> float:
