@@ -148,7 +148,7 @@ def test_a_config_is_compiled_for_eight_devices(tmp_path: Path, capsys: pytest.C
 
 @pytest.mark.usefixtures("untouched_environment")
 def test_groups_that_span_devices_are_warned_of(tmp_path: Path):
-    arguments = [*TINY, "--config.method.group_size=64", "--topology=cpu:2", "--steps=train"]
+    arguments = [*TINY, "--config.method.group_size=64", "--topology=cuda:2", "--steps=eval"]
     main([*arguments, f"--output={tmp_path / 'a.json'}"])
     lines = json.loads((tmp_path / "a.json").read_text())["warnings"]
     assert lines[0].startswith("mixing groups of 64 examples span devices that hold 32 each")

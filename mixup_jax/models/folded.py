@@ -94,7 +94,7 @@ def conv_norm(
     kernel = Kernel((1, 1, x.shape[-1], channels), name=names[0])()
     norm = NormParameters(channels, zero_scale, name=names[1])()
     scale, shift = _scale_and_shift(norm, lambda: _product_moments(x, kernel[0, 0], axis_name), train)
-    y = _convolve(x, kernel * scale, 1)
+    y = _product(x, kernel[0, 0] * scale)
     # Added in float32, since the gradient of the shift is a sum over all positions.
     return (y.astype(shift.dtype) + shift).astype(dtype)
 
@@ -170,6 +170,29 @@ def _product_moments(x: jax.Array, kernel: jax.Array, axis_name: str | None) -> 
     covariance = square - mean[:, None] * mean
     var = jnp.sum(kernel * jnp.dot(covariance, kernel, precision=EXACT), axis=0)
     return jnp.dot(mean, kernel, precision=EXACT), jnp.maximum(var, 0)
+
+
+@jax.custom_vjp
+def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Returns x W `[B, H, W, K]` in the type of `x`; the gradient of W is at least float32.
+
+    It is a difference of large sums that the normalisation makes of it, and in bfloat16 little would be left.
+    """
+    return _convolve(x, kernel[None, None], 1)
+
+
+def _product_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _product(x, kernel), (x, kernel)
+
+
+def _product_backward(inputs: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = inputs
+    return _convolve(gradient, kernel.T[None, None], 1), jnp.einsum(
+        "bhwi,bhwo->io", x, gradient, preferred_element_type=kernel.dtype
+    )
+
+
+_product.defvjp(_product_forward, _product_backward)
 
 
 @jax.custom_vjp

@@ -90,12 +90,10 @@ class BottleneckBlock(nn.Module):
         y = conv(inner, 3, self.stride, groups=self.groups, dtype=self.dtype, name="conv_2")(y)
         y = nn.relu(norm(name="norm_2")(y))
         y = dropout(y, dropout_keys, rate=self.dropout, layer=self.layer)
-        settings = {"train": train, "dtype": self.dtype, "axis_name": self.axis_name}
-        zero = self.zero_init_residual
-        y = folded.conv_norm(y, outer, names=("conv_3", "norm_3"), zero_scale=zero, **settings)
+        wider = partial(folded.conv_norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
+        y = wider(y, outer, names=("conv_3", "norm_3"), zero_scale=self.zero_init_residual)
         if x.shape != y.shape:
-            x = conv(outer, 1, self.stride, dtype=self.dtype, name="conv_shortcut")(x)
-            x = norm(name="norm_shortcut")(x)
+            x = wider(x[:, :: self.stride, :: self.stride], outer, names=("conv_shortcut", "norm_shortcut"))
         return folded.relu(x + y)
 
 

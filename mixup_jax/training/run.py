@@ -75,7 +75,7 @@ def prepare(
 ) -> tuple[Run, TrainState]:
     """Builds the compiled parts of a run and its state at step 0; text needs its vocabulary."""
     mesh, keys = device_mesh(), run_keys(config.seed)
-    parts = parts_of(config, spec, steps_per_epoch, 0 if vocabulary is None else len(vocabulary))
+    parts = parts_of(config, spec, mesh, steps_per_epoch, 0 if vocabulary is None else len(vocabulary))
     step, step_keys = mapped_step(parts, config, spec, mesh), replicate(mesh, (keys.augment, keys.step))
     predict = make_predict(network_of(parts.model), inputs_of(spec), mesh, batch_size=config.evaluation.batch_size)
     state = create_state(parts.model, parts.optimizer, keys.init, input_shape(spec, config.data))
@@ -95,7 +95,7 @@ class Parts(NamedTuple):
     train_step: TrainStep
 
 
-def parts_of(config: Config, spec: DatasetSpec, steps_per_epoch: int, words: int) -> Parts:
+def parts_of(config: Config, spec: DatasetSpec, mesh: Mesh, steps_per_epoch: int, words: int) -> Parts:
     """Returns the parts of a run; `words` is the size of a text's vocabulary, 0 for images."""
     axis_name = AXIS if config.parallel == "pmap" else None
     model = model_of(
@@ -104,7 +104,13 @@ def parts_of(config: Config, spec: DatasetSpec, steps_per_epoch: int, words: int
     schedule = learning_rate(config.optimizer, epochs=config.epochs, steps_per_epoch=steps_per_epoch)
     optimizer = make_optimizer(config.optimizer, schedule)
     train_step = make_train_step(
-        model, optimizer, config.method, classes=spec.classes, standardise=inputs_of(spec), axis_name=axis_name
+        model,
+        optimizer,
+        config.method,
+        classes=spec.classes,
+        standardise=inputs_of(spec),
+        axis_name=axis_name,
+        mesh=None if axis_name else mesh,
     )
     return Parts(model, optimizer, schedule, skipping(train_step) if config.on_nan == "skip" else train_step)
 

@@ -50,10 +50,10 @@ class Call(NamedTuple):
     examples: int
 
 
-def parts_for(config: Config, spec: DatasetSpec, shapes: Shapes) -> Parts:
+def parts_for(config: Config, spec: DatasetSpec, mesh: Mesh, shapes: Shapes) -> Parts:
     """Returns the parts of a run on data of these shapes."""
     steps_per_epoch = max(1, shapes.examples // config.batch_size)
-    return parts_of(config, spec, steps_per_epoch, shapes.words if spec.task == "text" else 0)
+    return parts_of(config, spec, mesh, steps_per_epoch, shapes.words if spec.task == "text" else 0)
 
 
 def train_call(config: Config, spec: DatasetSpec, parts: Parts, mesh: Mesh, shapes: Shapes) -> Call:

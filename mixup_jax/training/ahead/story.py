@@ -50,7 +50,7 @@ def compile_ahead(
     check_divisible(config.batch_size, config.method, target.mesh.devices.size, config.parallel)
     if target.platform == "cuda" and config.parallel == "pmap":
         raise InputError("parallel is 'pmap', which cannot be exported; expected parallel=jit for cuda")
-    parts = parts_for(config, spec, shapes)
+    parts = parts_for(config, spec, target.mesh, shapes)
     calls = {
         "train": lambda: train_call(config, spec, parts, target.mesh, shapes),
         "eval": lambda: eval_call(config, spec, parts, target.mesh),
