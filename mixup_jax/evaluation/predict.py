@@ -21,6 +21,8 @@ from mixup_jax.data.stream import CentreCrops
 Predict = Callable[[Mapping[str, Any], npt.NDArray[Any] | CentreCrops], npt.NDArray[np.float32]]
 Network = Callable[[Mapping[str, Any], jax.Array], jax.Array]
 """Maps variables and standardised inputs `[B, ...]` to logits `[B, K]`."""
+Compute = Callable[[Mapping[str, Any], jax.Array, jax.Array], jax.Array]
+"""Maps variables, images `[B, H, W, C]` in pixel units and the numbers of the examples `[B]` to logits `[B, K]`."""
 
 
 def network_of(model: nn.Module) -> Network:
@@ -42,7 +44,12 @@ def make_predict(
       mesh: a one-dimensional mesh; each device gets an equal share of a batch.
       batch_size: examples a step, rounded up to a multiple of the devices.
     """
-    return _by_batches(lambda variables, images, _: network(variables, standardise(images)), mesh, batch_size)
+    return _by_batches(predict_batch(network, standardise), mesh, batch_size)
+
+
+def predict_batch(network: Network, standardise: Callable[[jax.Array], jax.Array]) -> Compute:
+    """Returns the computation that `make_predict` compiles."""
+    return lambda variables, images, _: network(variables, standardise(images))
 
 
 def make_mc_dropout(
@@ -81,14 +88,20 @@ def make_mc_dropout(
     return _by_batches(log_mean, mesh, batch_size)
 
 
-def _by_batches(
-    compute: Callable[[Mapping[str, Any], jax.Array, jax.Array], jax.Array], mesh: Mesh, batch_size: int
-) -> Predict:
-    """Compiles `compute(variables, images, numbers of the examples)` and runs it over all examples."""
-    devices = mesh.devices.size
-    batch_size = -(-batch_size // devices) * devices
-    sharding, mine = by_rows(mesh), process_rows(mesh, batch_size)
-    compiled = jax.jit(compute, out_shardings=sharding)
+def shared_batch(batch_size: int, devices: int) -> int:
+    """Returns the batch size rounded up to a multiple of the devices."""
+    return -(-batch_size // devices) * devices
+
+
+def jitted(compute: Compute, mesh: Mesh) -> Any:
+    """Returns `compute` for a batch that is shared by the devices of a mesh, whose logits stay with them."""
+    return jax.jit(compute, out_shardings=by_rows(mesh))
+
+
+def _by_batches(compute: Compute, mesh: Mesh, batch_size: int) -> Predict:
+    """Compiles `compute` and runs it over all examples."""
+    batch_size = shared_batch(batch_size, mesh.devices.size)
+    sharding, mine, compiled = by_rows(mesh), process_rows(mesh, batch_size), jitted(compute, mesh)
 
     def predict(variables: Mapping[str, Any], images: npt.NDArray[Any] | CentreCrops) -> npt.NDArray[np.float32]:
         pending = []

@@ -1,4 +1,4 @@
-"""What a compiled program says about communication: its collectives, its transfers to the host, its reused buffers.
+"""What a compiled program says of itself: collectives, transfers to the host, reused buffers, estimated cycles.
 
 Read from the text of optimised HLO, as `jax.stages.Compiled.as_text()` gives it for CPU, GPU and TPU.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ COLLECTIVES = (
     "collective-permute",
     "reduce-scatter",
 )
+WEIGHTY = ("convolution", "dot", "gather", "reduce-window", "scatter", "select-and-scatter", "sort", "while")
 TRANSFERS = ("infeed", "outfeed", "send", "recv")
 
 _COMPUTATION = re.compile(r"(?:ENTRY )?%?([\w.-]+) \(.*\{$")
@@ -27,6 +29,7 @@ _SHAPE = re.compile(r"([a-z][a-z0-9]*)\[([\d,<=]*)\]")
 _SOURCE = re.compile(r'op_name="([^"]*)"')
 _CHAIN = re.compile(r'chain_id="(\w+)"')
 _TARGET = re.compile(r'custom_call_target="([^"]*)"')
+_CYCLES = re.compile(r'"estimated_cycles":"?(\d+)')
 _ALIAS = re.compile(r"\{[\d, ]*\}: \((\d+), \{[\d, ]*\}")
 
 
@@ -129,6 +132,32 @@ def donated_parameters(text: str) -> frozenset[int]:
     return frozenset(int(number) for number in _ALIAS.findall(aliases))
 
 
+def estimated_cycles(text: str) -> int | None:
+    """Returns the sum of the cycles that a compiler of TPUs estimates of each operation; None of other compilers.
+
+    What a loop does counts once, collectives and copies that run beside the rest not at all.
+
+    Args:
+      text: optimised HLO.
+    """
+    cycles = [int(number) for number in _CYCLES.findall(text)]
+    return sum(cycles) if cycles else None
+
+
+def unestimated(text: str) -> dict[str, int]:
+    """Returns how often a compiled module does what counts but has no estimate of its cycles, by kind.
+
+    These are operations of WEIGHTY that stand by themselves; of what stands in a fusion its fusion's estimate knows.
+
+    Args:
+      text: optimised HLO.
+    """
+    instructions = list(_instructions(text))
+    fused = {name for one in instructions if one.opcode == "fusion" for name in _called(one)}
+    alone = [one for one in instructions if one.computation not in fused and one.opcode in WEIGHTY]
+    return dict(Counter(one.opcode for one in alone if not _CYCLES.search(one.rest)))
+
+
 def _instructions(text: str) -> Iterator[_Instruction]:
     computation = ""
     for line in text.splitlines():
@@ -165,12 +194,17 @@ def _elements(text: str, separator: str) -> Iterator[str]:
     yield text[start:]
 
 
+def _called(one: _Instruction) -> set[str]:
+    """Returns the computations that an instruction names."""
+    return {name.lstrip(" %") for names in _CALLED.findall(one.rest) for name in names.split(",")}
+
+
 def _looped(instructions: list[_Instruction]) -> set[str]:
     """Returns the computations that loops do in every round, directly or by calls."""
     calls: dict[str, set[str]] = {}
     reached: set[str] = set()
     for one in instructions:
-        called = {name.lstrip(" %") for names in _CALLED.findall(one.rest) for name in names.split(",")}
+        called = _called(one)
         calls.setdefault(one.computation, set()).update(called)
         if one.opcode == "while":
             reached |= called
