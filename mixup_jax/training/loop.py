@@ -96,7 +96,7 @@ def _locked(workdir: Path, report: Report) -> contextlib.AbstractContextManager[
 
 
 def _write_config(workdir: Path, config: Config) -> None:
-    """Writes the config; of several processes the first does, and the others find it where they all look for the run."""
+    """Writes the config; of several processes the first does, and the others must find it."""
     if is_first():
         folder.write_config(workdir, config)
     wait_for_all("config written")
