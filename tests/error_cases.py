@@ -332,6 +332,7 @@ CASES: dict[str, list[Case]] = {
         Case("whole numbers as logits", EVALUATE, arrays(logits=np.zeros((2, 3), int), labels=[0, 1])),
         Case("NaN among the logits", EVALUATE, arrays(logits=[[0.0, np.nan]], labels=[0])),
         Case("a label outside the classes", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=[0, 7])),
+        Case("one-hot labels", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=np.eye(3, dtype=int)[:2])),
         Case("too few labels", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=[0])),
         Case("not one label known", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=[-1, -1])),
         Case("logits as probabilities", f"{EVALUATE} --probabilities"),
