@@ -32,6 +32,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+from benchmarks.document import write_between
+
 PRELOAD = [
     "benchmarks.small",
     "mixup_jax.training.loop",
@@ -78,8 +81,6 @@ PHOTOGRAPHS = (
 STARTING, COMPILING, STEPS = "loading and restoring", "the first compilation", "steps and validation"
 SAVING, EVALUATING = "a save", "evaluation"
 MOMENTS = (STARTING, COMPILING, STEPS, SAVING, EVALUATING)
-BEGIN, END = "<!-- chaos -->\n", "<!-- end -->\n"
-"""Between which lines of a document the report is written."""
 
 
 @dataclass
@@ -281,15 +282,6 @@ def report(tally: Tally, seed: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_between(path: Path, text: str) -> None:
-    """Puts a text between the BEGIN and END of a document."""
-    before, _, rest = path.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise SystemExit(f"{path} has no {BEGIN.strip()} .. {END.strip()} to write between")
-    path.write_text(f"{before}{BEGIN}{text}{END}{after}")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
@@ -301,7 +293,7 @@ def main() -> int:
 
     def write(tally: Tally) -> None:
         if flags.write:
-            write_between(flags.write, report(tally, flags.seed))
+            write_between(flags.write, "chaos", report(tally, flags.seed))
 
     with tempfile.TemporaryDirectory() as folder:
         tally = chaos(Path(folder), flags.kills, flags.seed, flags.modes.split(","), after_each=write)
