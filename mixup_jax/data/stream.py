@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -215,7 +216,7 @@ def ahead(batches: Indexed[Batch], workers: int, first: int = 0) -> Generator[Ba
         .to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
         .mp_prefetch(
             grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1),
-            worker_init_fn=_end_with_parent if workers else None,
+            worker_init_fn=_obey_parent_alone if workers else None,
         )
     )
     iterator = iter(pipeline)
@@ -225,8 +226,12 @@ def ahead(batches: Indexed[Batch], workers: int, first: int = 0) -> Generator[Ba
         iterator.close()
 
 
-def _end_with_parent(worker: int, workers: int) -> None:
-    """Makes this worker end when its parent does: one that is killed, or out of memory, ends no worker itself."""
+def _obey_parent_alone(worker: int, workers: int) -> None:
+    """Makes this worker live as long as its parent does.
+
+    Ctrl-C goes to the parent, too, which still needs it to save; and a parent that is killed ends no worker itself.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def wait() -> None:
