@@ -19,7 +19,7 @@ from mixup_jax.metrics.blocks import in_threads, rows_of
 from mixup_jax.metrics.scores import Bools, Floats, Ints
 
 NORMS = ("l1", "l2", "max")
-_BLOCK = 1 << 16  # examples binned at a time: their temporaries stay in the cache
+_BLOCK = 1 << 15  # examples binned at a time: their temporaries stay in the cache, and cost no fresh memory
 _AT_EDGE = 1e-9  # of a bin's width: far more than rounding moves a confidence
 _MOST_MULTIPLIED = 4096  # numbers of bins up to which multiplying places every float64 as searching does
 
