@@ -256,13 +256,13 @@ def test_a_real_torch_file(folder):
     torch = pytest.importorskip("torch")
     logits, labels = torch.tensor(LOGITS), torch.tensor(LABELS)
     narrow = logits.bfloat16().float().numpy()
-    for given, expected in (
+    for tensor, expected in (
         (logits, LOGITS),
         (logits.requires_grad_(), LOGITS),
         (logits.detach().T.contiguous().T, LOGITS),
         (logits.detach().bfloat16(), narrow),
     ):
-        torch.save({"logits": given, "labels": labels}, "p.pt")
+        torch.save({"logits": tensor, "labels": labels}, "p.pt")
         read = read_predictions(Path("p.pt"))
         np.testing.assert_array_equal(read.logits, expected)
         np.testing.assert_array_equal(read.labels, LABELS)
