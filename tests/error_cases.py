@@ -37,6 +37,9 @@ from mixup_jax.records import Predictions, save_predictions
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "errors.md"
+AHEAD = "python -m mixup_jax.compile_ahead --config=configs/quickstart.py"
+TOPOLOGY = "mixup_jax.training.ahead.topology"
+REFUSED = 'INVALID_ARGUMENT: Topology layout "v5e:3x3" is not divisible by chips_per_host_bounds "2x2x1"'
 Change = Callable[[], object]
 Patches = Callable[[], Sequence[Any]]
 
@@ -213,6 +216,11 @@ def small_files_only() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def own_environment() -> list[Any]:
+    """Keeps what a command tells jax by the environment from the commands after it."""
+    return [mock.patch.dict(os.environ)]
+
+
 def unreachable() -> list[Any]:
     """Cuts off the network and the packages of data."""
     from mixup_jax.data.pypi import PackageError
@@ -248,6 +256,28 @@ CASES: dict[str, list[Case]] = {
         Case("an output in the place of an input", f"{EVALUATE} --output=test.npz"),
         Case("no data set named", "python -m mixup_jax.data"),
         Case("an unknown data set", "python -m mixup_jax.data mnits"),
+    ],
+    "Compiling ahead": [
+        Case("a topology without its size", f"{AHEAD} --topology=v5e", patches=own_environment),
+        Case("a number of devices that is none", f"{AHEAD} --topology=cpu:many", patches=own_environment),
+        Case(
+            "no compiler of TPUs",
+            f"{AHEAD} --topology=v5e:4x4",
+            patches=lambda: [*own_environment(), mock.patch(f"{TOPOLOGY}.importlib.util.find_spec", return_value=None)],
+        ),
+        Case(
+            "a slice that there is not",
+            f"{AHEAD} --topology=v5e:3x3",
+            patches=lambda: [
+                *own_environment(),
+                mock.patch(f"{TOPOLOGY}.importlib.util.find_spec", return_value=True),
+                mock.patch(f"{TOPOLOGY}.topologies.get_topology_desc", side_effect=RuntimeError(REFUSED)),
+            ],
+        ),
+        Case("pmap for another platform", f"{AHEAD} --topology=cuda:1 --config.parallel=pmap", patches=own_environment),
+        Case("an unknown step", f"{AHEAD} --topology=cpu:1 --steps=test"),
+        Case("no examples", f"{AHEAD} --topology=cpu:1 --examples=0"),
+        Case("an output that is no JSON", f"{AHEAD} --topology=cpu:1 --output=a.txt"),
     ],
     "Configs": [
         Case("no such config", "python -m mixup_jax.main --config=configs/quickstrat.py --workdir=new"),
@@ -302,6 +332,7 @@ CASES: dict[str, list[Case]] = {
         Case("whole numbers as logits", EVALUATE, arrays(logits=np.zeros((2, 3), int), labels=[0, 1])),
         Case("NaN among the logits", EVALUATE, arrays(logits=[[0.0, np.nan]], labels=[0])),
         Case("a label outside the classes", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=[0, 7])),
+        Case("one-hot labels", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=np.eye(3, dtype=int)[:2])),
         Case("too few labels", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=[0])),
         Case("not one label known", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=[-1, -1])),
         Case("logits as probabilities", f"{EVALUATE} --probabilities"),
@@ -525,6 +556,7 @@ def outcome(case: Case, files: Path) -> tuple[int, str]:
 
 
 def _run(typed: str) -> int:
+    import mixup_jax.compile_ahead
     import mixup_jax.config
     import mixup_jax.data.__main__
     import mixup_jax.data.arrays
@@ -542,6 +574,7 @@ def _run(typed: str) -> int:
         return 0
     program, *arguments = typed.removeprefix("python ").removeprefix("-m mixup_jax.").split(" ")
     doors = {
+        "compile_ahead": mixup_jax.compile_ahead.main,
         "main": mixup_jax.main.main,
         "evaluate": mixup_jax.evaluate.main,
         "data": mixup_jax.data.__main__.main,
