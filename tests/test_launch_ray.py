@@ -1,5 +1,6 @@
 """A grid through a real Ray on this machine: what is killed is resumed, what is refused is not tried again."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -16,8 +17,7 @@ from error_cases import ray_sweep
 
 from mixup_jax.errors import InputError
 from mixup_jax.grid import load_grid
-from mixup_jax.sweep import config_of
-from mixup_jax.training import loop
+from mixup_jax.sweep import commands
 from mixup_jax.training.stored import inspect, steps_in
 
 ROOT = Path(__file__).parents[1]
@@ -86,6 +86,7 @@ def test_a_run_that_is_killed_twice_ends_with_the_bits_of_one_that_was_left_alon
         **os.environ,
         "RAY_AUTH_MODE": "disabled",  # its token would be written to the home folder
         "RAY_USAGE_STATS_ENABLED": "0",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
@@ -95,14 +96,16 @@ def test_a_run_that_is_killed_twice_ends_with_the_bits_of_one_that_was_left_alon
         os.kill(trainer(killed), signal.SIGKILL)
         wait_for(lambda: continued(killed) == 1)
         os.kill(parent(trainer(killed)), signal.SIGKILL)  # the Ray worker, and with it the process that trains
-        alone = tmp_path / "alone"
-        loop.train(config_of(load_grid(grid)[0]), alone, data_dir)
+        # In a process of its own: as many devices, whatever other tests have set in this one.
+        train_alone, _ = commands(dataclasses.replace(load_grid(grid)[0], name="alone"), tmp_path, data_dir)
+        subprocess.run(train_alone, env=environment, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
         printed, _ = sweep.communicate(timeout=180)
     finally:
         sweep.kill()
     assert continued(killed) == 2, printed
-    assert outcome(killed) == outcome(alone)
-    assert json.loads((killed / "evaluation.json").read_text())["step"] == outcome(alone)["step"]
+    alone = outcome(tmp_path / "alone")
+    assert outcome(killed) == alone
+    assert json.loads((killed / "evaluation.json").read_text())["step"] == alone["step"]
     assert (output / "refused-0" / "log.txt").read_text().count("error:") == 1
     assert sweep.returncode == 1
     assert "killed-0: done" in printed
