@@ -86,9 +86,9 @@ def _mix_by_product(values: jax.Array, mixing: Mixing) -> jax.Array:
     A TPU lays images of three channels out with so much padding that to gather them costs 7 % of the bytes of a whole
     ResNet-50 step, where this product is fused with what is before and after it (docs/scaling.md).
     """
-    size = mixing.partner.shape[1]
-    lam = mixing.lam[..., None]
-    matrix = lam * jnp.eye(size) + (1 - lam) * jax.nn.one_hot(mixing.partner, size)
+    size, lam = mixing.partner.shape[1], mixing.lam[..., None]
+    chosen = jax.nn.one_hot(mixing.partner, size, dtype=lam.dtype)
+    matrix = lam * jnp.eye(size, dtype=lam.dtype) + (1 - lam) * chosen
     grouped = values.reshape(*mixing.partner.shape, *values.shape[1:])
     # In full float32, of which a TPU's bfloat16 products keep all in six passes: lambda = 1 - 2^-9 is not 1.
     mixed = jnp.einsum("gij,gj...->gi...", matrix, grouped, precision=jax.lax.Precision.HIGHEST)
