@@ -120,7 +120,7 @@ def mapped_step(parts: Parts, config: Config, spec: DatasetSpec, mesh: Mesh) -> 
 
     It takes the state, what the feed yields, and the keys of augmentation and mixing.
     """
-    shared = {"parallel": config.parallel, "batch_size": config.batch_size, "flip": config.data.flip}
+    shared: dict[str, Any] = {"parallel": config.parallel, "batch_size": config.batch_size, "flip": config.data.flip}
     if spec.streams:
         return make_batch_step(parts.train_step, mesh, **shared)
     padding, rotation = config.data.crop_padding, config.data.rotation

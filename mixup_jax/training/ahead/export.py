@@ -27,7 +27,7 @@ def export_record(call: Call, platform: str, devices: int) -> dict[str, Any]:
       devices: that share it.
     """
     exported = jax.export.export(call.function, platforms=[platform])(*call.arguments)
-    cost = call.function.lower(*call.arguments).cost_analysis()
+    cost: Any = call.function.lower(*call.arguments).cost_analysis()
     return {
         "examples": call.examples,
         "fits": None,
@@ -42,4 +42,4 @@ def export_record(call: Call, platform: str, devices: int) -> dict[str, Any]:
 
 def _bytes_on_device(leaf: jax.ShapeDtypeStruct) -> int:
     shape = leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape
-    return math.prod(shape) * (8 if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.dtype.itemsize)
+    return math.prod(shape) * leaf.dtype.itemsize

@@ -82,7 +82,8 @@ def forward_flops(config: Config, spec: DatasetSpec, parts: Parts) -> float:
     """Returns the FLOPs of the network on one example, those that it asks for and not those that a compiler makes."""
     images, rows = _inputs(config, spec, 1)
     compute = predict_batch(network_of(parts.model), inputs_of(spec))
-    return float(jax.jit(compute).lower(_variables(config, spec, parts), images, rows).cost_analysis()["flops"])
+    cost: Any = jax.jit(compute).lower(_variables(config, spec, parts), images, rows).cost_analysis()
+    return float(cost["flops"])
 
 
 def _variables(config: Config, spec: DatasetSpec, parts: Parts) -> Any:
@@ -109,7 +110,8 @@ def _batch(config: Config, spec: DatasetSpec, mesh: Mesh) -> Any:
 
 def _resident(config: Config, spec: DatasetSpec, shapes: Shapes) -> Any:
     """Returns what a resident feed yields."""
-    return Resident(*_inputs(config, spec, shapes.examples)), jax.ShapeDtypeStruct((shapes.examples,), jnp.int32)
+    held: Any = _inputs(config, spec, shapes.examples)
+    return Resident(*held), jax.ShapeDtypeStruct((shapes.examples,), jnp.int32)
 
 
 def _placed(tree: Any, sharding: NamedSharding | None) -> Any:

@@ -118,6 +118,8 @@ def compile_program(lowered: jax.stages.Lowered, examples: int) -> Program | Unf
 def read_program(compiled: jax.stages.Compiled, examples: int, seconds: float) -> Program:
     """Returns what a compiled step says of itself."""
     text, memory, cost = compiled.as_text(), compiled.memory_analysis(), compiled.cost_analysis()
+    if text is None or memory is None or cost is None:
+        raise AssertionError("a compiler that says nothing of its program")
     return Program(
         examples=examples,
         seconds=seconds,

@@ -104,8 +104,9 @@ def _tpu(name: str, kind: str, size: str) -> Target:
     except Exception as error:  # jax has no type for it: a RuntimeError of libtpu's, with its reason
         reason = " ".join(str(error).split()).removeprefix("INVALID_ARGUMENT: ")
         raise InputError(f"topology is {name!r}, which libtpu refuses ({reason}); {EXPECTED}") from error
-    chip = CHIPS.get(devices[0].device_kind)
-    per_device = chip and chip.per_device(devices[0].num_cores)
+    first: Any = devices[0]
+    chip = CHIPS.get(first.device_kind)
+    per_device = chip and chip.per_device(first.num_cores)
     return Target(name, "tpu", device_mesh(devices), layout, per_device)
 
 
