@@ -65,7 +65,7 @@ def _joined() -> bool:
 
 
 def _end_if_joined(code: int) -> None:
-    """Ends a process that fails alone of several at once: jax would wait at its exit for the others, and they for it."""
+    """Ends one of several processes that fails at once: jax would wait at its exit for the others, and they for it."""
     if _joined():
         sys.stdout.flush()
         sys.stderr.flush()

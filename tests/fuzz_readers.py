@@ -4,8 +4,8 @@
 
 A case is a function of (kind, seed, number): valid content, damaged at random, on the level of its bytes and
 below its compression, checksums and JSON.  What is read must be a valid record, or refused by an `InputError` of one
-line that names the file; no crash, no other exception, no warning, no second of work and no gibibyte of memory.  Cases
-run in child processes, so that a crash in a library is caught too.  `--keep` writes the files of failed cases.
+line that names the file; no crash, no other exception, no warning, no ten seconds of work, no gibibyte of memory.
+Cases run in child processes, so that a crash in a library is caught too.  `--keep` writes the files of failed cases.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from mixup_jax.records import Predictions, save_predictions
 from mixup_jax.report.runs import load_run
 
 SECONDS = 10.0
+"""Of the processor, so that a busy machine finds nothing."""
 MEMORY = 6 << 30
 BATCH = 500
 ODD_BYTES = (
@@ -279,13 +280,13 @@ def _run_batch(
     kind: str, seed: int, numbers: range, at: multiprocessing.sharedctypes.Synchronized, found: multiprocessing.Queue
 ) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    signal.signal(signal.SIGALRM, _too_slow)
+    signal.signal(signal.SIGPROF, _too_slow)
     for number in numbers:
         at.value = number
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         if wrong := failure(kind, seed, number):
             found.put((number, wrong))
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     found.put(None)
 
 

@@ -66,6 +66,11 @@ def only_a_folder(folder: Path) -> None:
         path.rmdir() if path.is_dir() else path.unlink()
 
 
+def better(folder: Path) -> None:
+    path = folder / "metrics" / "metrics"
+    path.write_text(path.read_text().replace("0.5", "0.9"))
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "flipped bytes": (lambda folder: flip(largest(folder / "variables")), "variables"),
     "truncated numbers": (lambda folder: os.truncate(largest(folder / "variables"), 500), "variables cannot be read"),
@@ -75,6 +80,12 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "other facts": (edit_facts, "facts do not match their checksum"),
     "facts of another kind": (lambda folder: (folder / "facts" / "metadata").write_text("[1]"), "facts are a list"),
     "only a folder": (only_a_folder, "facts cannot be read"),
+    "half the rank": (lambda folder: os.truncate(folder / "metrics" / "metrics", 5), "metrics cannot be read"),
+    "another rank": (better, "metrics does not match its checksum"),
+    "half of what orbax restores by": (
+        lambda folder: os.truncate(folder / "variables" / "array_metadatas" / "process_0", 20),
+        "variables cannot be read",
+    ),
 }
 
 
@@ -85,8 +96,9 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_used(kind: s
     said: list[str] = []
     with Checkpoints(saved, read_only=True, report=said.append) as checkpoints:
         assert checkpoints.step_of("last") == 10
-        with pytest.raises(InputError, match=r"checkpoint 20 in .* cannot be restored"):
-            checkpoints.restore_state(20, state_of(0), device_mesh())
+        if "rank" not in kind:  # which is not what is restored
+            with pytest.raises(InputError, match=r"checkpoint 20 in .* cannot be restored"):
+                checkpoints.restore_state(20, state_of(0), device_mesh())
     assert len(said) == 1
     assert str(saved / "20") in said[0]
     assert reason in said[0]
@@ -99,6 +111,22 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_used(kind: s
     jax.tree.map(np.testing.assert_array_equal, restored, state_of(10))
     assert (saved / "damaged-20").is_dir()
     assert inspect(saved, 20).verified
+
+
+def test_a_best_checkpoint_that_cannot_be_ranked_is_named_and_moved_aside(saved: Path):
+    with Checkpoints(saved) as checkpoints:
+        checkpoints.save(state_of(30), {"config": {}}, {"validation_accuracy": 0.4})
+    for damage in (better, lambda folder: (folder / "metrics" / "metrics").write_bytes(b"\xff")):
+        damage(saved / "20")
+        said: list[str] = []
+        with Checkpoints(saved, read_only=True, report=said.append) as checkpoints:
+            assert (checkpoints.step_of("last"), checkpoints.step_of("best")) == (30, 30)
+        assert len(said) == 1
+        assert "20 is damaged: metrics" in said[0]
+        assert "not counted as the best" in said[0]
+    with Checkpoints(saved, report=said.append) as checkpoints:
+        assert checkpoints.last == 30
+    assert (saved / "damaged-20").is_dir()
 
 
 def test_orbax_restores_flipped_bytes_without_a_word(saved: Path):
@@ -273,4 +301,4 @@ def test_what_was_saved_says_its_format_and_sums_on_disk(saved: Path):
     facts: dict[str, Any] = json.loads((saved / "20" / "facts" / "metadata").read_text())
     assert facts["format"] == integrity.FORMAT
     assert facts["checksums"]["variables"] == checksum(state_of(20).variables)
-    assert set(facts["checksums"]) == {"variables", "optimizer", "facts"}
+    assert set(facts["checksums"]) == {"variables", "optimizer", "metrics", "facts"}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,6 +156,36 @@ def test_a_validation_is_abandoned_and_made_up_for(
             loop.train(config_of(tiny_config), tmp_path, data_dir)
     assert "validation_accuracy" in (tmp_path / "metrics.jsonl").read_text().splitlines()[-1]
     loop.train(config_of(tiny_config), tmp_path, data_dir)
+    assert outcome(tmp_path) == alone("jit")
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_feed_that_fails_because_of_the_signal_is_an_interruption(
+    asked: bool,
+    alone: Callable[[str], Any],
+    tiny_config: Config,
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    stop, make_feed = Stop(), loop.make_feed
+
+    def failing(*arguments: Any) -> Any:
+        def batches(first: int) -> Any:
+            yield from itertools.islice(make_feed(*arguments).batches(first), 7 - first)
+            if asked:
+                stop.request()
+            raise RuntimeError("a worker process was ended")
+
+        return types.SimpleNamespace(batches=batches)
+
+    config = config_of(tiny_config)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "make_feed", failing)
+        error, message = (Interrupted, "after step 7 of 15") if asked else (RuntimeError, "a worker process was ended")
+        with pytest.raises(error, match=message):
+            loop.train(config, tmp_path, data_dir, stop=stop)
+    loop.train(config, tmp_path, data_dir)
     assert outcome(tmp_path) == alone("jit")
 
 

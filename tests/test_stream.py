@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +179,26 @@ def test_worker_processes_make_the_same_batches(images: CentreCrops):
     for given_, expected in zip(ahead(made, workers=2), ahead(made, workers=0), strict=True):
         np.testing.assert_array_equal(given_[0], expected[0])
         np.testing.assert_array_equal(given_[1], expected[1])
+
+
+WORKING = """
+import time
+from mixup_jax.data.stream import ahead
+batches = ahead(range(1000), workers=1)
+print(next(batches), flush=True)
+time.sleep(600)
+"""
+
+
+def test_workers_end_with_a_parent_that_is_killed():
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORKING], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "0\n"
+    process.kill()
+    # The worker holds the other end of the pipe, too: it closes when the last of them is gone.
+    assert process.communicate(timeout=30)[0] == ""
 
 
 def test_evaluation_sees_every_example_once(imagenet: Path, config: Config):

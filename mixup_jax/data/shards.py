@@ -13,6 +13,6 @@ def by_rows(mesh: Mesh) -> NamedSharding:
 
 
 def process_rows(mesh: Mesh, batch_size: int) -> npt.NDArray[np.int64]:
-    """Returns the rows of a batch that the devices of this process hold, in increasing order: all for a single process."""
+    """Returns the rows of a batch that the devices of this process hold, in increasing order; all if it is alone."""
     held = by_rows(mesh).addressable_devices_indices_map((batch_size,)).values()
     return np.unique(np.concatenate([np.arange(batch_size)[index] for index in held if index is not None]))

@@ -8,6 +8,10 @@ train nor on how many decode for them.
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -210,13 +214,32 @@ def ahead(batches: Indexed[Batch], workers: int, first: int = 0) -> Generator[Ba
         grain.MapDataset.source(batches)
         .slice(slice(first, None))
         .to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
-        .mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1))
+        .mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1),
+            worker_init_fn=_obey_parent_alone if workers else None,
+        )
     )
     iterator = iter(pipeline)
     try:
         yield from iterator
     finally:
         iterator.close()
+
+
+def _obey_parent_alone(worker: int, workers: int) -> None:
+    """Makes this worker live as long as its parent does.
+
+    Ctrl-C goes to the parent, too, which still needs it to save; and a parent that is killed ends no worker itself.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
 
 
 @dataclass(frozen=True)

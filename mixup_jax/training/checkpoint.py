@@ -24,10 +24,15 @@ from mixup_jax.errors import InputError
 from mixup_jax.records import TrainState
 from mixup_jax.training.finite import check_state
 from mixup_jax.training.integrity import check_format, damage_of_facts, damage_of_item, sealed, unsealed
-from mixup_jax.training.stored import newest_whole, remove_leftovers, set_damaged_aside, steps_in
-
-BEST = "validation_accuracy"
-"""The metric, larger is better, that chooses the best checkpoint; of equals the later is kept."""
+from mixup_jax.training.stored import (
+    BEST,
+    METRICS,
+    best_step,
+    newest_whole,
+    remove_leftovers,
+    set_damaged_aside,
+    steps_in,
+)
 
 
 class Checkpoints:
@@ -67,6 +72,7 @@ class Checkpoints:
             best_mode="max",
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             enable_async_checkpointing=True,
+            lightweight_initialize=read_only,  # else orbax reads every rank, and gives up at a damaged one
         )
         self._manager = ocp.CheckpointManager(self._directory, options=options)
 
@@ -114,7 +120,7 @@ class Checkpoints:
             whole = newest_whole(self._directory, self._report)
             return steps[-1] if whole is None else whole
         if choice == "best":
-            best = self._manager.best_step()
+            best = best_step(self._directory, self._report)
             return steps[-1] if best is None else best
         if not choice.isdecimal() or int(choice) not in steps:
             available = ", ".join(map(str, steps))
@@ -144,10 +150,11 @@ class Checkpoints:
             self._manager.delete(step)
         # The training step reuses the buffers of a state that it is given, while the save still reads.
         trees = {name: ocp.args.StandardSave(jax.tree.map(jnp.copy, tree)) for name, tree in items.items()}
-        arguments = ocp.args.Composite(**trees, facts=ocp.args.JsonSave(sealed(facts, on_host)))
+        rank = {BEST: float(metrics[BEST])} if BEST in metrics else {}
+        arguments = ocp.args.Composite(**trees, facts=ocp.args.JsonSave(sealed(facts, {**on_host, METRICS: rank})))
         self._saving, self._needed = step, _bytes(on_host)
         try:
-            self._manager.save(step, args=arguments, metrics={BEST: metrics[BEST]} if BEST in metrics else {})
+            self._manager.save(step, args=arguments, metrics=rank)
         except Exception as error:  # orbax raises anything here
             raise self._not_saved(error) from error
 

@@ -96,7 +96,7 @@ def _locked(workdir: Path, report: Report) -> contextlib.AbstractContextManager[
 
 
 def _write_config(workdir: Path, config: Config) -> None:
-    """Writes the config; of several processes the first does, and the others find it where they all look for the run."""
+    """Writes the config; of several processes the first does, and the others must find it."""
     if is_first():
         folder.write_config(workdir, config)
     wait_for_all("config written")
@@ -184,7 +184,13 @@ def _train_epoch(
 ) -> TrainState:
     """Takes the steps of one epoch that are left: all, or those after the checkpoint that the run goes on from."""
     every, end = run.config.checkpoint.every_steps, (epoch + 1) * run.steps_per_epoch
-    for step, fed in zip(range(int(state.step) + 1, end + 1), batches, strict=False):
+    for step in range(int(state.step) + 1, end + 1):
+        try:
+            fed = next(batches)
+        except Exception:
+            if stop.pending:  # the signal that asked to end went to the processes that feed this one, too
+                raise _interrupted(run, state, recent, outputs) from None
+            raise
         state, step_metrics = run.step(state, *fed)
         recent.add(step, step_metrics)
         if stop.requested(step):

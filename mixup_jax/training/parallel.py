@@ -60,7 +60,7 @@ def device_mesh(devices: list[Any] | None = None) -> Mesh:
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
-    """Returns the arrays of `tree`, of jax or numpy, with a whole copy on every device; all processes must have the same."""
+    """Returns the arrays of `tree`, of jax or numpy, with a whole copy on every device; the processes must agree."""
     everywhere = NamedSharding(mesh, PartitionSpec())
     if jax.process_count() == 1:
         return jax.device_put(tree, everywhere)

@@ -46,6 +46,11 @@ class Stop:
         if self._abandonable:
             raise Abandoned
 
+    @property
+    def pending(self) -> bool:
+        """Whether this process was asked to end."""
+        return self._requested
+
     def requested(self, step: int) -> bool:
         """Returns whether the run is to end after `step` steps; with several processes, all agree on the step.
 

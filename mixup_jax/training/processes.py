@@ -45,10 +45,10 @@ def by_first(report: Callable[[str], None]) -> Callable[[str], None]:
 def joined(cluster: Cluster | None) -> Iterator[None]:
     """In this block the process is one of several, whose devices are all seen; alone if `cluster` is None.
 
-    To be entered before jax is used. At the end all processes wait for each other. If one ends otherwise, by an exception or a
-    signal, the others are ended too, within a second as long as its machine answers, with the exit code
-    `watch.EXIT_LOST` and a line that says which it was. A process that an exception takes out of the block must
-    end at once (`command.run_command` sees to it).
+    To be entered before jax is used.  At the end all processes wait for each other.  If one ends otherwise, by an
+    exception or a signal, the others are ended too, within seconds as long as its machine answers, with the exit
+    code `watch.EXIT_LOST` and a line that says which it was.  A process that an exception takes out of the block
+    must end at once (`command.run_command` sees to it).
 
     Raises:
       InputError: the processes do not find each other, or the environment does not say who is who.

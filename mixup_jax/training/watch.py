@@ -1,9 +1,9 @@
 """Ending when another process of the run has ended.
 
 A process that waits for one that is no more may wait for ever: whether a collective fails then depends on the
-kind of device. So every process holds a connection to the first one, which the operating system closes however a
-process ends. Who finds it closed without a word of leave says so and ends; the first one tells the others. A machine that
-is gone closes nothing: jax's own heartbeats end the others then.
+kind of device.  So every process holds a connection to the first one, which the operating system closes however a
+process ends.  Who finds it closed without a word of leave says so and ends; the first one tells the others.  A
+machine that is gone closes nothing: jax's own heartbeats end the others then.
 """
 
 from __future__ import annotations
