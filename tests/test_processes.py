@@ -1,6 +1,7 @@
 """Runs in several real processes on this machine, against runs in one."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from photographs import TEST, write_imagenet
+from photographs import write_imagenet
 
 from benchmarks.small import NAME, add_model, make_data
 from mixup_jax.config_file import load_config
@@ -52,18 +53,23 @@ def _small() -> Iterator[None]:
 
 
 def run_together(
-    count: int, arguments: list[str], *, devices: int = 1, signalled: tuple[int, int] = (0, 0), seconds: float = 0
+    count: int, arguments: list[str], *, signalled: tuple[int, int] = (0, 0), seconds: float = 0
 ) -> list[tuple[int, str, str]]:
     """Runs so many processes, of which number 1 is signalled after a step; returns their codes and outputs."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(SCRIPT.parents[1]),
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0",
+    }
     started = []
     for number in range(count):
         step, which = signalled if number == 1 else (0, 0)
-        command = [sys.executable, str(SCRIPT), str(devices), str(step), str(which), str(seconds), *arguments]
+        command = [sys.executable, str(SCRIPT), str(step), str(which), str(seconds), *arguments]
         flags = [f"--coordinator=127.0.0.1:{port}", f"--processes={count}", f"--process={number}"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen([*command, *flags], **pipes))
+        started.append(subprocess.Popen([*command, *flags], env=environment, **pipes))
     try:
         outputs = [process.communicate(timeout=SECONDS) for process in started]
     finally:
