@@ -90,7 +90,7 @@ def target(name: str = "v5e:1x1") -> Target:
 def program(**changes: object) -> Program:
     parts = {
         "examples": 1, "seconds": 1.0, "memory": Memory(10, 20, 30), "flops": 1e9, "accessed": 1e9, "cycles": 3_000_000,
-        "unestimated": {}, "collectives": (), "transfers": (),
+        "unestimated": (), "collectives": (), "transfers": (),
     }  # fmt: skip
     return Program(**(parts | changes))
 

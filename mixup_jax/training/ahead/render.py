@@ -91,8 +91,8 @@ def _times(step: Record, bounds: Record) -> Iterator[str]:
             f"{rate:,.0f} examples/s a device; model FLOPs utilisation {bounds['utilisation_estimated']:.1%}"
         )
     if step["unestimated"]:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in step["unestimated"].items())
-        yield f"  without estimate {kinds}"
+        kinds = ", ".join(f"{one['count']} {one['kind']} ({_bytes(one['bytes'])})" for one in step["unestimated"])
+        yield f"  not in this sum  {kinds}"
     if bounds["all_reduce_seconds"]:
         yield f"  all-reduce       {_milliseconds(bounds['all_reduce_seconds'])} by a ring's model, were none hidden"
 
