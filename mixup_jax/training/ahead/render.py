@@ -17,7 +17,7 @@ def render(record: Record) -> str:
     """Returns the lines that a person reads, of a record as `compile_ahead` returns it."""
     topology, config = record["topology"], record["config"]
     device = topology["device"]
-    figures = f"{topology['devices']} devices" if device is None else _device(topology, device)
+    figures = f"devices: {topology['devices']}" if device is None else _device(topology, device)
     model = config["model"]
     head = [
         f"{config['experiment'] or config['data']['name']}: {model['name']} width {model['width']}, {model['dtype']}, "
