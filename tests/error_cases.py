@@ -298,6 +298,7 @@ CASES: dict[str, list[Case]] = {
             ],
         ),
         Case("pmap for another platform", f"{AHEAD} --topology=cuda:1 --config.parallel=pmap", patches=own_environment),
+        Case("too few examples", f"{AHEAD} --topology=cpu:1 --config.data.train_examples=50", patches=own_environment),
         Case("an unknown step", f"{AHEAD} --topology=cpu:1 --steps=test"),
         Case("no examples", f"{AHEAD} --topology=cpu:1 --examples=0"),
         Case("an output that is no JSON", f"{AHEAD} --topology=cpu:1 --output=a.txt"),
