@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "other facts": (edit_facts, "facts do not match their checksum"),
     "facts of another kind": (lambda folder: (folder / "facts" / "metadata").write_text("[1]"), "facts are a list"),
     "only a folder": (only_a_folder, "facts cannot be read"),
+    "that of another step": (
+        lambda folder: (shutil.rmtree(folder), shutil.copytree(folder.parent / "10", folder)),
+        "it is that of step 10",
+    ),
     "half the rank": (lambda folder: os.truncate(folder / "metrics" / "metrics", 5), "metrics cannot be read"),
     "another rank": (better, "metrics does not match its checksum"),
     "half of what orbax restores by": (
@@ -103,6 +108,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_used(kind: s
     assert str(saved / "20") in said[0]
     assert reason in said[0]
     assert steps_in(saved) == [10, 20]  # reading changes nothing
+    (saved / "000030").mkdir()  # none of ours
 
     with Checkpoints(saved, report=said.append) as checkpoints:
         assert checkpoints.last == 10
@@ -180,7 +186,7 @@ def test_a_checksum_is_of_names_shapes_and_dtypes_too_and_not_of_containers():
 def test_checkpoints_without_checksums_are_read_and_newer_formats_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(checkpoint_module, "sealed", lambda facts, items: dict(facts))
+    monkeypatch.setattr(checkpoint_module, "sealed", lambda facts, step, items: dict(facts))
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state_of(1), {"config": {"seed": 1}}, SCORES)
     monkeypatch.undo()
@@ -299,6 +305,6 @@ def test_the_command_names_a_folder_without_checkpoints(tmp_path: Path, capsys: 
 
 def test_what_was_saved_says_its_format_and_sums_on_disk(saved: Path):
     facts: dict[str, Any] = json.loads((saved / "20" / "facts" / "metadata").read_text())
-    assert facts["format"] == integrity.FORMAT
+    assert (facts["format"], facts["step"]) == (integrity.FORMAT, 20)
     assert facts["checksums"]["variables"] == checksum(state_of(20).variables)
     assert set(facts["checksums"]) == {"variables", "optimizer", "metrics", "facts"}

@@ -151,7 +151,9 @@ class Checkpoints:
         # The training step reuses the buffers of a state that it is given, while the save still reads.
         trees = {name: ocp.args.StandardSave(jax.tree.map(jnp.copy, tree)) for name, tree in items.items()}
         rank = {BEST: float(metrics[BEST])} if BEST in metrics else {}
-        arguments = ocp.args.Composite(**trees, facts=ocp.args.JsonSave(sealed(facts, {**on_host, METRICS: rank})))
+        arguments = ocp.args.Composite(
+            **trees, facts=ocp.args.JsonSave(sealed(facts, step, {**on_host, METRICS: rank}))
+        )
         self._saving, self._needed = step, _bytes(on_host)
         try:
             self._manager.save(step, args=arguments, metrics=rank)
@@ -184,7 +186,7 @@ class Checkpoints:
 
     def _facts(self, step: int) -> dict[str, Any]:
         facts = self._restore(step, facts=ocp.args.JsonRestore())["facts"]
-        damage = damage_of_facts(facts)
+        damage = damage_of_facts(facts, step)
         if damage is not None:
             raise self._not_restored(step, damage)
         check_format(facts, self._directory / str(step))
