@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mixup_jax.cluster import add_flags, requested
 from mixup_jax.command import CommandParser, run_command
 
 DESCRIPTION = """\
@@ -47,7 +48,9 @@ def main(argv: Sequence[str]) -> int:
         metavar="DIR",
         help="where data is prepared (default: $TFDS_DATA_DIR or ~/tensorflow_datasets)",
     )
+    add_flags(parser)
     arguments, overrides = parser.parse_known_args(argv)
+    cluster = requested(arguments)
 
     # What --help does not need is loaded after the arguments are understood: jax takes seconds.
     from mixup_jax.config_file import load_config
@@ -59,13 +62,16 @@ def main(argv: Sequence[str]) -> int:
     from mixup_jax.data.paths import default_data_dir
     from mixup_jax.training.loop import train
     from mixup_jax.training.preemption import EXIT_INTERRUPTED, Interrupted, Signals
+    from mixup_jax.training.processes import is_first, joined
 
-    try:
-        with Signals() as stop:
-            train(config, arguments.workdir, arguments.data_dir or default_data_dir(), stop=stop)
-    except Interrupted as interrupted:
-        print(interrupted, file=sys.stderr)
-        return EXIT_INTERRUPTED
+    with joined(cluster):
+        try:
+            with Signals() as stop:
+                train(config, arguments.workdir, arguments.data_dir or default_data_dir(), stop=stop)
+        except Interrupted as interrupted:
+            if is_first():
+                print(interrupted, file=sys.stderr)
+            return EXIT_INTERRUPTED
     return 0
 
 

@@ -44,11 +44,13 @@ FLOORS = {
     "evaluation": 4,
     "training.loop": 4,
     "training.run": 4,
+    "training.ahead": 4,
     "report": 4,
     "main": 5,
     "evaluate": 5,
     "sweep": 5,
     "checkpoints": 5,
+    "compile_ahead": 5,
 }
 
 HOMES = {

@@ -66,16 +66,15 @@ def trained(parallel: str, devices: int, method: Method = BLENDED) -> dict[str, 
             padding=1,
             flip=True,
             rotation=15.0,
-            augment_key=KEYS.augment,
-            step_key=KEYS.step,
         )
         state = replicate(mesh, create_state(Convolution(), optimizer, KEYS.init, (6, 6, 1)))
         resident = replicate(mesh, Resident(jnp.asarray(images), jnp.asarray(labels)))
+        keys = replicate(mesh, (KEYS.augment, KEYS.step))
         history = []
         for number in range(5):
             order = replicate(mesh, epoch_order(KEYS.order, number // 2, 90))
             donated = state
-            state, metrics = step(state, resident, order)
+            state, metrics = step(state, resident, order, keys)
             history.append(jax.device_get(metrics))
         assert all(leaf.is_deleted() for leaf in jax.tree.leaves(donated))
         return {"state": jax.device_get(state), "history": history}
@@ -110,15 +109,15 @@ def one_step(parallel: str, devices: int, resident: bool) -> TrainState:
         )
         state = replicate(mesh, create_state(Convolution(), optimizer, KEYS.init, (6, 6, 1)))
         kind = {"parallel": parallel, "batch_size": 8, "flip": True}
-        keys = {"augment_key": KEYS.augment, "step_key": KEYS.step}
+        keys = replicate(mesh, (KEYS.augment, KEYS.step))
         if resident:
-            step = make_resident_step(train_step, mesh, **kind, padding=0, rotation=0.0, **keys)
+            step = make_resident_step(train_step, mesh, **kind, padding=0, rotation=0.0)
             held = replicate(mesh, Resident(jnp.asarray(images), jnp.asarray(labels)))
-            return jax.device_get(step(state, held, replicate(mesh, jnp.arange(8)))[0])
-        step = make_batch_step(train_step, mesh, **kind, **keys)
+            return jax.device_get(step(state, held, replicate(mesh, jnp.arange(8)), keys)[0])
+        step = make_batch_step(train_step, mesh, **kind)
         each = (devices, 8 // devices) if parallel == "pmap" else (8,)
         rows = (images.reshape(*each, 6, 6, 1), labels.reshape(each))
-        return jax.device_get(step(state, *jax.device_put(rows, NamedSharding(mesh, PartitionSpec(AXIS))))[0])
+        return jax.device_get(step(state, *jax.device_put(rows, NamedSharding(mesh, PartitionSpec(AXIS))), keys)[0])
 
 
 @pytest.mark.parametrize(("parallel", "devices"), [("jit", 4), ("pmap", 4)])

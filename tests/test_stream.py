@@ -23,6 +23,7 @@ from mixup_jax.data.crops import centre_box, decode, random_box
 from mixup_jax.data.describe import describe
 from mixup_jax.data.examples import load_examples, load_test
 from mixup_jax.data.prepare import prepare
+from mixup_jax.data.shards import process_rows
 from mixup_jax.data.stream import CentreCrops, Records, TrainingBatches, ahead, crop_draws, epoch_order
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.predict import make_predict
@@ -31,7 +32,7 @@ from mixup_jax.method import Method
 from mixup_jax.records import load_predictions
 from mixup_jax.training import loop
 from mixup_jax.training.checkpoint import Checkpoints
-from mixup_jax.training.feed import StreamedFeed, process_rows
+from mixup_jax.training.feed import StreamedFeed
 from mixup_jax.training.parallel import device_mesh
 from mixup_jax.training.run import check_names
 from mixup_jax.training.run import prepare as prepare_run
@@ -210,7 +211,7 @@ def test_evaluation_sees_every_example_once(imagenet: Path, config: Config):
     np.testing.assert_allclose(logits[:-1], expected, rtol=1e-5)
     assert len(logits) == TEST
     np.testing.assert_allclose(logits[-1], logits[-1][0], rtol=1e-6)  # grey became colour
-    batches = list(test.inputs.batches(3))
+    batches = list(test.inputs.batches(3, np.arange(3)))
     assert [len(batch) for batch in batches] == [3, 3, 1]
     np.testing.assert_array_equal(np.concatenate(batches), test.inputs[:])
 

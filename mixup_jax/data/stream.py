@@ -115,9 +115,9 @@ class CentreCrops:
             image[:] = decode(file, self.size, None)
         return images
 
-    def batches(self, batch_size: int) -> Iterator[Images]:
-        """Yields every image once, in order, `batch_size` at a time; the last batch has what is left."""
-        return ahead(_Pieces(self, batch_size), self.workers)
+    def batches(self, batch_size: int, rows: npt.NDArray[np.int64]) -> Iterator[Images]:
+        """Yields these rows of every batch, in order; the last batch has what is left of them."""
+        return ahead(_Pieces(self, batch_size, rows), self.workers)
 
 
 @dataclass(frozen=True)
@@ -244,16 +244,18 @@ def _obey_parent_alone(worker: int, workers: int) -> None:
 
 @dataclass(frozen=True)
 class _Pieces:
-    """Images by batch."""
+    """Some rows of every batch, by its number."""
 
     images: CentreCrops
     batch_size: int
+    rows: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return -(-len(self.images) // self.batch_size)
 
     def __getitem__(self, number: int) -> Images:
-        return self.images[number * self.batch_size : (number + 1) * self.batch_size]
+        positions = number * self.batch_size + self.rows
+        return self.images[positions[positions < len(self.images)]]
 
 
 def open_streamed(spec: DatasetSpec, split: str, data_dir: Path, size: int, workers: int) -> Streamed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -18,7 +19,11 @@ MOST_THREADS = 8
 
 def blocks(examples: int, classes: int) -> Iterator[slice]:
     """Yields slices that together cover `examples` rows of `classes` logits, in order, each of at least one row."""
-    rows = max(1, BLOCK // classes)
+    return rows_of(examples, max(1, BLOCK // classes))
+
+
+def rows_of(examples: int, rows: int) -> Iterator[slice]:
+    """Yields slices of `rows` examples (the last may have fewer) that together cover all of them, in order."""
     for start in range(0, examples, rows):
         yield slice(start, min(start + rows, examples))
 
@@ -28,7 +33,31 @@ def in_threads(work: Callable[[slice], Result], parts: Sequence[slice]) -> list[
 
     numpy computes without holding the interpreter, so threads use every core: nearly twice as fast on two.
     """
-    if len(parts) < 2:
-        return [work(part) for part in parts]
-    with ThreadPoolExecutor(min(len(parts), MOST_THREADS, os.cpu_count() or 1)) as pool:
-        return list(pool.map(work, parts))
+    results: dict[int, Result] = {}
+    waiting = deque(range(len(parts)))
+
+    def next_part() -> int | None:
+        try:
+            return waiting.popleft()
+        except IndexError:
+            return None
+
+    def work_off() -> None:
+        try:
+            while (number := next_part()) is not None:
+                results[number] = work(parts[number])
+        except BaseException:
+            waiting.clear()  # nobody starts what would be thrown away
+            raise
+
+    # This thread works too, and whoever is free takes the next part: a task for each would cost more than the part.
+    helpers = min(len(parts), MOST_THREADS, os.cpu_count() or 1) - 1
+    if helpers < 1:
+        work_off()
+        return [results[number] for number in range(len(parts))]
+    with ThreadPoolExecutor(helpers) as pool:
+        tasks = [pool.submit(work_off) for _ in range(helpers)]
+        work_off()
+    for task in tasks:
+        task.result()  # raises what was raised there
+    return [results[number] for number in range(len(parts))]

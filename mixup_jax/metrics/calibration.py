@@ -7,6 +7,7 @@ arXiv:1905.11001, section 3).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError, unknown_name
-from mixup_jax.metrics.blocks import in_threads
+from mixup_jax.metrics.blocks import in_threads, rows_of
 from mixup_jax.metrics.scores import Bools, Floats, Ints
 
 NORMS = ("l1", "l2", "max")
-_BLOCK = 1 << 17  # examples binned at a time: their temporaries stay in the cache
+_BLOCK = 1 << 16  # examples binned at a time: their temporaries stay in the cache
 _AT_EDGE = 1e-9  # of a bin's width: far more than rounding moves a confidence
 _MOST_MULTIPLIED = 4096  # numbers of bins up to which multiplying places every float64 as searching does
 
@@ -172,18 +173,38 @@ def bin_confidences(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: i
     confidences, outcomes = _checked(confidence, correct)
     edges = bin_edges(n_bins)
 
-    def sums_of(rows: slice) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        part = confidences[rows].astype(np.float64, copy=False)
-        # Wrong predictions are counted in the first half and right ones in the second, in one pass.
-        cell = equal_width_index(part, edges)
-        cell += n_bins * outcomes[rows]
-        return np.bincount(cell, minlength=2 * n_bins), np.bincount(cell, part, minlength=2 * n_bins)
+    def sums_of(rows: slice) -> CellSums:
+        return cell_sums(confidences[rows].astype(np.float64, copy=False), outcomes[rows], edges)
 
-    parts = [slice(first, first + _BLOCK) for first in range(0, len(confidences), _BLOCK)]
+    return bins_of_cells(edges, in_threads(sums_of, list(rows_of(len(confidences), _BLOCK))))
+
+
+class CellSums(NamedTuple):
+    """Examples and the sum of their confidences, `[2 M]`: of wrong predictions in each bin, then of right ones."""
+
+    examples: Ints
+    confidence_sum: Floats
+
+
+def cell_sums(confidence: Floats, correct: Bools, edges: Floats) -> CellSums:
+    """Returns the sums of some examples in the bins of `bin_edges`."""
+    return sums_of_cells(equal_width_index(confidence, edges), confidence, correct, len(edges) - 1)
+
+
+def sums_of_cells(index: Ints, confidence: Floats, correct: Bools, n_bins: int) -> CellSums:
+    """Returns the sums of some examples in the bins of this index, which is changed."""
+    index += n_bins * correct  # wrong and right ones in one pass
+    confidence_sum: Floats = np.bincount(index, confidence, minlength=2 * n_bins).astype(np.float64, copy=False)
+    return CellSums(np.bincount(index, minlength=2 * n_bins), confidence_sum)
+
+
+def bins_of_cells(edges: Floats, parts: Sequence[CellSums]) -> Bins:
+    """Returns the `Bins` of all parts together, added up in their order."""
+    n_bins = len(edges) - 1
     count, confidence_sum = np.zeros(2 * n_bins, np.int64), np.zeros(2 * n_bins)
-    for part_count, part_sum in in_threads(sums_of, parts):
-        count += part_count
-        confidence_sum += part_sum
+    for part in parts:
+        count += part.examples
+        confidence_sum += part.confidence_sum
     wrong, right = count.reshape(2, n_bins)
     return Bins(edges, wrong + right, confidence_sum.reshape(2, n_bins).sum(axis=0), right.astype(np.float64))
 
@@ -254,9 +275,15 @@ def ece_direction(bins: Bins) -> Direction:
     `over = sum_m n_m/n max(conf_m - acc_m, 0)` and `under = sum_m n_m/n max(acc_m - conf_m, 0)`.  Unlike
     `oe`, `over` is not weighted by confidence.  Raises InputError without examples.
     """
-    n = _examples(bins)
-    gap_sum = bins.confidence_sum - bins.correct_sum
-    return Direction(float(np.maximum(gap_sum, 0.0).sum()) / n, float(np.maximum(-gap_sum, 0.0).sum()) / n)
+    _examples(bins)
+    sums = bins.count, bins.confidence_sum, bins.correct_sum
+    return Direction(float(signed_error(*sums)), float(signed_error(*sums, sign=-1.0)))
+
+
+def signed_error(count: Ints, confidence_sum: Floats, correct_sum: Floats, sign: float = 1.0) -> Floats:
+    """Returns the over-confident part of ECE (with sign -1 the under-confident): `[..., M]` in, float64 `[...]` out."""
+    excess = np.maximum(sign * (confidence_sum - correct_sum), 0.0)
+    return np.asarray(excess.sum(axis=-1) / count.sum(axis=-1), np.float64)
 
 
 def oe(bins: Bins) -> float:

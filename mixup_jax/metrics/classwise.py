@@ -6,7 +6,7 @@ Nixon et al. (2019, arXiv:1904.01685): SCE, ACE and TACE.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -145,6 +145,23 @@ def classwise_ece(
     if norm not in NORMS:
         raise unknown_name("norm", norm, NORMS)
     binned = bin_classes(logits, labels, n_bins, equal_mass=equal_mass, threshold=threshold, temperature=temperature)
+    return classwise_ece_of_bins(binned, norm)
+
+
+def classwise_ece_of_bins(binned: Sequence[Bins], norm: str = "l1") -> float:
+    """Returns `classwise_ece` from the bins of each class, such as those of parts of a data set merged class by class.
+
+    Args:
+      binned: K >= 1, as `bin_classes` returns them.
+      norm: "l1", "l2" or "max", see `classwise_ece`.
+
+    Raises:
+      InputError: there are no classes, or no such norm.
+    """
+    if norm not in NORMS:
+        raise unknown_name("norm", norm, NORMS)
+    if not binned:
+        raise InputError("binned holds no classes; expected the bins of each class")
     errors = np.array([ece(bins, norm) if bins.n else 0.0 for bins in binned])
     if norm == "max":
         return float(errors.max())

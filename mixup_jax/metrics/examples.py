@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.blocks import blocks
+from mixup_jax.metrics.blocks import blocks, in_threads
 from mixup_jax.metrics.ood_scores import energy_score, entropy_score, max_logit_score
 from mixup_jax.metrics.posthoc import check_temperature
 from mixup_jax.metrics.proper import brier_of_each, nll_of_each
@@ -92,10 +92,13 @@ def examine(logits: npt.ArrayLike, labels: npt.ArrayLike | None = None, temperat
         log_likelihood=np.empty(n),
         brier=np.empty(n),
     )
-    for rows in blocks(n, classes):
+
+    def work(rows: slice) -> None:
         with np.errstate(over="ignore"):  # refused in the block
             scaled = checked[rows].astype(np.float64) / temperature
         _examine_block(scaled, given[rows], out, rows)
+
+    in_threads(work, list(blocks(n, classes)))
     return out
 
 
