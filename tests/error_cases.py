@@ -467,6 +467,7 @@ CASES: dict[str, list[Case]] = {
             ),
         ),
         Case("a file in the place of a folder", TRAIN.replace("=new", "=test.npz/new")),
+        Case("a folder in the place of the lock", TRAIN, lambda: Path("new/lock").mkdir(parents=True)),
         Case(
             "no permission to write",
             TRAIN,
