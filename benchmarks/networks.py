@@ -110,7 +110,11 @@ def torch_network(case: Case) -> Any:
 
     def resnet() -> nn.Module:
         width = case.model.width
-        layers: list[nn.Module] = [nn.Conv2d(case.spec.shape[2], width, 3, padding=1, bias=False), norm(width), nn.ReLU()]
+        layers: list[nn.Module] = [
+            nn.Conv2d(case.spec.shape[2], width, 3, padding=1, bias=False),
+            norm(width),
+            nn.ReLU(),
+        ]
         for stage in range(4):
             inputs, channels = width * 2 ** max(stage - 1, 0), width * 2**stage
             layers += [Block(inputs, channels, 1 if stage == 0 else 2), Block(channels, channels, 1)]

@@ -7,6 +7,8 @@ in the cache, and becomes products of matrices:
                       "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, section 4.1)
     all others        the windows side by side, times the kernel
 
+Those of 8 to 31 channels are left to XLA, which is as fast there.
+
 Both are the convolution in exact arithmetic, and in floating point they round about as XLA's own does;
 docs/benchmarks.md has what they bring.  Everywhere else the program is XLA's convolution and its gradient, unchanged.
 """
@@ -21,8 +23,8 @@ import jax
 import jax.numpy as jnp
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-WINDOWS = 256
-"""So many rows a product of matrices has at least: enough to be fast, and few enough for the cache."""
+ROWS = 256
+"""Of the matrices that are multiplied, at least: enough for their product to be fast, few enough for the cache."""
 
 # Of 4 inputs, of 3 weights, and for 2 outputs (section 4.1).
 _OF_INPUTS = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
@@ -48,15 +50,29 @@ def conv_general_dilated(
       padding: as there.
       **settings: as there.
     """
-    dilated = (1, 1) != tuple(settings["lhs_dilation"]) or (1, 1) != tuple(settings["rhs_dilation"])
-    wide = x.dtype == kernel.dtype and x.dtype in (jnp.float32, jnp.float64)
-    if dilated or settings["feature_group_count"] != 1 or not wide or jax.device_count() > 1:
-        # Over several devices a chunk would gather images from all of them.
+    # Over several devices a chunk would gather images from all of them.
+    if jax.device_count() > 1 or not suits(x, kernel, **settings):
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **settings)
     pads = padding
     if isinstance(padding, str):
         pads = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
     return convolve(x, kernel, tuple(strides), tuple(map(tuple, pads)))
+
+
+def suits(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    lhs_dilation: Sequence[int],
+    rhs_dilation: Sequence[int],
+    feature_group_count: int,
+    **_: Any,
+) -> bool:
+    """Returns whether the rule is for such a convolution, and faster than XLA's."""
+    plain = {1} == {*lhs_dilation, *rhs_dilation, feature_group_count}
+    precise = x.dtype == kernel.dtype and x.dtype in (jnp.float32, jnp.float64)
+    narrow = kernel.shape[0] > 1 and 8 <= min(kernel.shape[2:]) < 32
+    return plain and precise and not narrow
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -116,7 +132,7 @@ def _output_size(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads
 
 def _chunked(x: jax.Array, rows: int) -> jax.Array:
     """Returns `[chunks, images, ..]` of `[B, ..]`; an image gives so many rows to a product of matrices."""
-    batch, wanted = x.shape[0], -(-WINDOWS // max(rows, 1))
+    batch, wanted = x.shape[0], -(-ROWS // max(rows, 1))
     images = next((size for size in range(min(wanted, batch), batch) if batch % size == 0), batch)
     return x.reshape(-1, images, *x.shape[1:])
 
