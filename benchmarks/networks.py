@@ -1,4 +1,4 @@
-"""The same networks on both sides, at the sizes that are compared: ours of a config, theirs as PyTorch code has them."""
+"""The same networks on both sides, at the sizes that are compared: ours by config, theirs as PyTorch code has them."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def both_ways(x, kernel, strides, padding):
     settings = {"lhs_dilation": (1, 1), "rhs_dilation": (1, 1), "feature_group_count": 1}
     settings["dimension_numbers"] = convolution.DIMENSIONS
     return [
-        value_and_gradients(lambda x, kernel: way(x, kernel, strides, padding, **settings), x, kernel)
+        value_and_gradients(lambda x, kernel, way=way: way(x, kernel, strides, padding, **settings), x, kernel)
         for way in (convolution.conv_general_dilated, jax.lax.conv_general_dilated)
     ]
 

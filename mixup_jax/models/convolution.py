@@ -15,8 +15,9 @@ docs/benchmarks.md has what they bring.  Everywhere else the program is XLA's co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 import jax
@@ -214,7 +215,7 @@ def _transformed(matrix: Matrix, grid: Any) -> Grid:
 
 
 def _combined(matrix: Matrix, parts: Sequence[jax.Array]) -> list[jax.Array]:
-    return [sum(number * part for number, part in zip(row, parts, strict=True) if number) for row in matrix]
+    return [reduce(add, (number * part for number, part in zip(row, parts, strict=True) if number)) for row in matrix]
 
 
 def _transposed(matrix: Matrix) -> Matrix:
