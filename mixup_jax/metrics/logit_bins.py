@@ -28,6 +28,7 @@ from mixup_jax.metrics.scores import (
 )
 
 _PART = 1 << 18  # logits that a thread takes at a time
+_PART_OF_WIDE = 1 << 19  # where there are many classes and fewer examples to a part: the fastest sizes of those tried
 _LARGEST = np.float32(np.exp(60.0))  # exponentials from its inverse up to it can be added in float32
 _ROUNDING = 2.0**-24  # the relative error of one
 _MOST_DOUBTFUL = 0.25  # of all examples; where more are, float64 throughout is as fast
@@ -54,7 +55,7 @@ def bin_logits(logits: npt.ArrayLike, labels: npt.ArrayLike, n_bins: int = 15) -
     # exponentials, and a margin.
     error = (classes + 32) * _ROUNDING
     in_float32 = array.dtype.itemsize <= 4 and 2 * error * n_bins < _MOST_DOUBTFUL
-    rows_at_once = max(1, _PART // classes)
+    rows_at_once = max(1, (_PART_OF_WIDE if classes >= WIDE else _PART) // classes)
     scratch = _Scratch(rows_at_once * classes)
 
     def sums_of(rows: slice) -> CellSums:
