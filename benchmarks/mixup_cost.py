@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scaling import ROOT, compile_missing, load, table
+from scaling import compile_missing, load, table
 
 BATCH, CLASSES, SHAPE = 128, 10, (28, 28, 1)
 NETWORKS = {"ResNet-8, width 16": ("resnet8", 16), "ResNet-18, width 16": ("resnet18", 16)}

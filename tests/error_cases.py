@@ -165,6 +165,11 @@ def raising(target: str, error: Callable[[], BaseException]) -> Patches:
     return lambda: [mock.patch(target, side_effect=error())]
 
 
+def not_joined(kind: type[Exception], reason: str) -> Patches:
+    """Makes jax find no other process."""
+    return raising("jax.distributed.initialize", lambda: kind(reason))
+
+
 def without(package: str) -> Patches:
     """Hides a package."""
     return lambda: [mock.patch.dict(sys.modules, {package: None})]
@@ -241,6 +246,24 @@ CASES: dict[str, list[Case]] = {
     "Commands": [
         Case("an unknown flag", "python -m mixup_jax.evaluate --prediction=test.npz"),
         Case("a flag without its value", "python -m mixup_jax.main --config= --workdir=new"),
+        Case("a process without a coordinator", f"{TRAIN} --processes=4 --process=0"),
+        Case("a coordinator without a port", f"{TRAIN} --coordinator=10.0.0.1 --processes=4 --process=0"),
+        Case("no processes", f"{TRAIN} --coordinator=10.0.0.1:1234 --processes=0 --process=0"),
+        Case("a process too many", f"{TRAIN} --coordinator=10.0.0.1:1234 --processes=4 --process=4"),
+        Case("two ways to say who is who", f"{TRAIN} --distributed --process=1"),
+        Case(
+            "a method that is of one process alone", "python -m mixup_jax.evaluate --workdir=run --odin --distributed"
+        ),
+        Case(
+            "a cluster that is none",
+            f"{TRAIN} --distributed",
+            patches=not_joined(ValueError, "coordinator_address should be defined."),
+        ),
+        Case(
+            "a coordinator's port that is in use",
+            f"{TRAIN} --coordinator=10.0.0.1:1234 --processes=2 --process=0",
+            patches=not_joined(RuntimeError, "UNKNOWN: Failed to start RPC server"),
+        ),
         Case("a flag given twice", "python -m mixup_jax.main --config=a.py --config=b.py --workdir=new"),
         Case("a flag left out", "python -m mixup_jax.main --workdir=new"),
         Case("neither kind of evaluation", "python -m mixup_jax.evaluate"),
@@ -275,6 +298,7 @@ CASES: dict[str, list[Case]] = {
             ],
         ),
         Case("pmap for another platform", f"{AHEAD} --topology=cuda:1 --config.parallel=pmap", patches=own_environment),
+        Case("too few examples", f"{AHEAD} --topology=cpu:1 --config.data.train_examples=50", patches=own_environment),
         Case("an unknown step", f"{AHEAD} --topology=cpu:1 --steps=test"),
         Case("no examples", f"{AHEAD} --topology=cpu:1 --examples=0"),
         Case("an output that is no JSON", f"{AHEAD} --topology=cpu:1 --output=a.txt"),

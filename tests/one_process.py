@@ -1,9 +1,9 @@
 """One process of a run of several, with the small network of the benchmarks.
 
-    python tests/one_process.py DEVICES STEP SIGNAL SECONDS ARGUMENTS..
+    python tests/one_process.py STEP SIGNAL SECONDS ARGUMENTS..
 
-trains with the arguments of `mixup_jax.main`, on so many virtual devices, and then evaluates.  After step STEP it
-sends itself the signal SIGNAL; none if it is 0.  Every step takes SECONDS more than it would.
+trains with the arguments of `mixup_jax.main`, and then evaluates.  After step STEP it sends itself the signal SIGNAL;
+none if it is 0.  Every step takes SECONDS more than it would.
 """
 
 import os
@@ -11,11 +11,6 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
-
-devices, last, number, seconds = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
-os.environ["JAX_PLATFORMS"] = "cpu"
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.small import add_model
 from mixup_jax import main
@@ -25,6 +20,7 @@ from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.training import loop
 from mixup_jax.training.preemption import Stop
 
+last, number, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 requested, train = Stop.requested, loop.train
 
 
@@ -43,4 +39,4 @@ def train_and_evaluate(config: Config, workdir: Path, data_dir: Path, **settings
 Stop.requested = signalled  # type: ignore[method-assign]
 loop.train = train_and_evaluate
 add_model()
-sys.exit(run_command(main.main, sys.argv[5:]))
+sys.exit(run_command(main.main, sys.argv[4:]))

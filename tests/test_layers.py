@@ -13,6 +13,7 @@ FLOORS = {
     "escapes": 0,
     "errors": 0,
     "environment": 0,
+    "cluster": 0,
     "command": 0,
     "arrays_file": 0,
     "json_file": 0,

@@ -1,6 +1,7 @@
 """Runs in several real processes on this machine, against runs in one."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -14,9 +15,10 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from photographs import TEST, write_imagenet
+from photographs import write_imagenet
 
 from benchmarks.small import NAME, add_model, make_data
+from mixup_jax.command import EXIT_BAD_INPUT
 from mixup_jax.config_file import load_config
 from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.models import IMAGE_MODELS, MODELS
@@ -52,18 +54,23 @@ def _small() -> Iterator[None]:
 
 
 def run_together(
-    count: int, arguments: list[str], *, devices: int = 1, signalled: tuple[int, int] = (0, 0), seconds: float = 0
+    count: int, arguments: list[str], *, signalled: tuple[int, int] = (0, 0), seconds: float = 0
 ) -> list[tuple[int, str, str]]:
     """Runs so many processes, of which number 1 is signalled after a step; returns their codes and outputs."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(SCRIPT.parents[1]),
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0",
+    }
     started = []
     for number in range(count):
         step, which = signalled if number == 1 else (0, 0)
-        command = [sys.executable, str(SCRIPT), str(devices), str(step), str(which), str(seconds), *arguments]
+        command = [sys.executable, str(SCRIPT), str(step), str(which), str(seconds), *arguments]
         flags = [f"--coordinator=127.0.0.1:{port}", f"--processes={count}", f"--process={number}"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen([*command, *flags], **pipes))
+        started.append(subprocess.Popen([*command, *flags], env=environment, **pipes))
     try:
         outputs = [process.communicate(timeout=SECONDS) for process in started]
     finally:
@@ -135,6 +142,15 @@ def test_a_preempted_run_of_two_processes_saves_once_and_is_finished_by_one(tmp_
         finished(tmp_path / "two"),
         finished(tmp_path / "one"),
     )
+
+
+def test_a_process_whose_others_do_not_come_says_so():
+    script = "from mixup_jax.cluster import Cluster; from mixup_jax.training import processes\n"
+    script += "processes.CONNECT_SECONDS = 1\nwith processes.joined(Cluster('127.0.0.1:9', 2, 1)): pass"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=SCRIPT.parents[1])
+    assert ended.returncode == EXIT_BAD_INPUT
+    said = ended.stderr.splitlines()[-1]
+    assert said.startswith("error: --coordinator=127.0.0.1:9: process 1 of 2 could not join (not all came within 1 s)")
 
 
 def test_a_stranger_is_not_taken_for_a_process(monkeypatch: pytest.MonkeyPatch):
