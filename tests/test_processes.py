@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
@@ -53,24 +53,44 @@ def _small() -> Iterator[None]:
     MODELS.remove(NAME)
 
 
+ONE_DEVICE = {
+    "PYTHONPATH": str(SCRIPT.parents[1]),
+    "XLA_FLAGS": "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0",
+}
+
+
+def by_flags(port: int, count: int, number: int) -> dict[str, Any]:
+    """How a process is told which it is."""
+    arguments = [f"--coordinator=127.0.0.1:{port}", f"--processes={count}", f"--process={number}"]
+    return {"arguments": arguments, "environment": {}}
+
+
+def by_slurm(port: int, count: int, number: int) -> dict[str, Any]:
+    """How Slurm tells a process which it is, but for the port, which it makes of the number of the job."""
+    slurm = {"JOB_ID": "1", "STEP_NODELIST": "localhost", "NTASKS": count, "PROCID": number, "LOCALID": number}
+    environment = {f"SLURM_{name}": str(value) for name, value in slurm.items()} | {"JAX_COORDINATOR_PORT": str(port)}
+    return {"arguments": ["--distributed"], "environment": environment}
+
+
 def run_together(
-    count: int, arguments: list[str], *, signalled: tuple[int, int] = (0, 0), seconds: float = 0
+    count: int,
+    arguments: list[str],
+    *,
+    signalled: tuple[int, int] = (0, 0),
+    seconds: float = 0,
+    flags: Callable[[int, int, int], dict[str, Any]] = by_flags,
 ) -> list[tuple[int, str, str]]:
     """Runs so many processes, of which number 1 is signalled after a step; returns their codes and outputs."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(SCRIPT.parents[1]),
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0",
-    }
     started = []
     for number in range(count):
         step, which = signalled if number == 1 else (0, 0)
         command = [sys.executable, str(SCRIPT), str(step), str(which), str(seconds), *arguments]
-        flags = [f"--coordinator=127.0.0.1:{port}", f"--processes={count}", f"--process={number}"]
+        told = flags(port, count, number)
+        environment = {**os.environ, **ONE_DEVICE, **told["environment"]}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen([*command, *flags], env=environment, **pipes))
+        started.append(subprocess.Popen([*command, *told["arguments"]], env=environment, **pipes))
     try:
         outputs = [process.communicate(timeout=SECONDS) for process in started]
     finally:
@@ -128,7 +148,9 @@ def test_a_preempted_run_of_two_processes_saves_once_and_is_finished_by_one(tmp_
     changes = [f"--config.{change}" for change in changes]
     arguments = [f"--config={tmp_path / 'config.py'}", f"--data_dir={tmp_path}", *changes]
 
-    ends = run_together(2, [*arguments, f"--workdir={tmp_path / 'two'}"], signalled=(2, signal.SIGTERM), seconds=0.3)
+    ends = run_together(
+        2, [*arguments, f"--workdir={tmp_path / 'two'}"], signalled=(2, signal.SIGTERM), seconds=0.3, flags=by_slurm
+    )
     assert [code for code, _, _ in ends] == [EXIT_INTERRUPTED, EXIT_INTERRUPTED], ends
     (step,) = steps_in(tmp_path / "two" / "checkpoints")
     assert 2 <= step < 40

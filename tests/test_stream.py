@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,21 @@ def test_workers_end_with_a_parent_that_is_killed():
     process.kill()
     # The worker holds the other end of the pipe, too: it closes when the last of them is gone.
     assert process.communicate(timeout=30)[0] == ""
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_is_none_is_named(images: CentreCrops, workers: int):
+    broken = dataclasses.replace(images, records=Broken(**images.records.__getstate__()))
+    with pytest.raises(InputError, match=r"image 13 of imagenet2012/train in .* cannot be decoded \(OSError: .*build"):
+        list(ahead(TrainingBatches(broken, seed=0, batch_size=TRAIN, epochs=1, rows=range(TRAIN)), workers))
+
+
+class Broken(Records):
+    """Of which one image's file is cut off."""
+
+    def read(self, rows: Sequence[int]) -> tuple[list[bytes], Any]:
+        files, labels = super().read(rows)
+        return [file[:300] if row == 13 else file for file, row in zip(files, rows, strict=True)], labels
 
 
 def test_evaluation_sees_every_example_once(imagenet: Path, config: Config):
