@@ -303,6 +303,7 @@ CASES: dict[str, list[Case]] = {
             ],
         ),
         Case("pmap for another platform", f"{AHEAD} --topology=cuda:1 --config.parallel=pmap", patches=own_environment),
+        Case("too few examples", f"{AHEAD} --topology=cpu:1 --config.data.train_examples=50", patches=own_environment),
         Case("an unknown step", f"{AHEAD} --topology=cpu:1 --steps=test"),
         Case("no examples", f"{AHEAD} --topology=cpu:1 --examples=0"),
         Case("an output that is no JSON", f"{AHEAD} --topology=cpu:1 --output=a.txt"),
@@ -471,6 +472,7 @@ CASES: dict[str, list[Case]] = {
             ),
         ),
         Case("a file in the place of a folder", TRAIN.replace("=new", "=test.npz/new")),
+        Case("a folder in the place of the lock", TRAIN, lambda: Path("new/lock").mkdir(parents=True)),
         Case(
             "no permission to write",
             TRAIN,

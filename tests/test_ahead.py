@@ -17,7 +17,7 @@ from mixup_jax.training.ahead.record import program_record, warnings
 from mixup_jax.training.ahead.render import render
 from mixup_jax.training.ahead.roofline import all_reduce_seconds, roofline, utilisation
 from mixup_jax.training.ahead.topology import Target, find_target
-from mixup_jax.training.hlo import Collective, Shape
+from mixup_jax.training.hlo import Collective, Shape, Unestimated, estimated_cycles, unestimated
 from mixup_jax.training.parallel import AXIS, device_mesh
 
 V5E = CHIPS["TPU v5 lite"]
@@ -83,6 +83,29 @@ def test_collectives_are_counted_by_kind():
     )
 
 
+SCHEDULED = """\
+HloModule step, is_scheduled=true
+
+%fused (p: f32[4]) -> f32[6] {
+  %p = f32[4]{0} parameter(0)
+  ROOT %pad.1 = f32[6]{0} pad(%p, %zero), padding=1_1
+}
+
+ENTRY %main (a: f32[4]) -> f32[8] {
+  %a = f32[4]{0} parameter(0)
+  %fusion = f32[6]{0} fusion(%a), kind=kLoop, calls=%fused, backend_config={"window":{"estimated_cycles":"120"}}
+  %conv = f32[6]{0} convolution(%fusion, %a), dim_labels=b_i_o, backend_config={"estimated_cycles":"30"}
+  ROOT %pad.2 = f32[8]{0} pad(%conv, %zero), padding=1_1
+}
+"""
+
+
+def test_estimated_cycles_are_summed_and_what_has_none_is_named():
+    assert estimated_cycles(SCHEDULED) == 150
+    assert unestimated(SCHEDULED) == [Unestimated("pad", 1, 32)]
+    assert estimated_cycles("HloModule of_another_compiler") is None
+
+
 def target(name: str = "v5e:1x1") -> Target:
     return Target(name, "tpu", device_mesh(jax.devices()[:1]), (1, 1), V5E)
 
@@ -90,7 +113,7 @@ def target(name: str = "v5e:1x1") -> Target:
 def program(**changes: object) -> Program:
     parts = {
         "examples": 1, "seconds": 1.0, "memory": Memory(10, 20, 30), "flops": 1e9, "accessed": 1e9, "cycles": 3_000_000,
-        "unestimated": {}, "collectives": (), "transfers": (),
+        "unestimated": (), "collectives": (), "transfers": (),
     }  # fmt: skip
     return Program(**(parts | changes))
 

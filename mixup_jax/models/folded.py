@@ -157,7 +157,7 @@ def _scale_and_shift(norm: Norm, moments: Callable[[], Moments], train: bool) ->
 def _moments(y: jax.Array, axis_name: str | None) -> Moments:
     """Returns mean and variance of each channel, at least float32, in one pass over `y`."""
     wide = y.astype(jnp.promote_types(y.dtype, jnp.float32))
-    means = jnp.mean(jnp.stack([wide, wide**2]), axis=(1, 2, 3))
+    means = jnp.mean(wide, axis=(0, 1, 2)), jnp.mean(wide**2, axis=(0, 1, 2))
     mean, square = means if axis_name is None else jax.lax.pmean(means, axis_name)
     return mean, jnp.maximum(square - mean**2, 0)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -20,7 +19,10 @@ COLLECTIVES = (
     "collective-permute",
     "reduce-scatter",
 )
-WEIGHTY = ("convolution", "dot", "gather", "reduce-window", "scatter", "select-and-scatter", "sort", "while")
+WEIGHTY = (
+    *("convolution", "copy", "dot", "gather", "pad", "reduce-window", "scatter", "select-and-scatter", "sort"),
+    *("transpose", "while"),
+)
 TRANSFERS = ("infeed", "outfeed", "send", "recv")
 
 _COMPUTATION = re.compile(r"(?:ENTRY )?%?([\w.-]+) \(.*\{$")
@@ -69,6 +71,14 @@ class Collective(NamedTuple):
     def bytes(self) -> int:
         """Of its results on one device."""
         return sum(shape.bytes for shape in self.shapes)
+
+
+class Unestimated(NamedTuple):
+    """Operations of one kind: how many, and the bytes of their results on one device."""
+
+    kind: str
+    count: int
+    bytes: int
 
 
 class _Instruction(NamedTuple):
@@ -144,8 +154,8 @@ def estimated_cycles(text: str) -> int | None:
     return sum(cycles) if cycles else None
 
 
-def unestimated(text: str) -> dict[str, int]:
-    """Returns how often a compiled module does what counts but has no estimate of its cycles, by kind.
+def unestimated(text: str) -> list[Unestimated]:
+    """Returns what a compiled module does that may take time and has no estimate of its cycles, the largest first.
 
     These are operations of WEIGHTY that stand by themselves; of what stands in a fusion its fusion's estimate knows.
 
@@ -155,7 +165,12 @@ def unestimated(text: str) -> dict[str, int]:
     instructions = list(_instructions(text))
     fused = {name for one in instructions if one.opcode == "fusion" for name in _called(one)}
     alone = [one for one in instructions if one.computation not in fused and one.opcode in WEIGHTY]
-    return dict(Counter(one.opcode for one in alone if not _CYCLES.search(one.rest)))
+    found: dict[str, list[int]] = {}
+    for one in alone:
+        if not _CYCLES.search(one.rest):
+            found.setdefault(one.opcode, []).append(sum(shape.bytes for shape in _results(one)))
+    kinds = (Unestimated(kind, len(sizes), sum(sizes)) for kind, sizes in found.items())
+    return sorted(kinds, key=lambda kind: -kind.bytes)
 
 
 def _instructions(text: str) -> Iterator[_Instruction]:

@@ -16,7 +16,7 @@ from mixup_jax.data.inputs import input_shape, inputs_of
 from mixup_jax.data.resident import Resident
 from mixup_jax.evaluation.predict import jitted, network_of, predict_batch, shared_batch
 from mixup_jax.training.parallel import AXIS
-from mixup_jax.training.run import Parts, mapped_step, parts_of
+from mixup_jax.training.run import Parts, count_steps, mapped_step, parts_of
 from mixup_jax.training.state import initial_state, run_keys
 
 BACKWARD = 3
@@ -51,8 +51,9 @@ class Call(NamedTuple):
 
 
 def parts_for(config: Config, spec: DatasetSpec, mesh: Mesh, shapes: Shapes) -> Parts:
-    """Returns the parts of a run on data of these shapes."""
-    steps_per_epoch = max(1, shapes.examples // config.batch_size)
+    """Returns the parts of a run on data of these shapes; an InputError if there are too few examples for a batch."""
+    # How many steps an epoch of streamed examples has changes a number of the schedule, and no shape.
+    steps_per_epoch = 1 if spec.streams else count_steps(config, shapes.examples)
     return parts_of(config, spec, mesh, steps_per_epoch, shapes.words if spec.task == "text" else 0)
 
 

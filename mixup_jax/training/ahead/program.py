@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import jax
 
-from mixup_jax.training.hlo import Collective, collectives, estimated_cycles, host_transfers, unestimated
+from mixup_jax.training.hlo import Collective, Unestimated, collectives, estimated_cycles, host_transfers, unestimated
 
 _USED = re.compile(r"Used ([\d.]+)([KMGT]?) of")
 
@@ -67,7 +67,7 @@ class Program:
       flops: as the compiler counts them, after it has optimised.
       accessed: bytes that the program's operations read and write, on-chip memory included.
       cycles: sum of what the compiler estimates of each operation; None of a compiler that estimates none.
-      unestimated: what counts and has no estimate, by kind.
+      unestimated: what has no part in that sum.
       collectives: by kind.
       transfers: what it exchanges with the host.
     """
@@ -78,7 +78,7 @@ class Program:
     flops: float
     accessed: float
     cycles: int | None
-    unestimated: dict[str, int]
+    unestimated: tuple[Unestimated, ...]
     collectives: tuple[Group, ...]
     transfers: tuple[str, ...]
 
@@ -131,7 +131,7 @@ def read_program(compiled: jax.stages.Compiled, examples: int, seconds: float) -
         flops=cost["flops"],
         accessed=cost["bytes accessed"],
         cycles=estimated_cycles(text),
-        unestimated=unestimated(text),
+        unestimated=tuple(unestimated(text)),
         collectives=grouped(collectives(text)),
         transfers=tuple(host_transfers(text)),
     )

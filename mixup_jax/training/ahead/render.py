@@ -17,7 +17,7 @@ def render(record: Record) -> str:
     """Returns the lines that a person reads, of a record as `compile_ahead` returns it."""
     topology, config = record["topology"], record["config"]
     device = topology["device"]
-    figures = f"{topology['devices']} devices" if device is None else _device(topology, device)
+    figures = f"devices: {topology['devices']}" if device is None else _device(topology, device)
     model = config["model"]
     head = [
         f"{config['experiment'] or config['data']['name']}: {model['name']} width {model['width']}, {model['dtype']}, "
@@ -91,8 +91,8 @@ def _times(step: Record, bounds: Record) -> Iterator[str]:
             f"{rate:,.0f} examples/s a device; model FLOPs utilisation {bounds['utilisation_estimated']:.1%}"
         )
     if step["unestimated"]:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in step["unestimated"].items())
-        yield f"  without estimate {kinds}"
+        kinds = ", ".join(f"{one['count']} {one['kind']} ({_bytes(one['bytes'])})" for one in step["unestimated"])
+        yield f"  not in this sum  {kinds}"
     if bounds["all_reduce_seconds"]:
         yield f"  all-reduce       {_milliseconds(bounds['all_reduce_seconds'])} by a ring's model, were none hidden"
 

@@ -48,8 +48,10 @@ def compile_ahead(
     spec = check_names(config)
     target = find_target(topology)
     check_divisible(config.batch_size, config.method, target.mesh.devices.size, config.parallel)
-    if target.platform == "cuda" and config.parallel == "pmap":
-        raise InputError("parallel is 'pmap', which cannot be exported; expected parallel=jit for cuda")
+    if config.parallel == "pmap" and target.platform != "cpu":
+        raise InputError(
+            f"parallel is 'pmap', which jax lowers for devices of this machine alone; expected jit for {topology}"
+        )
     parts = parts_for(config, spec, target.mesh, shapes)
     calls = {
         "train": lambda: train_call(config, spec, parts, target.mesh, shapes),
@@ -86,7 +88,7 @@ def _spanning(config: Config, target: Target) -> list[str]:
     if held % size == 0:
         return []
     return [
-        f"mixing groups of {size} examples span devices that hold {held} each, so that images are communicated; "
+        f"mixing groups of {size} examples span devices that hold {held} each, so that they are communicated; "
         "take a larger batch, or a method.group_size that divides what a device holds"
     ]
 
