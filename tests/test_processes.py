@@ -148,7 +148,7 @@ def test_a_preempted_run_of_two_processes_saves_once_and_is_finished_by_one(
     (tmp_path / "config.py").write_text(CONFIG)
     changes = ["data.name=imagenet2012", "data.train_examples=0", "data.validation_examples=5", "data.workers=0"]
     changes += ["data.crop=random_resized", "data.crop_padding=0", "data.image_size=14", "batch_size=8", "epochs=20"]
-    changes += ["evaluation.ood=()", "evaluation.record_epochs=()", "evaluation.every_epochs=10"]
+    changes += ["parallel=pmap", "evaluation.ood=()", "evaluation.record_epochs=()", "evaluation.every_epochs=10"]
     changes = [f"--config.{change}" for change in changes]
     arguments = [f"--config={tmp_path / 'config.py'}", f"--data_dir={tmp_path}", *changes]
 
@@ -161,6 +161,7 @@ def test_a_preempted_run_of_two_processes_saves_once_and_is_finished_by_one(
     assert f"interrupted after step {step} of 40, which is saved" in ends[0][2]
 
     # With as many devices in one process the sums are the same, bit for bit.
+    monkeypatch.setattr(jax, "device_count", lambda: 2)
     monkeypatch.setattr(run_parts, "device_mesh", lambda: device_mesh(jax.devices()[:2]))
     config = load_config(str(tmp_path / "config.py"), changes)
     loop.train(config, tmp_path / "two", tmp_path)

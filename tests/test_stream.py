@@ -183,20 +183,24 @@ def test_worker_processes_make_the_same_batches(images: CentreCrops):
 
 
 WORKING = """
-import time
+import os, signal, time
+from multiprocessing import active_children
 from mixup_jax.data.stream import ahead
 batches = ahead(range(1000), workers=1)
 print(next(batches), flush=True)
+for worker in active_children():
+    os.kill(worker.pid, signal.SIGTERM)
+print([next(batches) for _ in range(50)][-1], flush=True)
 time.sleep(600)
 """
 
 
-def test_workers_end_with_a_parent_that_is_killed():
+def test_workers_outlive_a_signal_to_the_job_and_end_with_a_parent_that_is_killed():
     process = subprocess.Popen(
         [sys.executable, "-c", WORKING], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "0\n"
+    assert [process.stdout.readline() for _ in range(2)] == ["0\n", "50\n"]
     process.kill()
     # The worker holds the other end of the pipe, too: it closes when the last of them is gone.
     assert process.communicate(timeout=30)[0] == ""

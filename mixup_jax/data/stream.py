@@ -243,9 +243,11 @@ def ahead(batches: Indexed[Batch], workers: int, first: int = 0) -> Generator[Ba
 def _obey_parent_alone(worker: int, workers: int) -> None:
     """Makes this worker live as long as its parent does.
 
-    Ctrl-C goes to the parent, too, which still needs it to save; and a parent that is killed ends no worker itself.
+    Ctrl-C, and SIGTERM from a cluster, go to all processes of a job: the parent still needs this one to take steps
+    until it saves, at its end kills it if it must, and if it is killed, ends no worker itself.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def wait() -> None:
