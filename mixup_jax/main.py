@@ -16,7 +16,8 @@ The run is a function of its config and seed. Started again with the same comman
 continues from its last checkpoint and a finished one is left as it is.
 
 On SIGTERM or Ctrl-C it finishes the step, saves a checkpoint and exits with code 75; on a second one it
-exits at once. Other codes: 0 trained, 2 something given is wrong or cannot be written (one line says what).
+exits at once. Other codes: 0 trained, 2 something given is wrong or cannot be written (one line says what), 69 another
+process of the run has ended (docs/distributed.md).
 """
 
 EXAMPLES = """\

@@ -18,6 +18,7 @@ import pytest
 from photographs import write_imagenet
 
 from benchmarks.small import NAME, add_model, make_data
+from mixup_jax.command import EXIT_BAD_INPUT
 from mixup_jax.config_file import load_config
 from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.models import IMAGE_MODELS, MODELS
@@ -141,6 +142,15 @@ def test_a_preempted_run_of_two_processes_saves_once_and_is_finished_by_one(tmp_
         finished(tmp_path / "two"),
         finished(tmp_path / "one"),
     )
+
+
+def test_a_process_whose_others_do_not_come_says_so():
+    script = "from mixup_jax.cluster import Cluster; from mixup_jax.training import processes\n"
+    script += "processes.CONNECT_SECONDS = 1\nwith processes.joined(Cluster('127.0.0.1:9', 2, 1)): pass"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=SCRIPT.parents[1])
+    assert ended.returncode == EXIT_BAD_INPUT
+    said = ended.stderr.splitlines()[-1]
+    assert said.startswith("error: --coordinator=127.0.0.1:9: process 1 of 2 could not join (not all came within 1 s)")
 
 
 def test_a_stranger_is_not_taken_for_a_process(monkeypatch: pytest.MonkeyPatch):

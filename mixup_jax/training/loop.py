@@ -26,7 +26,7 @@ from mixup_jax.training.feed import Fed, make_feed
 from mixup_jax.training.finite import check_losses, check_state
 from mixup_jax.training.metrics_log import MetricsLog, open_logs
 from mixup_jax.training.outputs import Outputs
-from mixup_jax.training.parallel import check_divisible
+from mixup_jax.training.parallel import check_divisible, splits_groups
 from mixup_jax.training.preemption import Abandoned, Interrupted, Stop
 from mixup_jax.training.processes import by_first, check_agreement, is_first, wait_for_all
 from mixup_jax.training.progress import Progress
@@ -78,6 +78,8 @@ def train(config: Config, workdir: Path, data_dir: Path, report: Report = print,
         run, state = prepare(config, spec, steps_per_epoch, examples.vocabulary)
         state = with_vectors(state, run, examples, data_dir)
         report(_headline(config, run, state, examples))
+        if splits_groups(config.batch_size, config.method, jax.device_count()):
+            report(_split_groups(config))
         state = _continued(state, checkpoints, run, report)
         batches = make_feed(config, examples.train, run.keys.order, run.mesh).batches(int(state.step))
         with (
@@ -259,6 +261,15 @@ def validate(predict: Predict, state: TrainState, examples: Examples) -> tuple[d
     if logits.shape[1] > 5:
         scores["validation_accuracy_top5"] = metrics.top_k_accuracy(logits, labels, 5)
     return scores, bins
+
+
+def _split_groups(config: Config) -> str:
+    share = config.batch_size // jax.device_count()
+    return (
+        f"mixing groups of {config.method.group(config.batch_size)} examples are spread over devices of {share} each, "
+        "which exchange examples at every step; a --config.method.group_size that divides "
+        f"{share} would need no exchange, but is another method (docs/distributed.md)"
+    )
 
 
 def _headline(config: Config, run: Run, state: TrainState, examples: Examples) -> str:

@@ -87,12 +87,17 @@ def check_divisible(batch_size: int, method: Method, devices: int, parallel: str
             f"batch_size is {batch_size}, which {devices} devices cannot share equally; "
             f"expected a multiple of {devices}"
         )
-    if parallel == "pmap" and method.mixes and (batch_size // devices) % method.group(batch_size):
+    if parallel == "pmap" and splits_groups(batch_size, method, devices):
         raise InputError(
             f"method.group_size is {method.group(batch_size)}, but under parallel=pmap each of {devices} devices holds "
             f"{batch_size // devices} examples and must hold whole groups; "
             f"expected a divisor of {batch_size // devices}, or parallel=jit"
         )
+
+
+def splits_groups(batch_size: int, method: Method, devices: int) -> bool:
+    """Returns whether a device holds part of a mixing group, so that mixing needs examples of other devices."""
+    return method.mixes and bool((batch_size // devices) % method.group(batch_size))
 
 
 def make_resident_step(

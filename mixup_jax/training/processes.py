@@ -9,6 +9,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,11 +21,13 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from mixup_jax.cluster import Cluster
+from mixup_jax.command import EXIT_BAD_INPUT
 from mixup_jax.errors import InputError
 from mixup_jax.training.watch import watching
 
 HOURS = 3600
-CONNECT_SECONDS = 300
+SLOW_SECONDS = 10.0
+CONNECT_SECONDS = 300.0
 LEAVE_SECONDS = 24 * HOURS
 """The others wait so long for the first to measure and write; that it has died they learn otherwise."""
 INPUT_ERROR_SECONDS = 1.0
@@ -73,6 +78,10 @@ def joined(cluster: Cluster | None) -> Iterator[None]:
 
 def _join(cluster: Cluster) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    slow, late = threading.Timer(SLOW_SECONDS, _be_patient), threading.Timer(CONNECT_SECONDS, _give_up, [cluster])
+    for timer in (slow, late):
+        timer.daemon = True
+        timer.start()
     try:
         jax.distributed.initialize(
             cluster.coordinator,
@@ -80,19 +89,32 @@ def _join(cluster: Cluster) -> None:
             cluster.process,
             # Without it jax would ask the environment for the devices to use; all that are here is what is meant.
             cluster_detection_method=None if cluster.coordinator is None else "deactivate",
-            initialization_timeout=CONNECT_SECONDS,
+            initialization_timeout=int(CONNECT_SECONDS) + 60,
             shutdown_timeout_seconds=LEAVE_SECONDS,
         )
     except (ValueError, RuntimeError) as error:
-        raise _not_joined(cluster, error) from error
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise _not_joined(cluster, reason) from error
+    finally:
+        slow.cancel()
+        late.cancel()
 
 
-def _not_joined(cluster: Cluster, error: Exception) -> InputError:
-    reason = str(error).strip().partition("\n")[0][:200]
+def _be_patient() -> None:
+    print(f"waiting for the other processes, at most {CONNECT_SECONDS:g} s", file=sys.stderr, flush=True)
+
+
+def _give_up(cluster: Cluster) -> None:
+    """Ends this process, which waits in a call that cannot be interrupted; jax would end it with a trace of its own."""
+    print(f"error: {_not_joined(cluster, f'not all came within {CONNECT_SECONDS:g} s')}", file=sys.stderr, flush=True)
+    os._exit(EXIT_BAD_INPUT)
+
+
+def _not_joined(cluster: Cluster, reason: str) -> InputError:
     if cluster.coordinator is None:
         return InputError(
-            f"--distributed, but no cluster is recognised here ({reason}); expected a TPU pod slice, Slurm, Open MPI "
-            "or Kubernetes, or --coordinator, --processes and --process"
+            f"--distributed: this process could not join others ({reason}); expected to be started on a TPU pod "
+            "slice, by Slurm, Open MPI or Kubernetes, or with --coordinator, --processes and --process"
         )
     return InputError(
         f"--coordinator={cluster.coordinator}: process {cluster.process} of {cluster.processes} could not join "
