@@ -9,7 +9,7 @@ RUNS := runs/quickstart
 help:
 	@echo "make run   install, get Fashion-MNIST, train ERM and mixup, evaluate both, write report/index.html"
 	@echo "make test  install and run the tests"
-	@echo "make lint  style and types"
+	@echo "make lint  style, types and shell scripts"
 	@echo "make clean remove what the above made, except the data"
 
 run: .venv/run
@@ -27,6 +27,7 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/shellcheck .ci/audit .ci/run .ci/wheel launch/*.sh launch/*.sbatch
 
 clean:
 	rm -rf .venv runs report build *.egg-info

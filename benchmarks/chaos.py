@@ -1,11 +1,14 @@
 """Kills runs at random moments, starts them again, and compares what they end with to runs that were left alone.
 
-    python benchmarks/chaos.py [--kills=200] [--seed=0] [--write=chaos.md]
+    python benchmarks/chaos.py [--kills=200] [--seed=0] [--write=docs/determinism.md]
 
-A run is `mixup_jax.main` and then `mixup_jax.evaluate`, with a small network on made-up images.  SIGKILL, or one
-time in five SIGTERM, falls at a moment that is uniform over the time that the run takes when left alone.  After as
-many starts as it takes, parameters, optimiser state, metrics.jsonl, records of predictions and every number of
-evaluation.json must be those of an undisturbed run, bit for bit.  The exit code is 1 if one is not.
+A run is `mixup_jax.main` and then `mixup_jax.evaluate`, with mixup, dropout, crops and mirrors, of a network on two
+virtual devices: a small one or ResNet-8 on made-up images that stay on the devices, or ResNet-8 on photographs that
+Grain streams.  SIGKILL, or one time in five SIGTERM, falls at a moment that is uniform over the processor time that the
+run takes when left alone (other programs change the time on the clock), and up to SLACK later.
+After as many starts as it takes, parameters, optimiser state, metrics.jsonl, records of predictions
+and every number of evaluation.json must be those of an undisturbed run, bit for bit.  The exit code is 1 if one is
+not.  Compiled programs are kept from start to start, except in the modes called cold.
 """
 
 from __future__ import annotations
@@ -22,14 +25,16 @@ import random
 import signal
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+from benchmarks.document import write_between
+
 PRELOAD = [
     "benchmarks.small",
     "mixup_jax.training.loop",
@@ -37,34 +42,89 @@ PRELOAD = [
     "mixup_jax.main",
     "mixup_jax.evaluate",
 ]
+MODES = (
+    *("small-jit", "small-pmap", "resnet8-jit", "resnet8-pmap", "photographs-jit", "photographs-pmap"),
+    *("small-jit-cold", "resnet8-pmap-cold"),
+)
+"""Network or input, mapping, and whether every start compiles anew."""
 SETTINGS = (
-    "epochs=4",
-    "batch_size=32",
     "log_every_steps=3",
     "tensorboard=False",
+    "method.group_size=8",
+    "model.width=2",
+    "model.dropout=0.2",
+    "evaluation.batch_size=40",
+    "checkpoint.every_steps=3",
+)
+RESIDENT = (
+    "epochs=6",
+    "batch_size=32",
     "data.train_examples=160",
     "data.validation_examples=40",
     "data.crop_padding=2",
     "data.flip=True",
-    "method.group_size=8",
-    "evaluation.batch_size=40",
     "evaluation.ood=mnist",
-    "checkpoint.every_steps=2",
 )
-STARTING, STEPS, SAVING, EVALUATING = "before the first step", "steps and validation", "a save", "evaluation"
+PHOTOGRAPHS = (
+    "batch_size=16",
+    "epochs=2",
+    "data.name=imagenet2012",
+    "data.train_examples=0",
+    "data.validation_examples=8",
+    "data.crop=random_resized",
+    "data.image_size=32",
+    "data.workers=0",
+    "model.name=resnet8",
+    "model.stem=imagenet",
+    "evaluation.ood=gaussian_noise",
+    "evaluation.ood_examples=40",
+)
+SLACK = 0.2
+"""Seconds on the clock, so that moments are met in which the run waits for a disk."""
+STARTING, COMPILING, STEPS = "loading and restoring", "the first compilation", "steps and validation"
+SAVING, EVALUATING = "a save", "evaluation"
+MOMENTS = (STARTING, COMPILING, STEPS, SAVING, EVALUATING)
 
 
 @dataclass
 class Tally:
-    """What happened: kills by signal and moment, starts, and the runs that ended otherwise than they should."""
+    """What happened: kills by signal and moment and by mode, starts, and runs that ended otherwise than they should."""
 
     kills: collections.Counter[tuple[str, str]] = field(default_factory=collections.Counter)
+    kills_of_mode: collections.Counter[str] = field(default_factory=collections.Counter)
+    runs_of_mode: collections.Counter[str] = field(default_factory=collections.Counter)
     starts: int = 0
-    runs: int = 0
     differences: list[str] = field(default_factory=list)
 
+    @property
+    def runs(self) -> int:
+        """Runs that ended."""
+        return self.runs_of_mode.total()
 
-def work(workdir: Path, data_dir: Path, settings: Sequence[str], cache: Path | None) -> None:
+
+@dataclass(frozen=True)
+class Case:
+    """What is run.
+
+    Attributes:
+      mode: one of MODES.
+      data_dir: where its data is.
+      cache: of compiled programs; None compiles at every start.
+    """
+
+    mode: str
+    data_dir: Path
+    cache: Path | None
+
+    @property
+    def settings(self) -> list[str]:
+        """The settings that differ from the config's."""
+        what, parallel, *_ = self.mode.split("-")
+        fed = PHOTOGRAPHS if what == "photographs" else (*RESIDENT, f"model.name={what}")
+        return [*SETTINGS, *fed, f"parallel={parallel}"]
+
+
+def work(workdir: Path, case: Case) -> None:
     """Trains and evaluates, in a process of its own whose output goes to a file."""
     os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
     os.dup2(os.open(workdir.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
@@ -72,8 +132,8 @@ def work(workdir: Path, data_dir: Path, settings: Sequence[str], cache: Path | N
     sys.stdout = os.fdopen(1, "w", buffering=1)
     import jax
 
-    if cache is not None:  # compiled programs are kept, so that most of the time is training
-        jax.config.update("jax_compilation_cache_dir", str(cache))
+    if case.cache is not None:  # compiled programs are kept, so that most of the time is training
+        jax.config.update("jax_compilation_cache_dir", str(case.cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     from benchmarks.small import add_model
@@ -82,8 +142,8 @@ def work(workdir: Path, data_dir: Path, settings: Sequence[str], cache: Path | N
 
     add_model()
 
-    places = [f"--workdir={workdir}", f"--data_dir={data_dir}"]
-    overrides = [f"--config.{setting}" for setting in settings]
+    places = [f"--workdir={workdir}", f"--data_dir={case.data_dir}"]
+    overrides = [f"--config.{setting}" for setting in case.settings]
     code = run_command(main.main, [f"--config={ROOT / 'configs/quickstart.py'}:mixup", *overrides, *places])
     if code == 0:
         code = run_command(evaluate.main, places)
@@ -91,16 +151,16 @@ def work(workdir: Path, data_dir: Path, settings: Sequence[str], cache: Path | N
     os._exit(code)
 
 
-def start(workdir: Path, data_dir: Path, settings: Sequence[str], cache: Path | None) -> Any:
+def start(workdir: Path, case: Case) -> Any:
     """Starts `work` in a child of a process that has imported everything and initialised nothing."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    process = context.Process(target=work, args=(workdir, data_dir, settings, cache))
+    process = context.Process(target=work, args=(workdir, case))
     process.start()
     return process
 
 
-def moment(workdir: Path, since: float) -> str:
+def moment(workdir: Path) -> str:
     """Returns what a run is doing, from what it has written since it was started."""
     log = workdir.with_suffix(".log")
     # The last start's part of the log: every start begins with one of these lines, and every training ends with one.
@@ -109,8 +169,10 @@ def moment(workdir: Path, since: float) -> str:
         return EVALUATING
     if any(workdir.glob("checkpoints/*tmp*")):
         return SAVING
-    metrics = workdir / "metrics.jsonl"
-    return STEPS if metrics.exists() and metrics.stat().st_mtime > since else STARTING
+    _, compiling, after = said.partition("comes after it\n")
+    if not compiling:
+        return STARTING
+    return STEPS if after or (workdir / "metrics.jsonl").stat().st_mtime > log.stat().st_mtime else COMPILING
 
 
 def outcome(workdir: Path) -> dict[str, Any]:
@@ -128,38 +190,48 @@ def outcome(workdir: Path) -> dict[str, Any]:
     }
 
 
-def alone(workdir: Path, data_dir: Path, settings: Sequence[str], cache: Path | None) -> tuple[dict[str, Any], float]:
-    """Lets a run go undisturbed; returns its outcome and the seconds it took."""
-    begun = time.monotonic()
-    process = start(workdir, data_dir, settings, cache)
-    process.join()
+def processor_seconds(process: Any) -> float:
+    """Returns the processor time that a process has taken, 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def alone(workdir: Path, case: Case) -> tuple[dict[str, Any], float]:
+    """Lets a run go undisturbed; returns its outcome and the processor seconds it took."""
+    process, seconds = start(workdir, case), 0.0
+    while process.is_alive():
+        process.join(0.02)
+        seconds = max(seconds, processor_seconds(process))
     if process.exitcode:
         raise SystemExit(f"the undisturbed run failed:\n{workdir.with_suffix('.log').read_text()}")
-    return outcome(workdir), time.monotonic() - begun
+    return outcome(workdir), seconds
 
 
 def disturbed(
-    workdir: Path,
-    data_dir: Path,
-    settings: Sequence[str],
-    cache: Path | None,
-    generator: random.Random,
-    seconds: float,
-    kills: int,
-    tally: Tally,
+    workdir: Path, case: Case, generator: random.Random, seconds: float, kills: int, tally: Tally
 ) -> dict[str, Any]:
-    """Starts a run until it ends, with up to `kills` signals, each within `seconds` of a start; returns its outcome."""
+    """Starts a run until it ends, with up to `kills` signals, each in the first `seconds` of a start.
+
+    Returns its outcome.
+    """
     while True:
-        since, tally.starts = time.time(), tally.starts + 1
-        process = start(workdir, data_dir, settings, cache)
+        tally.starts += 1
+        process = start(workdir, case)
         if kills > 0:
-            process.join(generator.uniform(0, seconds))
+            until, slack = generator.uniform(0, seconds), generator.uniform(0, SLACK)
             number = signal.SIGTERM if generator.random() < 0.2 else signal.SIGKILL
+            while process.is_alive() and processor_seconds(process) < until:
+                process.join(0.005)
+            process.join(slack)
             if process.is_alive():
-                doing = moment(workdir, since)
+                doing = moment(workdir)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, number)
                     tally.kills[number.name, doing] += 1
+                    tally.kills_of_mode[case.mode] += 1
                     kills -= 1
         process.join()
         if process.exitcode == 0:
@@ -168,10 +240,15 @@ def disturbed(
             raise SystemExit(f"exit code {process.exitcode}:\n{workdir.with_suffix('.log').read_text()}")
 
 
-def settings_of(mode: str) -> list[str]:
-    """Returns the settings of a mode, MODEL-PARALLEL."""
-    model, _, parallel = mode.partition("-")
-    return [*SETTINGS, f"model.name={model}", "model.width=2", f"parallel={parallel}"]
+def make_all_data(data_dir: Path, modes: Sequence[str]) -> None:
+    """Writes the data of the modes."""
+    from benchmarks.small import make_data
+
+    make_data(data_dir)
+    if any(mode.startswith("photographs") for mode in modes):
+        from tests.photographs import write_imagenet
+
+        write_imagenet(data_dir, train=72)
 
 
 def chaos(
@@ -179,31 +256,29 @@ def chaos(
     kills: int,
     seed: int,
     modes: Sequence[str],
-    cache: Path | None,
-    per_run: int = 20,
-    after_each: Callable[[Tally], object] = lambda tally: None,
+    per_run: int = 10,
 ) -> Tally:
-    """Disturbs runs, of each mode in turn, until `kills` signals have fallen; `after_each` run sees the tally."""
+    """Disturbs runs, of each mode in turn, until `kills` signals have fallen."""
     generator, tally = random.Random(seed), Tally()
-    from benchmarks.small import make_data
-
-    make_data(folder / "data")
+    make_all_data(folder / "data", modes)
     expected = {}
-    for mode in modes:
-        settings = settings_of(mode)
-        if cache is not None:
-            alone(folder / f"{mode}-first", folder / "data", settings, cache)  # fills the cache, and is no measure
-        expected[mode] = alone(folder / f"{mode}-alone", folder / "data", settings, cache)
-    while (left := kills - sum(tally.kills.values())) > 0:
+    while (left := kills - tally.kills.total()) > 0:
         mode = modes[tally.runs % len(modes)]
-        workdir = folder / f"{mode}-{tally.runs}"
+        case = Case(mode, folder / "data", None if mode.endswith("-cold") else folder / "cache")
+        if mode not in expected:
+            if case.cache is not None:
+                alone(folder / f"{mode}-first", case)  # fills the cache, and is no measure
+            expected[mode] = alone(folder / f"{mode}-alone", case)
         undisturbed, seconds = expected[mode]
-        settings = settings_of(mode)
-        found = disturbed(workdir, folder / "data", settings, cache, generator, seconds, min(left, per_run), tally)
+        workdir = folder / f"{mode}-{tally.runs}"
+        found = disturbed(workdir, case, generator, seconds, min(left, per_run), tally)
         tally.differences += [f"{workdir.name}: {name}" for name in undisturbed if found[name] != undisturbed[name]]
-        tally.runs += 1
-        after_each(tally)
-        print(f"{sum(tally.kills.values())} of {kills} kills, {tally.runs} runs, {len(tally.differences)} differences")
+        tally.runs_of_mode[mode] += 1
+        print(
+            f"{tally.kills.total()} of {kills} kills, {tally.runs} runs, {len(tally.differences)} differences "
+            f"({mode} takes {seconds:.1f} s of a processor alone)",
+            flush=True,
+        )
     return tally
 
 
@@ -212,38 +287,33 @@ def report(tally: Tally, seed: int) -> str:
     import jax
 
     lines = [
-        f"{sum(tally.kills.values())} signals on {datetime.date.today()} (seed {seed}, {platform.machine()}, "
-        f"{os.cpu_count()} cores, jax {jax.__version__}): {tally.runs} runs, {tally.starts} starts, "
+        f"{tally.kills.total()} signals on {datetime.date.today()} (seed {seed}, {platform.machine()}, "
+        f"{os.cpu_count()} cores, jax {jax.__version__}): {tally.runs} completed runs, {tally.starts} starts, "
         f"**{len(tally.differences)} differences**.",
-        "",
-        "| moment | SIGKILL | SIGTERM |",
-        "| --- | ---: | ---: |",
+        *("", "| moment | SIGKILL | SIGTERM |", "| --- | ---: | ---: |"),
+        *(f"| {doing} | {tally.kills['SIGKILL', doing]} | {tally.kills['SIGTERM', doing]} |" for doing in MOMENTS),
+        *("", "| runs | completed | signals |", "| --- | ---: | ---: |"),
+        *(f"| {mode} | {count} | {tally.kills_of_mode[mode]} |" for mode, count in tally.runs_of_mode.items()),
+        *(f"- differs: {difference}" for difference in tally.differences),
     ]
-    for doing in (STARTING, STEPS, SAVING, EVALUATING):
-        lines.append(f"| {doing} | {tally.kills['SIGKILL', doing]} | {tally.kills['SIGTERM', doing]} |")
-    return "\n".join([*lines, *(f"- differs: {difference}" for difference in tally.differences)]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--modes", default="small-jit,small-pmap,resnet8-jit,resnet8-pmap")
-    parser.add_argument(
-        "--compile", action="store_true", help="keep no compiled programs, so that more kills fall there"
-    )
-    parser.add_argument("--write", type=Path, help="file for the report")
+    parser.add_argument("--modes", default=",".join(MODES))
+    parser.add_argument("--write", type=Path, help="document whose report is replaced")
     flags = parser.parse_args()
     os.environ["JAX_PLATFORMS"] = "cpu"
+
     with tempfile.TemporaryDirectory() as folder:
-        cache = None if flags.compile else Path(folder) / "cache"
-
-        def write(tally: Tally) -> None:
-            if flags.write:
-                flags.write.write_text(report(tally, flags.seed))
-
-        tally = chaos(Path(folder), flags.kills, flags.seed, flags.modes.split(","), cache, after_each=write)
-    print(report(tally, flags.seed))
+        tally = chaos(Path(folder), flags.kills, flags.seed, flags.modes.split(","))
+    text = report(tally, flags.seed)
+    print(text)
+    if flags.write:  # not before all runs have ended: their records say whether a file of the checkout was changed
+        write_between(flags.write, "chaos", text)
     return 1 if tally.differences else 0
 
 

@@ -1,11 +1,12 @@
 """Our metrics against torchmetrics, netcal, relplot and scikit-learn, on the same numbers, in one run.
 
     pip install torch torchmetrics netcal relplot scikit-learn
-    python benchmarks/metrics.py [--sizes=100000x10,1000000x10,50000x1000] [--write=docs/benchmarks-metrics.md]
+    python benchmarks/metrics.py [--sizes=100000x10,1000000x10,50000x1000] [--large=FOLDER] [--write]
 
 For each metric and size: the median time of each side over interleaved rounds, their ratio (above 1 we
 are faster), the difference of the results, and how much memory each side needed beyond its input (the
 growth of the peak resident size of a process of its own).  A peer that is not installed is left out.
+Then what we alone take for sizes and resamples that no peer has, and whether the aims were met.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-# Threads of torch that wait for work by spinning would slow down whoever runs next.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 import numpy as np
+from metric_peers import COMPARISONS, LOGITS, SIDES, WIDE, Inputs
 
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks-metrics.md"
 PEERS = ("torchmetrics", "netcal", "relplot", "scikit-learn")
 MODULES = {"scikit-learn": "sklearn"}
 SIZES = "100000x10,1000000x10,50000x1000"
@@ -37,108 +38,68 @@ LARGE = 10_000_000  # logits from which memory is measured; below, it is lost in
 HEADER = "| metric | N x K | peer | ours ms | peer ms | ratio | difference | ours MiB | peer MiB |"
 
 
-class Inputs:
-    """One set of predictions in the form that each side takes; made before any clock runs."""
+@dataclass(frozen=True)
+class Line:
+    """One comparison."""
 
-    def __init__(self, n: int, k: int) -> None:
-        from mixup_jax import metrics
+    name: str
+    n: int
+    k: int
+    peer: str
+    own_ms: float
+    peer_ms: float
+    difference: float
+    own_mib: float | None
+    peer_mib: float | None
 
-        rng = np.random.default_rng(0)
-        self.n, self.k = n, k
-        self.logits = rng.normal(0, 2, (n, k)).astype(np.float32)
-        self.labels = np.argmax(self.logits + 1.5 * rng.gumbel(0, 1, self.logits.shape).astype(np.float32), axis=1)
-        self.confidence, self.correct = metrics.confidence_and_correct(self.logits, self.labels)
-        self.event = self.correct.astype(np.float64)
-        self.inside = rng.normal(0, 1, n)
-        self.outside = rng.normal(1, 1, n)
-        self.scores, self.is_out = np.r_[self.inside, self.outside], np.r_[np.zeros(n, int), np.ones(n, int)]
-        exponentials = np.exp(self.logits)
-        self.probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    @property
+    def ratio(self) -> float:
+        """How many times as fast as the peer we are."""
+        return self.peer_ms / self.own_ms
 
-
-def ours(name: str, x: Inputs) -> float:
-    from mixup_jax import metrics
-
-    if name == "ECE-15 of logits":
-        return metrics.ece(metrics.bin_confidences(*metrics.confidence_and_correct(x.logits, x.labels)))
-    if name == "ECE-15":
-        return metrics.ece(metrics.bin_confidences(x.confidence, x.correct))
-    if name == "OE-15":
-        return metrics.oe(metrics.bin_confidences(x.confidence, x.correct))
-    if name == "adaptive ECE-15":
-        return metrics.adaptive_ece(x.confidence, x.correct)
-    if name == "smooth ECE":
-        return metrics.smooth_ece(x.confidence, x.correct)
-    if name == "NLL of logits":
-        return metrics.nll(x.logits, x.labels)
-    return metrics.auroc(x.inside, x.outside)
+    def __str__(self) -> str:
+        sizes = ["-" if size is None else f"{size:.0f}" for size in (self.own_mib, self.peer_mib)]
+        return (
+            f"| {self.name} | {self.n:,} x {self.k} | {self.peer} | {self.own_ms:.2f} | {self.peer_ms:.2f} | "
+            f"{self.ratio:.1f} | {self.difference:.0e} | {sizes[0]} | {sizes[1]} |"
+        )
 
 
-def torchmetrics_value(name: str, x: Inputs) -> float:
-    import torch
-    import torchmetrics.functional.classification as tm
+@dataclass(frozen=True)
+class Aim:
+    """A ratio that was aimed at, on every line of some metrics and peers."""
 
-    if name == "ECE-15 of logits":
-        logits, labels = torch.from_numpy(x.logits), torch.from_numpy(x.labels)
-        return float(tm.multiclass_calibration_error(logits, labels, x.k, n_bins=15))
-    if name == "ECE-15":
-        # Its binary form takes the probability of the event "it is right", as ours does.
-        confidence, correct = torch.from_numpy(x.confidence), torch.from_numpy(x.correct.astype(np.int64))
-        return float(tm.binary_calibration_error(confidence, correct, n_bins=15))
-    return float(tm.binary_auroc(torch.from_numpy(x.scores), torch.from_numpy(x.is_out)))
+    words: str
+    names: tuple[str, ...]
+    peers: tuple[str, ...]
+    ratio: float
 
-
-def netcal_value(name: str, x: Inputs) -> float:
-    import netcal.metrics
-
-    if name == "ECE-15 of logits":
-        return float(netcal.metrics.ECE(15).measure(x.probabilities, x.labels))  # probabilities were free of charge
-    return float(netcal.metrics.ECE(15).measure(x.confidence, x.correct.astype(int)))
+    def found(self, lines: list[Line]) -> str:
+        """Returns a line that says whether it was met, and where not."""
+        judged = [line for line in lines if line.name in self.names and line.peer in self.peers]
+        if not judged:
+            return f"- {self.words}: not measured"
+        short = [line for line in judged if line.ratio < self.ratio]
+        least = min(line.ratio for line in judged)
+        where = "; ".join(f"{line.name}, {line.n:,} x {line.k}, {line.peer}: {line.ratio:.1f}" for line in short)
+        return f"- {self.words}: {'missed: ' + where if short else f'met, at least {least:.1f}'}"
 
 
-def relplot_value(name: str, x: Inputs) -> float:
-    import relplot
-
-    return float(relplot.smECE(x.confidence, x.event))
-
-
-def sklearn_value(name: str, x: Inputs) -> float:
-    import sklearn.calibration
-    import sklearn.metrics
-
-    if name == "AUROC":
-        return float(sklearn.metrics.roc_auc_score(x.is_out, x.scores))
-    if name == "NLL of logits":
-        return float(sklearn.metrics.log_loss(x.labels, x.probabilities, labels=np.arange(x.k)))
-    strategy = "quantile" if name == "adaptive ECE-15" else "uniform"
-    accuracy, mean = sklearn.calibration.calibration_curve(x.correct, x.confidence, n_bins=15, strategy=strategy)
-    edges = np.linspace(0, 1, 16)
-    if strategy == "quantile":
-        edges = np.percentile(x.confidence, edges * 100)
-    counts = np.bincount(np.searchsorted(edges[1:-1], x.confidence), minlength=15)
-    weights = counts[counts > 0] / x.n
-    if name == "OE-15":
-        return float(weights @ (mean * np.maximum(mean - accuracy, 0)))
-    return float(weights @ np.abs(accuracy - mean))
+AIMS = (
+    Aim("ECE at least 10 times as fast as torchmetrics", ("ECE-15", LOGITS), ("torchmetrics",), 10),
+    Aim("ECE at least 10 times as fast as netcal", ("ECE-15", LOGITS), ("netcal",), 10),
+    Aim("smooth ECE at least 10 times as fast as relplot", ("smooth ECE",), ("relplot",), 10),
+    Aim("AUROC no slower than scikit-learn", ("AUROC",), ("scikit-learn",), 1),
+)
 
 
-SIDES: dict[str, Callable[[str, Inputs], float]] = {
-    "ours": ours,
-    "torchmetrics": torchmetrics_value,
-    "netcal": netcal_value,
-    "relplot": relplot_value,
-    "scikit-learn": sklearn_value,
-}
-COMPARISONS = {
-    "ECE-15": ("torchmetrics", "netcal", "scikit-learn"),
-    "ECE-15 of logits": ("torchmetrics", "netcal"),
-    "OE-15": ("scikit-learn",),
-    "adaptive ECE-15": ("scikit-learn",),
-    "smooth ECE": ("relplot",),
-    "AUROC": ("scikit-learn", "torchmetrics"),
-    "NLL of logits": ("scikit-learn",),
-}
-WIDE = ("ECE-15 of logits", "NLL of logits")  # the others do not depend on K
+def memory_found(lines: list[Line]) -> str:
+    measured = [line for line in lines if line.own_mib is not None and line.peer_mib is not None]
+    more = [line for line in measured if line.own_mib > line.peer_mib]
+    where = "; ".join(f"{line.name}, {line.n:,} x {line.k}, {line.peer}" for line in more)
+    if not measured:
+        return "- Peak memory no higher than any peer's: not measured"
+    return f"- Peak memory no higher than any peer's: {'missed: ' + where if more else 'met'}"
 
 
 def peak_of(side: str, name: str, file: str) -> float:
@@ -165,22 +126,115 @@ def memory(side: str, name: str, file: str) -> float | None:
     return float(answer.stdout) if answer.returncode == 0 else None
 
 
-def compare(name: str, peer: str, x: Inputs, rounds: int, peaks: dict[str, float | None]) -> str:
+def timed(call: Callable[[], object]) -> float:
+    """Returns milliseconds; the sleep before lets threads that still wait for the last call's work come to rest."""
+    time.sleep(0.02)
+    start = time.perf_counter()
+    call()
+    return 1000 * (time.perf_counter() - start)
+
+
+def compare(name: str, peer: str, x: Inputs, rounds: int, peaks: dict[str, float | None]) -> Line:
     times: dict[str, list[float]] = {"ours": [], peer: []}
     results = {side: SIDES[side](name, x) for side in times}
-    for _ in range(rounds):
-        for side, seconds in times.items():
-            start = time.perf_counter()
-            SIDES[side](name, x)
-            seconds.append(time.perf_counter() - start)
-    own, other = (1000 * statistics.median(seconds) for seconds in times.values())
+    for number in range(rounds):
+        for side in list(times)[:: 1 if number % 2 else -1]:
+            times[side].append(timed(lambda side=side: SIDES[side](name, x)))
+    own, other = (statistics.median(milliseconds) for milliseconds in times.values())
     difference = abs(results["ours"] - results[peer])
-    sizes = [peaks.get(side) for side in times]
-    shown = ["-" if size is None else f"{size:.0f}" for size in sizes]
-    return (
-        f"| {name} | {x.n:,} x {x.k} | {peer} | {own:.1f} | {other:.1f} | {other / own:.1f} | "
-        f"{difference:.0e} | {shown[0]} | {shown[1]} |"
+    return Line(name, x.n, x.k, peer, own, other, difference, peaks.get("ours"), peaks.get(peer))
+
+
+def comparisons(sizes: str, rounds: int, missing: list[str], with_memory: bool) -> Iterator[Line]:
+    for size in sizes.split(","):
+        x = Inputs(*(int(part) for part in size.split("x")))
+        with tempfile.TemporaryDirectory() as folder:
+            file = str(Path(folder) / "inputs.npz")
+            np.savez(file, **{key: value for key, value in vars(x).items() if isinstance(value, np.ndarray)})
+            for name in COMPARISONS if x.k <= 10 else WIDE:
+                peers = [peer for peer in COMPARISONS[name] if peer.partition(",")[0] not in missing]
+                measured = ("ours", *peers) if with_memory and x.logits.size >= LARGE and peers else ()
+                peaks = {side: memory(side, name, file) for side in measured}
+                for peer in peers:
+                    yield compare(name, peer, x, rounds, peaks)
+
+
+def alone(rounds: int) -> Iterator[str]:
+    """What no peer has, or has at no such size."""
+    from mixup_jax import metrics
+
+    rng = np.random.default_rng(1)
+    many = rng.beta(4, 1, 10_000_000)
+    right = rng.random(len(many)) < many
+    few, few_right, other = many[:10_000], right[:10_000], rng.random(10_000) < many[:10_000]
+    names = ("accuracy", "ece", "oe", "mce", "ece_l2", "debiased_ece_l2", "brier_reliability")
+    cases: dict[str, Callable[[], object]] = {
+        "ECE-15 of 10,000,000 confidences": lambda: metrics.ece(metrics.bin_confidences(many, right)),
+        "smooth ECE of 10,000,000 confidences": lambda: metrics.smooth_ece(many, right),
+        "adaptive ECE-15 of 10,000,000 confidences": lambda: metrics.adaptive_ece(many, right),
+        "AURC of 10,000,000 scores": lambda: metrics.aurc(-many, right),
+        "AUROC of 5,000,000 against 5,000,000": lambda: metrics.auroc(many[::2], many[1::2]),
+        "intervals of accuracy, ECE and OE (15 and 100 bins), 1,000 resamples of 10,000": lambda: (
+            metrics.bootstrap_intervals(few, few_right)
+        ),
+        "intervals of seven numbers at 15 bins, 1,000 resamples of 10,000": lambda: metrics.bootstrap_intervals(
+            few, few_right, [15], names
+        ),
+        "intervals of adaptive and smooth ECE, 1,000 resamples of 10,000": lambda: metrics.bootstrap_intervals(
+            few, few_right, [15], ["adaptive_ece", "smooth_ece"]
+        ),
+        "paired differences of accuracy, ECE and OE, 1,000 resamples of 10,000": lambda: (
+            metrics.paired_bootstrap_differences(few, few_right, few, other)
+        ),
+    }
+    yield "| ours alone | s |"
+    yield "| --- | --- |"
+    for name, call in cases.items():
+        seconds = statistics.median(timed(call) for _ in range(min(rounds, 3))) / 1000
+        yield f"| {name} | {seconds:.2f} |"
+
+
+def large(folder: Path) -> Iterator[str]:
+    """The command on 1,000,000 x 1,000 logits in a memory-mapped file, with a validation and a foreign record."""
+    rng = np.random.default_rng(2)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {"test": 1_000_000, "val": 50_000, "ood": 50_000}
+    for name, n in parts.items():
+        logits = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float32, (n, 1000))
+        labels = np.empty(n, np.int64)
+        for first in range(0, n, 10_000):
+            rows = rng.standard_normal((10_000, 1000), np.float32) * np.float32(2)
+            logits[first : first + 10_000] = rows
+            labels[first : first + 10_000] = (rows + rng.gumbel(0, 1.5, rows.shape)).argmax(axis=1)
+        logits.flush()
+        np.save(folder / f"{name}_labels.npy", labels)
+    command = [
+        *(sys.executable, "-m", "mixup_jax.evaluate", f"--predictions={folder}/test.npy"),
+        *(f"--labels={folder}/test_labels.npy", f"--validation={folder}/val.npy"),
+        *(f"--validation_labels={folder}/val_labels.npy", f"--ood={folder}/ood.npy", f"--output={folder}/e.json"),
+    ]
+    start, peak = time.perf_counter(), 0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as running:
+        while running.poll() is None:
+            peak = max(peak, anonymous_kib(running.pid))
+            time.sleep(0.05)
+    if running.returncode:
+        raise SystemExit(f"{' '.join(command)} failed")
+    seconds = time.perf_counter() - start
+    yield (
+        "- `evaluate` on a memory-mapped file of 1,000,000 x 1,000 float32 logits, with a temperature from 50,000 more "
+        f"and an out-of-distribution set of 50,000: {seconds:.0f} s, at most {peak / 1024**2:.2f} GiB "
+        "beyond the file's pages."
     )
+
+
+def anonymous_kib(process: int) -> int:
+    """The memory of a process that is its own, without the pages of mapped files."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0
+    return int(status.partition("RssAnon:")[2].split()[0]) if "RssAnon:" in status else 0
 
 
 def machine() -> list[str]:
@@ -204,9 +258,12 @@ def installed(name: str) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default=SIZES, help="NxK, separated by commas (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds (default: %(default)s)")
     parser.add_argument("--no-memory", action="store_true", help="do not start a process for each side's peak")
-    parser.add_argument("--write", metavar="FILE", help="also write the page")
+    parser.add_argument(
+        "--large", type=Path, metavar="FOLDER", help="also 1,000,000 x 1,000, with 4.5 GB of files there"
+    )
+    parser.add_argument("--write", metavar="FILE", nargs="?", const=str(DOCUMENT), help="also write the page")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
@@ -214,55 +271,64 @@ def main() -> None:
         return
 
     load_before = os.getloadavg()[0]
-    lines = [HEADER, "|" + " --- |" * HEADER.count(" |")]
     missing = [peer for peer in PEERS if not installed(peer)]
     for peer in missing:
         print(f"{peer} is not installed and left out")
-    print(*machine(), *lines, sep="\n", flush=True)
-    for size in arguments.sizes.split(","):
-        x = Inputs(*(int(part) for part in size.split("x")))
-        with tempfile.TemporaryDirectory() as folder:
-            file = str(Path(folder) / "inputs.npz")
-            np.savez(file, **{key: value for key, value in vars(x).items() if isinstance(value, np.ndarray)})
-            for name in COMPARISONS if x.k <= 10 else WIDE:
-                peers = [peer for peer in COMPARISONS[name] if peer not in missing]
-                small = x.logits.size < LARGE
-                measured = () if arguments.no_memory or small or not peers else ("ours", *peers)
-                peaks = {side: memory(side, name, file) for side in measured}
-                for peer in peers:
-                    lines.append(compare(name, peer, x, arguments.rounds, peaks))
-                    print(lines[-1], flush=True)
-    if arguments.write:
-        before, after = f"{load_before:.1f}", f"{os.getloadavg()[0]:.1f}"
-        load = (
-            f"- Load average {before} before and {after} after the run: as far as this exceeds the cores, other work "
-            "competed, and single lines may be off by a factor of 2"
-        )
-        Path(arguments.write).write_text(page([*machine(), load], lines))
-
-
-def page(facts: list[str], table: list[str]) -> str:
-    return "\n".join(
-        [
-            "# Metrics side by side",
-            "",
-            "Written by `python benchmarks/metrics.py --write=docs/benchmarks-metrics.md`, which is how to repeat it.",
-            "Each line is one comparison in one process: median times over interleaved rounds, so that both sides",
-            "meet the same load; their ratio (above 1 we are faster); the difference of the two results; and, where",
-            "the input is large, by how much one call raises the peak resident size of a fresh process. All inputs",
-            "are in memory, in the form each side takes, before the clock runs: torch reads numpy's memory, netcal",
-            "and scikit-learn get their probabilities made. Ours computes in float64.",
-            "",
-            *facts,
-            "",
-            *table,
-            "",
-            "- Differences of ECE against torchmetrics are its float32 sums; of smooth ECE, relplot's steps of 1/1024.",
-            "- OE and ECE by scikit-learn are its calibration curve plus the counts that it does not return.",
-            "- `of logits` includes the softmax, but for netcal and scikit-learn, which are given probabilities.",
-            "",
-        ]
+    table = [HEADER, "|" + " --- |" * HEADER.count(" |")]
+    print(*machine(), *table, sep="\n", flush=True)
+    lines = list(printed(comparisons(arguments.sizes, arguments.rounds, missing, not arguments.no_memory)))
+    load = (
+        f"- Load average {load_before:.1f} before and {os.getloadavg()[0]:.1f} after the comparisons: as far as this "
+        "exceeds the cores, other work competed, and single lines may be off by a factor of 2"
     )
+    found = list(printed(iter([*(aim.found(lines) for aim in AIMS), memory_found(lines)])))
+    own = list(printed(alone(arguments.rounds)))
+    size = list(printed(large(arguments.large))) if arguments.large else []
+    if arguments.write:
+        parts = {
+            "facts": [*machine(), load],
+            "aims": found,
+            "table": [*table, *map(str, lines)],
+            "alone": [*own, *(["", *size] if size else [])],
+        }
+        Path(arguments.write).write_text(PAGE.format(**{name: "\n".join(part) for name, part in parts.items()}))
+
+
+def printed(lines: Iterator[Line] | Iterator[str]) -> Iterator:
+    for line in lines:
+        print(line, flush=True)
+        yield line
+
+
+PAGE = """# Metrics side by side
+
+Written by `python benchmarks/metrics.py --large=FOLDER --write`, which is how to repeat it. Each line is one comparison
+in one process: median times over interleaved rounds, so that both sides meet the same load; their ratio (above 1 we are
+faster); the difference of the two results; and, where the input is large, by how much one call raises the peak
+resident size of a fresh process. All inputs are in memory, in the form each side takes, before the clock runs; torch
+reads numpy's memory. Every side takes as many threads as it does by itself. torchmetrics is called by its functions,
+with its checks of arguments on, as they are by default, and off.
+
+{facts}
+
+## Aims
+
+{aims}
+
+## Comparisons
+
+{table}
+
+- `of logits` includes the softmax on every side, but for netcal where it is given and for scikit-learn. Ours is
+  `ece(bin_logits(logits, labels))`: float32 exponentials, and the same bins as in float64. `of float64 confidences of
+  logits` is `ece(bin_confidences(*confidence_and_correct(logits, labels)))`, in float64 throughout.
+- Differences of ECE against torchmetrics are its float32 sums; of smooth ECE, relplot's steps of 1/1024.
+- OE and ECE by scikit-learn are its calibration curve plus the counts that it does not return.
+
+## Sizes and resamples
+
+{alone}
+"""
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 from mixup_jax.data.cache import Arrays, write_cache
 from mixup_jax.data.paths import arrays_folder
 from mixup_jax.models import IMAGE_MODELS, MODELS
+from mixup_jax.models.dropout import dropout
 
 NAME = "small"
 
@@ -41,7 +42,7 @@ class Small(nn.Module):
         x = nn.avg_pool(x, (7, 7), strides=(7, 7))
         x = nn.Dense(self.width)(x.reshape(x.shape[0], -1))
         x = nn.BatchNorm(use_running_average=not train, axis_name=self.axis_name)(x)
-        return nn.Dense(self.classes)(nn.relu(x))
+        return nn.Dense(self.classes)(dropout(nn.relu(x), dropout_keys, rate=self.dropout, layer=0))
 
 
 def add_model() -> None:

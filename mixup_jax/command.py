@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from typing import Any, NoReturn
 from mixup_jax.errors import InputError, unknown_name
 from mixup_jax.escapes import one_line
 
+EXIT_DEFECT = 1
 EXIT_BAD_INPUT = 2
 EXIT_ENVIRONMENT = 3
 EXIT_INTERRUPTED = 130
@@ -30,6 +32,12 @@ def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | N
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    code = _exit_code(command, arguments, debug)
+    _end_if_joined(code)
+    return code
+
+
+def _exit_code(command: Callable[[Sequence[str]], int], arguments: Sequence[str], debug: bool) -> int:
     try:
         return command(arguments)
     except InputError as error:
@@ -43,8 +51,25 @@ def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | N
 
         line = explain(error)
         if line is None:
+            if _joined():
+                traceback.print_exc()
+            _end_if_joined(EXIT_DEFECT)
             raise
         return _failed(line, EXIT_ENVIRONMENT, debug)
+
+
+def _joined() -> bool:
+    """Returns whether this process is one of several that have not taken leave of each other."""
+    jax = sys.modules.get("jax")  # not loaded for it
+    return jax is not None and bool(jax.distributed.is_initialized())
+
+
+def _end_if_joined(code: int) -> None:
+    """Ends one of several processes that fails at once: jax would wait at its exit for the others, and they for it."""
+    if _joined():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _failed(line: str, code: int, debug: bool) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mixup_jax.arrays_file import DEFAULT_LIMIT, GIB
+from mixup_jax.cluster import FLAGS, add_flags, requested
 from mixup_jax.command import CommandParser, run_command
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import one_line
@@ -58,7 +59,17 @@ _PREDICTIONS_FLAGS = (
     "posthoc",
     "max_gib",
 )
-_WORKDIR_FLAGS = ("datasets", "checkpoint", "data_dir", "odin", "force", "mc_dropout", "batch_norm_examples")
+_ALONE_FLAGS = ("odin", "batch_norm_examples")
+_WORKDIR_FLAGS = (
+    "datasets",
+    "checkpoint",
+    "data_dir",
+    "force",
+    "mc_dropout",
+    *_ALONE_FLAGS,
+    "distributed",
+    *FLAGS,
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -132,6 +143,7 @@ def _parser() -> CommandParser:
     run.add_argument("--data_dir", type=Path, metavar="DIR", help="where the prepared data sets are")
     run.add_argument("--odin", action="store_true", default=None, help="also score with ODIN (takes gradients)")
     run.add_argument("--force", action="store_true", default=None, help="predict again even where records exist")
+    add_flags(parser)
     derived = parser.add_argument_group("as another run (a folder of records that the report reads like any other)")
     derived.add_argument("--save_as", type=Path, metavar="DIR", help="the folder to write; needed by the three below")
     derived.add_argument("--mc_dropout", type=int, metavar="T", help="mean of the probabilities of T dropout passes")
@@ -226,25 +238,32 @@ def _evaluate_workdir(flags: argparse.Namespace) -> None:
     changes = {name: getattr(flags, name) for name in ("mc_dropout", "batch_norm_examples")}
     changes = {name: number for name, number in changes.items() if number is not None}
     _check_derivation(flags, changes)
+    cluster = requested(flags)
+    alone = [name for name in _ALONE_FLAGS if getattr(flags, name) is not None]
+    if cluster is not None and alone:
+        raise InputError(f"--{alone[0]} is of one process alone; expected neither --distributed nor --coordinator")
     from mixup_jax.environment import check_versions
 
     check_versions()
     # Here, not above: it loads jax, which --predictions has no use for.
     from mixup_jax.evaluation.derived import Derivation
     from mixup_jax.evaluation.run import evaluate_workdir
+    from mixup_jax.training.processes import joined
 
-    document = evaluate_workdir(
-        flags.workdir,
-        datasets=datasets,
-        checkpoint=checkpoint,
-        data_dir=flags.data_dir,
-        force=bool(flags.force),
-        odin=bool(flags.odin),
-        derivation=Derivation(**changes),
-        save_as=flags.save_as,
-    )
-    print(format_table(document))
-    print(f"\nwritten: {(flags.save_as or flags.workdir) / 'evaluation.json'}")
+    with joined(cluster):
+        document = evaluate_workdir(
+            flags.workdir,
+            datasets=datasets,
+            checkpoint=checkpoint,
+            data_dir=flags.data_dir,
+            force=bool(flags.force),
+            odin=bool(flags.odin),
+            derivation=Derivation(**changes),
+            save_as=flags.save_as,
+        )
+    if document is not None:
+        print(format_table(document))
+        print(f"\nwritten: {(flags.save_as or flags.workdir) / 'evaluation.json'}")
 
 
 def _check_derivation(flags: argparse.Namespace, changes: dict[str, int]) -> None:

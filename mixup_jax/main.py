@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mixup_jax.cluster import add_flags, requested
 from mixup_jax.command import CommandParser, run_command
 
 DESCRIPTION = """\
@@ -15,7 +16,8 @@ The run is a function of its config and seed. Started again with the same comman
 continues from its last checkpoint and a finished one is left as it is.
 
 On SIGTERM or Ctrl-C it finishes the step, saves a checkpoint and exits with code 75; on a second one it
-exits at once. Other codes: 0 trained, 2 something given is wrong or cannot be written (one line says what).
+exits at once. Other codes: 0 trained, 2 something given is wrong or cannot be written (one line says what), 69 another
+process of the run has ended (docs/distributed.md).
 """
 
 EXAMPLES = """\
@@ -47,7 +49,9 @@ def main(argv: Sequence[str]) -> int:
         metavar="DIR",
         help="where data is prepared (default: $TFDS_DATA_DIR or ~/tensorflow_datasets)",
     )
+    add_flags(parser)
     arguments, overrides = parser.parse_known_args(argv)
+    cluster = requested(arguments)
 
     # What --help does not need is loaded after the arguments are understood: jax takes seconds.
     from mixup_jax.config_file import load_config
@@ -59,13 +63,16 @@ def main(argv: Sequence[str]) -> int:
     from mixup_jax.data.paths import default_data_dir
     from mixup_jax.training.loop import train
     from mixup_jax.training.preemption import EXIT_INTERRUPTED, Interrupted, Signals
+    from mixup_jax.training.processes import is_first, joined
 
-    try:
-        with Signals() as stop:
-            train(config, arguments.workdir, arguments.data_dir or default_data_dir(), stop=stop)
-    except Interrupted as interrupted:
-        print(interrupted, file=sys.stderr)
-        return EXIT_INTERRUPTED
+    with joined(cluster):
+        try:
+            with Signals() as stop:
+                train(config, arguments.workdir, arguments.data_dir or default_data_dir(), stop=stop)
+        except Interrupted as interrupted:
+            if is_first():
+                print(interrupted, file=sys.stderr)
+            return EXIT_INTERRUPTED
     return 0
 
 

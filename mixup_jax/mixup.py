@@ -71,9 +71,28 @@ def mix(values: jax.Array, mixing: Mixing) -> jax.Array:
     Returns:
       An array of the shape of `values`.  lambda = 1 returns the values bit for bit.
     """
+    return jax.lax.platform_dependent(values, mixing, tpu=_mix_by_product, default=_mix_by_gathering)
+
+
+def _mix_by_gathering(values: jax.Array, mixing: Mixing) -> jax.Array:
     grouped, partners = _pairs(values, mixing.partner)
     lam = mixing.lam.reshape(*mixing.lam.shape, *(1,) * (values.ndim - 1))
     return (lam * grouped + (1 - lam) * partners).reshape(values.shape)
+
+
+def _mix_by_product(values: jax.Array, mixing: Mixing) -> jax.Array:
+    """Mixes by a matrix product over the examples of each group, M = lambda I + (1 - lambda) P.
+
+    A TPU lays images of three channels out with so much padding that to gather them costs 7 % of the bytes of a whole
+    ResNet-50 step, where this product is fused with what is before and after it (docs/scaling.md).
+    """
+    size, lam = mixing.partner.shape[1], mixing.lam[..., None]
+    chosen = jax.nn.one_hot(mixing.partner, size, dtype=lam.dtype)
+    matrix = lam * jnp.eye(size, dtype=lam.dtype) + (1 - lam) * chosen
+    grouped = values.reshape(*mixing.partner.shape, *values.shape[1:])
+    # In full float32, of which a TPU's bfloat16 products keep all in six passes: lambda = 1 - 2^-9 is not 1.
+    mixed = jnp.einsum("gij,gj...->gi...", matrix, grouped, precision=jax.lax.Precision.HIGHEST)
+    return mixed.reshape(values.shape)
 
 
 def _pairs(values: jax.Array, partner: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -107,8 +107,10 @@ def check_logits(logits: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
       InputError: wrong shape or dtype, NaN or +inf, or a row that is -inf throughout.
     """
     if logits.ndim != 2 or logits.shape[0] < 1 or logits.shape[1] < 2:
+        binary = logits.ndim in (1, 2) and logits.shape[0] >= 1 and logits.shape[1:] in ((), (1,))
         raise InputError(
             f"logits have shape {list(logits.shape)}; expected [N, K] with N >= 1 examples and K >= 2 classes"
+            + (" (of a single logit z for two classes: the columns 0 and z)" if binary else "")
         )
     if not np.issubdtype(logits.dtype, np.floating):
         raise InputError(f"logits have dtype {logits.dtype}; expected floating point, such as float32")
@@ -154,17 +156,30 @@ def check_labels(labels: npt.NDArray[Any], examples: int, classes: int) -> npt.N
     Raises:
       InputError: wrong shape or dtype, or a label outside the range.
     """
+    smallest_label(labels, examples, classes)
+    return labels.astype(np.int32)
+
+
+def smallest_label(labels: npt.NDArray[Any], examples: int, classes: int) -> int:
+    """Returns the smallest of some labels, 0 if there are none, after checking them as `check_labels` does."""
     if labels.shape != (examples,):
-        raise InputError(f"labels have shape {list(labels.shape)}; expected [{examples}], one for each row of logits")
+        one_hot = labels.shape == (examples, classes) and np.isin(labels, (0, 1)).all()
+        raise InputError(
+            f"labels have shape {list(labels.shape)}; expected [{examples}], one for each row of logits"
+            + (" (of one-hot labels: their argmax over the classes)" if one_hot else "")
+        )
     if not np.issubdtype(labels.dtype, np.integer):
         raise InputError(f"labels have dtype {labels.dtype}; expected integers, the index of each example's class")
-    if examples and (labels.min() < UNLABELLED or labels.max() >= classes):
+    if not examples:
+        return 0
+    smallest = int(labels.min())
+    if smallest < UNLABELLED or labels.max() >= classes:
         first = int(np.argmax((labels < UNLABELLED) | (labels >= classes)))
         raise InputError(
             f"label {labels[first]} of example {first} is outside [-1, {classes}); "
             f"expected a class from 0 to {classes - 1}, or -1 for an example without a label"
         )
-    return labels.astype(np.int32)
+    return smallest
 
 
 def save_predictions(path: str | os.PathLike[str], predictions: Predictions) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
@@ -40,15 +41,36 @@ side by side do more than one after another on all cores. With one accelerator, 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command with its arguments; returns the exit code."""
-    parser = CommandParser(prog="python -m mixup_jax.sweep", description=DESCRIPTION, epilog=EXAMPLES)
-    parser.add_argument("--grid", required=True, type=Path, metavar="FILE", help="Python file that defines get_grid()")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder of the runs' folders")
+    parser = grid_parser("python -m mixup_jax.sweep", DESCRIPTION, EXAMPLES)
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many runs at a time (default: 1)")
-    parser.add_argument("--dry_run", action="store_true", help="print the commands and the state of each run; run none")
-    parser.add_argument("--data_dir", type=Path, metavar="DIR", help="where data is prepared")
     arguments = parser.parse_args(argv)
     if arguments.jobs < 1:
         raise InputError(f"--jobs is {arguments.jobs}; expected at least 1")
+    return run_grid(arguments, lambda runs: run_all(runs, arguments.output, arguments.data_dir, jobs=arguments.jobs))
+
+
+def grid_parser(prog: str, description: str, epilog: str) -> CommandParser:
+    """Returns a parser of the arguments that every way to run a grid takes: those that `run_grid` reads."""
+    parser = CommandParser(prog=prog, description=description, epilog=epilog)
+    parser.add_argument("--grid", required=True, type=Path, metavar="FILE", help="Python file that defines get_grid()")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder of the runs' folders")
+    parser.add_argument(
+        "--dry_run", "--dry-run", action="store_true", help="print the commands and the state of each run; run none"
+    )
+    parser.add_argument("--data_dir", type=Path, metavar="DIR", help="where data is prepared")
+    return parser
+
+
+def run_grid(arguments: argparse.Namespace, run_waiting: Callable[[Sequence[PlannedRun]], list[str]]) -> int:
+    """Runs what is not finished of a grid, or prints what that would be; returns the exit code, 1 if a run failed.
+
+    Args:
+      arguments: of a `grid_parser`.
+      run_waiting: runs the given runs of the grid and returns the names of those that failed.
+
+    Raises:
+      InputError: the grid, or the config of one of its runs, is wrong; none has been started.
+    """
     runs = load_grid(arguments.grid)
     # Every config is read before the first run starts: a typing error in the last must not cost a night.
     configs = {run.name: config_of(run) for run in runs}
@@ -57,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
         _print_plan(runs, waiting, arguments.output, arguments.data_dir)
         return 0
     print(f"{len(runs)} runs, {len(runs) - len(waiting)} finished before", flush=True)
-    failed = run_all(waiting, arguments.output, arguments.data_dir, jobs=arguments.jobs)
+    failed = run_waiting(waiting)
     for name in failed:
         print(f"failed: {name}; see {arguments.output / name / 'log.txt'}", file=sys.stderr)
     return 1 if failed else 0
@@ -98,21 +120,29 @@ def run_all(runs: Sequence[PlannedRun], output: Path, data_dir: Path | None, *, 
         finally:
             shares.put(share)
 
-    failed, began = list[str](), time.monotonic()
     with ThreadPoolExecutor(jobs) as pool:
-        outcomes = {pool.submit(train_and_evaluate, run): run.name for run in runs}
+        names = {pool.submit(train_and_evaluate, run): run.name for run in runs}
         try:
-            for done, outcome in enumerate(as_completed(outcomes), start=1):
-                name, ok = outcomes[outcome], outcome.result()
-                failed += [] if ok else [name]
-                remaining = (time.monotonic() - began) * (len(runs) - done) / done
-                state = "done" if ok else "FAILED"
-                print(f"[{done}/{len(runs)}] {name}: {state} | ETA {duration(remaining)}", flush=True)
+            return tell_progress(((names[ended], ended.result()) for ended in as_completed(names)), len(runs))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in list(running):
                 process.terminate()
             raise
+
+
+def tell_progress(outcomes: Iterable[tuple[str, bool]], total: int) -> list[str]:
+    """Prints a line for each of `total` runs as it ends; returns the names of those that failed, sorted.
+
+    Args:
+      outcomes: yields the name of a run, and whether it succeeded, when it ends.
+      total: how many runs there are.
+    """
+    failed, began = list[str](), time.monotonic()
+    for done, (name, ok) in enumerate(outcomes, start=1):
+        failed += [] if ok else [name]
+        remaining = (time.monotonic() - began) * (total - done) / done
+        print(f"[{done}/{total}] {name}: {'done' if ok else 'FAILED'} | ETA {duration(remaining)}", flush=True)
     return sorted(failed)
 
 
@@ -128,11 +158,16 @@ def _cores() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
-def _call(command: list[str], workdir: Path, cores: set[int], running: set[subprocess.Popen[bytes]]) -> bool:
-    """Runs a command with its output in log.txt; returns whether it succeeded."""
+def start(command: Sequence[str], workdir: Path) -> subprocess.Popen[bytes]:
+    """Starts a command, whose output is added to log.txt of the run's folder; returns the process."""
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / "log.txt").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+
+
+def _call(command: list[str], workdir: Path, cores: set[int], running: set[subprocess.Popen[bytes]]) -> bool:
+    """Runs a command on some of the cores; returns whether it succeeded."""
+    process = start(command, workdir)
     running.add(process)
     if cores:
         os.sched_setaffinity(process.pid, cores)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import importlib.util
 import io
 import json
 import os
@@ -36,12 +37,16 @@ from mixup_jax.records import Predictions, save_predictions
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "errors.md"
+AHEAD = "python -m mixup_jax.compile_ahead --config=configs/quickstart.py"
+TOPOLOGY = "mixup_jax.training.ahead.topology"
+REFUSED = 'INVALID_ARGUMENT: Topology layout "v5e:3x3" is not divisible by chips_per_host_bounds "2x2x1"'
 Change = Callable[[], object]
 Patches = Callable[[], Sequence[Any]]
 
 TRAIN = "python -m mixup_jax.main --config=configs/quickstart.py:mixup --workdir=new --data_dir=data"
 EVALUATE = "python -m mixup_jax.evaluate --predictions=test.npz"
 REPORT = "python -m mixup_jax.report run --output=report"
+GRID = "--grid=configs/grids/mr.py --output=runs"
 DATA = "python -m mixup_jax.data mnist --data_dir=elsewhere"
 
 
@@ -160,6 +165,11 @@ def raising(target: str, error: Callable[[], BaseException]) -> Patches:
     return lambda: [mock.patch(target, side_effect=error())]
 
 
+def not_joined(kind: type[Exception], reason: str) -> Patches:
+    """Makes jax find no other process."""
+    return raising("jax.distributed.initialize", lambda: kind(reason))
+
+
 def without(package: str) -> Patches:
     """Hides a package."""
     return lambda: [mock.patch.dict(sys.modules, {package: None})]
@@ -211,6 +221,11 @@ def small_files_only() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def own_environment() -> list[Any]:
+    """Keeps what a command tells jax by the environment from the commands after it."""
+    return [mock.patch.dict(os.environ)]
+
+
 def unreachable() -> list[Any]:
     """Cuts off the network and the packages of data."""
     from mixup_jax.data.pypi import PackageError
@@ -231,6 +246,24 @@ CASES: dict[str, list[Case]] = {
     "Commands": [
         Case("an unknown flag", "python -m mixup_jax.evaluate --prediction=test.npz"),
         Case("a flag without its value", "python -m mixup_jax.main --config= --workdir=new"),
+        Case("a process without a coordinator", f"{TRAIN} --processes=4 --process=0"),
+        Case("a coordinator without a port", f"{TRAIN} --coordinator=10.0.0.1 --processes=4 --process=0"),
+        Case("no processes", f"{TRAIN} --coordinator=10.0.0.1:1234 --processes=0 --process=0"),
+        Case("a process too many", f"{TRAIN} --coordinator=10.0.0.1:1234 --processes=4 --process=4"),
+        Case("two ways to say who is who", f"{TRAIN} --distributed --process=1"),
+        Case(
+            "a method that is of one process alone", "python -m mixup_jax.evaluate --workdir=run --odin --distributed"
+        ),
+        Case(
+            "a cluster that is none",
+            f"{TRAIN} --distributed",
+            patches=not_joined(ValueError, "coordinator_address should be defined."),
+        ),
+        Case(
+            "a coordinator's port that is in use",
+            f"{TRAIN} --coordinator=10.0.0.1:1234 --processes=2 --process=0",
+            patches=not_joined(RuntimeError, "UNKNOWN: Failed to start RPC server"),
+        ),
         Case("a flag given twice", "python -m mixup_jax.main --config=a.py --config=b.py --workdir=new"),
         Case("a flag left out", "python -m mixup_jax.main --workdir=new"),
         Case("neither kind of evaluation", "python -m mixup_jax.evaluate"),
@@ -246,6 +279,29 @@ CASES: dict[str, list[Case]] = {
         Case("an output in the place of an input", f"{EVALUATE} --output=test.npz"),
         Case("no data set named", "python -m mixup_jax.data"),
         Case("an unknown data set", "python -m mixup_jax.data mnits"),
+    ],
+    "Compiling ahead": [
+        Case("a topology without its size", f"{AHEAD} --topology=v5e", patches=own_environment),
+        Case("a number of devices that is none", f"{AHEAD} --topology=cpu:many", patches=own_environment),
+        Case(
+            "no compiler of TPUs",
+            f"{AHEAD} --topology=v5e:4x4",
+            patches=lambda: [*own_environment(), mock.patch(f"{TOPOLOGY}.importlib.util.find_spec", return_value=None)],
+        ),
+        Case(
+            "a slice that there is not",
+            f"{AHEAD} --topology=v5e:3x3",
+            patches=lambda: [
+                *own_environment(),
+                mock.patch(f"{TOPOLOGY}.importlib.util.find_spec", return_value=True),
+                mock.patch(f"{TOPOLOGY}.topologies.get_topology_desc", side_effect=RuntimeError(REFUSED)),
+            ],
+        ),
+        Case("pmap for another platform", f"{AHEAD} --topology=cuda:1 --config.parallel=pmap", patches=own_environment),
+        Case("too few examples", f"{AHEAD} --topology=cpu:1 --config.data.train_examples=50", patches=own_environment),
+        Case("an unknown step", f"{AHEAD} --topology=cpu:1 --steps=test"),
+        Case("no examples", f"{AHEAD} --topology=cpu:1 --examples=0"),
+        Case("an output that is no JSON", f"{AHEAD} --topology=cpu:1 --output=a.txt"),
     ],
     "Configs": [
         Case("no such config", "python -m mixup_jax.main --config=configs/quickstrat.py --workdir=new"),
@@ -283,6 +339,12 @@ CASES: dict[str, list[Case]] = {
         Case("a config of wrong types", "mixup_jax.config.from_dict({'seed': '3'})"),
         Case("a config that is nested wrongly", "mixup_jax.config.from_dict({'data': 3})"),
     ],
+    "Grids": [
+        Case("no such grid", "python -m mixup_jax.sweep --grid=configs/grids/rm.py --output=runs"),
+        Case("no run at a time", f"python -m mixup_jax.sweep {GRID} --jobs=0"),
+        Case("fewer accelerators than none", f"python launch/sweep.py {GRID} --gpus=-1"),
+        Case("a cluster without Ray", f"python launch/sweep.py {GRID}", patches=without("ray")),
+    ],
     "Predictions": [
         Case("no such file", "python -m mixup_jax.evaluate --predictions=tset.npz"),
         Case("an unknown format", "python -m mixup_jax.evaluate --predictions=test.npzz"),
@@ -294,6 +356,7 @@ CASES: dict[str, list[Case]] = {
         Case("whole numbers as logits", EVALUATE, arrays(logits=np.zeros((2, 3), int), labels=[0, 1])),
         Case("NaN among the logits", EVALUATE, arrays(logits=[[0.0, np.nan]], labels=[0])),
         Case("a label outside the classes", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=[0, 7])),
+        Case("one-hot labels", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=np.eye(3, dtype=int)[:2])),
         Case("too few labels", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=[0])),
         Case("not one label known", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=[-1, -1])),
         Case("logits as probabilities", f"{EVALUATE} --probabilities"),
@@ -404,6 +467,7 @@ CASES: dict[str, list[Case]] = {
             ),
         ),
         Case("a file in the place of a folder", TRAIN.replace("=new", "=test.npz/new")),
+        Case("a folder in the place of the lock", TRAIN, lambda: Path("new/lock").mkdir(parents=True)),
         Case(
             "no permission to write",
             TRAIN,
@@ -517,28 +581,44 @@ def outcome(case: Case, files: Path) -> tuple[int, str]:
 
 
 def _run(typed: str) -> int:
+    import mixup_jax.compile_ahead
     import mixup_jax.config
     import mixup_jax.data.__main__
     import mixup_jax.data.arrays
     import mixup_jax.evaluate
     import mixup_jax.main
     import mixup_jax.report.__main__
+    import mixup_jax.sweep
 
-    if not typed.startswith("python -m "):
+    if not typed.startswith("python "):
         try:
             eval(typed, {"mixup_jax": mixup_jax, "pathlib": pathlib})
         except InputError as error:
             print(f"mixup_jax.errors.InputError: {error}", file=sys.stderr)
             return 2
         return 0
-    module, *arguments = typed.removeprefix("python -m mixup_jax.").split(" ")
+    program, *arguments = typed.removeprefix("python ").removeprefix("-m mixup_jax.").split(" ")
     doors = {
+        "compile_ahead": mixup_jax.compile_ahead.main,
         "main": mixup_jax.main.main,
         "evaluate": mixup_jax.evaluate.main,
         "data": mixup_jax.data.__main__.main,
         "report": mixup_jax.report.__main__.main,
+        "sweep": mixup_jax.sweep.main,
+        "launch/sweep.py": lambda arguments: ray_sweep().main(arguments),
     }
-    return run_command(doors[module], arguments)
+    return run_command(doors[program], arguments)
+
+
+@functools.cache
+def ray_sweep() -> Any:
+    """Returns launch/sweep.py, which is no module of the package."""
+    specification = importlib.util.spec_from_file_location("ray_sweep", ROOT / "launch" / "sweep.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
 
 
 HEAD = """\

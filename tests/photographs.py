@@ -8,7 +8,14 @@ import numpy.typing as npt
 from PIL import Image
 
 TRAIN, TEST = 22, 7
-LABELS = np.arange(TRAIN) * 37 % 1000
+
+
+def label_of(number: int) -> int:
+    """Returns the class of a photograph."""
+    return number * 37 % 1000
+
+
+LABELS = np.array([label_of(number) for number in range(TRAIN)])
 
 
 def photograph(number: int) -> npt.NDArray[np.uint8]:
@@ -25,8 +32,8 @@ def jpeg(pixels: npt.NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def write_imagenet(data_dir: Path) -> None:
-    """Writes TRAIN + TEST photographs; the last test image is grey."""
+def write_imagenet(data_dir: Path, train: int = TRAIN, test: int = TEST) -> None:
+    """Writes photographs, the first TRAIN of them with LABELS; the last test image is grey."""
     import tensorflow_datasets as tfds
     from array_record.python.array_record_module import ArrayRecordWriter
     from tensorflow_datasets.core.example_serializer import ExampleSerializer
@@ -36,7 +43,7 @@ def write_imagenet(data_dir: Path) -> None:
     folder = Path(builder.data_dir)
     folder.mkdir(parents=True)
     infos = []
-    for split, count in (("train", TRAIN), ("validation", TEST)):
+    for split, count in (("train", train), ("validation", test)):
         name = tfds.core.ShardedFileTemplate(
             folder, dataset_name="imagenet2012", split=split, filetype_suffix="array_record"
         )
@@ -46,7 +53,7 @@ def write_imagenet(data_dir: Path) -> None:
             pixels = photograph(number)
             grey = split == "validation" and number == count - 1
             image = jpeg(pixels[..., 0] if grey else pixels)
-            example = {"image": image, "label": int(LABELS[number]), "file_name": f"{number}.JPEG"}
+            example = {"image": image, "label": label_of(number), "file_name": f"{number}.JPEG"}
             record = serializer.serialize_example(example)
             writer.write(record)
             size += len(record)

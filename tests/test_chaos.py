@@ -11,7 +11,7 @@ pytestmark = pytest.mark.xdist_group("chaos")
 
 
 def test_twenty_kills_at_random_moments_change_nothing(tmp_path: Path):
-    tally = chaos.chaos(tmp_path, 20, seed=3, modes=("small-jit", "small-pmap"), cache=tmp_path / "cache", per_run=10)
+    tally = chaos.chaos(tmp_path, 20, seed=3, modes=("small-jit", "small-pmap"))
     assert sum(tally.kills.values()) == 20
     assert tally.runs >= 2
     assert tally.differences == []

@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -136,19 +135,9 @@ sys.exit(code)
 """
 
 
-def test_the_command_is_quick_and_loads_numpy_only(files):
-    write(Path("preds.npz"), 0, n=10_000, classes=10)
-    command = [sys.executable, "-m", "mixup_jax.evaluate", "--predictions=preds.npz"]
-    elapsed = []
-    for _ in range(3):
-        started = time.monotonic()
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        elapsed.append(time.monotonic() - started)
-        assert (ran.returncode, ran.stderr) == (0, "")
-        if elapsed[-1] < 2.0:
-            break
-    # It takes half a second of work; the best of three forgives a busy machine, but no heavy import.
-    assert min(elapsed) < 2.0
+def test_the_command_loads_numpy_only(files):
+    # How quick that makes it, benchmarks/startup.py measures.
+    write(Path("preds.npz"), 0, n=1000, classes=10)
     watched = subprocess.run([sys.executable, "-c", WATCHED], capture_output=True, text=True, timeout=60)
     assert (watched.returncode, watched.stderr) == (0, "")
     assert "LOADED []" in watched.stdout

@@ -122,7 +122,9 @@ import json, resource, sys
 import numpy as np
 from mixup_jax.evaluation.measure import evaluate_records
 from mixup_jax.formats import read_predictions
+from mixup_jax.metrics import blocks
 from pathlib import Path
+blocks.MOST_THREADS = 1  # each takes a stack and a few blocks of its own
 folder = Path(sys.argv[2])
 test = read_predictions(folder / "logits.npy", labels=folder / "labels.npy")
 held_out = read_predictions(folder / "val.npy", labels=folder / "val_labels.npy")

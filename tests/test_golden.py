@@ -21,9 +21,10 @@ AGREED = {
     "netcal": (("plain", "tied", "saturated"), ""),
     "relplot": (("plain", "tied", "edges"), ""),
     "scikit-learn": (("plain", "tied", "saturated", "edges"), "adaptive"),
+    "scipy": (("plain", "tied", "saturated", "edges"), ""),
 }
-# float32 inside torchmetrics; the step of relplot's search for the width; else rounding.
-TOLERANCE = {"torchmetrics": 1e-6, "relplot": 1e-3}
+# float32 inside torchmetrics; the step of relplot's search for the width; SciPy's minimum is flat; else rounding.
+TOLERANCE = {"torchmetrics": 1e-6, "relplot": 1e-3, "scipy": 1e-6}
 
 
 def ours(case):
@@ -35,11 +36,14 @@ def ours(case):
         "nll": metrics.nll(logits, labels),
         "brier": metrics.brier(logits, labels),
         "brier_top_label": metrics.brier_decomposition(confidence, correct).brier,
+        "temperature": metrics.fit_temperature(logits, labels),
     }
+    for name in ("auroc", "aupr_out", "aupr_in", "fpr95_ood", "fpr95_id"):
+        found[name] = getattr(metrics, name)(-confidence[correct], -confidence[~correct])
     for norm in ("l1", "l2", "max"):
         found[f"adaptive_ece_15_{norm}"] = metrics.adaptive_ece(confidence, correct, norm=norm)
         for bins in (15, 20, 100):
-            found[f"ece_{bins}_{norm}"] = metrics.ece(metrics.bin_confidences(confidence, correct, bins), norm)
+            found[f"ece_{bins}_{norm}"] = metrics.ece(metrics.bin_logits(logits, labels, bins), norm)
     return found
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,6 +159,36 @@ def test_a_validation_is_abandoned_and_made_up_for(
     assert outcome(tmp_path) == alone("jit")
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_feed_that_fails_because_of_the_signal_is_an_interruption(
+    asked: bool,
+    alone: Callable[[str], Any],
+    tiny_config: Config,
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    stop, make_feed = Stop(), loop.make_feed
+
+    def failing(*arguments: Any) -> Any:
+        def batches(first: int) -> Any:
+            yield from itertools.islice(make_feed(*arguments).batches(first), 7 - first)
+            if asked:
+                stop.request()
+            raise RuntimeError("a worker process was ended")
+
+        return types.SimpleNamespace(batches=batches)
+
+    config = config_of(tiny_config)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "make_feed", failing)
+        error, message = (Interrupted, "after step 7 of 15") if asked else (RuntimeError, "a worker process was ended")
+        with pytest.raises(error, match=message):
+            loop.train(config, tmp_path, data_dir, stop=stop)
+    loop.train(config, tmp_path, data_dir)
+    assert outcome(tmp_path) == alone("jit")
+
+
 def test_checkpoints_within_an_epoch_change_nothing(
     alone: Callable[[str], Any], tiny_config: Config, data_dir: Path, tmp_path: Path
 ):
@@ -298,6 +330,12 @@ def test_no_more_lines_are_kept_than_there_were(tmp_path: Path):
     assert path.read_text() == '{"step": 1}\n{"step": 2, "a": 1}\n{"step": 2, "b": 2}\n'
     with pytest.raises(ValueError, match="not JSON compliant"):
         JsonLines(path, last_step=2).write(3, {"loss": float("nan")})
+
+
+def test_a_log_that_cannot_be_read_is_named(tmp_path: Path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(InputError, match=r"metrics.jsonl cannot be read \(Is a directory\); .* move it away"):
+        JsonLines(tmp_path / "metrics.jsonl", last_step=0)
 
 
 def test_a_folder_in_use_is_refused_with_the_one_who_uses_it(tiny_config: Config, data_dir: Path, tmp_path: Path):

@@ -202,7 +202,7 @@ EVERY = (*replicates.STATISTICS,)
 
 
 def every_number(confidence, correct, n_bins):
-    bins = bin_confidences(confidence, correct, n_bins)
+    bins, parts = bin_confidences(confidence, correct, n_bins), metrics.brier_decomposition(confidence, correct, n_bins)
     return {
         "accuracy": np.mean(correct),
         "confidence_minus_accuracy": metrics.confidence_minus_accuracy(bins),
@@ -213,7 +213,9 @@ def every_number(confidence, correct, n_bins):
         f"ece_l2_{n_bins}": ece(bins, "l2"),
         f"debiased_ece_l1_{n_bins}": metrics.debiased_ece(bins, "l1"),
         f"debiased_ece_l2_{n_bins}": metrics.debiased_ece(bins, "l2"),
-        f"brier_reliability_{n_bins}": metrics.brier_decomposition(confidence, correct, n_bins).reliability,
+        f"ece_over_{n_bins}": metrics.ece_direction(bins).over,
+        f"ece_under_{n_bins}": metrics.ece_direction(bins).under,
+        **{f"brier_{part}_{n_bins}": getattr(parts, part) for part in ("reliability", "resolution", "uncertainty")},
         f"adaptive_ece_{n_bins}": metrics.adaptive_ece(confidence, correct, n_bins),
     }
 

@@ -13,6 +13,7 @@ FLOORS = {
     "escapes": 0,
     "errors": 0,
     "environment": 0,
+    "cluster": 0,
     "command": 0,
     "arrays_file": 0,
     "json_file": 0,
@@ -44,11 +45,13 @@ FLOORS = {
     "evaluation": 4,
     "training.loop": 4,
     "training.run": 4,
+    "training.ahead": 4,
     "report": 4,
     "main": 5,
     "evaluate": 5,
     "sweep": 5,
     "checkpoints": 5,
+    "compile_ahead": 5,
 }
 
 HOMES = {

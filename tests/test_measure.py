@@ -233,13 +233,21 @@ def test_step_and_config_given_outright_win():
 def test_a_temperature_is_never_fitted_on_the_test_record():
     test = record(0)
     copy = Predictions(test.logits.copy(), test.labels.copy())
-    with pytest.raises(InputError, match="is the test record"):
-        evaluate_records(test, validation=copy)
+    shuffled = np.random.default_rng(0).permutation(len(test.labels))
+    for same in (copy, Predictions(test.logits[shuffled], test.labels[shuffled])):
+        with pytest.raises(InputError, match="is the test record"):
+            evaluate_records(test, validation=same)
     with pytest.raises(InputError, match="fashion_mnist/test is the test record"):
         evaluate_records(
             record(0, dataset="fashion_mnist", split="test"),
             validation=record(1, dataset="fashion_mnist", split="test"),
         )
+
+
+def test_a_dead_network_says_the_same_of_other_examples():
+    labels = np.arange(20) % 4
+    dead = Predictions(np.zeros((20, 4), np.float32), labels), Predictions(np.zeros((20, 4), np.float32), labels[::-1])
+    assert evaluate_records(dead[0], validation=dead[1])["results"]["test"]["temperature"] == 1.0
 
 
 def test_records_of_another_network_are_refused():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixup_jax.errors import InputError
-from mixup_jax.mixup import Mixing, draw_mixing, keep_larger, mix, mixup
+from mixup_jax.mixup import Mixing, _mix_by_gathering, _mix_by_product, draw_mixing, keep_larger, mix, mixup
 
 KEY = jax.random.key(3)
 draw = jax.jit(draw_mixing, static_argnums=(1, 2, 3), static_argnames="per_example")
@@ -31,6 +31,16 @@ def test_mix_is_the_equation_within_groups(per_example: bool):
     mixing = draw(KEY, 4, 16, 0.4, per_example=per_example)
     values = np.random.default_rng(0).normal(size=(64, 5, 2)).astype(np.float32)
     np.testing.assert_allclose(mix(jnp.asarray(values), mixing), by_hand(values, mixing), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("per_example", [False, True])
+def test_a_product_mixes_as_gathering_does(per_example: bool):
+    mixing = draw(KEY, 4, 16, 0.4, per_example=per_example)
+    values = np.random.default_rng(0).normal(size=(64, 5, 2)).astype(np.float32)
+    product, gathered = jax.jit(_mix_by_product)(values, mixing), jax.jit(_mix_by_gathering)(values, mixing)
+    np.testing.assert_allclose(product, gathered, rtol=1e-6, atol=1e-6)
+    unmixed = mixing._replace(lam=jnp.ones((4, 16)))
+    np.testing.assert_array_equal(jax.jit(_mix_by_product)(values, unmixed), values)
 
 
 def test_one_lambda_for_a_group_or_one_for_each_example():

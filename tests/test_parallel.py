@@ -1,5 +1,6 @@
 """The same run on 1, 2, 4 and 8 devices, by jit and by pmap, compared in float64 (float32 would show rounding only)."""
 
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
@@ -15,8 +16,10 @@ from mixup_jax.data.resident import Resident, epoch_order
 from mixup_jax.errors import InputError
 from mixup_jax.method import Method
 from mixup_jax.records import TrainState
+from mixup_jax.training.hlo import collectives, donated_parameters, host_transfers
 from mixup_jax.training.parallel import (
     AXIS,
+    MappedStep,
     check_divisible,
     device_mesh,
     make_batch_step,
@@ -26,6 +29,8 @@ from mixup_jax.training.parallel import (
 from mixup_jax.training.state import create_state, run_keys
 from mixup_jax.training.step import make_train_step
 
+# In one worker, for what is trained once for several tests.
+pytestmark = pytest.mark.xdist_group("parallel")
 KEYS = run_keys(0)
 METHOD = Method(mixup_alpha=0.5, group_size=4)
 # Between them every number of a method; both are run with dropout.
@@ -41,9 +46,31 @@ BLENDED = Method(
 CUT = Method(mixup_alpha=1.0, group_size=4, cut=True, scope="example", mix_labels=False, arc_weight=3.0)
 
 
+@dataclass(frozen=True, eq=False)
+class Ran:
+    """The last state, every step's metrics, what the compiler made of the step, and whether it took the first state."""
+
+    state: TrainState
+    history: list[dict[str, Any]]
+    program: str
+    donated: bool
+
+
+def run_steps(step: MappedStep, state: TrainState, fed: list[tuple[Any, ...]]) -> Ran:
+    # flax makes statistics in float32, and a step would leave others.
+    state = state._replace(batch_stats=jax.tree.map(lambda leaf: leaf.astype(np.float64), state.batch_stats))
+    compiled = step.function.lower(*step.first, state, *fed[0]).compile()
+    history, before = [], state
+    for arguments in fed:
+        state, metrics = compiled(*step.first, state, *arguments)
+        history.append(jax.device_get(metrics))
+    donated = all(leaf.is_deleted() for leaf in jax.tree.leaves(before))
+    return Ran(jax.device_get(state), history, compiled.as_text(), donated)
+
+
 @lru_cache
-def trained(parallel: str, devices: int, method: Method = BLENDED) -> dict[str, Any]:
-    """Five steps with crops, flips, mixing and dropout; returns the last state and every step's metrics."""
+def trained(parallel: str, devices: int, method: Method = BLENDED) -> Ran:
+    """Five steps with crops, flips, mixing and dropout."""
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (90, 6, 6, 1), dtype=np.uint8)
     labels = generator.integers(0, 5, 90).astype(np.int32)
@@ -59,6 +86,7 @@ def trained(parallel: str, devices: int, method: Method = BLENDED) -> dict[str, 
                 classes=5,
                 standardise=lambda x: x / 255.0,
                 axis_name=axis_name,
+                mesh=None if axis_name else mesh,
             ),
             mesh,
             parallel=parallel,
@@ -66,33 +94,37 @@ def trained(parallel: str, devices: int, method: Method = BLENDED) -> dict[str, 
             padding=1,
             flip=True,
             rotation=15.0,
-            augment_key=KEYS.augment,
-            step_key=KEYS.step,
         )
         state = replicate(mesh, create_state(Convolution(), optimizer, KEYS.init, (6, 6, 1)))
         resident = replicate(mesh, Resident(jnp.asarray(images), jnp.asarray(labels)))
-        history = []
-        for number in range(5):
-            order = replicate(mesh, epoch_order(KEYS.order, number // 2, 90))
-            donated = state
-            state, metrics = step(state, resident, order)
-            history.append(jax.device_get(metrics))
-        assert all(leaf.is_deleted() for leaf in jax.tree.leaves(donated))
-        return {"state": jax.device_get(state), "history": history}
+        keys = replicate(mesh, (KEYS.augment, KEYS.step))
+        orders = [replicate(mesh, epoch_order(KEYS.order, number // 2, 90)) for number in range(5)]
+        return run_steps(step, state, [(resident, order, keys) for order in orders])
+
+
+def assert_close(one: Any, other: Any) -> None:
+    # lambda stays float32, and its last bit may differ from program to program; other pairs would differ by percents.
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-8), one, other)
 
 
 @pytest.mark.parametrize(
     ("parallel", "devices", "method"),
-    [("jit", 4, BLENDED), ("jit", 8, BLENDED), ("pmap", 2, BLENDED), ("pmap", 8, BLENDED), ("pmap", 8, CUT)],
+    [
+        ("jit", 4, BLENDED),
+        ("jit", 8, BLENDED),
+        ("pmap", 2, BLENDED),
+        ("pmap", 8, BLENDED),
+        ("jit", 8, CUT),
+        ("pmap", 8, CUT),
+    ],
 )
 def test_the_run_does_not_depend_on_devices_or_on_how_they_are_used(parallel: str, devices: int, method: Method):
     reference, other = trained("jit", 1, method), trained(parallel, devices, method)
-    # lambda stays float32, and its last bit may differ from program to program; other pairs would differ by percents.
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-8), other, reference)
+    assert_close((other.state, other.history), (reference.state, reference.history))
 
 
 @lru_cache
-def one_step(parallel: str, devices: int, resident: bool) -> TrainState:
+def one_step(parallel: str, devices: int, resident: bool) -> Ran:
     """One step with mirrors and mixing, of examples that stay on the devices or that are given as a batch."""
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (8, 6, 6, 1), dtype=np.uint8)
@@ -107,30 +139,57 @@ def one_step(parallel: str, devices: int, resident: bool) -> TrainState:
             classes=5,
             standardise=lambda x: x / 255.0,
             axis_name=axis_name,
+            mesh=None if axis_name else mesh,
         )
         state = replicate(mesh, create_state(Convolution(), optimizer, KEYS.init, (6, 6, 1)))
         kind = {"parallel": parallel, "batch_size": 8, "flip": True}
-        keys = {"augment_key": KEYS.augment, "step_key": KEYS.step}
+        keys = replicate(mesh, (KEYS.augment, KEYS.step))
         if resident:
-            step = make_resident_step(train_step, mesh, **kind, padding=0, rotation=0.0, **keys)
+            step = make_resident_step(train_step, mesh, **kind, padding=0, rotation=0.0)
             held = replicate(mesh, Resident(jnp.asarray(images), jnp.asarray(labels)))
-            return jax.device_get(step(state, held, replicate(mesh, jnp.arange(8)))[0])
-        step = make_batch_step(train_step, mesh, **kind, **keys)
+            return run_steps(step, state, [(held, replicate(mesh, jnp.arange(8)), keys)])
+        step = make_batch_step(train_step, mesh, **kind)
         each = (devices, 8 // devices) if parallel == "pmap" else (8,)
         rows = (images.reshape(*each, 6, 6, 1), labels.reshape(each))
-        return jax.device_get(step(state, *jax.device_put(rows, NamedSharding(mesh, PartitionSpec(AXIS))))[0])
+        placed = jax.device_put(rows, NamedSharding(mesh, PartitionSpec(AXIS)))
+        return run_steps(step, state, [(*placed, keys)])
 
 
 @pytest.mark.parametrize(("parallel", "devices"), [("jit", 4), ("pmap", 4)])
 def test_a_batch_that_is_given_is_trained_on_like_one_that_was_there(parallel: str, devices: int):
     expected, given = one_step("jit", 1, resident=True), one_step(parallel, devices, resident=False)
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-8), given, expected)
+    assert_close(given.state, expected.state)
+
+
+@pytest.mark.parametrize("parallel", ["jit", "pmap"])
+@pytest.mark.parametrize("fed", [BLENDED, CUT, None], ids=["resident, blended", "resident, cut", "streamed"])
+def test_devices_exchange_sums_of_gradients_statistics_and_metrics_and_nothing_else(parallel: str, fed: Method | None):
+    program = one_step(parallel, 4, resident=False).program if fed is None else trained(parallel, 8, fed).program
+    found = collectives(program)
+    assert {one.kind for one in found} == {"all-reduce"}
+    assert not [one for one in found if one.in_loop]
+    # Gradients of the weights, statistics and their gradients (two for each channel, however they are fused), and
+    # scalars: nothing that grows with the batch.
+    weights = {(3, 3, 1, 3), (3, 5), (5, 3), (5,)}
+    shapes = [shape.dimensions for one in found for shape in one.shapes]
+    assert set(shapes) <= weights | {(3,), (2, 3), (3, 2), (6,), (), (1,)}
+    assert sum(one.bytes for one in found) < 8 * (27 + 15 + 5 + 10 * 3 + 10)
+    assert not host_transfers(program)
+
+
+@pytest.mark.parametrize("parallel", ["jit", "pmap"])
+def test_the_state_is_donated(parallel: str):
+    states = {trained(parallel, 8): 2, one_step(parallel, 4, resident=False): 1}
+    for ran, copies in states.items():
+        leaves = 1 + copies * 6 + 2  # the step, the parameters and what the optimiser keeps of each, the statistics
+        assert donated_parameters(ran.program) == set(range(leaves))
+        assert ran.donated
 
 
 def test_training_moves_the_parameters():
     run = trained("jit", 1)
-    assert run["history"][0]["mixing"] != run["history"][1]["mixing"]
-    assert run["history"][0]["loss"] != run["history"][4]["loss"]
+    assert run.history[0]["mixing"] != run.history[1]["mixing"]
+    assert run.history[0]["loss"] != run.history[4]["loss"]
 
 
 def test_devices_must_share_a_batch_equally():

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from mixup_jax.data.crops import centre_box, decode, random_box
 from mixup_jax.data.describe import describe
 from mixup_jax.data.examples import load_examples, load_test
 from mixup_jax.data.prepare import prepare
+from mixup_jax.data.shards import process_rows
 from mixup_jax.data.stream import CentreCrops, Records, TrainingBatches, ahead, crop_draws, epoch_order
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.predict import make_predict
@@ -29,7 +32,7 @@ from mixup_jax.method import Method
 from mixup_jax.records import load_predictions
 from mixup_jax.training import loop
 from mixup_jax.training.checkpoint import Checkpoints
-from mixup_jax.training.feed import StreamedFeed, process_rows
+from mixup_jax.training.feed import StreamedFeed
 from mixup_jax.training.parallel import device_mesh
 from mixup_jax.training.run import check_names
 from mixup_jax.training.run import prepare as prepare_run
@@ -178,6 +181,26 @@ def test_worker_processes_make_the_same_batches(images: CentreCrops):
         np.testing.assert_array_equal(given_[1], expected[1])
 
 
+WORKING = """
+import time
+from mixup_jax.data.stream import ahead
+batches = ahead(range(1000), workers=1)
+print(next(batches), flush=True)
+time.sleep(600)
+"""
+
+
+def test_workers_end_with_a_parent_that_is_killed():
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORKING], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "0\n"
+    process.kill()
+    # The worker holds the other end of the pipe, too: it closes when the last of them is gone.
+    assert process.communicate(timeout=30)[0] == ""
+
+
 def test_evaluation_sees_every_example_once(imagenet: Path, config: Config):
     test = load_test(config.data, imagenet, None)
     assert len(test.labels) == TEST
@@ -188,7 +211,7 @@ def test_evaluation_sees_every_example_once(imagenet: Path, config: Config):
     np.testing.assert_allclose(logits[:-1], expected, rtol=1e-5)
     assert len(logits) == TEST
     np.testing.assert_allclose(logits[-1], logits[-1][0], rtol=1e-6)  # grey became colour
-    batches = list(test.inputs.batches(3))
+    batches = list(test.inputs.batches(3, np.arange(3)))
     assert [len(batch) for batch in batches] == [3, 3, 1]
     np.testing.assert_array_equal(np.concatenate(batches), test.inputs[:])
 

@@ -8,6 +8,10 @@ train nor on how many decode for them.
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -111,9 +115,9 @@ class CentreCrops:
             image[:] = decode(file, self.size, None)
         return images
 
-    def batches(self, batch_size: int) -> Iterator[Images]:
-        """Yields every image once, in order, `batch_size` at a time; the last batch has what is left."""
-        return ahead(_Pieces(self, batch_size), self.workers)
+    def batches(self, batch_size: int, rows: npt.NDArray[np.int64]) -> Iterator[Images]:
+        """Yields these rows of every batch, in order; the last batch has what is left of them."""
+        return ahead(_Pieces(self, batch_size, rows), self.workers)
 
 
 @dataclass(frozen=True)
@@ -210,7 +214,10 @@ def ahead(batches: Indexed[Batch], workers: int, first: int = 0) -> Generator[Ba
         grain.MapDataset.source(batches)
         .slice(slice(first, None))
         .to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
-        .mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1))
+        .mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1),
+            worker_init_fn=_obey_parent_alone if workers else None,
+        )
     )
     iterator = iter(pipeline)
     try:
@@ -219,18 +226,36 @@ def ahead(batches: Indexed[Batch], workers: int, first: int = 0) -> Generator[Ba
         iterator.close()
 
 
+def _obey_parent_alone(worker: int, workers: int) -> None:
+    """Makes this worker live as long as its parent does.
+
+    Ctrl-C goes to the parent, too, which still needs it to save; and a parent that is killed ends no worker itself.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
+
+
 @dataclass(frozen=True)
 class _Pieces:
-    """Images by batch."""
+    """Some rows of every batch, by its number."""
 
     images: CentreCrops
     batch_size: int
+    rows: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return -(-len(self.images) // self.batch_size)
 
     def __getitem__(self, number: int) -> Images:
-        return self.images[number * self.batch_size : (number + 1) * self.batch_size]
+        positions = number * self.batch_size + self.rows
+        return self.images[positions[positions < len(self.images)]]
 
 
 def open_streamed(spec: DatasetSpec, split: str, data_dir: Path, size: int, workers: int) -> Streamed:

@@ -13,6 +13,7 @@ import numpy as np
 
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
+from mixup_jax.evaluation.held_out import check_held_out, check_same_network
 from mixup_jax.evaluation.recalibration import (
     Recalibration,
     check_posthoc,
@@ -20,8 +21,7 @@ from mixup_jax.evaluation.recalibration import (
     isotonic_confidence,
     vector_scaled,
 )
-from mixup_jax.evaluation.separation import check_classes, measure_ood, separate
-from mixup_jax.metrics.blocks import blocks
+from mixup_jax.evaluation.separation import measure_ood, separate
 from mixup_jax.metrics.examples import Examples
 from mixup_jax.metrics.scores import Bools, Floats
 from mixup_jax.records import UNLABELLED, Predictions
@@ -36,9 +36,13 @@ CHEAP_INTERVALS = (
     "confidence_minus_accuracy",
     "mce",
     "ece_l2",
+    "ece_over",
+    "ece_under",
     "debiased_ece_l1",
     "debiased_ece_l2",
     "brier_reliability",
+    "brier_resolution",
+    "brier_uncertainty",
 )
 DEAR_INTERVALS = ("adaptive_ece", "smooth_ece")
 """Their resamples take seconds for 10,000 examples, so they are made when asked for."""
@@ -166,7 +170,9 @@ def _calibration(examples: Examples, all_intervals: bool) -> dict[str, Any]:
         },
     }
     bounds = _selective_intervals(known) if all_intervals else {}
-    losses = {"brier": known.brier} | ({"nll": -known.log_likelihood} if math.isfinite(tally.nll) else {})
+    losses = {"brier": known.brier, "brier_top_label": np.square(known.confidence - known.correct)} | (
+        {"nll": -known.log_likelihood} if math.isfinite(tally.nll) else {}
+    )
     numbers = _top_label(known.confidence, known.correct, proper, selective, losses, all_intervals)
     return numbers | {"intervals": numbers["intervals"] | bounds}
 
@@ -273,7 +279,7 @@ def evaluate_records(
     test_name = test.name or test_name
     _labelled(test, test_name)  # refused before the work, and by the name its reader knows
     for name, record in ood.items():
-        _check_same_network(f"out-of-distribution record {name}", record, test)
+        check_same_network(f"out-of-distribution record {name}", record, test)
     check_posthoc(posthoc)
     if posthoc and validation is None:
         raise InputError(f"post-hoc method {posthoc[0]} has no validation record; expected one, it is never the test's")
@@ -281,7 +287,7 @@ def evaluate_records(
     results = {}
     if validation is not None:
         validation_name = validation.name or validation_name
-        _check_held_out(validation, validation_name, test, test_name)
+        check_held_out(validation, validation_name, test, test_name)
         if validation_name == test_name:  # two records that name their data set and not their split
             validation_name = f"{validation_name} (validation)"
         fitted_on = _labelled(validation, validation_name)
@@ -307,29 +313,3 @@ def evaluate_records(
             for name, record in ood.items()
         },
     }
-
-
-def _check_held_out(validation: Predictions, validation_name: str, test: Predictions, test_name: str) -> None:
-    _check_same_network(f"validation record {validation_name}", validation, test)
-    same_split = validation.meta.get("split") is not None and validation_name == test_name
-    if same_split or _identical(validation, test):
-        raise InputError(
-            f"validation record {validation_name} is the test record; "
-            "expected other data, since a temperature fitted on the test set would flatter it"
-        )
-
-
-def _identical(record: Predictions, other: Predictions) -> bool:
-    # A block at a time, because both may be files larger than memory; the first difference ends it.
-    return np.array_equal(record.labels, other.labels) and all(
-        np.array_equal(record.logits[rows], other.logits[rows]) for rows in blocks(*record.logits.shape)
-    )
-
-
-def _check_same_network(what: str, record: Predictions, test: Predictions) -> None:
-    check_classes(what, record, test)
-    for key in ("step", "config"):
-        ours, theirs = test.meta.get(key), record.meta.get(key)
-        if ours is not None and theirs is not None and ours != theirs:
-            found = f"{theirs} instead of {ours}" if key == "step" else "another one"
-            raise InputError(f"{what} has {key} {found}; expected predictions of the same network as the test record")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,13 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 
+from mixup_jax.data.shards import by_rows, process_rows
 from mixup_jax.data.stream import CentreCrops
 
 Predict = Callable[[Mapping[str, Any], npt.NDArray[Any] | CentreCrops], npt.NDArray[np.float32]]
 Network = Callable[[Mapping[str, Any], jax.Array], jax.Array]
 """Maps variables and standardised inputs `[B, ...]` to logits `[B, K]`."""
+Compute = Callable[[Mapping[str, Any], jax.Array, jax.Array], jax.Array]
+"""Maps variables, images `[B, H, W, C]` in pixel units and the numbers of the examples `[B]` to logits `[B, K]`."""
 
 
 def network_of(model: nn.Module) -> Network:
@@ -40,7 +44,12 @@ def make_predict(
       mesh: a one-dimensional mesh; each device gets an equal share of a batch.
       batch_size: examples a step, rounded up to a multiple of the devices.
     """
-    return _by_batches(lambda variables, images, _: network(variables, standardise(images)), mesh, batch_size)
+    return _by_batches(predict_batch(network, standardise), mesh, batch_size)
+
+
+def predict_batch(network: Network, standardise: Callable[[jax.Array], jax.Array]) -> Compute:
+    """Returns the computation that `make_predict` compiles."""
+    return lambda variables, images, _: network(variables, standardise(images))
 
 
 def make_mc_dropout(
@@ -79,32 +88,60 @@ def make_mc_dropout(
     return _by_batches(log_mean, mesh, batch_size)
 
 
-def _by_batches(
-    compute: Callable[[Mapping[str, Any], jax.Array, jax.Array], jax.Array], mesh: Mesh, batch_size: int
-) -> Predict:
-    """Compiles `compute(variables, images, numbers of the examples)` and runs it over all examples."""
-    devices = mesh.devices.size
-    batch_size = -(-batch_size // devices) * devices
-    sharded = NamedSharding(mesh, PartitionSpec(*mesh.axis_names))
-    compiled = jax.jit(compute)
+def shared_batch(batch_size: int, devices: int) -> int:
+    """Returns the batch size rounded up to a multiple of the devices."""
+    return -(-batch_size // devices) * devices
+
+
+def jitted(compute: Compute, mesh: Mesh) -> Any:
+    """Returns `compute` for a batch that is shared by the devices of a mesh, whose logits stay with them."""
+    return jax.jit(compute, out_shardings=by_rows(mesh))
+
+
+def _by_batches(compute: Compute, mesh: Mesh, batch_size: int) -> Predict:
+    """Compiles `compute` and runs it over all examples."""
+    batch_size = shared_batch(batch_size, mesh.devices.size)
+    sharding, mine, compiled = by_rows(mesh), process_rows(mesh, batch_size), jitted(compute, mesh)
 
     def predict(variables: Mapping[str, Any], images: npt.NDArray[Any] | CentreCrops) -> npt.NDArray[np.float32]:
         pending = []
-        for number, some in enumerate(_batches(images, batch_size)):
-            rows = number * batch_size + np.arange(batch_size, dtype=np.int32)
-            pending.append(compiled(variables, *jax.device_put((_filled(some, batch_size), rows), sharded)))
-        logits = np.concatenate([np.asarray(part, np.float32) for part in pending])[: len(images)]
-        if len(logits) != len(images):
-            raise AssertionError(f"{len(images)} examples gave {len(logits)} predictions")
-        return logits
+        for number, some in enumerate(_batches(images, batch_size, mine)):
+            local = _filled(some, len(mine)), (number * batch_size + mine).astype(np.int32)
+            inputs, rows = (jax.make_array_from_process_local_data(sharding, part) for part in local)
+            pending.append((rows, compiled(variables, inputs, rows)))
+        return _in_order(pending, len(images))
 
     return predict
 
 
-def _batches(images: npt.NDArray[Any] | CentreCrops, batch_size: int) -> Iterator[npt.NDArray[Any]]:
+def _batches(
+    images: npt.NDArray[Any] | CentreCrops, batch_size: int, mine: npt.NDArray[np.int64]
+) -> Iterator[npt.NDArray[Any]]:
+    """Yields the rows of every batch that belong to this process; the last batch has what is left."""
     if isinstance(images, CentreCrops):
-        return images.batches(batch_size)
-    return (images[start : start + batch_size] for start in range(0, len(images), batch_size))
+        yield from images.batches(batch_size, mine)
+        return
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        yield batch if len(mine) == batch_size else batch[mine[mine < len(batch)]]
+
+
+def _in_order(pending: Sequence[tuple[jax.Array, jax.Array]], examples: int) -> npt.NDArray[np.float32]:
+    """Returns the logits of all examples, from those that the devices of every process hold with their numbers."""
+    rows = np.concatenate([_held(numbers) for numbers, _ in pending])
+    values = np.concatenate([_held(logits) for _, logits in pending]).astype(np.float32)
+    if jax.process_count() > 1:
+        rows, values = (np.concatenate(parts) for parts in multihost_utils.process_allgather((rows, values)))
+    real = rows < examples
+    rows, values = rows[real], values[real]
+    if not np.array_equal(np.sort(rows), np.arange(examples)):
+        raise AssertionError(f"{len(np.unique(rows))} of {examples} examples gave {len(rows)} predictions")
+    return values[np.argsort(rows)]
+
+
+def _held(array: jax.Array) -> npt.NDArray[Any]:
+    """Returns the rows that devices of this process hold, device by device."""
+    return np.concatenate([np.asarray(shard.data) for shard in array.addressable_shards])
 
 
 def _filled(images: npt.NDArray[Any], batch_size: int) -> npt.NDArray[Any]:

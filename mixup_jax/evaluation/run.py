@@ -27,6 +27,7 @@ from mixup_jax.json_file import parse, read_bytes
 from mixup_jax.provenance import provenance
 from mixup_jax.records import Predictions, save_predictions, write_json
 from mixup_jax.training.checkpoint import Checkpoints
+from mixup_jax.training.processes import by_first, is_first
 from mixup_jax.training.workdir import (
     CHECKPOINTS,
     CONFIG_FILE,
@@ -54,8 +55,10 @@ def evaluate_workdir(
     derivation: Derivation = PLAIN,
     save_as: Path | None = None,
     report: Report = print,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Evaluates a checkpoint and returns the evaluation, which is also written to `workdir` or to `save_as`.
+
+    Several processes predict together; the first alone measures, writes and returns, and the others return None.
 
     Everything is taken from the checkpoint, its config too.  Each data set's predictions are saved as
     `predictions/<dataset>-<split>-<step>.npz` before any metric is computed.  If the folder holds an
@@ -78,6 +81,7 @@ def evaluate_workdir(
       InputError: no checkpoint, an unknown name, data that is not prepared, or a folder that cannot
         be written or is that of another run.
     """
+    report = by_first(report)
     if not (workdir / CHECKPOINTS).is_dir():
         raise InputError(
             f"workdir {workdir} holds no checkpoint; expected a folder that `python -m mixup_jax.main` trained in"
@@ -97,7 +101,7 @@ def evaluate_workdir(
         known = None if force else _finished(target, step, stored, ood)
         if known is not None and (not odin or "odin" in known):
             report(f"{target}: already evaluated (step {step}); --force does it again")
-            return _relabelled(known, chosen, target)
+            return _relabelled(known, chosen, target) if is_first() else None
         require_writable(target / PREDICTIONS)
         examples = load_examples(config.data, data_dir or default_data_dir())
         check_vocabulary(examples.vocabulary, facts, workdir)
@@ -108,6 +112,8 @@ def evaluate_workdir(
     made_by = provenance()
     meta |= made_by
     logits = derived_logits(restored, derivation, sets, data_dir or default_data_dir(), report)
+    if not is_first():
+        return None
     records = _records(logits, sets, config.data.name, meta)
     for record in records.values():
         save_predictions(record_path(target, record.name, step), record)

@@ -1,6 +1,7 @@
 """Calibration, proper scores and out-of-distribution detection as pure functions of numpy arrays.
 
-Everything here computes in float64 and loads numpy only.  Numbers are fractions, never percent.
+Everything here computes in float64 (but for `bin_logits`, which says what it leaves to float32) and loads numpy only.
+Numbers are fractions, never percent.
 """
 
 from mixup_jax.metrics.adaptive import adaptive_ece, bin_equal_mass
@@ -15,9 +16,16 @@ from mixup_jax.metrics.calibration import (
     mce,
     oe,
 )
-from mixup_jax.metrics.classwise import bin_classes, classwise_ece, tace
+from mixup_jax.metrics.classwise import bin_classes, classwise_ece, classwise_ece_of_bins, tace
 from mixup_jax.metrics.debiased import debiased_ece
-from mixup_jax.metrics.decomposition import BrierDecomposition, brier_decomposition, brier_decomposition_of_classes
+from mixup_jax.metrics.decomposition import (
+    BrierDecomposition,
+    BrierSums,
+    brier_decomposition,
+    brier_decomposition_of_classes,
+    brier_sums,
+    brier_sums_of_classes,
+)
 from mixup_jax.metrics.examples import Examples, examine
 from mixup_jax.metrics.intervals import (
     NoiseFloor,
@@ -28,6 +36,7 @@ from mixup_jax.metrics.intervals import (
     paired_bootstrap_differences,
 )
 from mixup_jax.metrics.isotonic import Isotonic, fit_isotonic
+from mixup_jax.metrics.logit_bins import bin_logits
 from mixup_jax.metrics.ood import aupr_in, aupr_out, auroc, auroc_interval, fpr95_id, fpr95_ood
 from mixup_jax.metrics.ood_scores import energy_score, entropy_score, max_logit_score
 from mixup_jax.metrics.posthoc import fit_temperature, scale
@@ -35,7 +44,7 @@ from mixup_jax.metrics.proper import brier, brier_of_each, nll, nll_of_each
 from mixup_jax.metrics.resampling import Difference, Interval
 from mixup_jax.metrics.scores import confidence_and_correct, log_softmax, max_probability, msp_score
 from mixup_jax.metrics.selective import RiskCoverage, accuracy_at_coverage, aurc, e_aurc, risk_coverage
-from mixup_jax.metrics.smooth import smooth_ece
+from mixup_jax.metrics.smooth import Residuals, residuals, smooth_ece
 from mixup_jax.metrics.streaming import Tally, tally, tally_examples
 from mixup_jax.metrics.top_k import top_k_accuracy
 from mixup_jax.metrics.vector_scaling import VectorScaling, fit_vector_scaling
@@ -43,12 +52,14 @@ from mixup_jax.metrics.vector_scaling import VectorScaling, fit_vector_scaling
 __all__ = [
     "Bins",
     "BrierDecomposition",
+    "BrierSums",
     "Difference",
     "Direction",
     "Examples",
     "Interval",
     "Isotonic",
     "NoiseFloor",
+    "Residuals",
     "RiskCoverage",
     "Tally",
     "VectorScaling",
@@ -62,6 +73,7 @@ __all__ = [
     "bin_classes",
     "bin_confidences",
     "bin_equal_mass",
+    "bin_logits",
     "bootstrap_classwise_ece",
     "bootstrap_interval_of",
     "bootstrap_intervals",
@@ -69,7 +81,10 @@ __all__ = [
     "brier_decomposition",
     "brier_decomposition_of_classes",
     "brier_of_each",
+    "brier_sums",
+    "brier_sums_of_classes",
     "classwise_ece",
+    "classwise_ece_of_bins",
     "confidence_and_correct",
     "confidence_minus_accuracy",
     "debiased_ece",
@@ -96,6 +111,7 @@ __all__ = [
     "paired_bootstrap_auroc_difference",
     "paired_bootstrap_difference_of",
     "paired_bootstrap_differences",
+    "residuals",
     "risk_coverage",
     "scale",
     "smooth_ece",

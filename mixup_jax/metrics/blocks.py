@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -18,7 +19,11 @@ MOST_THREADS = 8
 
 def blocks(examples: int, classes: int) -> Iterator[slice]:
     """Yields slices that together cover `examples` rows of `classes` logits, in order, each of at least one row."""
-    rows = max(1, BLOCK // classes)
+    return rows_of(examples, max(1, BLOCK // classes))
+
+
+def rows_of(examples: int, rows: int) -> Iterator[slice]:
+    """Yields slices of `rows` examples (the last may have fewer) that together cover all of them, in order."""
     for start in range(0, examples, rows):
         yield slice(start, min(start + rows, examples))
 
@@ -28,7 +33,31 @@ def in_threads(work: Callable[[slice], Result], parts: Sequence[slice]) -> list[
 
     numpy computes without holding the interpreter, so threads use every core: nearly twice as fast on two.
     """
-    if len(parts) < 2:
-        return [work(part) for part in parts]
-    with ThreadPoolExecutor(min(len(parts), MOST_THREADS, os.cpu_count() or 1)) as pool:
-        return list(pool.map(work, parts))
+    results: dict[int, Result] = {}
+    failures: list[BaseException] = []
+    waiting = deque(range(len(parts)))
+
+    def next_part() -> int | None:
+        try:
+            return waiting.popleft()
+        except IndexError:
+            return None
+
+    def work_off() -> None:
+        try:
+            while (number := next_part()) is not None:
+                results[number] = work(parts[number])
+        except BaseException as failure:  # raised below, whichever thread it came from
+            failures.append(failure)
+            waiting.clear()  # nobody starts what would be thrown away
+
+    # This thread works too, and whoever is free takes the next part: a pool would cost more than some of the work.
+    helpers = [Thread(target=work_off) for _ in range(min(len(parts), MOST_THREADS, os.cpu_count() or 1) - 1)]
+    for helper in helpers:
+        helper.start()
+    work_off()
+    for helper in helpers:
+        helper.join()
+    if failures:
+        raise failures[0]
+    return [results[number] for number in range(len(parts))]

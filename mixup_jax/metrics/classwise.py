@@ -6,14 +6,15 @@ Nixon et al. (2019, arXiv:1904.01685): SCE, ACE and TACE.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError, unknown_name
 from mixup_jax.metrics.adaptive import bin_equal_mass
-from mixup_jax.metrics.calibration import NORMS, Bins, bin_edges, ece, equal_width_index
+from mixup_jax.metrics.binning import bin_edges, equal_width_index
+from mixup_jax.metrics.calibration import NORMS, Bins, ece
 from mixup_jax.metrics.posthoc import check_temperature
 from mixup_jax.metrics.scores import Bools, Floats, Ints, check_all_labelled, shifted_blocks
 
@@ -145,6 +146,23 @@ def classwise_ece(
     if norm not in NORMS:
         raise unknown_name("norm", norm, NORMS)
     binned = bin_classes(logits, labels, n_bins, equal_mass=equal_mass, threshold=threshold, temperature=temperature)
+    return classwise_ece_of_bins(binned, norm)
+
+
+def classwise_ece_of_bins(binned: Sequence[Bins], norm: str = "l1") -> float:
+    """Returns `classwise_ece` from the bins of each class, such as those of parts of a data set merged class by class.
+
+    Args:
+      binned: K >= 1, as `bin_classes` returns them.
+      norm: "l1", "l2" or "max", see `classwise_ece`.
+
+    Raises:
+      InputError: there are no classes, or no such norm.
+    """
+    if norm not in NORMS:
+        raise unknown_name("norm", norm, NORMS)
+    if not binned:
+        raise InputError("binned holds no classes; expected the bins of each class")
     errors = np.array([ece(bins, norm) if bins.n else 0.0 for bins in binned])
     if norm == "max":
         return float(errors.max())

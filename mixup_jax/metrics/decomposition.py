@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.calibration import bin_edges, check_confidences, equal_width_index
+from mixup_jax.metrics.binning import bin_edges, check_confidences, equal_width_index
 from mixup_jax.metrics.classwise import class_cells
 from mixup_jax.metrics.scores import Bools, Floats, Ints, check_all_labelled
 
@@ -33,6 +34,60 @@ class BrierDecomposition(NamedTuple):
     within_bin_covariance: float
 
 
+@dataclass(frozen=True, eq=False)
+class BrierSums:
+    """The sufficient statistic of `BrierDecomposition`: its sums are added up over parts of a data set.
+
+    Attributes:
+      sums: float64 `[E, 5, M]`, of E events (1, or one for each class) and M bins: the number of examples, and the
+        sums of forecast f, outcome o, f^2 and f o.
+    """
+
+    sums: Floats
+
+    def merge(self, other: BrierSums) -> BrierSums:
+        """Returns the sums of both sets of examples together; associative up to rounding.
+
+        Raises:
+          InputError: other numbers of events or bins.
+        """
+        if self.sums.shape != other.sums.shape:
+            raise InputError(
+                f"sums of shapes {list(self.sums.shape)} and {list(other.sums.shape)} cannot be merged; "
+                "expected as many classes and bins on both sides"
+            )
+        return BrierSums(self.sums + other.sums)
+
+    @property
+    def decomposition(self) -> BrierDecomposition:
+        """The parts, summed over the events.
+
+        Raises:
+          InputError: there are no examples.
+        """
+        if not self.sums[:, 0].sum():
+            raise InputError("the sums hold no examples; expected at least one")
+        parts = np.array([_decomposed(sums) for sums in self.sums])
+        return BrierDecomposition(*(float(part) for part in parts.sum(axis=0)))
+
+
+def brier_sums(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: int = 15) -> BrierSums:
+    """Returns the sums that `brier_decomposition` is a view of; N = 0 is allowed.  Raises InputError as it does."""
+    confidences, outcomes = check_confidences(confidence, correct)
+    edges = bin_edges(n_bins)
+    return BrierSums(_sums(confidences, outcomes, equal_width_index(confidences, edges), n_bins)[None])
+
+
+def brier_sums_of_classes(logits: npt.ArrayLike, labels: npt.ArrayLike, n_bins: int = 15) -> BrierSums:
+    """Returns the sums that `brier_decomposition_of_classes` is a view of.  Raises InputError as it does."""
+    checked, edges = check_all_labelled(logits, labels), bin_edges(n_bins)
+    classes = np.shape(logits)[1]
+    sums = np.zeros((5, classes * n_bins))
+    for probability, outcome, cell in class_cells(logits, checked, edges):
+        sums += _sums(probability.ravel(), outcome.ravel(), cell.ravel(), classes * n_bins)
+    return BrierSums(sums.reshape(5, classes, n_bins).transpose(1, 0, 2))
+
+
 def brier_decomposition(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: int = 15) -> BrierDecomposition:
     """Returns the parts of `mean_i (confidence_i - correct_i)^2`, the Brier score of the event "it is right".
 
@@ -53,11 +108,7 @@ def brier_decomposition(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bin
     Raises:
       InputError: an argument is malformed, or there are no examples.
     """
-    confidences, outcomes = check_confidences(confidence, correct)
-    if len(confidences) == 0:
-        raise InputError("confidence holds no examples; expected at least one")
-    edges = bin_edges(n_bins)
-    return _decomposed(_sums(confidences, outcomes, equal_width_index(confidences, edges), n_bins))
+    return brier_sums(confidence, correct, n_bins).decomposition
 
 
 def brier_decomposition_of_classes(
@@ -75,13 +126,7 @@ def brier_decomposition_of_classes(
     Raises:
       InputError: the arrays are malformed or an example has no label.
     """
-    checked, edges = check_all_labelled(logits, labels), bin_edges(n_bins)
-    classes = np.shape(logits)[1]
-    sums = np.zeros((5, classes * n_bins))
-    for probability, outcome, cell in class_cells(logits, checked, edges):
-        sums += _sums(probability.ravel(), outcome.ravel(), cell.ravel(), classes * n_bins)
-    parts = np.array([_decomposed(sums[:, k * n_bins : (k + 1) * n_bins]) for k in range(classes)])
-    return BrierDecomposition(*(float(part) for part in parts.sum(axis=0)))
+    return brier_sums_of_classes(logits, labels, n_bins).decomposition
 
 
 def _sums(forecast: Floats, outcome: Bools, cell: Ints, cells: int) -> Floats:
@@ -90,17 +135,29 @@ def _sums(forecast: Floats, outcome: Bools, cell: Ints, cells: int) -> Floats:
     return np.stack([np.bincount(cell, weight, minlength=cells) for weight in weights]).astype(np.float64)
 
 
+def resolution(count: Ints | Floats, correct_sum: Floats) -> Floats:
+    """Returns `sum_m n_m/n (acc_m - acc)^2` for each set of bins along the last axis: `[..., M]` in, `[...]` out."""
+    n = count.sum(axis=-1, keepdims=True)
+    gap = correct_sum / np.maximum(count, 1) - correct_sum.sum(axis=-1, keepdims=True) / n
+    return np.asarray((count * np.square(gap)).sum(axis=-1) / n[..., 0], np.float64)
+
+
+def uncertainty(count: Ints | Floats, correct_sum: Floats) -> Floats:
+    """Returns `acc (1 - acc)` for each set of bins along the last axis: `[..., M]` in, `[...]` out."""
+    base_rate = correct_sum.sum(axis=-1) / count.sum(axis=-1)
+    return np.asarray(base_rate * (1.0 - base_rate), np.float64)
+
+
 def _decomposed(sums: Floats) -> BrierDecomposition:
     count, forecast, outcome, squares, products = sums[:, sums[0] > 0]
     n = count.sum()
-    base_rate = outcome.sum() / n
     parts = (
-        (squares - 2.0 * products + outcome).sum(),
-        (np.square(forecast - outcome) / count).sum(),
-        (count * np.square(outcome / count - base_rate)).sum(),
-        n * base_rate * (1.0 - base_rate),
+        (squares - 2.0 * products + outcome).sum() / n,
+        (np.square(forecast - outcome) / count).sum() / n,
+        resolution(count, outcome),
+        uncertainty(count, outcome),
         # A sum of squares less the square of a sum may round to just below 0.
-        np.maximum(squares - np.square(forecast) / count, 0.0).sum(),
-        2.0 * (products - forecast * outcome / count).sum(),
+        np.maximum(squares - np.square(forecast) / count, 0.0).sum() / n,
+        2.0 * (products - forecast * outcome / count).sum() / n,
     )
-    return BrierDecomposition(*(float(part / n) for part in parts))
+    return BrierDecomposition(*(float(part) for part in parts))

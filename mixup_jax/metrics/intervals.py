@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.calibration import bin_edges
+from mixup_jax.metrics.binning import bin_edges
 from mixup_jax.metrics.classwise import class_cells
 from mixup_jax.metrics.ood import check_scores
 from mixup_jax.metrics.replicates import check_names, sorted_run, statistics
@@ -66,7 +66,8 @@ def bootstrap_intervals(
       correct: bool `[N]`.
       n_bins: bin counts M, each >= 1.
       names: any of accuracy, confidence_minus_accuracy, smooth_ece, and, for each M: ece, ece_l2, mce, oe,
-        debiased_ece_l1, debiased_ece_l2, brier_reliability (all of equally wide bins), adaptive_ece.
+        ece_over, ece_under, debiased_ece_l1, debiased_ece_l2, brier_reliability, brier_resolution, brier_uncertainty
+        (all of equally wide bins), adaptive_ece.
       losses: further numbers that are means over the examples, by name, `[N]` each and finite, such as
         `{"nll": nll_of_each(..), "brier": brier_of_each(..)}`.
       resamples: at least 1.

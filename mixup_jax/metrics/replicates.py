@@ -15,13 +15,10 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError, unknown_name
 from mixup_jax.metrics.adaptive import equal_mass_cuts, tie_ends
-from mixup_jax.metrics.calibration import (
-    bin_edges,
-    calibration_error,
-    check_confidences,
-    overconfidence_error,
-)
+from mixup_jax.metrics.binning import bin_edges, check_confidences
+from mixup_jax.metrics.calibration import calibration_error, overconfidence_error, signed_error
 from mixup_jax.metrics.debiased import debiased_error
+from mixup_jax.metrics.decomposition import resolution, uncertainty
 from mixup_jax.metrics.scores import Bools, Floats, Ints
 from mixup_jax.metrics.smooth import GRID, grid_shares, smooth_ece_of_grid
 
@@ -30,9 +27,13 @@ BINNED: dict[str, Callable[[Ints, Floats, Floats], Floats]] = {
     "oe": overconfidence_error,
     "mce": partial(calibration_error, norm="max"),
     "ece_l2": partial(calibration_error, norm="l2"),
+    "ece_over": signed_error,
+    "ece_under": partial(signed_error, sign=-1.0),
     "debiased_ece_l1": partial(debiased_error, norm="l1"),
     "debiased_ece_l2": partial(debiased_error, norm="l2"),
     "brier_reliability": lambda count, confidence, correct: calibration_error(count, confidence, correct, "l2") ** 2,
+    "brier_resolution": lambda count, _, correct: resolution(count, correct),
+    "brier_uncertainty": lambda count, _, correct: uncertainty(count, correct),
 }
 """Numbers of equally wide bins: from count, sum of confidence and number correct, `[R, M]` each, to `[R]`."""
 

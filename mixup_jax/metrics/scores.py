@@ -12,16 +12,18 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.blocks import blocks, in_threads
-from mixup_jax.records import UNLABELLED, check_labels, check_logits
+from mixup_jax.records import UNLABELLED, check_logits, smallest_label
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Logits = npt.NDArray[np.floating]
 
-_WIDE = 64  # classes from which numpy reduces rows as fast as columns
+WIDE = 64
+"""Classes from which numpy reduces rows as fast as columns."""
 
 
-def check_labelled(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[npt.NDArray[np.floating], Ints]:
+def check_labelled(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Logits, Ints]:
     """Returns logits (float32 or wider `[N, K]`, not copied) and labels (int64 `[N]`) after checking both.
 
     Raises:
@@ -80,25 +82,26 @@ def shifted_blocks(logits: npt.ArrayLike, *, ascending: bool = False) -> Iterato
     Raises:
       InputError: as `log_softmax`.
     """
-    array = _table_of_logits(logits)
+    array = table_of_logits(logits)
     for block in blocks(*array.shape):
-        yield block, _shifted_block(array, block, ascending)
+        yield block, shifted_block(array[block], array, ascending)
 
 
-def _table_of_logits(logits: npt.ArrayLike) -> npt.NDArray[np.floating]:
+def table_of_logits(logits: npt.ArrayLike) -> Logits:
+    """Returns the logits as they are, `[N, K]`, after checking their shape and dtype, not their values."""
     array = np.asarray(logits)
     if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2 or not np.issubdtype(array.dtype, np.floating):
         check_logits(array)
     return array
 
 
-def _shifted_block(array: npt.NDArray[np.floating], block: slice, ascending: bool) -> Floats:
-    rows_of_block = np.sort(array[block], axis=1) if ascending else array[block]
-    shifted = np.array(rows_of_block.T, dtype=np.float64, order="C")
+def shifted_block(block: Logits, whole: Logits, ascending: bool) -> Floats:
+    """Returns the shifted logits of a block, `[K, rows]`; `whole` is where an error counts its rows."""
+    shifted = np.array((np.sort(block, axis=1) if ascending else block).T, dtype=np.float64, order="C")
     top = shifted.max(axis=0)
     # The maximum of a row is finite unless the row holds NaN or +inf or nothing but -inf.
     if not np.isfinite(top).all():
-        check_logits(array)
+        check_logits(whole)
     with np.errstate(over="ignore"):
         shifted -= top
     return shifted
@@ -113,11 +116,11 @@ def check_all_labelled(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Ints:
     shape = np.shape(logits)
     if len(shape) != 2:
         check_logits(np.asarray(logits))
-    checked = check_labels(np.asarray(labels), *shape)
-    if (checked == UNLABELLED).any():
-        count = int((checked == UNLABELLED).sum())
+    given = np.asarray(labels)
+    if smallest_label(given, *shape) == UNLABELLED:
+        count = int((given == UNLABELLED).sum())
         raise InputError(f"labels contain {count} times -1 (no label); expected a class for every example here")
-    return checked.astype(np.int64)
+    return given.astype(np.int64, copy=False)
 
 
 def max_probability(logits: npt.ArrayLike) -> Floats:
@@ -126,11 +129,11 @@ def max_probability(logits: npt.ArrayLike) -> Floats:
     Raises:
       InputError: as `log_softmax`.
     """
-    array = _table_of_logits(logits)
+    array = table_of_logits(logits)
     confidence = np.empty(len(array))
 
     def work(rows: slice) -> None:
-        confidence[rows], _ = _confidence_of_block(array, rows, None)
+        confidence[rows], _ = confidence_of_block(array[rows], None, array)
 
     in_threads(work, list(blocks(*array.shape)))
     return confidence
@@ -152,50 +155,58 @@ def confidence_and_correct(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tupl
     Raises:
       InputError: the arrays are malformed or an example has no label.
     """
-    array, checked_labels = _table_of_logits(logits), check_all_labelled(logits, labels)
+    array, checked_labels = table_of_logits(logits), check_all_labelled(logits, labels)
     confidence, correct = np.empty(len(array)), np.empty(len(array), bool)
 
     def work(rows: slice) -> None:
-        confidence[rows], correct[rows] = _confidence_of_block(array, rows, checked_labels[rows])
+        confidence[rows], correct[rows] = confidence_of_block(array[rows], checked_labels[rows], array)
 
     in_threads(work, list(blocks(*array.shape)))
     return confidence, correct
 
 
-def _confidence_of_block(
-    array: npt.NDArray[np.floating], rows: slice, labels: Ints | None
-) -> tuple[Floats, Bools | None]:
-    """Returns the confidences of a block and, with labels, which of its predictions are right."""
-    if array.shape[1] >= _WIDE:
-        return _confidence_of_wide_rows(array, rows, labels)
-    shifted = _shifted_block(array, rows, ascending=False)
-    correct = None
-    if labels is not None:
-        examples = shifted.shape[1]
-        # Where no row has two largest logits, a label is right exactly if its shifted logit is 0; this
-        # takes a fraction of the time of argmax.
-        if np.count_nonzero(shifted == 0.0) == examples:
-            correct = shifted.ravel().take(labels * examples + np.arange(examples)) == 0.0
-        else:
-            correct = shifted.argmax(axis=0) == labels
+def confidence_of_block(block: Logits, labels: Ints | None, whole: Logits) -> tuple[Floats, Bools | None]:
+    """Returns the confidences of some rows and, with labels, which of their predictions are right.
+
+    Raises:
+      InputError: NaN or +inf, or a row that is -inf throughout; it counts the rows of `whole`.
+    """
+    if block.shape[1] >= WIDE:
+        return _confidence_of_wide_rows(block, labels, whole)
+    shifted = shifted_block(block, whole, ascending=False)
+    correct = None if labels is None else label_is_largest(shifted, 0.0, labels)
     # The largest class has shifted logit 0, so its probability is exp(0) / sum.
     return 1.0 / np.exp(shifted, out=shifted).sum(axis=0), correct
 
 
-def _confidence_of_wide_rows(
-    array: npt.NDArray[np.floating], rows: slice, labels: Ints | None
-) -> tuple[Floats, Bools | None]:
-    """As `_confidence_of_block`, without turning the block over: a long last axis is as fast as the first."""
-    block = array[rows]
+def label_is_largest(columns: Logits, top: Floats | float, labels: Ints) -> Bools:
+    """Returns whether the largest logit of each example (of equal ones the first) is that of its label.
+
+    Args:
+      columns: `[K, rows]`, classes first.
+      top: the largest of each column.
+      labels: `[rows]`.
+    """
+    examples = columns.shape[1]
+    # Where no example has two largest logits, a label is right exactly if its logit is one; this takes a
+    # fraction of the time of argmax.
+    if np.count_nonzero(columns == top) > examples:
+        return columns.argmax(axis=0) == labels
+    right: Bools = columns.ravel().take(labels * examples + np.arange(examples)) == top
+    return right
+
+
+def _confidence_of_wide_rows(block: Logits, labels: Ints | None, whole: Logits) -> tuple[Floats, Bools | None]:
+    """As `confidence_of_block`, without turning the block over: a long last axis is as fast as the first."""
     predicted = block.argmax(axis=1)
     top = block[np.arange(len(block)), predicted]
     if not np.isfinite(top).all():
-        check_logits(array)
+        check_logits(whole)
     # Widened first: a subtraction that widens as it goes takes twice as long as the two.
     shifted = block.astype(np.float64)
     with np.errstate(over="ignore"):
         shifted -= top[:, np.newaxis]
-    confidence = 1.0 / np.exp(shifted, out=shifted).sum(axis=1)
+    confidence = 1.0 / np.einsum("nk->n", np.exp(shifted, out=shifted))
     return confidence, None if labels is None else predicted == labels
 
 
@@ -218,10 +229,15 @@ def msp_score(logits: npt.ArrayLike) -> Floats:
     """
     score = np.empty(np.shape(logits)[:1])
     for rows, shifted in shifted_blocks(logits, ascending=True):
-        others = shifted[:-1]
-        # The others get a maximum of their own: relative to the first class they may all underflow.
-        offset = np.where(np.isneginf(others[-1]), 0.0, others[-1])
-        with np.errstate(divide="ignore"):
-            log_others = np.log(np.exp(others - offset).sum(axis=0)) + offset
-        score[rows] = log_others - np.log1p(np.exp(others).sum(axis=0))
+        score[rows] = msp_of_others(shifted[:-1])
+    return score
+
+
+def msp_of_others(others: Floats) -> Floats:
+    """Returns `msp_score` from the shifted logits of all classes but the largest, ascending, `[K - 1, rows]`."""
+    # They get a maximum of their own: relative to the first class they may all underflow.
+    offset = np.where(np.isneginf(others[-1]), 0.0, others[-1])
+    with np.errstate(divide="ignore"):
+        log_others = np.log(np.exp(others - offset).sum(axis=0)) + offset
+    score: Floats = log_others - np.log1p(np.exp(others).sum(axis=0))
     return score

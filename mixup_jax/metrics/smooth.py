@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.calibration import check_confidences
+from mixup_jax.metrics.binning import check_confidences
+from mixup_jax.metrics.blocks import in_threads, rows_of
 from mixup_jax.metrics.scores import Bools, Floats
 
 GRID = 4096
@@ -15,6 +18,51 @@ _TOLERANCE = 1e-9
 _MOST_STEPS = 60  # about 8 suffice
 _BLOCK = 1 << 16  # examples laid on the grid at a time
 _ROWS = 16  # grids smoothed at a time: a few megabytes
+
+
+@dataclass(frozen=True, eq=False)
+class Residuals:
+    """The sufficient statistic of the smooth ECE: its sums are added up over parts of a data set.
+
+    Attributes:
+      n: examples.
+      grid: float64 `[GRID + 1]`, the sum of correct - confidence near each point of a grid from 0 to 1.
+    """
+
+    n: int
+    grid: Floats
+
+    def merge(self, other: Residuals) -> Residuals:
+        """Returns the residuals of both sets of examples together; associative up to rounding."""
+        return Residuals(self.n + other.n, self.grid + other.grid)
+
+    @property
+    def smooth_ece(self) -> float:
+        """The smooth ECE, see the function of this name.
+
+        Raises:
+          InputError: there are no examples.
+        """
+        if self.n == 0:
+            raise InputError("confidence holds no examples; expected at least one")
+        return float(smooth_ece_of_grid(self.grid[None] / self.n)[0])
+
+
+def residuals(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> Residuals:
+    """Returns the `Residuals` of examples with these confidences; N = 0 gives the neutral one.
+
+    Args:
+      confidence: `[N]` in [0, 1].
+      correct: bool `[N]`.
+
+    Raises:
+      InputError: the arrays are malformed (see `check_confidences`).
+    """
+    confidences, outcomes = check_confidences(confidence, correct)
+    parts = in_threads(
+        lambda rows: laid_on_grid(confidences[rows], outcomes[rows]), list(rows_of(len(confidences), _BLOCK))
+    )
+    return Residuals(len(confidences), np.sum(parts, axis=0) if parts else np.zeros(GRID + 1))
 
 
 def smooth_ece(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
@@ -36,14 +84,7 @@ def smooth_ece(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
     Raises:
       InputError: the arrays are malformed (see `check_confidences`) or there are no examples.
     """
-    confidences, outcomes = check_confidences(confidence, correct)
-    if len(confidences) == 0:
-        raise InputError("confidence holds no examples; expected at least one")
-    residuals = np.zeros(GRID + 1)
-    for first in range(0, len(confidences), _BLOCK):
-        block = slice(first, first + _BLOCK)
-        residuals += laid_on_grid(confidences[block], outcomes[block])
-    return float(smooth_ece_of_grid(residuals[None] / len(confidences))[0])
+    return residuals(confidence, correct).smooth_ece
 
 
 def laid_on_grid(confidence: Floats, correct: Bools) -> Floats:
@@ -63,23 +104,23 @@ def grid_shares(confidence: Floats, correct: Bools) -> tuple[npt.NDArray[np.int6
     return left, place - left, correct - confidence
 
 
-def smooth_ece_of_grid(residuals: Floats) -> Floats:
+def smooth_ece_of_grid(grids: Floats) -> Floats:
     """Returns the smooth ECE, `[R]`, of residuals (divided by the number of examples) on grids `[R, GRID + 1]`."""
-    return np.concatenate([_at_fixed_point(residuals[row : row + _ROWS]) for row in range(0, len(residuals), _ROWS)])
+    return np.concatenate([_at_fixed_point(grids[row : row + _ROWS]) for row in range(0, len(grids), _ROWS)])
 
 
-def _at_fixed_point(residuals: Floats) -> Floats:
+def _at_fixed_point(grids: Floats) -> Floats:
     # Reflection at both ends makes the residuals even and of period 2, so Fourier smooths them exactly.
     # A point at an end is its own mirror image and counts twice.
-    mirrored = np.concatenate([residuals, residuals[:, -2:0:-1]], axis=1)
+    mirrored = np.concatenate([grids, grids[:, -2:0:-1]], axis=1)
     mirrored[:, [0, GRID]] *= 2.0
     spectrum = np.fft.rfft(mirrored).real
     squares = np.square(np.pi * np.arange(GRID + 1)) / 2
     # smECE_s - s falls from what it is at 0, where nothing is smoothed, to what it is at 1, where nearly all
     # is.  Its zero is found by false position (the Illinois rule), which needs a third of bisection's steps.
-    low, high = np.zeros(len(residuals)), np.ones(len(residuals))
-    at_low, at_high = np.abs(residuals).sum(axis=1), np.abs(residuals.sum(axis=1)) - 1.0
-    side = np.zeros(len(residuals))
+    low, high = np.zeros(len(grids)), np.ones(len(grids))
+    at_low, at_high = np.abs(grids).sum(axis=1), np.abs(grids.sum(axis=1)) - 1.0
+    side = np.zeros(len(grids))
     for _ in range(_MOST_STEPS):
         width = np.clip(low + (high - low) * at_low / (at_low - at_high), low, high)
         error = _integral_of_smoothed(spectrum * np.exp(-np.square(width)[:, None] * squares))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.calibration import Bins, bin_confidences
 from mixup_jax.metrics.examples import Examples, examine
+from mixup_jax.metrics.smooth import Residuals, residuals
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +24,7 @@ class Tally:
       log_likelihood_sum: sum of log p[label], at most 0; -inf if a label was declared impossible.
       brier_sum: sum of the examples' Brier scores.
       confidence_sum: sum of their confidences.
+      residuals: what their smooth ECE is a view of.
       bins: their `Bins`, one for each number of bins.
     """
 
@@ -31,12 +33,13 @@ class Tally:
     log_likelihood_sum: float
     brier_sum: float
     confidence_sum: float
+    residuals: Residuals
     bins: tuple[Bins, ...]
 
     @classmethod
     def empty(cls, n_bins: Sequence[int] = (15, 100)) -> Tally:
         """Returns the tally of no examples: neutral for `merge`."""
-        return cls(0, 0, 0.0, 0.0, 0.0, tuple(Bins.empty(bins) for bins in n_bins))
+        return cls(0, 0, 0.0, 0.0, 0.0, residuals([], []), tuple(Bins.empty(bins) for bins in n_bins))
 
     def merge(self, other: Tally) -> Tally:
         """Returns the tally of both sets of examples together; associative up to rounding.
@@ -54,6 +57,7 @@ class Tally:
             log_likelihood_sum=self.log_likelihood_sum + other.log_likelihood_sum,
             brier_sum=self.brier_sum + other.brier_sum,
             confidence_sum=self.confidence_sum + other.confidence_sum,
+            residuals=self.residuals.merge(other.residuals),
             bins=tuple(mine.merge(theirs) for mine, theirs in zip(self.bins, other.bins, strict=True)),
         )
 
@@ -76,6 +80,11 @@ class Tally:
     def mean_confidence(self) -> float:
         """Mean of the confidences."""
         return self._mean(self.confidence_sum)
+
+    @property
+    def smooth_ece(self) -> float:
+        """Smooth ECE, as `metrics.smooth_ece`."""
+        return self.residuals.smooth_ece
 
     def _mean(self, total: float) -> float:
         if self.n == 0:
@@ -109,5 +118,6 @@ def tally_examples(examples: Examples, n_bins: Sequence[int] = (15, 100)) -> Tal
         log_likelihood_sum=float(known.log_likelihood.sum()),
         brier_sum=float(known.brier.sum()),
         confidence_sum=float(known.confidence.sum()),
+        residuals=residuals(known.confidence, known.correct),
         bins=tuple(bin_confidences(known.confidence, known.correct, bins) for bins in n_bins),
     )

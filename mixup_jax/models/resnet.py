@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mixup_jax.models import folded
 from mixup_jax.models.dropout import dropout
 from mixup_jax.models.layers import Mix, batch_norm, classify, conv, unmixed
 
@@ -89,12 +90,11 @@ class BottleneckBlock(nn.Module):
         y = conv(inner, 3, self.stride, groups=self.groups, dtype=self.dtype, name="conv_2")(y)
         y = nn.relu(norm(name="norm_2")(y))
         y = dropout(y, dropout_keys, rate=self.dropout, layer=self.layer)
-        y = conv(outer, 1, dtype=self.dtype, name="conv_3")(y)
-        y = norm(name="norm_3", zero_scale=self.zero_init_residual)(y)
+        wider = partial(folded.conv_norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
+        y = wider(y, outer, names=("conv_3", "norm_3"), zero_scale=self.zero_init_residual)
         if x.shape != y.shape:
-            x = conv(outer, 1, self.stride, dtype=self.dtype, name="conv_shortcut")(x)
-            x = norm(name="norm_shortcut")(x)
-        return nn.relu(x + y)
+            x = wider(x[:, :: self.stride, :: self.stride], outer, names=("conv_shortcut", "norm_shortcut"))
+        return folded.relu(x + y)
 
 
 class ResNet(nn.Module):
@@ -158,7 +158,8 @@ class ResNet(nn.Module):
         return classify(x, self.classes)
 
     def _stem(self, x: jax.Array, train: bool) -> jax.Array:
-        size, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
-        x = conv(self.width, size, stride, dtype=self.dtype, name="stem")(x)
-        x = nn.relu(batch_norm(train=train, dtype=self.dtype, axis_name=self.axis_name, name="norm_stem")(x))
-        return nn.max_pool(x, (3, 3), (2, 2), padding="SAME") if self.stem == "imagenet" else x
+        settings = {"train": train, "dtype": self.dtype, "axis_name": self.axis_name}
+        if self.stem == "imagenet":
+            return folded.conv_norm_pool(x, self.width, names=("stem", "norm_stem"), **settings)
+        x = conv(self.width, 3, dtype=self.dtype, name="stem")(x)
+        return nn.relu(batch_norm(name="norm_stem", **settings)(x))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 Rows = TypeVar("Rows")
 
@@ -33,3 +34,16 @@ def local_rows(values: Rows, axis_name: str | None) -> Rows:
 def sum_over_devices(values: Rows, axis_name: str | None) -> Rows:
     """Returns the sum of every array over the devices."""
     return values if axis_name is None else jax.lax.psum(values, axis_name)
+
+
+def on_every_device(values: Rows, mesh: Mesh | None) -> Rows:
+    """Returns the same arrays, which every device of a mesh is to compute as a whole for itself.
+
+    Left to it, the compiler divides drawing lambda among the devices like all else, and since `jax.random.beta`
+    rejects in a loop, they would agree in every round whether to go on.
+
+    Args:
+      values: arrays.
+      mesh: over which jit divides a program; None without devices to divide it among, or under pmap.
+    """
+    return values if mesh is None else jax.lax.with_sharding_constraint(values, NamedSharding(mesh, PartitionSpec()))

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax
-import numpy as np
 import numpy.typing as npt
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from mixup_jax.config import Config
 from mixup_jax.data.cache import Arrays
 from mixup_jax.data.resident import Resident, epoch_order
+from mixup_jax.data.shards import by_rows, process_rows
 from mixup_jax.data.stream import AnySet, TrainingBatches, ahead
-from mixup_jax.training.parallel import AXIS, replicate
+from mixup_jax.training.parallel import replicate
 
 Fed = Generator[tuple[Any, ...], None, None]
 """What a compiled step takes besides the state, step by step."""
@@ -92,7 +92,7 @@ class StreamedFeed:
         """Returns the global array of which this process has these rows; pmap wants an axis of devices."""
         if self.parallel == "pmap":
             rows = rows.reshape(self.mesh.local_mesh.devices.size, -1, *rows.shape[1:])
-        return jax.make_array_from_process_local_data(NamedSharding(self.mesh, PartitionSpec(AXIS)), rows)
+        return jax.make_array_from_process_local_data(by_rows(self.mesh), rows)
 
 
 def make_feed(config: Config, train: AnySet, order_key: jax.Array, mesh: Mesh) -> Feed:
@@ -110,9 +110,3 @@ def make_feed(config: Config, train: AnySet, order_key: jax.Array, mesh: Mesh) -
     rows = process_rows(mesh, config.batch_size)
     made = TrainingBatches(train.inputs, config.seed, config.batch_size, config.epochs, rows)
     return StreamedFeed(made, mesh, config.parallel, config.data.workers)
-
-
-def process_rows(mesh: Mesh, batch_size: int) -> npt.NDArray[np.int64]:
-    """Returns the rows of a batch that the devices of this process hold, in increasing order."""
-    held = NamedSharding(mesh, PartitionSpec(AXIS)).addressable_devices_indices_map((batch_size,)).values()
-    return np.unique(np.concatenate([np.arange(batch_size)[index] for index in held if index is not None]))

@@ -26,8 +26,9 @@ from mixup_jax.training.feed import Fed, make_feed
 from mixup_jax.training.finite import check_losses, check_state
 from mixup_jax.training.metrics_log import MetricsLog, open_logs
 from mixup_jax.training.outputs import Outputs
-from mixup_jax.training.parallel import check_divisible
+from mixup_jax.training.parallel import check_divisible, splits_groups
 from mixup_jax.training.preemption import Abandoned, Interrupted, Stop
+from mixup_jax.training.processes import by_first, check_agreement, is_first, wait_for_all
 from mixup_jax.training.progress import Progress
 from mixup_jax.training.recent import Recent, means
 from mixup_jax.training.run import Run, check_names, count_steps, prepare, with_vectors
@@ -56,10 +57,13 @@ def train(config: Config, workdir: Path, data_dir: Path, report: Report = print,
         Later: a number is not finite, or something cannot be written; the last checkpoint is good.
       Interrupted: `stop` asked for it; a checkpoint is saved.
     """
+    report = by_first(report)
     spec = check_names(config)
+    check_agreement("config", to_dict(config))
     check_divisible(config.batch_size, config.method, jax.device_count(), config.parallel)
     examples = load_examples(config.data, data_dir)
     steps_per_epoch = count_steps(config, len(examples.train.inputs))
+    check_agreement("data", [examples.train.source, len(examples.train.inputs), len(examples.validation.inputs)])
     folder.check(workdir, config)
     with _locked(workdir, report), _open_checkpoints(workdir, config, report) as checkpoints:
         facts = {} if checkpoints.last is None else checkpoints.restore_facts(checkpoints.last)
@@ -67,24 +71,20 @@ def train(config: Config, workdir: Path, data_dir: Path, report: Report = print,
             # What was trained decides, and not config.json, which may have been lost or replaced.
             folder.check_same(facts["config"], config, workdir)
             check_vocabulary(examples.vocabulary, facts, workdir)
-        folder.write_config(workdir, config)
+        _write_config(workdir, config)
         if checkpoints.last == config.epochs * steps_per_epoch and _validated(facts):
             report(f"{workdir}: already trained ({checkpoints.last} steps)")
             return
         run, state = prepare(config, spec, steps_per_epoch, examples.vocabulary)
         state = with_vectors(state, run, examples, data_dir)
         report(_headline(config, run, state, examples))
+        if splits_groups(config.batch_size, config.method, jax.device_count()):
+            report(_split_groups(config))
         state = _continued(state, checkpoints, run, report)
         batches = make_feed(config, examples.train, run.keys.order, run.mesh).batches(int(state.step))
         with (
             contextlib.closing(batches),
-            open_logs(
-                workdir,
-                last_step=int(state.step),
-                lines=facts.get("metrics_lines"),
-                tensorboard=config.tensorboard,
-                report=report,
-            ) as logs,
+            _open_logs(workdir, int(state.step), facts.get("metrics_lines"), config.tensorboard, report) as logs,
         ):
             report("compiling the training step; the first progress line comes after it")
             outputs = _outputs(run, checkpoints, logs, facts, examples, workdir)
@@ -94,7 +94,24 @@ def train(config: Config, workdir: Path, data_dir: Path, report: Report = print,
 
 def _locked(workdir: Path, report: Report) -> contextlib.AbstractContextManager[None]:
     """Holds the folder's lock; of several processes the first does."""
-    return lock.hold(workdir, report) if jax.process_index() == 0 else contextlib.nullcontext()
+    return lock.hold(workdir, report) if is_first() else contextlib.nullcontext()
+
+
+def _write_config(workdir: Path, config: Config) -> None:
+    """Writes the config; of several processes the first does, and the others must find it."""
+    if is_first():
+        folder.write_config(workdir, config)
+    wait_for_all("config written")
+    folder.check_shared(workdir)
+
+
+def _open_logs(
+    workdir: Path, last_step: int, lines: int | None, tensorboard: bool, report: Report
+) -> contextlib.AbstractContextManager[list[MetricsLog]]:
+    """Opens the logs; none in all processes but the first."""
+    if not is_first():
+        return contextlib.nullcontext([])
+    return open_logs(workdir, last_step=last_step, lines=lines, tensorboard=tensorboard, report=report)
 
 
 def _open_checkpoints(workdir: Path, config: Config, report: Report) -> Checkpoints:
@@ -169,7 +186,13 @@ def _train_epoch(
 ) -> TrainState:
     """Takes the steps of one epoch that are left: all, or those after the checkpoint that the run goes on from."""
     every, end = run.config.checkpoint.every_steps, (epoch + 1) * run.steps_per_epoch
-    for step, fed in zip(range(int(state.step) + 1, end + 1), batches, strict=False):
+    for step in range(int(state.step) + 1, end + 1):
+        try:
+            fed = next(batches)
+        except Exception:
+            if stop.pending:  # the signal that asked to end went to the processes that feed this one, too
+                raise _interrupted(run, state, recent, outputs) from None
+            raise
         state, step_metrics = run.step(state, *fed)
         recent.add(step, step_metrics)
         if stop.requested(step):
@@ -196,7 +219,7 @@ def _validate_and_save(
         log.write_reliability(step, bins)
     outputs.save(state, scores)
     shown = {name: scores[name] for name in ("validation_accuracy", "validation_ece_15")}
-    outputs.progress.update(step, shown, important=True)
+    outputs.show(step, shown, important=True)
 
 
 def _interrupted(run: Run, state: TrainState, recent: Recent, outputs: Outputs) -> Interrupted:
@@ -220,7 +243,7 @@ def _log_training(run: Run, outputs: Outputs, step: int, steps: Sequence[Mapping
     check_losses(run.config, [one["loss"] for one in steps], step)
     scalars, epoch = means(steps), -(-step // run.steps_per_epoch)
     outputs.write(step, {"epoch": epoch, **scalars, "learning_rate": float(run.schedule(step - 1))})
-    outputs.progress.update(step, {name: scalars[name] for name in ("train_loss",) if name in scalars})
+    outputs.show(step, {name: scalars[name] for name in ("train_loss",) if name in scalars})
 
 
 def validate(predict: Predict, state: TrainState, examples: Examples) -> tuple[dict[str, float], Bins]:
@@ -240,6 +263,15 @@ def validate(predict: Predict, state: TrainState, examples: Examples) -> tuple[d
     return scores, bins
 
 
+def _split_groups(config: Config) -> str:
+    share = config.batch_size // jax.device_count()
+    return (
+        f"mixing groups of {config.method.group(config.batch_size)} examples are spread over devices of {share} each, "
+        "which exchange examples at every step; a --config.method.group_size that divides "
+        f"{share} would need no exchange, but is another method (docs/distributed.md)"
+    )
+
+
 def _headline(config: Config, run: Run, state: TrainState, examples: Examples) -> str:
     return (
         f"{config.experiment or config.data.name} seed {config.seed}: {config.model.name} width {config.model.width} "
@@ -247,4 +279,5 @@ def _headline(config: Config, run: Run, state: TrainState, examples: Examples) -
         f"{len(examples.validation.inputs):,} validation examples, {config.epochs} epochs of {run.steps_per_epoch} "
         f"steps, batch {config.batch_size}, "
         f"{jax.device_count()} {jax.devices()[0].platform} device(s) by {config.parallel}"
+        + (f", {jax.process_count()} processes" if jax.process_count() > 1 else "")
     )

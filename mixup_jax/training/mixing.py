@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from mixup_jax import losses, mixup
 from mixup_jax.method import Method
 from mixup_jax.models.layers import Mix, unmixed
 from mixup_jax.records import Batch
-from mixup_jax.training.axis import global_rows, local_rows
+from mixup_jax.training.axis import global_rows, local_rows, on_every_device
 
 RANDOM_PLACES = 3
 """Manifold mixup mixes at the input or after one of the first two stages (Verma et al. 2019, section 5.1)."""
@@ -40,7 +41,14 @@ class Mixed(NamedTuple):
 
 
 def mix_batch(
-    method: Method, batch: Batch, key: jax.Array, *, classes: int, places: int = 0, axis_name: str | None = None
+    method: Method,
+    batch: Batch,
+    key: jax.Array,
+    *,
+    classes: int,
+    places: int = 0,
+    axis_name: str | None = None,
+    mesh: Mesh | None = None,
 ) -> Mixed:
     """Draws how (a device's rows of) a batch are mixed.
 
@@ -51,6 +59,7 @@ def mix_batch(
       classes: K.
       places: hidden places of the network; used by `layer="random"` alone.
       axis_name: the mapped axis, if any.
+      mesh: over which jit divides the program, if any.
 
     Raises:
       InputError: boxes are to be pasted into inputs that are no images.
@@ -63,7 +72,8 @@ def mix_batch(
     rows = global_rows(batch.labels.shape[0], axis_name)
     size = method.group(rows)
     per_example = method.scope == "example"
-    mixing = mixup.draw_mixing(key, rows // size, size, method.mixup_alpha, per_example=per_example)
+    drawn = mixup.draw_mixing(key, rows // size, size, method.mixup_alpha, per_example=per_example)
+    mixing = on_every_device(drawn, mesh)
     boxes = None
     if method.cut:
         height, width = batch.inputs.shape[1:3]

@@ -11,17 +11,18 @@ from typing import Any
 from mixup_jax.records import Predictions, TrainState, save_predictions
 from mixup_jax.training.checkpoint import Checkpoints
 from mixup_jax.training.metrics_log import MetricsLog
+from mixup_jax.training.processes import is_first
 from mixup_jax.training.progress import Progress
 from mixup_jax.training.workdir import EPOCHS
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a run leaves behind while it trains.
+    """What a run leaves behind while it trains; of several processes all save, and the first alone writes the rest.
 
     Attributes:
       checkpoints: of its folder.
-      logs: of its metrics.
+      logs: of its metrics; none but in the first process.
       progress: the line for a waiting person.
       facts: what every checkpoint says about the run.
       start: when it would have begun on the monotonic clock, had it never been interrupted.
@@ -39,6 +40,11 @@ class Outputs:
         """Writes a line of metrics."""
         for log in self.logs:
             log.write(step, scalars)
+
+    def show(self, step: int, scalars: Mapping[str, float], *, important: bool = False) -> None:
+        """Shows the line of progress, as `Progress.update` says."""
+        if is_first():
+            self.progress.update(step, scalars, important=important)
 
     def save(self, state: TrainState, scores: Mapping[str, float], recent: Sequence[Mapping[str, float]] = ()) -> None:
         """Saves a checkpoint, after everything that it makes final is on disk.
@@ -58,6 +64,8 @@ class Outputs:
 
     def keep_epoch(self, epoch: int, record: Predictions) -> None:
         """Keeps the validation logits after an epoch, counted from 1; 0 is before training."""
+        if not is_first():
+            return
         path = self.workdir / EPOCHS / f"{epoch}.npz"
         path.parent.mkdir(exist_ok=True)
         save_predictions(path, record)

@@ -11,6 +11,8 @@ the same mixed pairs and agree up to float rounding.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -27,8 +29,28 @@ from mixup_jax.training.axis import local_rows
 from mixup_jax.training.step import Metrics, TrainStep
 
 AXIS = "batch"
-BatchStep = Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, Metrics]]
-ResidentStep = Callable[[TrainState, Resident, jax.Array], tuple[TrainState, Metrics]]
+Keys = tuple[jax.Array, jax.Array]
+"""Of the augmentation and of the training step; the same at every step."""
+
+
+@dataclass(frozen=True)
+class MappedStep:
+    """A training step over all devices.
+
+    Attributes:
+      function: of jit or pmap; it has the method `lower`.
+      first: what it takes before the step's own arguments.
+      finish: maps what it returns to the state and the metrics.
+    """
+
+    function: Any
+    first: tuple[jax.Array, ...] = ()
+    finish: Callable[[Any], Any] = lambda result: result
+
+    def __call__(self, *arguments: Any) -> tuple[TrainState, Metrics]:
+        """Takes the step; returns the state and the metrics."""
+        result: tuple[TrainState, Metrics] = self.finish(self.function(*self.first, *arguments))
+        return result
 
 
 def device_mesh(devices: list[Any] | None = None) -> Mesh:
@@ -38,8 +60,19 @@ def device_mesh(devices: list[Any] | None = None) -> Mesh:
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
-    """Returns the arrays of `tree`, of jax or numpy, with a whole copy on every device."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    """Returns the arrays of `tree`, of jax or numpy, with a whole copy on every device; the processes must agree."""
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    if jax.process_count() == 1:
+        return jax.device_put(tree, everywhere)
+    return jax.tree.map(partial(_replicated, everywhere), tree)
+
+
+def _replicated(everywhere: NamedSharding, leaf: Any) -> jax.Array:
+    # device_put would compare what the processes have, byte by byte, and does not take keys.
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_replicated(everywhere, jax.random.key_data(leaf)))
+    values = np.asarray(leaf)
+    return jax.make_array_from_callback(values.shape, everywhere, lambda index: values[index])
 
 
 def check_divisible(batch_size: int, method: Method, devices: int, parallel: str) -> None:
@@ -54,12 +87,17 @@ def check_divisible(batch_size: int, method: Method, devices: int, parallel: str
             f"batch_size is {batch_size}, which {devices} devices cannot share equally; "
             f"expected a multiple of {devices}"
         )
-    if parallel == "pmap" and method.mixes and (batch_size // devices) % method.group(batch_size):
+    if parallel == "pmap" and splits_groups(batch_size, method, devices):
         raise InputError(
             f"method.group_size is {method.group(batch_size)}, but under parallel=pmap each of {devices} devices holds "
             f"{batch_size // devices} examples and must hold whole groups; "
             f"expected a divisor of {batch_size // devices}, or parallel=jit"
         )
+
+
+def splits_groups(batch_size: int, method: Method, devices: int) -> bool:
+    """Returns whether a device holds part of a mixing group, so that mixing needs examples of other devices."""
+    return method.mixes and bool((batch_size // devices) % method.group(batch_size))
 
 
 def make_resident_step(
@@ -71,28 +109,24 @@ def make_resident_step(
     padding: int,
     flip: bool,
     rotation: float,
-    augment_key: jax.Array,
-    step_key: jax.Array,
-) -> ResidentStep:
-    """Returns the compiled `step(state, resident, order) -> (state, metrics)`.
+) -> MappedStep:
+    """Returns `step(state, resident, order, keys) -> (state, metrics)`.
 
     It gathers the batch of `state.step` from the resident examples, augments it and takes a training
     step.  The state is donated: its buffers are reused and the caller's copy is gone.
 
     Args:
       train_step: made with `axis_name=AXIS` for pmap and without for jit.
-      mesh: of the devices to use.
+      mesh: of the devices to use, which need not be of this machine where it is only lowered.
       parallel: "jit" or "pmap".
       batch_size: B, over all devices.
       padding: of the random crop, pixels.
       flip: random mirror.
       rotation: the largest random rotation either way, degrees.
-      augment_key: of crops and mirrors.
-      step_key: of mixing.
     """
     axis_name = AXIS if parallel == "pmap" else None
 
-    def step(state: TrainState, resident: Resident, order: jax.Array, keys: tuple[jax.Array, jax.Array]) -> Any:
+    def step(state: TrainState, resident: Resident, order: jax.Array, keys: Keys) -> Any:
         rows = batch_rows(order, state.step, batch_size)
         crops = None
         if padding or flip or rotation:
@@ -104,54 +138,39 @@ def make_resident_step(
             rows, crops = local_rows((rows, crops), axis_name)
         return train_step(state, gather_batch(resident, rows, crops, padding=padding), keys[1])
 
-    keys = replicate(mesh, (augment_key, step_key))
-    compiled = _pmap(step, mesh) if parallel == "pmap" else _jit(step, mesh)
-    return lambda state, resident, order: compiled(state, resident, order, keys)
+    return _pmap(step, mesh) if parallel == "pmap" else _jit(step, mesh)
 
 
-def make_batch_step(
-    train_step: TrainStep,
-    mesh: Mesh,
-    *,
-    parallel: str,
-    batch_size: int,
-    flip: bool,
-    augment_key: jax.Array,
-    step_key: jax.Array,
-) -> BatchStep:
-    """Returns the compiled `step(state, images, labels) -> (state, metrics)`, which mirrors the images first.
+def make_batch_step(train_step: TrainStep, mesh: Mesh, *, parallel: str, batch_size: int, flip: bool) -> MappedStep:
+    """Returns `step(state, images, labels, keys) -> (state, metrics)`.
 
     The state is donated.  Images are uint8 and labels int32, sharded over the mesh by their first axis:
     `[B, H, W, C]` and `[B]` for jit, `[D, B / D, H, W, C]` and `[D, B / D]` on D devices for pmap.
 
     Args:
       train_step: made with `axis_name=AXIS` for pmap and without for jit.
-      mesh: of the devices to use.
+      mesh: of the devices to use, which need not be of this machine where it is only lowered.
       parallel: "jit" or "pmap".
       batch_size: B, over all devices.
       flip: random mirror.
-      augment_key: of mirrors.
-      step_key: of mixing.
     """
     axis_name = AXIS if parallel == "pmap" else None
 
-    def step(state: TrainState, images: jax.Array, labels: jax.Array, keys: tuple[jax.Array, jax.Array]) -> Any:
+    def step(state: TrainState, images: jax.Array, labels: jax.Array, keys: Keys) -> Any:
         if flip:
             key = jax.random.fold_in(keys[0], state.step)
             mirrored = augment.draw_crops(key, batch_size, padding=0, flip=True).mirrored
             images = augment.mirror(images, local_rows(mirrored, axis_name))
         return train_step(state, Batch(images, labels, jnp.ones(labels.shape, jnp.float32)), keys[1])
 
-    keys = replicate(mesh, (augment_key, step_key))
-    compiled = _pmap(step, mesh, batch_axis=0) if parallel == "pmap" else _jit(step, mesh)
-    return lambda state, images, labels: compiled(state, images, labels, keys)
+    return _pmap(step, mesh, batch_axis=0) if parallel == "pmap" else _jit(step, mesh)
 
 
-def _jit(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    return jax.jit(step, donate_argnums=0, out_shardings=NamedSharding(mesh, PartitionSpec()))
+def _jit(step: Callable[..., Any], mesh: Mesh) -> MappedStep:
+    return MappedStep(jax.jit(step, donate_argnums=0, out_shardings=NamedSharding(mesh, PartitionSpec())))
 
 
-def _pmap(step: Callable[..., Any], mesh: Mesh, batch_axis: int | None = None) -> Callable[..., Any]:
+def _pmap(step: Callable[..., Any], mesh: Mesh, batch_axis: int | None = None) -> MappedStep:
     # pmap wants one argument with a device axis; all the others but a batch, the state too, are the same
     # on every device and go in and come out without one.
     mapped = jax.pmap(
@@ -162,5 +181,14 @@ def _pmap(step: Callable[..., Any], mesh: Mesh, batch_axis: int | None = None) -
         donate_argnums=1,
         devices=list(mesh.devices.flat),
     )
-    ids = jnp.arange(mesh.devices.size)
-    return lambda *arguments: mapped(ids, *arguments)
+    ids = jnp.arange(mesh.local_mesh.devices.size)
+    if jax.process_count() == 1:
+        return MappedStep(mapped, (ids,))
+    # What pmap returns belongs to this process alone; it is the same in all.
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    return MappedStep(mapped, (ids,), partial(jax.tree.map, partial(_shared, everywhere)))
+
+
+def _shared(everywhere: NamedSharding, leaf: jax.Array) -> jax.Array:
+    copies = [shard.data for shard in leaf.addressable_shards]
+    return jax.make_array_from_single_device_arrays(leaf.shape, everywhere, copies)

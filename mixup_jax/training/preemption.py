@@ -46,6 +46,11 @@ class Stop:
         if self._abandonable:
             raise Abandoned
 
+    @property
+    def pending(self) -> bool:
+        """Whether this process was asked to end."""
+        return self._requested
+
     def requested(self, step: int) -> bool:
         """Returns whether the run is to end after `step` steps; with several processes, all agree on the step.
 
@@ -72,7 +77,7 @@ class Signals(Stop):
     """The first SIGTERM or SIGINT is a request; the second ends the process.  A context manager.
 
     A thread of its own receives the signals, because the main one may be compiling for minutes.
-    With several processes SIGTERM is left to jax, whose coordinator tells all of them.
+    With several processes SIGTERM is left to jax, whose coordinator tells all of them, and SIGINT is made one.
     """
 
     def __enter__(self) -> Signals:
@@ -96,7 +101,10 @@ class Signals(Stop):
         os.close(self._readable)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.request()
+        if jax.process_count() > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            self.request()
 
     def _receive(self) -> None:
         """Answers what the main thread may be too busy to answer."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import optax
 from jax.sharding import Mesh
 
@@ -20,7 +22,7 @@ from mixup_jax.models import check_model, model_of
 from mixup_jax.records import TrainState
 from mixup_jax.training.finite import skipping
 from mixup_jax.training.optimizer import make_optimizer
-from mixup_jax.training.parallel import AXIS, device_mesh, make_batch_step, make_resident_step, replicate
+from mixup_jax.training.parallel import AXIS, MappedStep, device_mesh, make_batch_step, make_resident_step, replicate
 from mixup_jax.training.schedule import learning_rate
 from mixup_jax.training.state import RunKeys, create_state, run_keys, with_embedding
 from mixup_jax.training.step import Metrics, TrainStep, make_train_step
@@ -73,45 +75,56 @@ def prepare(
 ) -> tuple[Run, TrainState]:
     """Builds the compiled parts of a run and its state at step 0; text needs its vocabulary."""
     mesh, keys = device_mesh(), run_keys(config.seed)
+    parts = parts_of(config, spec, mesh, steps_per_epoch, 0 if vocabulary is None else len(vocabulary))
+    step, step_keys = mapped_step(parts, config, spec, mesh), replicate(mesh, (keys.augment, keys.step))
+    predict = make_predict(network_of(parts.model), inputs_of(spec), mesh, batch_size=config.evaluation.batch_size)
+    state = create_state(parts.model, parts.optimizer, keys.init, input_shape(spec, config.data))
+
+    def fed_step(state: TrainState, *fed: Any) -> tuple[TrainState, Metrics]:
+        return step(state, *fed, step_keys)
+
+    return Run(config, fed_step, predict, parts.schedule, keys, mesh, steps_per_epoch), replicate(mesh, state)
+
+
+class Parts(NamedTuple):
+    """What a run computes with, before anything is compiled or placed on a device."""
+
+    model: nn.Module
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
+    train_step: TrainStep
+
+
+def parts_of(config: Config, spec: DatasetSpec, mesh: Mesh, steps_per_epoch: int, words: int) -> Parts:
+    """Returns the parts of a run; `words` is the size of a text's vocabulary, 0 for images."""
     axis_name = AXIS if config.parallel == "pmap" else None
-    words = 0 if vocabulary is None else len(vocabulary)
     model = model_of(
         config.model, classes=spec.classes, axis_name=axis_name, vocabulary=words, embedding=config.data.vector_size
     )
     schedule = learning_rate(config.optimizer, epochs=config.epochs, steps_per_epoch=steps_per_epoch)
     optimizer = make_optimizer(config.optimizer, schedule)
     train_step = make_train_step(
-        model, optimizer, config.method, classes=spec.classes, standardise=inputs_of(spec), axis_name=axis_name
+        model,
+        optimizer,
+        config.method,
+        classes=spec.classes,
+        standardise=inputs_of(spec),
+        axis_name=axis_name,
+        mesh=None if axis_name else mesh,
     )
-    step = _mapped(skipping(train_step) if config.on_nan == "skip" else train_step, config, spec, keys, mesh)
-    predict = make_predict(network_of(model), inputs_of(spec), mesh, batch_size=config.evaluation.batch_size)
-    state = create_state(model, optimizer, keys.init, input_shape(spec, config.data))
-    return Run(config, step, predict, schedule, keys, mesh, steps_per_epoch), replicate(mesh, state)
+    return Parts(model, optimizer, schedule, skipping(train_step) if config.on_nan == "skip" else train_step)
 
 
-def _mapped(train_step: TrainStep, config: Config, spec: DatasetSpec, keys: RunKeys, mesh: Mesh) -> FedStep:
-    """Returns the step over all devices, for the kind of feed that the data set has."""
+def mapped_step(parts: Parts, config: Config, spec: DatasetSpec, mesh: Mesh) -> MappedStep:
+    """Returns the step over all devices of a mesh, for the kind of feed that the data set has.
+
+    It takes the state, what the feed yields, and the keys of augmentation and mixing.
+    """
+    shared: dict[str, Any] = {"parallel": config.parallel, "batch_size": config.batch_size, "flip": config.data.flip}
     if spec.streams:
-        return make_batch_step(
-            train_step,
-            mesh,
-            parallel=config.parallel,
-            batch_size=config.batch_size,
-            flip=config.data.flip,
-            augment_key=keys.augment,
-            step_key=keys.step,
-        )
-    return make_resident_step(
-        train_step,
-        mesh,
-        parallel=config.parallel,
-        batch_size=config.batch_size,
-        padding=config.data.crop_padding,
-        flip=config.data.flip,
-        rotation=config.data.rotation,
-        augment_key=keys.augment,
-        step_key=keys.step,
-    )
+        return make_batch_step(parts.train_step, mesh, **shared)
+    padding, rotation = config.data.crop_padding, config.data.rotation
+    return make_resident_step(parts.train_step, mesh, **shared, padding=padding, rotation=rotation)
 
 
 def count_steps(config: Config, examples: int) -> int:

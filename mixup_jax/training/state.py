@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -44,13 +45,17 @@ def create_state(
       key: of the initialisation.
       input_shape: of one input: `(H, W, C)` of an image, `(L,)` of the tokens of a text.
     """
-
-    def initialise(key: jax.Array) -> TrainState:
-        variables = init_variables(model, key, input_shape)
-        opt_state = optimizer.init(variables["params"])
-        return TrainState(jnp.zeros((), jnp.int32), variables["params"], variables["batch_stats"], opt_state)
-
+    initialise = partial(initial_state, model, optimizer, input_shape=input_shape)
     return jax.jit(initialise, compiler_options=_compile_fast())(key)
+
+
+def initial_state(
+    model: nn.Module, optimizer: optax.GradientTransformation, key: jax.Array, *, input_shape: tuple[int, ...]
+) -> TrainState:
+    """Returns what `create_state` does, to be compiled or, under `jax.eval_shape`, for its shapes."""
+    variables = init_variables(model, key, input_shape)
+    opt_state = optimizer.init(variables["params"])
+    return TrainState(jnp.zeros((), jnp.int32), variables["params"], variables["batch_stats"], opt_state)
 
 
 def init_variables(model: nn.Module, key: jax.Array, input_shape: tuple[int, ...]) -> dict[str, Any]:

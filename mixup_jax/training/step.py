@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from mixup_jax import losses
 from mixup_jax.method import Method
@@ -33,6 +34,7 @@ def make_train_step(
     classes: int,
     standardise: Callable[[jax.Array], jax.Array],
     axis_name: str | None = None,
+    mesh: Mesh | None = None,
 ) -> TrainStep:
     """Returns `train_step(state, batch, key) -> (state, metrics)`, pure and ready to be compiled.
 
@@ -53,12 +55,13 @@ def make_train_step(
       standardise: maps pixels to the network's inputs; the identity for text.
       axis_name: the mapped axis under pmap, where a device gets its rows of the global batch; None
         where the step sees the whole batch (jit).
+      mesh: over which jit divides the step; None on one device, and under pmap.
     """
     places = model.places if method.layer == "random" else 0
 
     def train_step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
-        mixed = mix_batch(method, batch, key, classes=classes, places=places, axis_name=axis_name)
+        mixed = mix_batch(method, batch, key, classes=classes, places=places, axis_name=axis_name, mesh=mesh)
         draws = {"mix": mixed.mix, "dropout_keys": dropout_keys(method, batch, key, axis_name)}
         total = sum_over_devices(jnp.sum(mixed.weights), axis_name)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ CHECKPOINTS = "checkpoints"
 PREDICTIONS = "predictions"
 EPOCHS = "epochs"
 EVALUATION_FILE = "evaluation.json"
+
+SHARED_SECONDS = 60.0
 
 
 def check(workdir: Path, config: Config) -> None:
@@ -67,6 +71,22 @@ def check_same(there: Any, config: Config | dict[str, Any], workdir: Path) -> No
 def write_config(workdir: Path, config: Config) -> None:
     """Writes the config of the run that owns the folder."""
     write_json(workdir / CONFIG_FILE, to_dict(config))
+
+
+def check_shared(workdir: Path) -> None:
+    """Checks that this process sees the config that the first of several has written.
+
+    Raises:
+      InputError: it does not, within a minute: file systems that many machines share may be late.
+    """
+    deadline = time.monotonic() + SHARED_SECONDS
+    while CONFIG_FILE not in os.listdir(workdir):
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"--workdir={workdir} holds no {CONFIG_FILE} on {socket.gethostname()}, which process 0 has written; "
+                "expected a folder that all processes share, such as one of a network file system"
+            )
+        time.sleep(1)
 
 
 def is_finished(workdir: Path, config: Config) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 import netcal.metrics
 import numpy as np
 import relplot
+import scipy.optimize
 import scipy.special
 import sklearn.metrics
 import torch
@@ -50,6 +51,21 @@ def sklearn_errors(confidence: np.ndarray, correct: np.ndarray, bins: int, strat
     return {"l1": weights @ gaps, "l2": np.sqrt(weights @ gaps**2), "max": gaps.max()}
 
 
+def false_positives(positive: np.ndarray, score: np.ndarray) -> float:
+    """The false positive rate of the first point of the ROC curve that finds 95 % of the positives."""
+    false, true, _ = sklearn.metrics.roc_curve(positive, score, drop_intermediate=False)
+    return float(false[np.argmax(true >= 0.95)])
+
+
+def temperature_of(logits: np.ndarray, labels: np.ndarray) -> float:
+    def loss(log_temperature: float) -> float:
+        scaled = scipy.special.log_softmax(logits / np.exp(log_temperature), axis=1)
+        return float(-scaled[np.arange(EXAMPLES), labels].mean())
+
+    found = scipy.optimize.minimize_scalar(loss, bounds=np.log([0.01, 100]), method="bounded", options={"xatol": 1e-10})
+    return float(np.exp(found.x))
+
+
 def values_of(logits: np.ndarray, labels: np.ndarray) -> dict[str, object]:
     probabilities = scipy.special.softmax(logits, axis=1)
     confidence, correct = probabilities.max(axis=1), (probabilities.argmax(axis=1) == labels).astype(int)
@@ -84,7 +100,14 @@ def values_of(logits: np.ndarray, labels: np.ndarray) -> dict[str, object]:
             "nll": float(sklearn.metrics.log_loss(labels, probabilities, labels=range(CLASSES))),
             "brier": float(CLASSES * sklearn.metrics.mean_squared_error(one_hot, probabilities)),
             "brier_top_label": float(sklearn.metrics.brier_score_loss(correct, confidence)),
+            # Errors found by low confidence: the rank statistics of out-of-distribution detection.
+            "auroc": float(sklearn.metrics.roc_auc_score(1 - correct, -confidence)),
+            "aupr_out": float(sklearn.metrics.average_precision_score(1 - correct, -confidence)),
+            "aupr_in": float(sklearn.metrics.average_precision_score(correct, confidence)),
+            "fpr95_ood": false_positives(1 - correct, -confidence),
+            "fpr95_id": false_positives(correct, confidence),
         },
+        "scipy": {"temperature": temperature_of(logits, labels)},
     }
 
 

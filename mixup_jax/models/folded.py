@@ -1,0 +1,221 @@
+"""Batch normalisation where the least is read for it: folded into a convolution, or after a maximum.
+
+Training a residual network on an accelerator takes as long as its activations take to be moved. Batch normalisation
+of a convolution's output y moves it often: for its statistics, to be normalised, and for the sums of its gradient.
+
+After a 1x1 convolution y = x W, the statistics follow from moments of x:
+
+    mean(y) = mean(x) W        var(y) = diag(W^T cov(x) W)
+
+so  norm(y) = x (W a) + b,  with  a = scale / sqrt(var + epsilon)  and  b = bias - a mean(y),  is one convolution, and
+y is never made. Where the convolution widens, as a bottleneck's last does fourfold, x is the smaller of the two.
+
+relu(a y + b) rises with y where a > 0, so its maximum over a window is its value at the maximum of y: after
+max-pooling there is a quarter as much to normalise. Where a < 0 the kernel's sign is turned first.
+
+Parameters, running statistics and values are those of `conv` and `batch_norm`, rounding apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mixup_jax.models.layers import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, kaiming_normal
+
+EXACT = jax.lax.Precision.HIGHEST
+Moments = tuple[jax.Array, jax.Array]
+
+
+class Kernel(nn.Module):
+    """The parameters of `conv`, without bias."""
+
+    shape: tuple[int, int, int, int]
+
+    @nn.compact
+    def __call__(self) -> jax.Array:
+        """Returns the kernel, float32 `[size, size, C, channels]`."""
+        return self.param("kernel", kaiming_normal, self.shape)
+
+
+class Norm(NamedTuple):
+    """The parameters of `batch_norm`, `[C]`, and its running statistics."""
+
+    scale: jax.Array
+    bias: jax.Array
+    mean: nn.Variable[jax.Array]
+    var: nn.Variable[jax.Array]
+
+
+class NormParameters(nn.Module):
+    """What `batch_norm` keeps, for a normalisation that is done elsewhere."""
+
+    channels: int
+    zero_scale: bool = False
+
+    @nn.compact
+    def __call__(self) -> Norm:
+        """Returns the parameters and the running statistics."""
+        shape, first = (self.channels,), nn.initializers.zeros if self.zero_scale else nn.initializers.ones
+        return Norm(
+            self.param("scale", first, shape),
+            self.param("bias", nn.initializers.zeros, shape),
+            self.variable("batch_stats", "mean", jnp.zeros, shape),
+            self.variable("batch_stats", "var", jnp.ones, shape),
+        )
+
+
+def conv_norm(
+    x: jax.Array,
+    channels: int,
+    *,
+    train: bool,
+    dtype: Any,
+    axis_name: str | None,
+    names: tuple[str, str],
+    zero_scale: bool = False,
+) -> jax.Array:
+    """Returns a 1x1 convolution of `x` and its batch normalisation, `[B, H, W, channels]`, made in one.
+
+    Args:
+      x: `[B, H, W, C]`.
+      channels: of the output.
+      train: normalise by the batch and update the running statistics; else normalise by those.
+      dtype: compute type.
+      axis_name: the mapped axis over which batch statistics are averaged, if any.
+      names: of the two layers' parameters in the module that this is called in.
+      zero_scale: start from a scale of 0 instead of 1.
+    """
+    x = x.astype(dtype)
+    kernel = Kernel((1, 1, x.shape[-1], channels), name=names[0])()
+    norm = NormParameters(channels, zero_scale, name=names[1])()
+    scale, shift = _scale_and_shift(norm, lambda: _product_moments(x, kernel[0, 0], axis_name), train)
+    y = _product(x, kernel[0, 0] * scale)
+    # Added in float32, since the gradient of the shift is a sum over all positions.
+    return (y.astype(shift.dtype) + shift).astype(dtype)
+
+
+def conv_norm_pool(
+    x: jax.Array, channels: int, *, train: bool, dtype: Any, axis_name: str | None, names: tuple[str, str]
+) -> jax.Array:
+    """Returns the stem of an ImageNet network, `[B, ceil(H / 4), ceil(W / 4), channels]`.
+
+    A 7x7 convolution of stride 2, batch normalisation, ReLU, and 3x3 max-pooling of stride 2.  The arguments are
+    those of `conv_norm`.
+    """
+    kernel = Kernel((7, 7, x.shape[-1], channels), name=names[0])()
+    norm = NormParameters(channels, name=names[1])()
+    sign = jnp.where(norm.scale < 0, -1, 1).astype(norm.scale.dtype)
+    y = _convolve(x.astype(dtype), kernel * sign, 2)
+
+    def moments() -> Moments:
+        mean, var = _moments(y, axis_name)
+        return sign * mean, var
+
+    scale, shift = _scale_and_shift(norm, moments, train)
+    highest = nn.max_pool(y, (3, 3), (2, 2), padding="SAME")
+    return nn.relu(highest * (scale * sign) + shift).astype(dtype)
+
+
+@jax.custom_vjp
+def relu(x: jax.Array) -> jax.Array:
+    """Returns max(x, 0); the gradient, 0 at 0, asks for the result, which is kept anyhow, and not for `x`."""
+    return jnp.maximum(x, 0)
+
+
+def _relu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    y = relu(x)
+    return y, y
+
+
+def _relu_backward(y: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
+    return (jnp.where(y > 0, gradient, jnp.zeros_like(gradient)),)
+
+
+relu.defvjp(_relu_forward, _relu_backward)
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel.astype(x.dtype), (stride, stride), "SAME", dimension_numbers=numbers)
+
+
+def _scale_and_shift(norm: Norm, moments: Callable[[], Moments], train: bool) -> tuple[jax.Array, jax.Array]:
+    """Returns a and b of a y + b, of the batch's moments or of the running ones; updates those in training."""
+    mean, var = moments() if train else (norm.mean.value, norm.var.value)
+    if train:
+        for running, current in ((norm.mean, mean), (norm.var, var)):
+            running.value = BATCH_NORM_MOMENTUM * running.value + (1 - BATCH_NORM_MOMENTUM) * current
+    scale = norm.scale * jax.lax.rsqrt(var + BATCH_NORM_EPSILON)
+    return scale, norm.bias - scale * mean
+
+
+def _moments(y: jax.Array, axis_name: str | None) -> Moments:
+    """Returns mean and variance of each channel, at least float32, in one pass over `y`."""
+    wide = y.astype(jnp.promote_types(y.dtype, jnp.float32))
+    means = jnp.mean(wide, axis=(0, 1, 2)), jnp.mean(wide**2, axis=(0, 1, 2))
+    mean, square = means if axis_name is None else jax.lax.pmean(means, axis_name)
+    return mean, jnp.maximum(square - mean**2, 0)
+
+
+def _product_moments(x: jax.Array, kernel: jax.Array, axis_name: str | None) -> Moments:
+    """Returns mean and variance of each channel of x W, from those of x `[B, H, W, C]` and W `[C, K]`."""
+    count = x.size // x.shape[-1]
+    means = jax.tree.map(lambda total: total / count, _sums(x))
+    mean, square = means if axis_name is None else jax.lax.pmean(means, axis_name)
+    covariance = square - mean[:, None] * mean
+    var = jnp.sum(kernel * jnp.dot(covariance, kernel, precision=EXACT), axis=0)
+    return jnp.dot(mean, kernel, precision=EXACT), jnp.maximum(var, 0)
+
+
+@jax.custom_vjp
+def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Returns x W `[B, H, W, K]` in the type of `x`; the gradient of W is at least float32.
+
+    It is a difference of large sums that the normalisation makes of it, and in bfloat16 little would be left.
+    """
+    return _convolve(x, kernel[None, None], 1)
+
+
+def _product_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _product(x, kernel), (x, kernel)
+
+
+def _product_backward(inputs: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = inputs
+    return _convolve(gradient, kernel.T[None, None], 1), jnp.einsum(
+        "bhwi,bhwo->io", x, gradient, preferred_element_type=kernel.dtype
+    )
+
+
+_product.defvjp(_product_forward, _product_backward)
+
+
+@jax.custom_vjp
+def _sums(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns sum x `[C]` and sum x x^T `[C, C]` over all positions, at least float32.
+
+    The first as a product too, which on a TPU is twice as fast as a reduction; the gradient of the second as one
+    product, where differentiating it makes two.
+    """
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    ones = jnp.ones((*x.shape[:3], 8), x.dtype)
+    total = jnp.einsum("bhwi,bhwj->ij", ones, x, preferred_element_type=wide)[0]
+    return total, jnp.einsum("bhwi,bhwj->ij", x, x, preferred_element_type=wide)
+
+
+def _sums_forward(x: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+    return _sums(x), x
+
+
+def _sums_backward(x: jax.Array, gradients: tuple[jax.Array, jax.Array]) -> tuple[jax.Array]:
+    total, square = gradients
+    both = jnp.einsum("bhwi,ij->bhwj", x, (square + square.T).astype(x.dtype))
+    return ((both.astype(total.dtype) + total).astype(x.dtype),)
+
+
+_sums.defvjp(_sums_forward, _sums_backward)

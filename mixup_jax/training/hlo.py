@@ -1,0 +1,231 @@
+"""What a compiled program says of itself: collectives, transfers to the host, reused buffers, estimated cycles.
+
+Read from the text of optimised HLO, as `jax.stages.Compiled.as_text()` gives it for CPU, GPU and TPU.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+COLLECTIVES = (
+    "all-reduce",
+    "all-gather",
+    "all-to-all",
+    "ragged-all-to-all",
+    "collective-broadcast",
+    "collective-permute",
+    "reduce-scatter",
+)
+WEIGHTY = (
+    *("convolution", "copy", "dot", "gather", "pad", "reduce-window", "scatter", "select-and-scatter", "sort"),
+    *("transpose", "while"),
+)
+TRANSFERS = ("infeed", "outfeed", "send", "recv")
+
+_COMPUTATION = re.compile(r"(?:ENTRY )?%?([\w.-]+) \(.*\{$")
+_CALLED = re.compile(r"\w+=\{?(%[\w.-]+(?:, %[\w.-]+)*)")
+_SHAPE = re.compile(r"([a-z][a-z0-9]*)\[([\d,<=]*)\]")
+_SOURCE = re.compile(r'op_name="([^"]*)"')
+_CHAIN = re.compile(r'chain_id="(\w+)"')
+_TARGET = re.compile(r'custom_call_target="([^"]*)"')
+_CYCLES = re.compile(r'"estimated_cycles":"?(\d+)')
+_ALIAS = re.compile(r"\{[\d, ]*\}: \((\d+), \{[\d, ]*\}")
+
+
+class Shape(NamedTuple):
+    """An array on one device: its element type as HLO writes it (f32, bf16, u8, pred, ..), and its dimensions."""
+
+    dtype: str
+    dimensions: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Size without padding; 0 of what holds no data, such as a token."""
+        if self.dtype == "pred":
+            return math.prod(self.dimensions)
+        bits = re.match(r"[a-z]+(\d+)", self.dtype)
+        return -(-math.prod(self.dimensions) * int(bits[1]) // 8) if bits else 0
+
+
+class Collective(NamedTuple):
+    """One communication between devices.
+
+    Attributes:
+      name: of the instruction.
+      kind: one of COLLECTIVES; of an asynchronous one too, which counts once.
+      shapes: of its results on one device; one all-reduce may reduce many arrays.
+      in_loop: it is done in every round of a loop.
+      source: of which operation of the program, as jax names it; empty where unknown.
+    """
+
+    name: str
+    kind: str
+    shapes: tuple[Shape, ...]
+    in_loop: bool
+    source: str
+
+    @property
+    def bytes(self) -> int:
+        """Of its results on one device."""
+        return sum(shape.bytes for shape in self.shapes)
+
+
+class Unestimated(NamedTuple):
+    """Operations of one kind: how many, and the bytes of their results on one device."""
+
+    kind: str
+    count: int
+    bytes: int
+
+
+class _Instruction(NamedTuple):
+    computation: str
+    name: str
+    result: str
+    opcode: str
+    rest: str
+
+
+def collectives(text: str) -> list[Collective]:
+    """Returns the collectives of a compiled module, in the order of its text.
+
+    Args:
+      text: optimised HLO.
+    """
+    instructions = list(_instructions(text))
+    looped = _looped(instructions)
+    found: dict[str, Collective] = {}
+    for one in instructions:
+        kind = one.opcode.removesuffix("-start")
+        if kind not in COLLECTIVES:
+            continue
+        source = _SOURCE.search(one.rest)
+        record = Collective(one.name, kind, _results(one), one.computation in looped, source[1] if source else "")
+        # On a TPU an asynchronous one is written in its start, in what it overlaps with, and in its end, linked by a
+        # number. What overlaps with a loop as a whole is not done in every round of it.
+        chain = _CHAIN.search(one.rest)
+        key = f"{kind} {chain[1]}" if chain else one.name
+        known = found.setdefault(key, record)
+        found[key] = known._replace(in_loop=known.in_loop and record.in_loop)
+    return list(found.values())
+
+
+def host_transfers(text: str) -> list[str]:
+    """Returns what a compiled module exchanges with its host while it runs: `name: what`, in the order of its text.
+
+    These are infeeds, outfeeds, sends, receives, and calls of Python.
+
+    Args:
+      text: optimised HLO.
+    """
+    found = []
+    for one in _instructions(text):
+        target = _TARGET.search(one.rest)
+        if one.opcode in TRANSFERS:
+            found.append(f"{one.name}: {one.opcode}")
+        elif one.opcode == "custom-call" and target and "callback" in target[1]:
+            found.append(f"{one.name}: {target[1]}")
+    return found
+
+
+def donated_parameters(text: str) -> frozenset[int]:
+    """Returns the numbers of the program's parameters whose memory its results take over.
+
+    Args:
+      text: optimised HLO.
+    """
+    header = text.partition("\n")[0]
+    aliases = header.partition("input_output_alias={")[2].partition(" }")[0]
+    return frozenset(int(number) for number in _ALIAS.findall(aliases))
+
+
+def estimated_cycles(text: str) -> int | None:
+    """Returns the sum of the cycles that a compiler of TPUs estimates of each operation; None of other compilers.
+
+    What a loop does counts once, collectives and copies that run beside the rest not at all.
+
+    Args:
+      text: optimised HLO.
+    """
+    cycles = [int(number) for number in _CYCLES.findall(text)]
+    return sum(cycles) if cycles else None
+
+
+def unestimated(text: str) -> list[Unestimated]:
+    """Returns what a compiled module does that may take time and has no estimate of its cycles, the largest first.
+
+    These are operations of WEIGHTY that stand by themselves; of what stands in a fusion its fusion's estimate knows.
+
+    Args:
+      text: optimised HLO.
+    """
+    instructions = list(_instructions(text))
+    fused = {name for one in instructions if one.opcode == "fusion" for name in _called(one)}
+    alone = [one for one in instructions if one.computation not in fused and one.opcode in WEIGHTY]
+    found: dict[str, list[int]] = {}
+    for one in alone:
+        if not _CYCLES.search(one.rest):
+            found.setdefault(one.opcode, []).append(sum(shape.bytes for shape in _results(one)))
+    kinds = (Unestimated(kind, len(sizes), sum(sizes)) for kind, sizes in found.items())
+    return sorted(kinds, key=lambda kind: -kind.bytes)
+
+
+def _instructions(text: str) -> Iterator[_Instruction]:
+    computation = ""
+    for line in text.splitlines():
+        if not line.startswith(" "):
+            header = _COMPUTATION.match(line)
+            computation = header[1] if header else computation
+            continue
+        name, equals, definition = line.strip().removeprefix("ROOT ").partition(" = ")
+        if equals:
+            result = next(_elements(definition, " "))
+            opcode, _, rest = definition[len(result) + 1 :].partition("(")
+            yield _Instruction(computation, name.removeprefix("%"), result, opcode, rest)
+
+
+def _results(one: _Instruction) -> tuple[Shape, ...]:
+    """Returns the shapes of what a collective gives; the start of any but all-reduce gives its operands before them."""
+    result = one.result
+    if one.opcode.endswith("-start") and one.opcode != "all-reduce-start":
+        _, result, *_ = _elements(result[1:-1], ",")
+    return tuple(
+        Shape(dtype, tuple(int(size.removeprefix("<=")) for size in dimensions.split(",") if size))
+        for dtype, dimensions in _SHAPE.findall(result)
+    )
+
+
+def _elements(text: str, separator: str) -> Iterator[str]:
+    """Yields the parts of a text between separators that are in no brackets."""
+    start, depth = 0, 0
+    for position, mark in enumerate(text):
+        depth += (mark in "([{") - (mark in ")]}")
+        if mark == separator and depth == 0:
+            yield text[start:position]
+            start = position + 1
+    yield text[start:]
+
+
+def _called(one: _Instruction) -> set[str]:
+    """Returns the computations that an instruction names."""
+    return {name.lstrip(" %") for names in _CALLED.findall(one.rest) for name in names.split(",")}
+
+
+def _looped(instructions: list[_Instruction]) -> set[str]:
+    """Returns the computations that loops do in every round, directly or by calls."""
+    calls: dict[str, set[str]] = {}
+    reached: set[str] = set()
+    for one in instructions:
+        called = _called(one)
+        calls.setdefault(one.computation, set()).update(called)
+        if one.opcode == "while":
+            reached |= called
+    waiting = list(reached)
+    while waiting:
+        for name in calls.get(waiting.pop(), set()) - reached:
+            reached.add(name)
+            waiting.append(name)
+    return reached
