@@ -50,13 +50,13 @@ class Case:
         method = Method(mixup_alpha=0.2)
         return Config(batch_size=BATCH, data=data, model=self.model, method=method, optimizer=optimizer)
 
-    def examples(self) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32]]:
+    def examples(self, count: int = EXAMPLES) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32]]:
         """Returns random inputs (uint8 images or int32 tokens) and labels."""
         rng = np.random.default_rng(0)
-        labels = rng.integers(0, self.spec.classes, EXAMPLES, dtype=np.int32)
+        labels = rng.integers(0, self.spec.classes, count, dtype=np.int32)
         if self.is_text:
-            return rng.integers(1, VOCABULARY, (EXAMPLES, TOKENS), dtype=np.int32), labels
-        return rng.integers(0, 256, (EXAMPLES, *self.spec.shape), dtype=np.uint8), labels
+            return rng.integers(1, VOCABULARY, (count, TOKENS), dtype=np.int32), labels
+        return rng.integers(0, 256, (count, *self.spec.shape), dtype=np.uint8), labels
 
     def vocabulary(self) -> Vocabulary | None:
         """Returns words for as many tokens as the examples may have; None for images."""

@@ -110,7 +110,6 @@ def steps_table() -> str:
     """Returns the table of steps on 2x2 chips, each against the first."""
     named = {
         "the flax example, without mixing": "flax-example",
-        "before, without mixing": "before-erm",
         "before, with mixing": "before",
         "now, without mixing": "v5e-2x2-erm",
         "now, with mixing": "v5e-2x2",

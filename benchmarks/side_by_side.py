@@ -15,6 +15,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from document import write_between
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
 
@@ -103,11 +105,6 @@ def installed(package: str) -> bool:
     return True
 
 
-def write_section(name: str, lines: Sequence[str], page: Path = PAGE) -> None:
-    """Puts a script's results into the page, in place of those it had there; the rest of the page stays."""
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, found, rest = page.read_text().partition(begin)
-    if not found:
-        raise SystemExit(f"{page} has no line {begin}")
-    after = rest.partition(end)[2]
-    page.write_text("\n".join([f"{before}{begin}", *lines, f"{end}{after}"]))
+def write(name: str, lines: Sequence[str]) -> None:
+    """Puts a script's results into the page of the benchmarks, in place of those it had there."""
+    write_between(PAGE, name, "\n".join(lines) + "\n")

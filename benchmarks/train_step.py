@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.networks import BATCH, CASES, EXAMPLES, Case, torch_inputs, torch_network
-from benchmarks.side_by_side import Run, Side, machine, medians, table, write_section
+from networks import BATCH, CASES, EXAMPLES, Case, torch_inputs, torch_network
+from side_by_side import Run, Side, machine, medians, table, write
 
 HEADER = ("network", "ours ms", "eager ms", "compiled ms", "eager / ours", "compiled / ours")
 
@@ -93,7 +93,7 @@ def main() -> None:
     lines = [*table(HEADER, rows), "", machine("jax", "flax", "torch")]
     print(*lines, sep="\n")
     if arguments.write:
-        write_section("train_step", lines)
+        write("train_step", lines)
 
 
 if __name__ == "__main__":

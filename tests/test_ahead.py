@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from benchmarks import scaling
 from mixup_jax.compile_ahead import main
 from mixup_jax.errors import InputError
 from mixup_jax.training.ahead.chips import CHIPS
@@ -194,6 +195,11 @@ def test_a_config_is_compiled_for_a_tpu(tmp_path: Path):
     assert record["topology"]["device"]["name"] == "v5e"
     assert record["steps"]["eval"]["cycles"] > 0
     assert record["steps"]["eval"]["bounds"]["estimated_seconds"] > 0
+
+
+def test_the_tables_of_the_document_are_those_of_the_records():
+    document = ROOT / "docs" / "scaling.md"
+    assert scaling.written(document.read_text()) == document.read_text()
 
 
 @pytest.mark.parametrize("name", ["cpu", "cpu:0", "cpu:-1", "cuda:x", "v5e", "v5e:", "v5e:4y4", "v5e:2x2x2x2"])

@@ -16,11 +16,12 @@ from mixup_jax.models.layers import batch_norm, conv
 class Folded(nn.Module):
     pool: bool
     dtype: Any = jnp.float64
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         make = folded.conv_norm_pool if self.pool else folded.conv_norm
-        return make(x, 6, train=train, names=("conv", "norm"), dtype=self.dtype, axis_name=None)
+        return make(x, 6, train=train, names=("conv", "norm"), dtype=self.dtype, axis_name=self.axis_name)
 
 
 class Plain(nn.Module):
@@ -77,6 +78,18 @@ def test_folded_layers_have_the_parameters_of_those_that_they_stand_for():
         plain, made = (jax.eval_shape(partial(model.init, train=False), jax.random.key(0), x) for model in models)
         assert jax.tree.structure(plain) == jax.tree.structure(made)
         assert [leaf.shape for leaf in jax.tree.leaves(plain)] == [leaf.shape for leaf in jax.tree.leaves(made)]
+
+
+@pytest.mark.parametrize("pool", [False, True])
+def test_devices_normalise_by_the_whole_batch(pool: bool):
+    with jax.enable_x64(True):
+        x, variables = drawn(pool, (4, 9, 8, 5))
+        whole = Folded(pool).apply(variables, x, True, mutable=["batch_stats"])
+        divided = Folded(pool, axis_name="batch")
+        apply = partial(divided.apply, variables, train=True, mutable=["batch_stats"])
+        made, new = jax.vmap(apply, axis_name="batch", out_axes=(0, None))(x.reshape(2, 2, *x.shape[1:]))
+    found = made.reshape(4, *made.shape[2:]), new
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-9), found, whole)
 
 
 def test_in_bfloat16_the_gradient_is_as_exact_as_that_of_the_plain_layers():

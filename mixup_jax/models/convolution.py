@@ -7,7 +7,7 @@ in the cache, and becomes products of matrices:
                       "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, section 4.1)
     all others        the windows side by side, times the kernel
 
-Those of 8 to 31 channels are left to XLA, which is as fast there.
+Small ones and narrow ones are left to XLA: there is little to gain, and the rule takes a second longer to compile.
 
 Both are the convolution in exact arithmetic, and in floating point they round about as XLA's own does;
 docs/benchmarks.md has what they bring.  Everywhere else the program is XLA's convolution and its gradient, unchanged.
@@ -26,6 +26,10 @@ import jax.numpy as jnp
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 ROWS = 256
 """Of the matrices that are multiplied, at least: enough for their product to be fast, few enough for the cache."""
+CHANNELS = 32
+"""With fewer, on either side, XLA is as fast."""
+MULTIPLICATIONS = 2**29
+"""With fewer, XLA is fast enough."""
 
 # Of 4 inputs, of 3 weights, and for 2 outputs (section 4.1).
 _OF_INPUTS = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
@@ -52,7 +56,7 @@ def conv_general_dilated(
       **settings: as there.
     """
     # Over several devices a chunk would gather images from all of them.
-    if jax.device_count() > 1 or not suits(x, kernel, **settings):
+    if jax.device_count() > 1 or not suits(x, kernel, strides, **settings):
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **settings)
     pads = padding
     if isinstance(padding, str):
@@ -63,6 +67,7 @@ def conv_general_dilated(
 def suits(
     x: jax.Array,
     kernel: jax.Array,
+    strides: Sequence[int],
     *,
     lhs_dilation: Sequence[int],
     rhs_dilation: Sequence[int],
@@ -72,8 +77,8 @@ def suits(
     """Returns whether the rule is for such a convolution, and faster than XLA's."""
     plain = {1} == {*lhs_dilation, *rhs_dilation, feature_group_count}
     precise = x.dtype == kernel.dtype and x.dtype in (jnp.float32, jnp.float64)
-    narrow = kernel.shape[0] > 1 and 8 <= min(kernel.shape[2:]) < 32
-    return plain and precise and not narrow
+    work = x.shape[0] * x.shape[1] * x.shape[2] * kernel.size // (strides[0] * strides[1])
+    return plain and precise and min(kernel.shape[2:]) >= CHANNELS and work >= MULTIPLICATIONS
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 COLLECTIVES = (
@@ -73,7 +74,8 @@ class Collective(NamedTuple):
         return sum(shape.bytes for shape in self.shapes)
 
 
-class Unestimated(NamedTuple):
+@dataclass(frozen=True)
+class Unestimated:
     """Operations of one kind: how many, and the bytes of their results on one device."""
 
     kind: str

@@ -22,7 +22,7 @@ def program_record(program: Program | Unfit, target: Target, model_flops: float)
       target: that it was compiled for.
       model_flops: that one device's examples ask for, whatever the program does.
     """
-    record = {**_plain(program), "model_flops": model_flops, "fits": True, "bounds": None}
+    record = {**dataclasses.asdict(program), "model_flops": model_flops, "fits": True, "bounds": None}
     if isinstance(program, Unfit):
         return record | {"fits": False}
     record["memory"]["total"] = program.memory.total
@@ -30,13 +30,6 @@ def program_record(program: Program | Unfit, target: Target, model_flops: float)
         return record
     record["fits"] = program.memory.total <= target.chip.memory
     return record | {"bounds": _bounds(program, target.chip, target.layout, model_flops)}
-
-
-def _plain(program: Program | Unfit) -> dict[str, Any]:
-    record = dataclasses.asdict(program)
-    if isinstance(program, Program):
-        record["unestimated"] = [one._asdict() for one in program.unestimated]
-    return record
 
 
 def _bounds(program: Program, chip: Chip, layout: tuple[int, ...], model_flops: float) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from mixup_jax.training.ahead.lowering import BACKWARD, Call, Shapes, eval_call,
 from mixup_jax.training.ahead.program import compile_program
 from mixup_jax.training.ahead.record import SCHEMA, program_record, warnings
 from mixup_jax.training.ahead.topology import Target, chips, find_target
-from mixup_jax.training.parallel import check_divisible
+from mixup_jax.training.parallel import check_divisible, splits_groups
 from mixup_jax.training.progress import duration
 from mixup_jax.training.run import check_names
 
@@ -82,11 +82,10 @@ def _assumed(spec: DatasetSpec, shapes: Shapes) -> dict[str, int]:
 
 def _spanning(config: Config, target: Target) -> list[str]:
     """Returns a warning where examples are mixed that are not on the same device."""
-    if not config.method.mixes:
+    devices = target.mesh.devices.size
+    if not splits_groups(config.batch_size, config.method, devices):
         return []
-    held, size = config.batch_size // target.mesh.devices.size, config.method.group(config.batch_size)
-    if held % size == 0:
-        return []
+    held, size = config.batch_size // devices, config.method.group(config.batch_size)
     return [
         f"mixing groups of {size} examples span devices that hold {held} each, so that they are communicated; "
         "take a larger batch, or a method.group_size that divides what a device holds"
