@@ -92,6 +92,11 @@ def _explain(error: BaseException) -> str | None:
             f"memory ran out ({text or type(error).__name__}); expected more of it, fewer examples at a time "
             "(--config.evaluation.batch_size), or logits as .npy, which are not read whole"
         )
+    if isinstance(error, RuntimeError) and text.startswith("Worker process was terminated"):
+        return (
+            f"a process that decodes images was ended from outside ({text}); expected memory for all of them, or fewer "
+            "(--config.data.workers); the last checkpoint is whole"
+        )
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("mixup_jax"):
         return f"Python package {error.name} is not installed; expected those of mixup_jax: pip install -e ."
     if isinstance(error, NETWORK) and not isinstance(error, BrokenPipeError):

@@ -203,6 +203,11 @@ def out_of_device_memory() -> BaseException:
     return jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 68719476736 bytes.")
 
 
+def killed_worker() -> RuntimeError:
+    """Returns what Grain raises when one of its processes is gone."""
+    return RuntimeError("Worker process was terminated unexpectedly with exit code -9. Search the logs above for ..")
+
+
 def full(name: str) -> OSError:
     """Returns what a full disk raises."""
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
@@ -467,6 +472,7 @@ CASES: dict[str, list[Case]] = {
             ),
         ),
         Case("a file in the place of a folder", TRAIN.replace("=new", "=test.npz/new")),
+        Case("a folder in the place of the lock", TRAIN, lambda: Path("new/lock").mkdir(parents=True)),
         Case(
             "no permission to write",
             TRAIN,
@@ -496,6 +502,11 @@ CASES: dict[str, list[Case]] = {
             "an accelerator that is out of memory",
             TRAIN,
             patches=raising("mixup_jax.training.loop.train", out_of_device_memory),
+        ),
+        Case(
+            "a decoding process that was killed",
+            TRAIN,
+            patches=raising("mixup_jax.training.loop.train", killed_worker),
         ),
         Case(
             "memory that ran out",

@@ -1,6 +1,6 @@
 """Feeds damaged files to everything that reads what strangers may have written.
 
-    python tests/fuzz_readers.py --cases=1000000 --seed=0 --keep=tests/fuzz_cases
+    python tests/fuzz_readers.py --cases=1000000 --seed=0 --keep=tests/fuzz_cases [--write=docs/reliability.md]
 
 A case is a function of (kind, seed, number): valid content, damaged at random, on the level of its bytes and
 below its compression, checksums and JSON.  What is read must be a valid record, or refused by an `InputError` of one
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import datetime
 import functools
 import io
 import json
@@ -34,6 +35,9 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 from report_runs import make_run
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from benchmarks.document import write_between
 from mixup_jax.config import Config, from_dict, to_dict
 from mixup_jax.errors import InputError
 from mixup_jax.formats import read_predictions
@@ -327,11 +331,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", default=",".join(originals()))
     parser.add_argument("--keep", type=pathlib.Path, help="folder for the files of failed cases")
+    parser.add_argument("--write", type=pathlib.Path, help="document whose report is replaced")
     arguments = parser.parse_args()
-    kinds, start, failed = arguments.kinds.split(","), time.monotonic(), 0
+    kinds, start, wrongs = arguments.kinds.split(","), time.monotonic(), {}
     for kind in kinds:
         wrong = fuzz(kind, arguments.seed, arguments.cases // len(kinds))
-        failed += len(wrong)
+        wrongs[kind] = len(wrong)
         print(
             f"{kind}: {arguments.cases // len(kinds):,} cases, {len(wrong)} wrong, {time.monotonic() - start:.0f} s",
             flush=True,
@@ -343,7 +348,16 @@ def main() -> int:
                     path = arguments.keep / f"{kind}-{arguments.seed}-{number}" / name
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(content)
-    return 1 if failed else 0
+    if arguments.write:
+        write_between(arguments.write, "fuzz", report(wrongs, arguments.cases // len(kinds), arguments.seed))
+    return 1 if any(wrongs.values()) else 0
+
+
+def report(wrongs: dict[str, int], cases: int, seed: int) -> str:
+    """Returns what was found as Markdown."""
+    lines = [f"{cases * len(wrongs):,} damaged files on {datetime.date.today()}, seed {seed}:", ""]
+    lines += ["| kind | files | wrong |", "| --- | ---: | ---: |"]
+    return "\n".join([*lines, *(f"| {kind} | {cases:,} | {wrong} |" for kind, wrong in wrongs.items())]) + "\n"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
-from mixup_jax.metrics import blocks, calibration, smooth
+from mixup_jax.metrics import binning, blocks, calibration, smooth
 
 confidences = st.one_of(st.sampled_from([0.0, 0.2, 0.5, 0.6, 2 / 3, 1.0]), st.floats(0, 1))
 examples = st.lists(st.tuples(confidences, st.booleans()), min_size=1, max_size=50)
@@ -33,12 +33,12 @@ def network(seed, n=200, k=4, spread=2.0):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_multiplying_places_every_edge_and_its_neighbours_as_searching_does(dtype):
     for n_bins in [*range(1, 130), 1000, 2048, 4095, 4096, 5000]:
-        edges = calibration.bin_edges(n_bins)
+        edges = binning.bin_edges(n_bins)
         near = edges.astype(dtype)
         near = np.clip(np.concatenate([near, np.nextafter(near, dtype(2)), np.nextafter(near, dtype(-1))]), 0, 1)
         near = near.astype(np.float64)
         np.testing.assert_array_equal(
-            calibration.equal_width_index(near, edges), calibration.bin_index(near, edges), str(n_bins)
+            binning.equal_width_index(near, edges), binning.bin_index(near, edges), str(n_bins)
         )
 
 
@@ -85,7 +85,7 @@ def test_equal_mass_bins_follow_their_rule_and_their_edges(pairs, n_bins):
     assert [0, *np.cumsum(bins.count)] == cuts_by_hand(confidence, n_bins)
     assert bins.count.min() > 0
     assert (bins.edges[0], bins.edges[-1]) == (0.0, 1.0)
-    index = calibration.bin_index(confidence, bins.edges)
+    index = binning.bin_index(confidence, bins.edges)
     np.testing.assert_array_equal(np.bincount(index, minlength=bins.n_bins), bins.count)
     np.testing.assert_array_equal(np.bincount(index, correct, minlength=bins.n_bins), bins.correct_sum)
     np.testing.assert_allclose(np.bincount(index, confidence, minlength=bins.n_bins), bins.confidence_sum, rtol=1e-12)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+CITED = re.compile(r"`(tests/\w+\.py)(?:::(\w+))?`")
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 
 
@@ -29,3 +30,10 @@ def test_the_commands_of_the_readme_name_real_files():
     named = set(re.findall(r"\b(?:configs|docs|launch)/[\w./-]+\w", (ROOT / "README.md").read_text()))
     assert len(named) >= 5
     assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_every_test_that_a_document_cites_is_there():
+    cited = {found for path in (ROOT / "docs").glob("*.md") for found in CITED.findall(path.read_text())}
+    assert len(cited) > 10
+    assert not [f"{file}::{name}" for file, name in cited if name and f"def {name}(" not in (ROOT / file).read_text()]
+    assert all((ROOT / file).is_file() for file, _ in cited)

@@ -254,15 +254,28 @@ def test_torch_missing_is_said(folder, monkeypatch):
 
 def test_a_real_torch_file(folder):
     torch = pytest.importorskip("torch")
-    torch.save({"logits": torch.tensor(LOGITS), "labels": torch.tensor(LABELS)}, "p.pt")
-    np.testing.assert_array_equal(read_predictions(Path("p.pt")).logits, LOGITS)
+    logits, labels = torch.tensor(LOGITS), torch.tensor(LABELS)
+    narrow = logits.bfloat16().float().numpy()
+    for tensor, expected in (
+        (logits, LOGITS),
+        (logits.requires_grad_(), LOGITS),
+        (logits.detach().T.contiguous().T, LOGITS),
+        (logits.detach().bfloat16(), narrow),
+    ):
+        torch.save({"logits": tensor, "labels": labels}, "p.pt")
+        read = read_predictions(Path("p.pt"))
+        np.testing.assert_array_equal(read.logits, expected)
+        np.testing.assert_array_equal(read.labels, LABELS)
+    torch.save(torch.nn.Linear(2, 2), "p.pt")
+    with pytest.raises(InputError, match="holds more than tensors"):
+        read_predictions(Path("p.pt"))
 
 
 def test_the_command_reads_all_of_them_and_writes_four_formats(folder, capsys):
     labels = np.abs(LABELS)
     np.save("logits.npy", LOGITS)
     np.save("labels.npy", labels)
-    write_csv(Path("val.csv"), LOGITS[::-1], labels[::-1])
+    write_csv(Path("val.csv"), LOGITS[::-1] * 0.9, labels[::-1])
     write_parquet(Path("noise.parquet"), LOGITS * 0.3, np.full(30, -1))
     arguments = ["--predictions=logits.npy", "--labels=labels.npy", "--validation=val.csv", "--ood=noise.parquet"]
     outputs = [f"--output=e{suffix}" for suffix in (".json", ".md", ".tex", ".csv")]

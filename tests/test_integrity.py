@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "other facts": (edit_facts, "facts do not match their checksum"),
     "facts of another kind": (lambda folder: (folder / "facts" / "metadata").write_text("[1]"), "facts are a list"),
     "only a folder": (only_a_folder, "facts cannot be read"),
+    "that of another step": (
+        lambda folder: (shutil.rmtree(folder), shutil.copytree(folder.parent / "10", folder)),
+        "it is that of step 10",
+    ),
     "half the rank": (lambda folder: os.truncate(folder / "metrics" / "metrics", 5), "metrics cannot be read"),
     "another rank": (better, "metrics does not match its checksum"),
     "half of what orbax restores by": (
@@ -103,6 +108,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_used(kind: s
     assert str(saved / "20") in said[0]
     assert reason in said[0]
     assert steps_in(saved) == [10, 20]  # reading changes nothing
+    (saved / "000030").mkdir()  # none of ours
 
     with Checkpoints(saved, report=said.append) as checkpoints:
         assert checkpoints.last == 10
@@ -180,7 +186,7 @@ def test_a_checksum_is_of_names_shapes_and_dtypes_too_and_not_of_containers():
 def test_checkpoints_without_checksums_are_read_and_newer_formats_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(checkpoint_module, "sealed", lambda facts, items: dict(facts))
+    monkeypatch.setattr(checkpoint_module, "sealed", lambda facts, step, items: dict(facts))
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state_of(1), {"config": {"seed": 1}}, SCORES)
     monkeypatch.undo()
@@ -222,10 +228,16 @@ def test_without_space_nothing_is_begun_and_the_message_says_how_much_is_needed(
         usage = checkpoint_module.shutil.disk_usage(tmp_path)
         monkeypatch.setattr(checkpoint_module.shutil, "disk_usage", lambda _: usage._replace(free=5_000_000))
         with pytest.raises(
-            InputError, match=r"checkpoint 2 needs 16.0 MB in .*, where 5.0 MB are free; the last .* step 1"
+            InputError, match=r"checkpoint 2 needs 16.2 MB in .*, where 5.0 MB are free; the last .* step 1"
         ):
             checkpoints.save(state_of(2, 2_000_000), {"config": {}}, SCORES)
     assert steps_in(tmp_path) == [1]
+
+
+def test_the_space_that_is_asked_for_is_what_it_takes(saved: Path):
+    taken = sum(file.stat().st_blocks * 512 for file in (saved / "20").rglob("*"))
+    state = jax.device_get(state_of(20))
+    assert 0.9 * taken < checkpoint_module._bytes_on_disk((state.variables, state.opt_state)) < 2 * taken
 
 
 def check_the_first_survives(folder: Path, fail: Callable[[Checkpoints], object]) -> None:
@@ -233,7 +245,7 @@ def check_the_first_survives(folder: Path, fail: Callable[[Checkpoints], object]
     checkpoints = Checkpoints(folder)
     checkpoints.save(state_of(1), {"config": {}}, SCORES)
     checkpoints.wait()
-    with pytest.raises(InputError, match=r"checkpoint 2 could not be saved .* needs up to 8.0 MB, .* step 1"):
+    with pytest.raises(InputError, match=r"checkpoint 2 could not be saved .* needs up to 8.2 MB, .* step 1"):
         fail(checkpoints)
     said: list[str] = []
     with Checkpoints(folder, report=said.append) as again:
@@ -299,6 +311,6 @@ def test_the_command_names_a_folder_without_checkpoints(tmp_path: Path, capsys: 
 
 def test_what_was_saved_says_its_format_and_sums_on_disk(saved: Path):
     facts: dict[str, Any] = json.loads((saved / "20" / "facts" / "metadata").read_text())
-    assert facts["format"] == integrity.FORMAT
+    assert (facts["format"], facts["step"]) == (integrity.FORMAT, 20)
     assert facts["checksums"]["variables"] == checksum(state_of(20).variables)
     assert set(facts["checksums"]) == {"variables", "optimizer", "metrics", "facts"}

@@ -332,6 +332,12 @@ def test_no_more_lines_are_kept_than_there_were(tmp_path: Path):
         JsonLines(path, last_step=2).write(3, {"loss": float("nan")})
 
 
+def test_a_log_that_cannot_be_read_is_named(tmp_path: Path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(InputError, match=r"metrics.jsonl cannot be read \(Is a directory\); .* move it away"):
+        JsonLines(tmp_path / "metrics.jsonl", last_step=0)
+
+
 def test_a_folder_in_use_is_refused_with_the_one_who_uses_it(tiny_config: Config, data_dir: Path, tmp_path: Path):
     with lock.hold(tmp_path, print):
         with pytest.raises(InputError, match=rf"in use by process {os.getpid()} on .* since 2\d\d\d-"):

@@ -1,13 +1,12 @@
 """A grid through a real Ray on this machine: what is killed is resumed, what is refused is not tried again."""
 
-import _thread
+import dataclasses
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +17,7 @@ from error_cases import ray_sweep
 
 from mixup_jax.errors import InputError
 from mixup_jax.grid import load_grid
-from mixup_jax.sweep import config_of
-from mixup_jax.training import loop
+from mixup_jax.sweep import commands
 from mixup_jax.training.stored import inspect, steps_in
 
 ROOT = Path(__file__).parents[1]
@@ -88,6 +86,7 @@ def test_a_run_that_is_killed_twice_ends_with_the_bits_of_one_that_was_left_alon
         **os.environ,
         "RAY_AUTH_MODE": "disabled",  # its token would be written to the home folder
         "RAY_USAGE_STATS_ENABLED": "0",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
@@ -97,14 +96,16 @@ def test_a_run_that_is_killed_twice_ends_with_the_bits_of_one_that_was_left_alon
         os.kill(trainer(killed), signal.SIGKILL)
         wait_for(lambda: continued(killed) == 1)
         os.kill(parent(trainer(killed)), signal.SIGKILL)  # the Ray worker, and with it the process that trains
-        alone = tmp_path / "alone"
-        loop.train(config_of(load_grid(grid)[0]), alone, data_dir)
+        # In a process of its own: as many devices, whatever other tests have set in this one.
+        train_alone, _ = commands(dataclasses.replace(load_grid(grid)[0], name="alone"), tmp_path, data_dir)
+        subprocess.run(train_alone, env=environment, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
         printed, _ = sweep.communicate(timeout=180)
     finally:
         sweep.kill()
     assert continued(killed) == 2, printed
-    assert outcome(killed) == outcome(alone)
-    assert json.loads((killed / "evaluation.json").read_text())["step"] == outcome(alone)["step"]
+    alone = outcome(tmp_path / "alone")
+    assert outcome(killed) == alone
+    assert json.loads((killed / "evaluation.json").read_text())["step"] == alone["step"]
     assert (output / "refused-0" / "log.txt").read_text().count("error:") == 1
     assert sweep.returncode == 1
     assert "killed-0: done" in printed
@@ -112,17 +113,27 @@ def test_a_run_that_is_killed_twice_ends_with_the_bits_of_one_that_was_left_alon
     assert "failed: killed-0" not in printed
 
 
+CANCELLED = """
+import _thread, subprocess, sys, threading
+sys.path.insert(0, sys.argv[1])
+from error_cases import ray_sweep
+wait = ray_sweep()._wait
+saving = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))"
+saving += "; print(flush=True); time.sleep(60)"
+process = subprocess.Popen([sys.executable, "-c", saving], stdout=subprocess.PIPE)
+process.stdout.readline()
+threading.Timer(0.5, _thread.interrupt_main).start()  # Ray's way to cancel: no signal arrives
+try:
+    wait(process)
+except KeyboardInterrupt:
+    sys.exit(process.returncode)
+"""
+
+
 def test_a_task_that_is_cancelled_lets_its_process_save():
-    script = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n"
-    script += "print('begun', flush=True)\ntime.sleep(60)"
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"begun\n"
-    threading.Timer(0.2, _thread.interrupt_main).start()  # Ray's way to cancel: no signal arrives
-    with pytest.raises(KeyboardInterrupt):
-        ray_sweep()._wait(process)
-    process.stdout.close()
-    assert process.returncode == 75
+    # In a process of its own, in which nothing else may swallow the interruption.
+    command = [sys.executable, "-c", CANCELLED, str(ROOT / "tests")]
+    assert subprocess.run(command, cwd=ROOT, timeout=50).returncode == 75
 
 
 PARENT = """

@@ -191,6 +191,19 @@ def test_choices_work_by_keyboard_and_the_focus_is_seen(page):
     assert "parts are shown" in page.find_element(By.ID, "said").get_attribute("textContent")
 
 
+def test_cards_of_many_runs_open_by_keyboard_and_all_are_printed(page):
+    heights = "return [...document.querySelectorAll('.card')].map(e => e.offsetHeight)"
+    assert max(page.execute_script(heights)) < 140  # a long name takes two lines
+    page.find_element(By.CSS_SELECTOR, ".card summary").send_keys(Keys.ENTER)
+    opened = page.execute_script(heights)
+    assert opened[0] > 300
+    assert max(opened[1:]) < 140
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    printed = page.execute_script(heights)
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert min(printed) > 250
+
+
 def test_values_are_read_off_by_pointer_and_by_keyboard(page):
     tip = page.find_element(By.ID, "tip")
     figure = page.find_element(By.CSS_SELECTOR, "section[data-for~='group-0'] svg")

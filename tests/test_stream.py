@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -182,23 +183,42 @@ def test_worker_processes_make_the_same_batches(images: CentreCrops):
 
 
 WORKING = """
-import time
+import os, signal, time
+from multiprocessing import active_children
 from mixup_jax.data.stream import ahead
 batches = ahead(range(1000), workers=1)
 print(next(batches), flush=True)
+for worker in active_children():
+    os.kill(worker.pid, signal.SIGTERM)
+print([next(batches) for _ in range(50)][-1], flush=True)
 time.sleep(600)
 """
 
 
-def test_workers_end_with_a_parent_that_is_killed():
+def test_workers_outlive_a_signal_to_the_job_and_end_with_a_parent_that_is_killed():
     process = subprocess.Popen(
         [sys.executable, "-c", WORKING], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "0\n"
+    assert [process.stdout.readline() for _ in range(2)] == ["0\n", "50\n"]
     process.kill()
     # The worker holds the other end of the pipe, too: it closes when the last of them is gone.
     assert process.communicate(timeout=30)[0] == ""
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_is_none_is_named(images: CentreCrops, workers: int):
+    broken = dataclasses.replace(images, records=Broken(**images.records.__getstate__()))
+    with pytest.raises(InputError, match=r"image 13 of imagenet2012/train in .* cannot be decoded \(OSError: .*build"):
+        list(ahead(TrainingBatches(broken, seed=0, batch_size=TRAIN, epochs=1, rows=range(TRAIN)), workers))
+
+
+class Broken(Records):
+    """Of which one image's file is cut off."""
+
+    def read(self, rows: Sequence[int]) -> tuple[list[bytes], Any]:
+        files, labels = super().read(rows)
+        return [file[:300] if row == 13 else file for file, row in zip(files, rows, strict=True)], labels
 
 
 def test_evaluation_sees_every_example_once(imagenet: Path, config: Config):

@@ -79,6 +79,26 @@ class Records:
             )
         return [example["image"] for example in examples], labels
 
+    def crops(
+        self, rows: Sequence[int], size: int, draws: Sequence[npt.NDArray[np.float64] | None]
+    ) -> tuple[Images, Labels]:
+        """Returns the images of some records, cut as `data.crops.decode` does with these draws, and their labels.
+
+        Raises:
+          InputError: one is no image, or a label is not one of the set's classes.
+        """
+        files, labels = self.read(rows)
+        images = np.empty((len(files), size, size, 3), np.uint8)
+        for image, file, row, draw in zip(images, files, rows, draws, strict=True):
+            try:
+                image[:] = decode(file, size, draw)
+            except Exception as error:  # Pillow raises anything here
+                raise InputError(
+                    f"image {row} of {self.spec.name}/{self.split} in {self.data_dir} cannot be decoded "
+                    f"({type(error).__name__}: {error}); expected the set as tensorflow-datasets builds it: build it"
+                ) from error
+        return images, labels
+
 
 class Indexed(Protocol[Batch]):
     """Batches by number, each made anew whenever it is asked for."""
@@ -109,11 +129,8 @@ class CentreCrops:
 
     def __getitem__(self, some: slice | npt.NDArray[Any]) -> Images:
         """Returns the images at these positions, uint8 `[n, size, size, 3]`."""
-        files, _ = self.records.read(self.rows[some].tolist())
-        images = np.empty((len(files), self.size, self.size, 3), np.uint8)
-        for image, file in zip(images, files, strict=True):
-            image[:] = decode(file, self.size, None)
-        return images
+        rows = self.rows[some].tolist()
+        return self.records.crops(rows, self.size, [None] * len(rows))[0]
 
     def batches(self, batch_size: int, rows: npt.NDArray[np.int64]) -> Iterator[Images]:
         """Yields these rows of every batch, in order; the last batch has what is left of them."""
@@ -177,11 +194,8 @@ class TrainingBatches:
         epoch, position = divmod(step, len(self.images) // self.batch_size)
         order = epoch_order(self.seed, epoch, len(self.images))
         examples = order[position * self.batch_size + np.asarray(self.rows)]
-        files, labels = self.images.records.read(self.images.rows[examples].tolist())
-        images = np.empty((len(files), self.images.size, self.images.size, 3), np.uint8)
-        for image, file, example in zip(images, files, examples.tolist(), strict=True):
-            image[:] = decode(file, self.images.size, crop_draws(self.seed, epoch, example))
-        return images, labels
+        draws = [crop_draws(self.seed, epoch, example) for example in examples.tolist()]
+        return self.images.records.crops(self.images.rows[examples].tolist(), self.images.size, draws)
 
 
 @lru_cache(maxsize=2)
@@ -229,9 +243,11 @@ def ahead(batches: Indexed[Batch], workers: int, first: int = 0) -> Generator[Ba
 def _obey_parent_alone(worker: int, workers: int) -> None:
     """Makes this worker live as long as its parent does.
 
-    Ctrl-C goes to the parent, too, which still needs it to save; and a parent that is killed ends no worker itself.
+    Ctrl-C, and SIGTERM from a cluster, go to all processes of a job: the parent still needs this one to take steps
+    until it saves, at its end kills it if it must, and if it is killed, ends no worker itself.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def wait() -> None:

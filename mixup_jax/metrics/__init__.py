@@ -1,6 +1,7 @@
 """Calibration, proper scores and out-of-distribution detection as pure functions of numpy arrays.
 
-Everything here computes in float64 and loads numpy only.  Numbers are fractions, never percent.
+Everything here computes in float64 (but for `bin_logits`, which says what it leaves to float32) and loads numpy only.
+Numbers are fractions, never percent.
 """
 
 from mixup_jax.metrics.adaptive import adaptive_ece, bin_equal_mass

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mixup_jax.metrics.calibration import Bins, bin_edges, check_confidences, ece
+from mixup_jax.metrics.binning import bin_edges, check_confidences
+from mixup_jax.metrics.calibration import Bins, ece
 from mixup_jax.metrics.scores import Floats, Ints
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -34,6 +34,7 @@ def in_threads(work: Callable[[slice], Result], parts: Sequence[slice]) -> list[
     numpy computes without holding the interpreter, so threads use every core: nearly twice as fast on two.
     """
     results: dict[int, Result] = {}
+    failures: list[BaseException] = []
     waiting = deque(range(len(parts)))
 
     def next_part() -> int | None:
@@ -46,18 +47,17 @@ def in_threads(work: Callable[[slice], Result], parts: Sequence[slice]) -> list[
         try:
             while (number := next_part()) is not None:
                 results[number] = work(parts[number])
-        except BaseException:
+        except BaseException as failure:  # raised below, whichever thread it came from
+            failures.append(failure)
             waiting.clear()  # nobody starts what would be thrown away
-            raise
 
-    # This thread works too, and whoever is free takes the next part: a task for each would cost more than the part.
-    helpers = min(len(parts), MOST_THREADS, os.cpu_count() or 1) - 1
-    if helpers < 1:
-        work_off()
-        return [results[number] for number in range(len(parts))]
-    with ThreadPoolExecutor(helpers) as pool:
-        tasks = [pool.submit(work_off) for _ in range(helpers)]
-        work_off()
-    for task in tasks:
-        task.result()  # raises what was raised there
+    # This thread works too, and whoever is free takes the next part: a pool would cost more than some of the work.
+    helpers = [Thread(target=work_off) for _ in range(min(len(parts), MOST_THREADS, os.cpu_count() or 1) - 1)]
+    for helper in helpers:
+        helper.start()
+    work_off()
+    for helper in helpers:
+        helper.join()
+    if failures:
+        raise failures[0]
     return [results[number] for number in range(len(parts))]

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError, unknown_name
 from mixup_jax.metrics.adaptive import bin_equal_mass
-from mixup_jax.metrics.calibration import NORMS, Bins, bin_edges, ece, equal_width_index
+from mixup_jax.metrics.binning import bin_edges, equal_width_index
+from mixup_jax.metrics.calibration import NORMS, Bins, ece
 from mixup_jax.metrics.posthoc import check_temperature
 from mixup_jax.metrics.scores import Bools, Floats, Ints, check_all_labelled, shifted_blocks
 

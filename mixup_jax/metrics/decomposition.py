@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.calibration import bin_edges, check_confidences, equal_width_index
+from mixup_jax.metrics.binning import bin_edges, check_confidences, equal_width_index
 from mixup_jax.metrics.classwise import class_cells
 from mixup_jax.metrics.scores import Bools, Floats, Ints, check_all_labelled
 

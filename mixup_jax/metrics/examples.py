@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.blocks import blocks, in_threads
-from mixup_jax.metrics.ood_scores import energy_score, entropy_score, max_logit_score
+from mixup_jax.metrics.ood_scores import entropy_of_others, max_logit_score
 from mixup_jax.metrics.posthoc import check_temperature
 from mixup_jax.metrics.proper import brier_of_each, nll_of_each
-from mixup_jax.metrics.scores import Bools, Floats, Ints, max_probability, msp_score
+from mixup_jax.metrics.scores import Bools, Floats, Ints, max_probability, msp_of_others, shifted_block
 from mixup_jax.records import UNLABELLED, check_labels, check_logits
 
 
@@ -107,10 +107,11 @@ def _examine_block(logits: Floats, labels: npt.NDArray[np.integer], out: Example
     if not np.isfinite(logits[np.arange(len(logits)), top]).all():
         raise InputError("logits divided by the temperature exceed float64; expected logits of magnitude below 1e300")
     out.confidence[rows] = max_probability(logits)
-    out.msp[rows] = msp_score(logits)
-    out.entropy[rows] = entropy_score(logits)
-    out.energy[rows] = energy_score(logits)
+    others = shifted_block(logits, logits, ascending=True)[:-1]  # sorted once for three scores
+    out.msp[rows] = msp_of_others(others)
+    out.entropy[rows] = entropy_of_others(others)
     out.max_logit[rows] = max_logit_score(logits)
+    out.energy[rows] = out.max_logit[rows] - np.log1p(np.exp(others).sum(axis=0))
     labelled = labels != UNLABELLED
     some_class = np.maximum(labels, 0)  # of an example without a label; what follows from it is discarded
     out.correct[rows] = top == labels

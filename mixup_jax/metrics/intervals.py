@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.calibration import bin_edges
+from mixup_jax.metrics.binning import bin_edges
 from mixup_jax.metrics.classwise import class_cells
 from mixup_jax.metrics.ood import check_scores
 from mixup_jax.metrics.replicates import check_names, sorted_run, statistics

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.calibration import check_confidences
+from mixup_jax.metrics.binning import check_confidences
 from mixup_jax.metrics.scores import Floats
 
 

@@ -12,16 +12,9 @@ import threading
 import numpy as np
 import numpy.typing as npt
 
+from mixup_jax.metrics.binning import CellSums, bin_edges, bin_index, cell_sums, sums_of_cells
 from mixup_jax.metrics.blocks import blocks, in_threads, rows_of
-from mixup_jax.metrics.calibration import (
-    Bins,
-    CellSums,
-    bin_edges,
-    bin_index,
-    bins_of_cells,
-    cell_sums,
-    sums_of_cells,
-)
+from mixup_jax.metrics.calibration import Bins, bins_of_cells
 from mixup_jax.metrics.scores import (
     WIDE,
     Bools,

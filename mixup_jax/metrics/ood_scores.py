@@ -32,12 +32,12 @@ def entropy_score(logits: npt.ArrayLike) -> Floats:
     """
     score = np.empty(np.shape(logits)[:1])
     for rows, shifted in shifted_blocks(logits, ascending=True):
-        score[rows] = _log_entropy(shifted[:-1])
+        score[rows] = entropy_of_others(shifted[:-1])
     return score
 
 
-def _log_entropy(others: Floats) -> Floats:
-    """Returns the score from the shifted logits of all classes but the largest, ascending, `[K - 1, rows]`."""
+def entropy_of_others(others: Floats) -> Floats:
+    """Returns `entropy_score` from the shifted logits of all classes but the largest, ascending, `[K - 1, rows]`."""
     offset = np.where(np.isneginf(others[-1]), 0.0, others[-1])
     # With weights relative to the second class, H = log1p(x) + sum_others(-z_k e^z_k) / (1 + x) is e^offset
     # times what follows, where x = e^offset sum(weights) and log1p(x) / x is 1 once x is too small for float64.

@@ -15,13 +15,8 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError, unknown_name
 from mixup_jax.metrics.adaptive import equal_mass_cuts, tie_ends
-from mixup_jax.metrics.calibration import (
-    bin_edges,
-    calibration_error,
-    check_confidences,
-    overconfidence_error,
-    signed_error,
-)
+from mixup_jax.metrics.binning import bin_edges, check_confidences
+from mixup_jax.metrics.calibration import calibration_error, overconfidence_error, signed_error
 from mixup_jax.metrics.debiased import debiased_error
 from mixup_jax.metrics.decomposition import resolution, uncertainty
 from mixup_jax.metrics.scores import Bools, Floats, Ints

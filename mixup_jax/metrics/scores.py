@@ -84,7 +84,7 @@ def shifted_blocks(logits: npt.ArrayLike, *, ascending: bool = False) -> Iterato
     """
     array = table_of_logits(logits)
     for block in blocks(*array.shape):
-        yield block, _shifted_block(array[block], array, ascending)
+        yield block, shifted_block(array[block], array, ascending)
 
 
 def table_of_logits(logits: npt.ArrayLike) -> Logits:
@@ -95,7 +95,7 @@ def table_of_logits(logits: npt.ArrayLike) -> Logits:
     return array
 
 
-def _shifted_block(block: Logits, whole: Logits, ascending: bool) -> Floats:
+def shifted_block(block: Logits, whole: Logits, ascending: bool) -> Floats:
     """Returns the shifted logits of a block, `[K, rows]`; `whole` is where an error counts its rows."""
     shifted = np.array((np.sort(block, axis=1) if ascending else block).T, dtype=np.float64, order="C")
     top = shifted.max(axis=0)
@@ -173,7 +173,7 @@ def confidence_of_block(block: Logits, labels: Ints | None, whole: Logits) -> tu
     """
     if block.shape[1] >= WIDE:
         return _confidence_of_wide_rows(block, labels, whole)
-    shifted = _shifted_block(block, whole, ascending=False)
+    shifted = shifted_block(block, whole, ascending=False)
     correct = None if labels is None else label_is_largest(shifted, 0.0, labels)
     # The largest class has shifted logit 0, so its probability is exp(0) / sum.
     return 1.0 / np.exp(shifted, out=shifted).sum(axis=0), correct
@@ -229,10 +229,15 @@ def msp_score(logits: npt.ArrayLike) -> Floats:
     """
     score = np.empty(np.shape(logits)[:1])
     for rows, shifted in shifted_blocks(logits, ascending=True):
-        others = shifted[:-1]
-        # The others get a maximum of their own: relative to the first class they may all underflow.
-        offset = np.where(np.isneginf(others[-1]), 0.0, others[-1])
-        with np.errstate(divide="ignore"):
-            log_others = np.log(np.exp(others - offset).sum(axis=0)) + offset
-        score[rows] = log_others - np.log1p(np.exp(others).sum(axis=0))
+        score[rows] = msp_of_others(shifted[:-1])
+    return score
+
+
+def msp_of_others(others: Floats) -> Floats:
+    """Returns `msp_score` from the shifted logits of all classes but the largest, ascending, `[K - 1, rows]`."""
+    # They get a maximum of their own: relative to the first class they may all underflow.
+    offset = np.where(np.isneginf(others[-1]), 0.0, others[-1])
+    with np.errstate(divide="ignore"):
+        log_others = np.log(np.exp(others - offset).sum(axis=0)) + offset
+    score: Floats = log_others - np.log1p(np.exp(others).sum(axis=0))
     return score

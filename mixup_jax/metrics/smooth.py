@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
+from mixup_jax.metrics.binning import check_confidences
 from mixup_jax.metrics.blocks import in_threads, rows_of
-from mixup_jax.metrics.calibration import check_confidences
 from mixup_jax.metrics.scores import Bools, Floats
 
 GRID = 4096

@@ -9,6 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mixup_jax.models.convolution import conv_general_dilated
+
 # The defaults of the paper's framework: running statistics move by a tenth, epsilon 1e-5.
 BATCH_NORM_MOMENTUM = 0.9
 BATCH_NORM_EPSILON = 1e-5
@@ -42,6 +44,7 @@ def conv(
         use_bias=bias,
         dtype=dtype,
         kernel_init=kaiming_normal,
+        conv_general_dilated=conv_general_dilated,
         name=name,
     )
 

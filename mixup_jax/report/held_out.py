@@ -7,7 +7,8 @@ from functools import reduce
 
 import numpy as np
 
-from mixup_jax.metrics.calibration import Bins, bin_edges
+from mixup_jax.metrics.binning import bin_edges
+from mixup_jax.metrics.calibration import Bins
 from mixup_jax.metrics.examples import examine
 from mixup_jax.metrics.scores import Floats
 from mixup_jax.report import figures, wording

@@ -19,7 +19,7 @@ from mixup_jax.errors import InputError
 FORMAT = 1
 """Of a checkpoint; raised when a version of this package could no longer read what the one before it wrote."""
 
-CHECKSUMS, FORMAT_KEY = "checksums", "format"
+CHECKSUMS, FORMAT_KEY, STEP_KEY = "checksums", "format", "step"
 
 
 def checksum(tree: Any) -> str:
@@ -41,21 +41,22 @@ def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
     return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
 
 
-def sealed(facts: Mapping[str, Any], items: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the facts with the format of the checkpoint, and the checksums of its items and of themselves.
+def sealed(facts: Mapping[str, Any], step: int, items: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the facts with the step and format of the checkpoint, and the checksums of its items and of themselves.
 
     Args:
       facts: JSON-serialisable, without NaN.
+      step: of the checkpoint.
       items: trees of arrays by the name of their item.
     """
-    facts = {**facts, FORMAT_KEY: FORMAT}
+    facts = {**facts, STEP_KEY: step, FORMAT_KEY: FORMAT}
     sums = {name: checksum(tree) for name, tree in items.items()}
     return facts | {CHECKSUMS: sums | {"facts": _facts_checksum(facts)}}
 
 
 def unsealed(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the facts as they were given to `sealed`."""
-    return {name: value for name, value in facts.items() if name not in (CHECKSUMS, FORMAT_KEY)}
+    return {name: value for name, value in facts.items() if name not in (CHECKSUMS, FORMAT_KEY, STEP_KEY)}
 
 
 def check_format(facts: Mapping[str, Any], where: object) -> None:
@@ -72,15 +73,15 @@ def check_format(facts: Mapping[str, Any], where: object) -> None:
         )
 
 
-def damage_of_facts(facts: Any) -> str | None:
-    """Returns what is wrong with facts as read; None if they are whole, or older than checksums."""
+def damage_of_facts(facts: Any, step: int) -> str | None:
+    """Returns what is wrong with facts as read under a step; None if they are whole, or older than checksums."""
     if not isinstance(facts, dict):
         return f"facts are a {type(facts).__name__}"
     if CHECKSUMS not in facts:
         return None if facts.get(FORMAT_KEY, 0) == 0 else "facts lack their checksums"
     if not isinstance(facts[CHECKSUMS], dict) or _facts_checksum(facts) != facts[CHECKSUMS].get("facts"):
         return "facts do not match their checksum"
-    return None
+    return None if facts.get(STEP_KEY, step) == step else f"it is that of step {facts[STEP_KEY]}"
 
 
 def damage_of_item(name: str, tree: Any, facts: Mapping[str, Any]) -> str | None:

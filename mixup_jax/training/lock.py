@@ -29,10 +29,16 @@ def hold(workdir: Path, report: Callable[[str], None]) -> Iterator[None]:
       report: takes a line where the file system knows no locks, and the run goes on without.
 
     Raises:
-      InputError: another process holds it; the message says which, where and since when.
+      InputError: another process holds it; the message says which, where and since when.  Or its file cannot be opened.
     """
     path = workdir / LOCK_FILE
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be opened ({error.strerror}); expected a file of yours, by which a run keeps its folder to "
+            "itself: delete it if no run goes on there"
+        ) from error
     try:
         _take(descriptor, path, report)
         since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

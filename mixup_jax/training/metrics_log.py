@@ -53,7 +53,7 @@ class JsonLines:
           lines: how many there were when it was saved; those after them are dropped.
 
         Raises:
-          InputError: a line of the file is none of ours; nothing has been changed by then.
+          InputError: the file cannot be read, or a line of it is none of ours; nothing has been changed by then.
         """
         self._path = path
         text = _read(path)
@@ -152,7 +152,15 @@ def open_logs(
 
 def _read(path: Path) -> str:
     """Returns the text of the file; bytes that are none are shown, and refused with their line."""
-    return path.read_bytes().decode(errors="replace") if path.exists() else ""
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}); expected the file of earlier lines: move it away to continue "
+            "without them"
+        ) from error
 
 
 def _not_written(path: Path, error: OSError) -> InputError:

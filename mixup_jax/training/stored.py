@@ -49,7 +49,8 @@ def steps_in(directory: Path) -> list[int]:
     """Returns the steps that a folder has checkpoints of, rising, whole or not; none where there is no folder."""
     if not directory.is_dir():
         return []
-    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdecimal() and path.is_dir())
+    names = [path.name for path in directory.iterdir() if path.name.isdecimal() and path.is_dir()]
+    return sorted(int(name) for name in names if name == str(int(name)))
 
 
 def inspect(directory: Path, step: int) -> Stored:
@@ -74,7 +75,7 @@ def _facts(path: Path) -> tuple[dict[str, Any], str | None]:
         facts = ocp.JsonCheckpointHandler().restore(path.resolve() / "facts")
     except Exception as error:  # orbax raises anything here
         return {}, f"facts cannot be read ({_first_line(error)})"
-    damage = damage_of_facts(facts)
+    damage = damage_of_facts(facts, int(path.name))
     return (facts, None) if damage is None else ({}, damage)
 
 

@@ -143,13 +143,13 @@ def seed_spread(values: Mapping[str, Sequence[float]], ax: Axes | None = None, *
 
 
 def _draw_seeds(axes: Axes, row: int, name: str, seeds: Sequence[float]) -> None:
-    mean, colour = float(np.mean(seeds)), LINES[row % len(LINES)][0]
+    mean = float(np.mean(seeds))  # all in one colour: rows are named, and a figure may lack some methods of another
     if len(seeds) > 1:
         reach = float(np.std(seeds, ddof=1))
         axes.plot(
-            [mean - reach, mean + reach], [row, row], color=colour, alpha=0.3, linewidth=7, gid=f"curve-{row}.spread"
+            [mean - reach, mean + reach], [row, row], color=BLUE, alpha=0.3, linewidth=7, gid=f"curve-{row}.spread"
         )
-    axes.plot([mean, mean], [row - 0.2, row + 0.2], color=colour, linewidth=1.8, gid=f"curve-{row}.mean")
+    axes.plot([mean, mean], [row - 0.2, row + 0.2], color=BLUE, linewidth=1.8, gid=f"curve-{row}.mean")
     for seed, value in enumerate(seeds):
         axes.plot(
             value, row, "o", color="white", markeredgecolor=INK, markersize=4.5, gid=f"value-{row}-{seed}.dot", zorder=3
@@ -177,5 +177,6 @@ def training_curve(loss: Sequence[tuple[float, float]], accuracy: Sequence[tuple
             )
         top.set_ylabel("training loss")
         bottom.set(xlabel="epoch", ylabel="validation acc.")
+        bottom.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
         figure.align_ylabels()
     return figure

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.calibration import bin_edges
+from mixup_jax.metrics.binning import bin_edges
 from mixup_jax.metrics.scores import Floats
 from mixup_jax.report.figures.histogram import HISTOGRAM_BINS, histogram_shares
 from mixup_jax.report.figures.style import LINES, new_figure, on_one_line, show_legend, style

@@ -1,0 +1,72 @@
+"""Our prediction against PyTorch's on the CPU: images (or texts) a second from memory to logits, same networks.
+
+    pip install torch
+    python benchmarks/evaluate.py [--write]
+
+Both sides take 1,000 examples (uint8 images, int32 tokens) in batches of 500 and standardise them.  Each runs in a
+process of its own; they take turns.  A ratio above 1 says that we are faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from networks import CASES, Case, torch_inputs, torch_network
+from side_by_side import Run, Side, machine, medians, table, write
+
+EXAMPLES, BATCH = 1000, 500
+HEADER = ("network", "ours a second", "eager a second", "ours / eager")
+
+
+def ours(case: Case) -> Run:
+    """The prediction of `mixup_jax.evaluate`."""
+    from mixup_jax.training.run import prepare
+
+    run, state = prepare(case.config, case.spec, 1, case.vocabulary())
+    inputs, _ = case.examples(EXAMPLES)
+
+    def predict(count: int) -> None:
+        for _ in range(count):
+            run.predict(state.variables, inputs)
+
+    predict(1)
+    return predict
+
+
+def theirs(case: Case) -> Run:
+    """The prediction as a PyTorch user writes it, with channels last."""
+    import torch
+
+    inputs, network = torch.from_numpy(case.examples(EXAMPLES)[0]), torch_network(case).eval()
+
+    @torch.inference_mode()
+    def predict(count: int) -> None:
+        for _ in range(count):
+            torch.cat([network(torch_inputs(case, network, some)) for some in inputs.split(BATCH)]).numpy()
+
+    predict(1)
+    return predict
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each side (default: %(default)s)")
+    parser.add_argument("--only", default="", help="networks whose label has this in it")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    arguments = parser.parse_args()
+    rows = []
+    for case in CASES:
+        if arguments.only in case.label:
+            with Side(ours, case) as own, Side(theirs, case) as other:
+                times = medians([own, other], rounds=arguments.rounds, seconds_a_turn=1)
+            speeds = [f"{EXAMPLES / seconds:,.0f}" for seconds in times]
+            rows.append([case.label, *speeds, f"{times[1] / times[0]:.2f}"])
+            print(table(HEADER, rows)[-1], flush=True)
+    lines = [*table(HEADER, rows), "", machine("jax", "flax", "torch")]
+    print(*lines, sep="\n")
+    if arguments.write:
+        write("evaluate", lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""How long a start takes: imports, the judging of a file of predictions, and the first training step.
+
+    python benchmarks/startup.py [--rounds=5] [--write]
+
+Every start is a process of its own.  The first step is that of a ResNet-18 of width 16 on 28x28 images; it is
+taken with an empty folder for jax's persistent compilation cache, then again with what the first start left there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from side_by_side import ROOT, machine, table, write
+
+IMPORTS = {
+    "`import mixup_jax.metrics`": "import mixup_jax.metrics",
+    "`from mixup_jax import mixup, metrics`": "from mixup_jax import mixup, metrics",
+    "of which `import jax`": "import jax",
+}
+FIRST_STEP = """
+import sys, time
+start = time.perf_counter()
+sys.path.insert(0, "benchmarks")
+import jax
+from networks import BATCH, CASES, EXAMPLES
+from mixup_jax.data.cache import Arrays
+from mixup_jax.training.feed import make_feed
+from mixup_jax.training.run import prepare
+
+case = CASES[0]
+ready = time.perf_counter()
+run, state = prepare(case.config, case.spec, EXAMPLES // BATCH, case.vocabulary())
+feed = make_feed(case.config, Arrays(*case.examples(), "random"), run.keys.order, run.mesh).batches(0)
+def step():
+    global state
+    state, metrics = run.step(state, *next(feed))
+    jax.block_until_ready(metrics)
+step()
+first = time.perf_counter()
+step()
+second = time.perf_counter()
+print(first - start, (first - ready) - (second - first))
+"""
+
+
+def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[float, str]:
+    """Returns the seconds that a process took and what it printed."""
+    start = time.perf_counter()
+    answer = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return time.perf_counter() - start, answer.stdout
+
+
+def import_seconds(statement: str) -> float:
+    """Returns how long an import takes in a fresh interpreter, without the interpreter's own start."""
+    timed = f"import time; start = time.perf_counter(); {statement}; print(time.perf_counter() - start)"
+    return float(run(["-c", timed])[1])
+
+
+def judging_seconds(folder: Path) -> float:
+    """Returns how long `mixup_jax.evaluate --predictions` takes for 10,000 examples of 10 classes, start included."""
+    generator = np.random.default_rng(0)
+    file = folder / "predictions.npz"
+    np.savez(file, logits=generator.normal(0, 2, (10_000, 10)).astype(np.float32), labels=np.arange(10_000) % 10)
+    output = folder / "evaluation.json"
+    return run(["-m", "mixup_jax.evaluate", f"--predictions={file}", f"--output={output}"])[0]
+
+
+def first_step(cache: Path) -> tuple[float, float]:
+    """Returns the seconds from the start to the end of the first step, and those that compiling took of them."""
+    total, compiling = run(["-c", FIRST_STEP], {"JAX_COMPILATION_CACHE_DIR": str(cache)})[1].split()[-2:]
+    return float(total), float(compiling)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="starts of each kind (default: %(default)s)")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
+    arguments = parser.parse_args()
+    found: dict[str, list[float]] = {label: [] for label in IMPORTS}
+    judging, cold, warm = [], [], []
+    for _ in range(arguments.rounds):
+        for label, statement in IMPORTS.items():
+            found[label].append(import_seconds(statement))
+        with tempfile.TemporaryDirectory() as folder:
+            judging.append(judging_seconds(Path(folder)))
+            cold.append(first_step(Path(folder)))
+            warm.append(first_step(Path(folder)))
+    rows = [[label, f"{statistics.median(seconds):.2f}"] for label, seconds in found.items()]
+    rows.append(["`mixup_jax.evaluate --predictions`, 10,000 x 10", f"{statistics.median(judging):.2f}"])
+    (cold_total, cold_compile), (warm_total, warm_compile) = (
+        [statistics.median(each) for each in zip(*times, strict=True)] for times in (cold, warm)
+    )
+    rows += [
+        ["to the end of the first step", f"{cold_total:.2f}"],
+        ["the same with a filled compilation cache", f"{warm_total:.2f}"],
+        ["compiling, of the first start", f"{cold_compile:.2f}"],
+        ["compiling, of the second start", f"{warm_compile:.2f}"],
+        ["second / first", f"{warm_compile / cold_compile:.2f}"],
+    ]
+    lines = [*table(("", "seconds"), rows), "", machine("jax", "flax", "numpy")]
+    print(*lines, sep="\n")
+    if arguments.write:
+        write("startup", lines)
+
+
+if __name__ == "__main__":
+    main()
