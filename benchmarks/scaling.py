@@ -51,10 +51,11 @@ class Compilation:
 
 BY_SCALE = {4: (2, 2), 16: (4, 4), 64: (8, 8), 256: (16, 16)}
 COMPILATIONS = [
-    Compilation("v5e-2x2", (2, 2), steps="train,eval"),
+    Compilation("v5e-2x2", (2, 2)),
     Compilation("v5e-2x2-erm", (2, 2), variant="erm"),
     *(Compilation(f"v5e-{down}x{across}", (down, across)) for down, across in list(BY_SCALE.values())[1:]),
     Compilation(f"v5e-2x2-{LARGER}", (2, 2), per_chip=LARGER),
+    Compilation("v5e-2x2-eval", (2, 2), steps="eval"),
 ]
 
 

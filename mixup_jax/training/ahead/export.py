@@ -27,7 +27,7 @@ def export_record(call: Call, platform: str, devices: int) -> dict[str, Any]:
       devices: that share it.
     """
     exported = jax.export.export(call.function, platforms=[platform])(*call.arguments)
-    cost: Any = call.function.lower(*call.arguments).cost_analysis()
+    cost: Any = call.function.trace(*call.arguments).lower(lowering_platforms=(platform,)).cost_analysis()
     return {
         "examples": call.examples,
         "fits": None,
