@@ -72,10 +72,22 @@ def _serve(connection: Connection, make: Callable[..., Run], arguments: tuple[An
         connection.send(time.perf_counter() - start)
 
 
-def medians(sides: Sequence[Side], *, rounds: int, seconds_a_turn: float) -> list[float]:
-    """Returns each side's median seconds for doing the work once, over rounds in which each has one turn."""
-    counts = [max(1, round(seconds_a_turn / side.seconds(1))) for side in sides]
-    turns = [[side.seconds(count) / count for side, count in zip(sides, counts, strict=True)] for _ in range(rounds)]
+def medians(sides: Sequence[Side], *, rounds: int, seconds_a_turn: float, lead: int = 1) -> list[float]:
+    """Returns each side's median seconds for doing the work once, over rounds in which each has one turn.
+
+    Args:
+      sides: to compare.
+      rounds: turns of each side.
+      seconds_a_turn: about so long is a turn.
+      lead: how often the work is done at the start of a turn before the clock runs.
+    """
+
+    def turn(side: Side, count: int) -> float:
+        side.seconds(lead)
+        return side.seconds(count) / count
+
+    counts = [max(1, round(seconds_a_turn / turn(side, 1))) for side in sides]
+    turns = [[turn(side, count) for side, count in zip(sides, counts, strict=True)] for _ in range(rounds)]
     return [statistics.median(times) for times in zip(*turns, strict=True)]
 
 

@@ -1,6 +1,7 @@
 """A small imagenet2012 as tensorflow-datasets builds it: real JPEG files in array_record, made without TensorFlow."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,12 @@ def jpeg(pixels: npt.NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def write_imagenet(data_dir: Path, train: int = TRAIN, test: int = TEST) -> None:
+def write_imagenet(
+    data_dir: Path,
+    train: int = TRAIN,
+    test: int = TEST,
+    taken: Callable[[int], npt.NDArray[np.uint8]] = photograph,
+) -> None:
     """Writes photographs, the first TRAIN of them with LABELS; the last test image is grey."""
     import tensorflow_datasets as tfds
     from array_record.python.array_record_module import ArrayRecordWriter
@@ -50,7 +56,7 @@ def write_imagenet(data_dir: Path, train: int = TRAIN, test: int = TEST) -> None
         writer = ArrayRecordWriter(str(name.sharded_filepath(shard_index=0, num_shards=1)), "group_size:1")
         size = 0
         for number in range(count):
-            pixels = photograph(number)
+            pixels = taken(number)
             grey = split == "validation" and number == count - 1
             image = jpeg(pixels[..., 0] if grey else pixels)
             example = {"image": image, "label": label_of(number), "file_name": f"{number}.JPEG"}

@@ -8,7 +8,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.metrics import bin_logits, logit_bins
 
 
-def by_confidence(logits, labels, n_bins):
+def by_confidence(logits, labels, n_bins=15):
     return metrics.bin_confidences(*metrics.confidence_and_correct(logits, labels), n_bins)
 
 
@@ -54,6 +54,13 @@ def test_confidences_within_rounding_of_an_edge_are_counted_where_float64_puts_t
     labels = rng.integers(0, 2, 2000)
     for n_bins in (20, classes):
         assert_the_same(bin_logits(logits, labels, n_bins), by_confidence(logits, labels, n_bins))
+
+
+def test_equal_terms_of_many_classes_do_not_add_up_their_roundings():
+    for classes, relative in ((4096, 1e-6), (4097, 1e-12), (100_000, 1e-12)):
+        logits = np.full((3, classes), [[0.3], [1.7], [-2.1]], np.float32)
+        logits[:, 0] += 9.0
+        assert_the_same(bin_logits(logits, [0, 0, 1]), by_confidence(logits, [0, 0, 1]), relative)
 
 
 def test_parts_do_not_show_and_merge(monkeypatch):

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from mixup_jax.models.dropout import dropout
 from mixup_jax.models.layers import Mix, batch_norm, classify, conv, unmixed
+from mixup_jax.models.pooling import halve
 
 HEAD_DROPOUT = 0.5
 """Of the hidden layers, as in the original."""
@@ -64,7 +65,7 @@ class VGG(nn.Module):
                 x = conv(channels, 3, bias=True, dtype=self.dtype, name=f"block_{block + 1}_conv_{index + 1}")(x)
                 x = nn.relu(norm(name=f"block_{block + 1}_norm_{index + 1}")(x))
                 x = dropout(x, dropout_keys, rate=self.dropout, layer=sum(self.blocks[:block]) + index)
-            x = mix(nn.max_pool(x, (2, 2), (2, 2), padding="SAME"), block + 1)
+            x = mix(halve(x), block + 1)
         if not self.hidden:
             return classify(x, self.classes)
         x = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
