@@ -82,14 +82,22 @@ def test_folded_layers_have_the_parameters_of_those_that_they_stand_for():
 
 @pytest.mark.parametrize("pool", [False, True])
 def test_devices_normalise_by_the_whole_batch(pool: bool):
+    def weighed(model: nn.Module, params: Any, x: jax.Array, weights: jax.Array) -> Any:
+        made, new = model.apply({**variables, "params": params}, x, True, mutable=["batch_stats"])
+        return jnp.sum(made * weights), (made, new)
+
     with jax.enable_x64(True):
         x, variables = drawn(pool, (4, 9, 8, 5))
-        whole = Folded(pool).apply(variables, x, True, mutable=["batch_stats"])
-        divided = Folded(pool, axis_name="batch")
-        apply = partial(divided.apply, variables, train=True, mutable=["batch_stats"])
-        made, new = jax.vmap(apply, axis_name="batch", out_axes=(0, None))(x.reshape(2, 2, *x.shape[1:]))
-    found = made.reshape(4, *made.shape[2:]), new
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-9), found, whole)
+        weights = 1 + jax.random.normal(jax.random.key(4), (4, *((3, 2) if pool else (9, 8)), 6))
+        gradient = jax.grad(partial(weighed, Folded(pool)), (0, 1), has_aux=True)
+        expected = jax.jit(gradient)(variables["params"], x, weights)
+        shared = jax.grad(partial(weighed, Folded(pool, axis_name="batch")), (0, 1), has_aux=True)
+        halves = [array.reshape(2, 2, *array.shape[1:]) for array in (x, weights)]
+        mapped = jax.vmap(shared, (None, 0, 0), ((0, 0), (0, None)), axis_name="batch")
+        (of_params, of_x), (made, new) = jax.jit(mapped)(variables["params"], *halves)
+        summed = jax.tree.map(lambda parts: parts.sum(0), of_params)
+        found = (summed, of_x.reshape(x.shape)), (made.reshape(weights.shape), new)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-9), found, expected)
 
 
 def test_in_bfloat16_the_gradient_is_as_exact_as_that_of_the_plain_layers():

@@ -33,8 +33,8 @@ def render(record: Record) -> str:
 def _device(topology: Record, device: Record) -> str:
     of = "" if topology["devices"] == topology["chips"] else f" (each one of {topology['chips']} chips' cores)"
     return (
-        f"{topology['devices']} devices{of} of {device['name']}: {device['flops'] / 1e12:.0f} TFLOP/s bfloat16, "
-        f"{device['bandwidth'] / 1e9:.0f} GB/s, {device['memory'] / 1e9:.1f} GB"
+        f"devices: {topology['devices']} of {device['name']}{of}, each of {device['flops'] / 1e12:.0f} TFLOP/s "
+        f"bfloat16, {device['bandwidth'] / 1e9:.0f} GB/s, {device['memory'] / 1e9:.1f} GB"
     )
 
 
@@ -87,7 +87,7 @@ def _times(step: Record, bounds: Record) -> Iterator[str]:
     if bounds["estimated_seconds"] is not None:
         rate = step["examples"] / bounds["estimated_seconds"]
         yield (
-            f"  compiler's cycles {step['cycles'] / 1e6:.1f} M, {_milliseconds(bounds['estimated_seconds'])}, "
+            f"  estimate         {_milliseconds(bounds['estimated_seconds'])} ({_scaled(step['cycles'])} cycles), "
             f"{rate:,.0f} examples/s a device; model FLOPs utilisation {bounds['utilisation_estimated']:.1%}"
         )
     if step["unestimated"]:
