@@ -86,7 +86,7 @@ def medians(sides: Sequence[Side], *, rounds: int, seconds_a_turn: float, lead: 
         side.seconds(lead)
         return side.seconds(count) / count
 
-    counts = [max(1, round(seconds_a_turn / turn(side, 1))) for side in sides]
+    counts = [max(1, round(seconds_a_turn / turn(side, lead))) for side in sides]
     turns = [[turn(side, count) for side, count in zip(sides, counts, strict=True)] for _ in range(rounds)]
     return [statistics.median(times) for times in zip(*turns, strict=True)]
 
