@@ -65,13 +65,13 @@ def write_photographs(folder: Path) -> int:
     return sum(map(len, files)) // len(files)
 
 
-def ours(folder: Path, workers: int) -> Run:
+def ours(folder: Path, workers: int, batch: int) -> Run:
     """The batches of a streamed run."""
     from mixup_jax.data.catalog import dataset_spec
     from mixup_jax.data.stream import CentreCrops, Records, TrainingBatches, ahead
 
     images = CentreCrops(Records(dataset_spec("imagenet2012"), "train", folder), np.arange(PHOTOGRAPHS), SIZE, workers)
-    made = TrainingBatches(images, seed=0, batch_size=BATCH, epochs=10_000, rows=range(BATCH))
+    made = TrainingBatches(images, seed=0, batch_size=batch, epochs=10_000, rows=range(batch))
     return batches(ahead(made, workers))
 
 
@@ -119,14 +119,14 @@ def random_crop(width: int, height: int) -> tuple[int, int, int, int]:
     return 0, 0, width, height
 
 
-def torch_loader(folder: Path, workers: int) -> Run:
+def torch_loader(folder: Path, workers: int, batch: int) -> Run:
     """A DataLoader with one process a core."""
     from torch.utils.data import DataLoader
 
-    return batches(iter(DataLoader(Files(folder), BATCH, shuffle=True, num_workers=workers, drop_last=True)))
+    return batches(iter(DataLoader(Files(folder), batch, shuffle=True, num_workers=workers, drop_last=True)))
 
 
-def tf_data(folder: Path, workers: int) -> Run:
+def tf_data(folder: Path, workers: int, batch: int) -> Run:
     """The input pipeline of TensorFlow's ImageNet examples, on the same files."""
     from mixup_jax.quiet_tensorflow import load_tensorflow
 
@@ -151,7 +151,7 @@ def tf_data(folder: Path, workers: int) -> Run:
     options.threading.private_threadpool_size = workers
     names = [str(folder / f"{number}.jpg") for number in range(PHOTOGRAPHS)]
     made = tf.data.Dataset.from_tensor_slices(names).shuffle(PHOTOGRAPHS).repeat()
-    made = made.map(prepare, num_parallel_calls=workers).batch(BATCH, drop_remainder=True).prefetch(2)
+    made = made.map(prepare, num_parallel_calls=workers).batch(batch, drop_remainder=True).prefetch(2)
     return batches(iter(made.with_options(options)))
 
 
@@ -182,19 +182,26 @@ def waiting_share() -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="turns of each side (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=BATCH, help="photographs a batch (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
     arguments = parser.parse_args()
     workers = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         size = write_photographs(folder)
-        with Side(ours, folder, workers) as own, Side(torch_loader, folder, workers) as torch_side:
+        with (
+            Side(ours, folder, workers, arguments.batch) as own,
+            Side(torch_loader, folder, workers, arguments.batch) as torch_side,
+        ):
             torch_times = medians([own, torch_side], rounds=arguments.rounds, seconds_a_turn=4, lead=MADE_AHEAD)
-        with Side(ours, folder, workers) as own, Side(tf_data, folder, workers) as tf_side:
+        with (
+            Side(ours, folder, workers, arguments.batch) as own,
+            Side(tf_data, folder, workers, arguments.batch) as tf_side,
+        ):
             tf_times = medians([own, tf_side], rounds=arguments.rounds, seconds_a_turn=4, lead=MADE_AHEAD)
     rows = []
     for label, (own_time, time_) in (("torch DataLoader", torch_times), ("tf.data", tf_times)):
-        speeds = [BATCH / seconds / workers for seconds in (own_time, time_)]
+        speeds = [arguments.batch / seconds / workers for seconds in (own_time, time_)]
         rows += [["ours", f"{speeds[0]:.0f}", ""], [label, f"{speeds[1]:.0f}", f"{speeds[0] / speeds[1]:.2f}"]]
     milliseconds, share = waiting_share()
     lines = [

@@ -5,6 +5,7 @@ Variants   every name in `mixup_jax.method.VARIANTS`:   --config=configs/imagene
 Data       python -m mixup_jax.data imagenet2012        (docs/data.md: which files to put where)
 Command    python -m mixup_jax.main --config=configs/imagenet.py --workdir=runs/imagenet-mixup-0
            and for the other network of the paper   --config.model.name=resnext101_32x4d
+           on several machines, one command each    --distributed, or as docs/distributed.md says
 Evaluate   python -m mixup_jax.evaluate --workdir=runs/imagenet-mixup-0
 
 Where the numbers are from

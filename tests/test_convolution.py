@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mixup_jax.models import convolution
@@ -47,7 +47,7 @@ def both_ways(x, kernel, strides, padding):
     ]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     batch=st.integers(1, 7),
     height=SIZES,
@@ -60,6 +60,8 @@ def both_ways(x, kernel, strides, padding):
     rows=st.sampled_from([1, 40, 256]),
     seed=st.integers(0, 99),
 )
+@example(batch=6, height=5, width=4, channels=3, maps=5, size=3, stride=1, padding="SAME", rows=12, seed=0)
+@example(batch=6, height=5, width=4, channels=3, maps=5, size=3, stride=2, padding="SAME", rows=12, seed=0)
 def test_the_rule_is_the_convolution_and_its_gradient(
     batch, height, width, channels, maps, size, stride, padding, rows, seed
 ):
@@ -124,7 +126,7 @@ def test_what_the_rule_is_not_for_is_left_to_xla(changed, dtype):
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 def test_accelerators_get_plain_convolutions(platform):
     def loss(x, kernel, way):
-        return jnp.sum(way(x, kernel, (1, 1), ((1, 1), (1, 1))))
+        return jnp.sum(jnp.sin(way(x, kernel, (1, 1), ((1, 1), (1, 1)))))
 
     x, kernel = jnp.ones((8, 6, 6, 64)), jnp.ones((3, 3, 64, 64))
     texts = [

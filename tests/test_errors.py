@@ -2,6 +2,7 @@
 
 import re
 
+import jax
 import pytest
 from error_cases import CASES, DOCUMENT, HEAD, UNHARMED, outcome, shown, write_files
 
@@ -15,6 +16,7 @@ REMEDY = re.compile(
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
+    jax.devices()  # now: a case that compiles for other devices would decide how many later tests see
     folder = tmp_path_factory.mktemp("files")
     write_files(folder)
     return folder

@@ -188,6 +188,7 @@ def test_a_stranger_is_not_taken_for_a_process(monkeypatch: pytest.MonkeyPatch):
         accepted = pool.submit(watch._accepted, "127.0.0.1")
         host, port, token = told.get(timeout=10).split(" ")
         with socket.create_connection((host, int(port))) as stranger, socket.create_connection((host, int(port))) as it:
+            stranger.settimeout(10)
             stranger.sendall(bytes(watch.TOKEN_BYTES + 4))
             assert stranger.recv(1) == b""
             it.sendall(bytes.fromhex(token) + (1).to_bytes(4))

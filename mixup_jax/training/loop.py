@@ -14,6 +14,7 @@ import numpy as np
 
 from mixup_jax import metrics
 from mixup_jax.config import Config, to_dict
+from mixup_jax.data.cache import Arrays
 from mixup_jax.data.examples import Examples, check_vocabulary, load_examples
 from mixup_jax.evaluation.predict import Predict
 from mixup_jax.metrics.calibration import Bins
@@ -24,6 +25,7 @@ from mixup_jax.training import workdir as folder
 from mixup_jax.training.checkpoint import Checkpoints
 from mixup_jax.training.feed import Fed, make_feed
 from mixup_jax.training.finite import check_losses, check_state
+from mixup_jax.training.integrity import checksum
 from mixup_jax.training.metrics_log import MetricsLog, open_logs
 from mixup_jax.training.outputs import Outputs
 from mixup_jax.training.parallel import check_divisible, splits_groups
@@ -63,7 +65,7 @@ def train(config: Config, workdir: Path, data_dir: Path, report: Report = print,
     check_divisible(config.batch_size, config.method, jax.device_count(), config.parallel)
     examples = load_examples(config.data, data_dir)
     steps_per_epoch = count_steps(config, len(examples.train.inputs))
-    check_agreement("data", [examples.train.source, len(examples.train.inputs), len(examples.validation.inputs)])
+    check_agreement("data", _data_facts(examples))
     folder.check(workdir, config)
     with _locked(workdir, report), _open_checkpoints(workdir, config, report) as checkpoints:
         facts = {} if checkpoints.last is None else checkpoints.restore_facts(checkpoints.last)
@@ -90,6 +92,14 @@ def train(config: Config, workdir: Path, data_dir: Path, report: Report = print,
             outputs = _outputs(run, checkpoints, logs, facts, examples, workdir)
             _train_epochs(run, state, facts, examples, batches, outputs, stop or Stop())
     report(f"{workdir}: trained {run.total_steps} steps")
+
+
+def _data_facts(examples: Examples) -> list[Any]:
+    """Returns what tells one machine's examples from another's: where they are from, how many, and their bytes."""
+    facts: list[Any] = [examples.train.source, len(examples.train.inputs), len(examples.validation.inputs)]
+    if jax.process_count() > 1 and isinstance(examples.train, Arrays):
+        facts.append(checksum([examples.train.inputs, examples.train.labels]))
+    return facts
 
 
 def _locked(workdir: Path, report: Report) -> contextlib.AbstractContextManager[None]:
