@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError, unknown_name
 from mixup_jax.metrics.binning import CellSums, bin_edges, cell_sums, checked_confidences
-from mixup_jax.metrics.blocks import in_threads, rows_of
+from mixup_jax.metrics.blocks import rows_of
 from mixup_jax.metrics.scores import Floats, Ints
 
 NORMS = ("l1", "l2", "max")
@@ -116,10 +116,14 @@ def bin_confidences(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: i
     confidences, outcomes = checked_confidences(confidence, correct)
     edges = bin_edges(n_bins)
 
-    def sums_of(rows: slice) -> CellSums:
-        return cell_sums(confidences[rows].astype(np.float64, copy=False), outcomes[rows], edges)
-
-    return bins_of_cells(edges, in_threads(sums_of, list(rows_of(len(confidences), _BLOCK))))
+    # Not in threads: counting holds the interpreter, and they would only wait for each other.
+    return bins_of_cells(
+        edges,
+        [
+            cell_sums(confidences[rows].astype(np.float64, copy=False), outcomes[rows], edges)
+            for rows in rows_of(len(confidences), _BLOCK)
+        ],
+    )
 
 
 def bins_of_cells(edges: Floats, parts: Sequence[CellSums]) -> Bins:
