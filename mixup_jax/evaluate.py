@@ -110,7 +110,12 @@ def _parser() -> CommandParser:
     records.add_argument("--labels", type=Path, metavar="L.npy", help="labels [N] of --predictions=P.npy")
     records.add_argument("--validation", metavar="V[,V2]", help="held-out record to fit a temperature on")
     records.add_argument("--validation_labels", type=Path, metavar="L.npy", help="labels [N] of --validation=V.npy")
-    records.add_argument("--ood", metavar="O[,O2]", action="append", help="out-of-distribution record; may be repeated")
+    records.add_argument(
+        "--ood",
+        metavar="O[,O2]",
+        action="append",
+        help="out-of-distribution record, labels not needed; may be repeated",
+    )
     records.add_argument(
         "--probabilities", action="store_true", default=None, help="the files hold probabilities, not logits"
     )
@@ -189,7 +194,7 @@ def _evaluate_predictions(flags: argparse.Namespace) -> None:
     document = evaluate_records(
         test,
         validation=validation,
-        ood=_named([(_name(paths), _record(paths, flags, None)) for paths in foreign]),
+        ood=_named([(_name(paths), _record(paths, flags, None, labelled=False)) for paths in foreign]),
         test_name=test_name,
         validation_name=validation_name if validation_name != test_name else f"{validation_name} (validation)",
         posthoc=posthoc,
@@ -209,13 +214,17 @@ def _paths(flag: str, text: str) -> list[Path]:
     return [Path(name) for name in _comma_separated(flag, text)]
 
 
-def _record(paths: Sequence[Path], flags: argparse.Namespace, labels: Path | None) -> Predictions:
+def _record(
+    paths: Sequence[Path], flags: argparse.Namespace, labels: Path | None, *, labelled: bool = True
+) -> Predictions:
     """Returns the record of one file, or the mean of those of several."""
     limit = DEFAULT_LIMIT if flags.max_gib is None else flags.max_gib * GIB
     if not 0 < limit < float("inf"):
         raise InputError(f"--max_gib={flags.max_gib} is no size; expected a number above 0, such as 8")
     members = [
-        read_predictions(path, labels=labels, probabilities=bool(flags.probabilities), limit=int(limit))
+        read_predictions(
+            path, labels=labels, probabilities=bool(flags.probabilities), labelled=labelled, limit=int(limit)
+        )
         for path in paths
     ]
     return members[0] if len(members) == 1 else mean_of_records(members)

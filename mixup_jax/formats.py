@@ -18,16 +18,23 @@ import numpy.typing as npt
 
 from mixup_jax.arrays_file import DEFAULT_LIMIT, UNREADABLE, check_size, map_npy
 from mixup_jax.errors import InputError, unknown_name
-from mixup_jax.records import UNLABELLED, Predictions, load_predictions, logits_of_probabilities
+from mixup_jax.records import Predictions, load_predictions, logits_of_probabilities, no_labels
 
 Array = npt.NDArray[Any]
 _LABEL = "label"
+_COLUMN = f"a column {_LABEL!r}, with -1 for an example without one"
+_LABELS_OF = {".csv": _COLUMN, ".parquet": _COLUMN, ".pt": "{'logits': .., 'labels': ..}"}
 LARGEST_FOOTER = 1 << 20
 """Bytes of a text, and number of entries of a list, in the metadata of a Parquet file."""
 
 
 def read_predictions(
-    path: Path, *, labels: Path | None = None, probabilities: bool = False, limit: int = DEFAULT_LIMIT
+    path: Path,
+    *,
+    labels: Path | None = None,
+    probabilities: bool = False,
+    labelled: bool = True,
+    limit: int = DEFAULT_LIMIT,
 ) -> Predictions:
     """Returns the record that a file holds; its suffix says which format it is in.
 
@@ -46,13 +53,15 @@ def read_predictions(
       path: the file.
       labels: an `.npy` of integers [N]; for `.npy` only, where None means that no example has a label.
       probabilities: the numbers are probabilities, not logits; this is never guessed.
+      labelled: labels must be there; else, as for out-of-distribution examples, no example has one where the file
+        has none.
       limit: bytes that the arrays may take in memory; an `.npy` of logits takes none.
 
     Raises:
       InputError: the file is missing, damaged, too large, in another format, or breaks what `Predictions`
         promises; the message names the file.
     """
-    readers: dict[str, Callable[[Path, int], tuple[Array, Array]]] = {
+    readers: dict[str, Callable[[Path, int], tuple[Array, Array | None]]] = {
         ".csv": _read_csv,
         ".parquet": _read_parquet,
         ".pt": _read_torch,
@@ -63,8 +72,12 @@ def read_predictions(
     if labels is not None and suffix != ".npy":
         raise InputError(f"labels file {labels} given for {path}; expected one only for an .npy, others hold labels")
     if suffix == ".npz":
-        return load_predictions(path, probabilities=probabilities, limit=limit)
+        return load_predictions(path, probabilities=probabilities, labelled=labelled, limit=limit)
     logits, classes = _read_npy(path, labels) if suffix == ".npy" else _read(path, limit, readers[suffix])
+    if classes is None:
+        if labelled:
+            raise InputError(f"predictions file {path} lacks labels; expected {_LABELS_OF[suffix]}")
+        classes = no_labels(logits)
     try:
         return Predictions(logits_of_probabilities(logits) if probabilities else logits, classes)
     except InputError as error:
@@ -99,11 +112,11 @@ def _read(path: Path, limit: int, reader: Callable[[Path, int], Any]) -> Any:
 def _read_npy(path: Path, labels: Path | None) -> tuple[Array, Array]:
     logits: Array = _read(path, 0, lambda file, _: map_npy(file))
     if labels is None:
-        return logits, np.full(len(logits) if logits.ndim else 0, UNLABELLED)
+        return logits, no_labels(logits)
     return logits, _read(labels, 0, lambda file, _: map_npy(file))
 
 
-def _read_csv(path: Path, limit: int) -> tuple[Array, Array]:
+def _read_csv(path: Path, limit: int) -> tuple[Array, Array | None]:
     check_size(path, 4 * path.stat().st_size, limit)  # two characters, such as "0,", become a float64
     with path.open(encoding="utf-8-sig", newline="") as file:
         header = next(csv.reader(file), [])
@@ -117,10 +130,10 @@ def _read_csv(path: Path, limit: int) -> tuple[Array, Array]:
         raise InputError(
             f"predictions file {path} has {len(header)} names but {table.shape[1]} columns; expected as many"
         )
-    return table[:, order], _whole(path, table[:, header.index(_LABEL)])
+    return table[:, order], _whole(path, table[:, header.index(_LABEL)]) if _LABEL in header else None
 
 
-def _read_parquet(path: Path, limit: int) -> tuple[Array, Array]:
+def _read_parquet(path: Path, limit: int) -> tuple[Array, Array | None]:
     try:
         import pyarrow as arrow
         import pyarrow.parquet as parquet
@@ -147,10 +160,10 @@ def _read_parquet(path: Path, limit: int) -> tuple[Array, Array]:
     columns = [table.column(index).to_numpy() for index in order]  # missing values become NaN, which is refused
     with np.errstate(invalid="ignore"):  # a NaN of the kind that signals; NaN is refused with its place
         logits = np.stack([column.astype(np.float64) for column in columns], axis=1)
-    return logits, _whole(path, table.column(_LABEL).to_numpy())
+    return logits, _whole(path, table.column(_LABEL).to_numpy()) if _LABEL in names else None
 
 
-def _read_torch(path: Path, limit: int) -> tuple[Array, Array]:
+def _read_torch(path: Path, limit: int) -> tuple[Array, Array | None]:
     try:
         import torch
     except ImportError as error:
@@ -168,14 +181,16 @@ def _read_torch(path: Path, limit: int) -> tuple[Array, Array]:
             "torch.load with weights_only=True refuses it, so it is damaged or holds more than tensors"
         ) from error
     tensors: dict[str, Any] = content if isinstance(content, dict) else {}
-    for name in ("logits", "labels"):
+    names = ["logits", *(["labels"] if "labels" in tensors else [])]
+    for name in names:
         if not isinstance(tensors.get(name), torch.Tensor):
-            raise InputError(f"predictions file {path} lacks a tensor {name}; expected {{'logits': .., 'labels': ..}}")
+            raise InputError(f"predictions file {path} lacks a tensor {name}; expected {_LABELS_OF['.pt']}")
+    found = {name: tensors[name].detach() for name in names}
     # A tensor may repeat its storage, so it can be larger than the file it came from.
-    logits, labels = tensors["logits"].detach(), tensors["labels"].detach()
-    check_size(path, sum(tensor.numel() * max(tensor.element_size(), 4) for tensor in (logits, labels)), limit)
+    check_size(path, sum(tensor.numel() * max(tensor.element_size(), 4) for tensor in found.values()), limit)
+    logits = found["logits"]
     wide = logits.float() if logits.is_floating_point() and logits.element_size() < 4 else logits  # bfloat16
-    return wide.numpy(), labels.numpy()
+    return wide.numpy(), found["labels"].numpy() if "labels" in found else None
 
 
 def _require_version(path: Path, package: str, found: str, least: tuple[int, ...]) -> None:
@@ -190,12 +205,8 @@ def _require_version(path: Path, package: str, found: str, least: tuple[int, ...
 
 def _class_columns(path: Path, names: Sequence[str]) -> list[int]:
     """Returns the positions of the columns of classes 0 .. K-1, in this order."""
-    if names.count(_LABEL) != 1:
-        found = ", ".join(repr(name[:40]) for name in names[:8]) or "nothing"
-        raise InputError(
-            f"predictions file {path} has {names.count(_LABEL)} columns named {_LABEL!r} (the first names: {found}); "
-            f"expected one, and -1 in it for an example without a label"
-        )
+    if names.count(_LABEL) > 1:
+        raise InputError(f"predictions file {path} has {names.count(_LABEL)} columns named {_LABEL!r}; expected one")
     places: dict[tuple[str, int], int] = {}
     for place, name in enumerate(names):
         match = re.fullmatch(r"(.*?)(0|[1-9][0-9]{0,8})", name)
@@ -208,7 +219,7 @@ def _class_columns(path: Path, names: Sequence[str]) -> list[int]:
             )
         places[match[1], int(match[2])] = place
     prefix = next(iter(places), ("", 0))[0]
-    classes = len(names) - 1
+    classes = len(names) - names.count(_LABEL)
     missing = [f"{prefix}{number}" for number in range(max(classes, 2)) if (prefix, number) not in places]
     if missing:
         raise InputError(

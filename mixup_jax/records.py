@@ -235,14 +235,24 @@ def logits_of_probabilities(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.f
         return np.log(values)
 
 
+def no_labels(logits: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """Returns `UNLABELLED` for each row of some logits, int32 `[N]`."""
+    return np.full(len(logits) if logits.ndim else 0, UNLABELLED, np.int32)
+
+
 def load_predictions(
-    path: str | os.PathLike[str], *, probabilities: bool = False, limit: int = DEFAULT_LIMIT
+    path: str | os.PathLike[str],
+    *,
+    probabilities: bool = False,
+    labelled: bool = True,
+    limit: int = DEFAULT_LIMIT,
 ) -> Predictions:
     """Reads a record that `save_predictions`, or anyone with `numpy.savez`, wrote.
 
     Args:
       path: an `.npz` with `logits` `[N, K]` and `labels` `[N]`; `meta` (JSON text) may be absent.
       probabilities: the entry `logits` holds probabilities, whose logarithms are taken.
+      labelled: `labels` must be there; else, where they are not, no example has a label.
       limit: bytes that the arrays may take in memory; what the file claims is checked before it is decompressed.
 
     Raises:
@@ -268,7 +278,7 @@ def load_predictions(
             f"predictions file {path} cannot be read ({reason}); "
             "expected an .npz of plain arrays without pickled objects"
         ) from error
-    missing = [name for name in ("logits", "labels") if name not in entries]
+    missing = [name for name in ("logits", "labels") if name not in entries and (labelled or name == "logits")]
     if missing:
         found = ", ".join(shown(name) for name in names[:8]) or "nothing"
         raise InputError(
@@ -276,7 +286,8 @@ def load_predictions(
         )
     try:
         logits = logits_of_probabilities(entries["logits"]) if probabilities else entries["logits"]
-        return Predictions(logits, entries["labels"], _parsed_meta(entries.get("meta")))
+        labels = entries["labels"] if "labels" in entries else no_labels(logits)
+        return Predictions(logits, labels, _parsed_meta(entries.get("meta")))
     except InputError as error:
         raise InputError(f"predictions file {path}: {error}") from error
 

@@ -56,6 +56,22 @@ def test_each_format_holds_the_same_record(folder):
     assert (read_predictions(Path("p.npy")).labels == -1).all()
 
 
+def test_out_of_distribution_examples_need_no_labels(folder):
+    np.savez("p.npz", logits=LOGITS)
+    with Path("p.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([[f"logit_{k}" for k in range(4)], *(map(repr, map(float, row)) for row in LOGITS)])
+    parquet.write_table(arrow.table({f"{k}": LOGITS[:, k] for k in range(4)}), "p.parquet")
+    for name in ("p.npz", "p.csv", "p.parquet"):
+        record = read_predictions(Path(name), labelled=False)
+        np.testing.assert_array_equal(record.logits, LOGITS)
+        assert (record.labels == -1).all()
+        with pytest.raises(InputError, match=rf"{name} lacks labels"):
+            read_predictions(Path(name))
+    save_predictions("test.npz", Predictions(LOGITS, np.arange(30) % 4))
+    assert run_command(main, ["--predictions=test.npz", "--ood=p.npz"]) == 0
+    assert run_command(main, ["--predictions=p.npz"]) == EXIT_BAD_INPUT
+
+
 def test_probabilities_are_logits_of_the_same_predictions(folder):
     probabilities = scipy.special.softmax(LOGITS.astype(np.float64), axis=1)
     write_csv(Path("p.csv"), probabilities)
@@ -82,8 +98,8 @@ def test_what_is_no_probability_is_refused(row, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "0 columns named 'label'"),
-        ("0,1\n0.1,0.9\n", "0 columns named 'label'"),
+        ("", "lacks the column '0'"),
+        ("0,1\n0.1,0.9\n", "lacks labels; expected a column 'label'"),
         ("label,label,0,1\n1,1,0.1,0.9\n", "2 columns named 'label'"),
         (",label,0,1\n0,1,0.1,0.9\n", "column '' is neither"),
         ("id,label,0,1\n0,1,0.1,0.9\n", "column 'id' is neither"),
@@ -190,7 +206,7 @@ def test_a_header_with_an_open_quote_is_named_in_one_line(folder):
     Path("p.csv").write_text('"label,0,1\n0,1.0,2.0\n1,2.0,1.0\n')
     with pytest.raises(InputError) as caught:
         read_predictions(Path("p.csv"))
-    assert "columns named 'label'" in str(caught.value)
+    assert "is neither 'label' nor a class" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -223,7 +239,7 @@ class FakeTensor:
     ("content", "message"),
     [
         ({"logits": FakeTensor(LOGITS), "labels": FakeTensor(LABELS)}, None),
-        ({"logits": FakeTensor(LOGITS)}, "lacks a tensor labels"),
+        ({"logits": FakeTensor(LOGITS)}, "lacks labels; expected {'logits': .., 'labels': ..}"),
         ([1], "lacks a tensor logits"),
         ({"logits": FakeTensor(np.broadcast_to(np.float32(0), (10**9, 3))), "labels": FakeTensor([0])}, "in memory"),
     ],
