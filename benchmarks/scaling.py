@@ -71,11 +71,11 @@ def memory_of(record: Record) -> float:
 
 
 def largest_batch(small: Record, large: Record) -> int:
-    """Returns the largest multiple of 8 images a chip that fits, if memory grows on as from one record to the other."""
+    """Returns the most images that a chip holds, in whole mixing groups, if memory grows as between the records."""
     images = [record["steps"]["train"]["examples"] for record in (small, large)]
     each = (memory_of(large) - memory_of(small)) / (images[1] - images[0])
     fixed = memory_of(small) - each * images[0]
-    return int((small["topology"]["device"]["memory"] - fixed) / each) // 8 * 8
+    return int((small["topology"]["device"]["memory"] - fixed) / each) // PER_CHIP * PER_CHIP
 
 
 def confirming() -> Compilation | None:
