@@ -7,9 +7,8 @@ network and its batches are tiny.  Five times a second the process looks at itse
 it lasts, and pools of threads breathe, so medians of tenths of the steps are compared.  The first tenth is the
 warm-up, in which libraries load and fill their pools.  From the second tenth to the last, resident memory must grow
 by less than 1 %, and so must the memory of the process's own, swapped or not (the kernel drops pages of library files
-when others need room, which would hide a leak); open files and threads must grow by no more than 2, where one lost at
-each validation would be 80; the log has a line for every interval and validation, no more.  The exit code is 1
-otherwise.
+when others need room, which would hide a leak); open files and threads must not grow at all; the log has a line for
+every interval and validation, no more.  The exit code is 1 otherwise.
 """
 
 from __future__ import annotations
@@ -140,7 +139,7 @@ def growth(samples: Sequence[Sample]) -> dict[str, float]:
 
 def flat(grown: Mapping[str, float]) -> bool:
     """Returns whether nothing grew beyond what is allowed."""
-    return max(grown["resident"], grown["own"]) < 0.01 and max(grown["files"], grown["threads"]) <= 2
+    return max(grown["resident"], grown["own"]) < 0.01 and max(grown["files"], grown["threads"]) <= 0
 
 
 def report(samples: Sequence[Sample], parallel: str) -> str:

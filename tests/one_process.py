@@ -36,7 +36,7 @@ def train_and_evaluate(config: Config, workdir: Path, data_dir: Path, **settings
     evaluate_workdir(workdir, datasets=None, checkpoint="last", data_dir=data_dir, force=False)
 
 
-Stop.requested = signalled  # type: ignore[method-assign]
+Stop.requested = signalled  # type: ignore[method-assign]  # the test's signal comes at a known step
 loop.train = train_and_evaluate
 add_model()
 sys.exit(run_command(main.main, sys.argv[4:]))

@@ -24,6 +24,7 @@ FLOORS = {
     "config_file": 0,
     "grid": 0,
     "provenance": 0,
+    "heartbeat": 0,
     "quiet_tensorflow": 0,
     "mixup": 1,
     "losses": 1,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
 
@@ -23,6 +21,7 @@ from mixup_jax.data.questions import read_questions
 from mixup_jax.data.snippets import ARCHIVE, ORIGINAL_FILES, prepare_snippets
 from mixup_jax.data.snippets import FILES as SNIPPETS
 from mixup_jax.errors import InputError
+from mixup_jax.heartbeat import heartbeat
 
 PROBE_SECONDS = 5.0
 HEARTBEAT_SECONDS = 10.0
@@ -144,33 +143,16 @@ def _build_streamed(spec: DatasetSpec, data_dir: Path, say: Report) -> None:
     if not have_originals(originals_of(spec), manual):
         _nowhere(spec, data_dir, say)
     say(f"building with tensorflow-datasets from the files in {manual}, which takes hours and as much disk again")
-    with _heartbeat(lambda: say("still building")):
+    with heartbeat(lambda: say("still building"), HEARTBEAT_SECONDS):
         tfds_source.build(spec, data_dir, manual)
     say("prepared")
 
 
 def _build_and_decode(spec: DatasetSpec, data_dir: Path, manual: Path | None, say: Report) -> Mapping[str, Split]:
     say("building with tensorflow-datasets" + (f" from the files in {manual}" if manual else "") + ", about a minute")
-    with _heartbeat(lambda: say("still building")):
+    with heartbeat(lambda: say("still building"), HEARTBEAT_SECONDS):
         tfds_source.build(spec, data_dir, manual)
     return _decode(spec, data_dir, say)
-
-
-@contextlib.contextmanager
-def _heartbeat(beat: Callable[[], None]) -> Iterator[None]:
-    done = threading.Event()
-
-    def run() -> None:
-        while not done.wait(HEARTBEAT_SECONDS):
-            beat()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def _decode(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Split]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import threading
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -13,6 +12,7 @@ from typing import Any
 from mixup_jax.config import Config, to_dict
 from mixup_jax.data.catalog import DatasetSpec
 from mixup_jax.errors import InputError
+from mixup_jax.heartbeat import heartbeat
 from mixup_jax.training.ahead.export import export_record
 from mixup_jax.training.ahead.lowering import BACKWARD, Call, Shapes, eval_call, forward_flops, parts_for, train_call
 from mixup_jax.training.ahead.program import compile_program
@@ -122,18 +122,12 @@ def _version(package: str) -> str | None:
 @contextlib.contextmanager
 def _progress(what: str, report: Report) -> Iterator[None]:
     """Says that something has begun, that it still goes on, and how long it took."""
-    start, done = time.monotonic(), threading.Event()
+    start = time.monotonic()
 
-    def tell() -> None:
-        while not done.wait(EVERY):
-            report(f"{what}: {duration(time.monotonic() - start)} so far")
+    def took() -> str:
+        return duration(time.monotonic() - start)
 
     report(f"{what} (a large network takes minutes)")
-    thread = threading.Thread(target=tell, daemon=True)
-    thread.start()
-    try:
+    with heartbeat(lambda: report(f"{what}: {took()} so far"), EVERY):
         yield
-    finally:
-        done.set()
-        thread.join()
-    report(f"{what}: done in {duration(time.monotonic() - start)}")
+    report(f"{what}: done in {took()}")
