@@ -20,7 +20,7 @@ from mixup_jax.metrics.blocks import in_threads, rows_of
 from mixup_jax.metrics.scores import Floats, Ints
 
 NORMS = ("l1", "l2", "max")
-_BLOCK = 1 << 20  # examples binned at a time: to start a thread takes as long as to bin a third of them
+_BLOCK = 1 << 18  # examples binned at a time: as many as take longer than to start a thread
 
 
 @dataclass(frozen=True, eq=False)

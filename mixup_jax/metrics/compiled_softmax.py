@@ -36,15 +36,49 @@ def exponential(x: float) -> float:
     return np.int64(bits).view(np.float64)
 
 
+@numba.njit
+def bits_of_largest(bits: Any) -> int:
+    """Returns the bits of the largest of some numbers, given theirs as whole numbers; of any if one is NaN.
+
+    Numbers that are not negative compare as their bits do, and negative ones the other way round; of whole numbers the
+    compiler can compare several at once.
+    """
+    high = bits[0]
+    for k in range(bits.size):
+        high = max(high, bits[k])
+    if high >= 0:
+        return high
+    low = high
+    for k in range(bits.size):
+        low = min(low, bits[k])
+    return low
+
+
+@numba.njit
+def first_place(row: Any, value: Any) -> int:
+    """Returns the first place of a value in a row, its size if there is none."""
+    place = row.size
+    for k in range(row.size):
+        place = min(place, k if row[k] == value else row.size)
+    return place
+
+
 # The sum of a row may be made in any order.
 @compiled(
-    [types.void(logits, given(types.float64, 1), filled(types.float64, 1)) for logits in _LOGITS],
+    [
+        types.void(given(number, 2), given(bits, 2), filled(types.float64, 1), filled(types.int64, 1))
+        for number, bits in ((types.float32, types.int32), (types.float64, types.int64))
+    ],
     fastmath=frozenset({"reassoc"}),
 )
-def confidence_of_wide_rows(logits: Any, largest: Any, confidence: Any) -> None:
-    """Writes 1 / sum_k exp(z_k - max z) for each row z of the logits `[rows, K]`, whose maximum is given."""
+def confidence_of_wide_rows(logits: Any, bits: Any, confidence: Any, predicted: Any) -> None:
+    """As `confidence_of_narrow_rows`, given the logits and their bits as whole numbers."""
+    of_largest = np.empty(1, bits.dtype)
+    largest = of_largest.view(logits.dtype)  # the same memory
     for i in range(confidence.size):
-        row, top, total = logits[i], largest[i], 0.0
+        row, total = logits[i], 0.0
+        of_largest[0] = bits_of_largest(bits[i])
+        predicted[i], top = first_place(row, largest[0]), np.float64(largest[0])
         for k in range(row.size):
             total += exponential(row[k] - top)
         confidence[i] = 1.0 / total

@@ -24,8 +24,8 @@ WIDE = 64
 """Classes from which a row by itself fills the processor's vectors."""
 
 
-_PART = 1 << 20  # logits that a thread takes at a time: as many as take longer than to start a thread
-_PART_OF_WIDE = 1 << 19  # where each is read twice, which a cache makes faster
+_PART = 1 << 19  # logits that a thread takes at a time: as many as take much longer than to start a thread
+_PART_OF_WIDE = 1 << 21
 
 
 def check_labelled(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Logits, Ints]:
@@ -194,9 +194,9 @@ def _of_wide_rows(block: Logits) -> tuple[Floats, Ints]:
     """Returns the confidence of each row and the class of its largest logit; NaN where a row is refused."""
     from mixup_jax.metrics.compiled_softmax import confidence_of_wide_rows
 
-    predicted, confidence = block.argmax(axis=1), np.empty(len(block))
-    largest = block[np.arange(len(block)), predicted].astype(np.float64)
-    confidence_of_wide_rows(block, largest, confidence)
+    confidence, predicted = np.empty(len(block)), np.empty(len(block), np.int64)
+    bits = block.view(np.int32 if block.dtype == np.float32 else np.int64)
+    confidence_of_wide_rows(block, bits, confidence, predicted)
     return confidence, predicted
 
 
