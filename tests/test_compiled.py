@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mixup_jax import metrics
+from mixup_jax.errors import InputError
 from mixup_jax.metrics import binning, blocks, calibration, scores
 
 ROOT = Path(__file__).parents[1]
@@ -115,6 +116,31 @@ def test_confidences_are_those_of_twice_the_digits(classes):
     np.testing.assert_allclose(confidence, (1 / terms.sum(axis=1)).astype(float), rtol=3e-15)
     np.testing.assert_array_equal(correct, logits.argmax(axis=1) == 0)
     assert ((confidence >= 1 / classes * (1 - 1e-14)) & (confidence <= 1)).all()
+
+
+@pytest.mark.parametrize("classes", [3, 100])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_largest_is_the_first_of_equals_whatever_the_signs(classes, dtype):
+    rng = np.random.default_rng(0)
+    logits = rng.integers(-3, 4, (300, classes)).astype(dtype)
+    logits[:100] = -np.abs(logits[:100]) - 1
+    logits[100:200] = np.where(rng.random((100, classes)) < 0.5, -0.0, np.minimum(logits[100:200], 0.0))
+    for label in range(3):
+        _, correct = metrics.confidence_and_correct(logits, np.full(300, label))
+        np.testing.assert_array_equal(correct, logits.argmax(axis=1) == label)
+
+
+def test_what_is_refused_is_named_by_its_place_among_all_examples(monkeypatch):
+    monkeypatch.setattr(calibration, "_BLOCK", 30)
+    for part in ("_PART", "_PART_OF_WIDE"):
+        monkeypatch.setattr(scores, part, 300)
+    confidence, logits = np.full(100, 0.5), np.zeros((100, 10))
+    confidence[77], logits[77, 3] = 1.5, np.nan
+    with pytest.raises(InputError, match="of example 77"):
+        metrics.bin_confidences(confidence, np.ones(100, bool))
+    for function in (metrics.bin_logits, metrics.confidence_and_correct):
+        with pytest.raises(InputError, match="77"):
+            function(logits, np.zeros(100, int))
 
 
 @pytest.mark.parametrize("classes", [2, 7, 64, 300])

@@ -24,10 +24,9 @@ def place(confidence: Any, width: float, n_bins: int, index: Any) -> bool:
         valid = (confidence[i] >= 0.0) & (confidence[i] <= 1.0)
         inside &= valid
         value = confidence[i] if valid else 0.0
-        # Multiplying finds the bin or, by rounding, the one beside it.
+        # Multiplying finds the bin or, by rounding or on an edge, the one above it.
         bin_ = min(last, int(value * n_bins))
         bin_ -= (bin_ > 0) & (value <= bin_ * width)
-        bin_ += (bin_ < last) & (value > (bin_ + 1) * width)
         index[i] = bin_
     return inside
 
