@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 LOGITS = "ECE-15 of logits"
-WIDENED = "ECE-15 of float64 confidences of logits"
+WIDENED = "ECE-15 of confidences of logits"
 
 
 class Inputs:

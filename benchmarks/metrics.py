@@ -1,11 +1,13 @@
 """Our metrics against torchmetrics, netcal, relplot and scikit-learn, on the same numbers, in one run.
 
     pip install torch torchmetrics netcal relplot scikit-learn
-    python benchmarks/metrics.py [--sizes=100000x10,1000000x10,50000x1000] [--large=FOLDER] [--write]
+    python benchmarks/metrics.py [--sizes=100000x10,1000000x10,50000x1000] [--only=ECE] [--large=FOLDER] [--write]
 
 For each metric and size: the median time of each side over interleaved rounds, their ratio (above 1 we
 are faster), the difference of the results, and how much memory each side needed beyond its input (the
 growth of the peak resident size of a process of its own).  A peer that is not installed is left out.
+Each side is called once before any clock runs, so that imports, compiling and first-time set-up are outside of the
+timings; what our first call takes in a new process is a line of its own.
 Then what we alone take for sizes and resamples that no peer has, and whether the aims were met.
 """
 
@@ -145,13 +147,37 @@ def compare(name: str, peer: str, x: Inputs, rounds: int, peaks: dict[str, float
     return Line(name, x.n, x.k, peer, own, other, difference, peaks.get("ours"), peaks.get(peer))
 
 
-def comparisons(sizes: str, rounds: int, missing: list[str], with_memory: bool) -> Iterator[Line]:
+FIRST_CALL = """
+import time
+import numpy as np
+from mixup_jax import metrics
+logits, labels = np.random.default_rng(0).normal(0, 2, (1000, 10)), np.zeros(1000, int)
+start = time.perf_counter()
+metrics.ece(metrics.bin_logits(logits, labels))
+print(time.perf_counter() - start)
+"""
+
+
+def first_calls(rounds: int) -> Iterator[str]:
+    """The first ECE of a process, with no compiled loops yet and with those that an earlier process left."""
+    new, later = [], []
+    for _ in range(min(rounds, 3)):
+        with tempfile.TemporaryDirectory() as folder:
+            for seconds in (new, later):
+                command, environment = [sys.executable, "-c", FIRST_CALL], {**os.environ, "NUMBA_CACHE_DIR": folder}
+                answer = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+                seconds.append(float(answer.stdout))
+    yield f"| first ECE of logits of a process: loads the compiled loops | {statistics.median(later):.2f} |"
+    yield f"| the same where nothing was compiled before | {statistics.median(new):.2f} |"
+
+
+def comparisons(sizes: str, rounds: int, missing: list[str], with_memory: bool, only: str) -> Iterator[Line]:
     for size in sizes.split(","):
         x = Inputs(*(int(part) for part in size.split("x")))
         with tempfile.TemporaryDirectory() as folder:
             file = str(Path(folder) / "inputs.npz")
             np.savez(file, **{key: value for key, value in vars(x).items() if isinstance(value, np.ndarray)})
-            for name in COMPARISONS if x.k <= 10 else WIDE:
+            for name in (name for name in (COMPARISONS if x.k <= 10 else WIDE) if only in name):
                 peers = [peer for peer in COMPARISONS[name] if peer.partition(",")[0] not in missing]
                 measured = ("ours", *peers) if with_memory and x.logits.size >= LARGE and peers else ()
                 peaks = {side: memory(side, name, file) for side in measured}
@@ -192,6 +218,7 @@ def alone(rounds: int) -> Iterator[str]:
     for name, call in cases.items():
         seconds = statistics.median(timed(call) for _ in range(min(rounds, 3))) / 1000
         yield f"| {name} | {seconds:.2f} |"
+    yield from first_calls(rounds)
 
 
 def large(folder: Path) -> Iterator[str]:
@@ -242,7 +269,7 @@ def machine() -> list[str]:
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.processor(),
     )
-    names = ("numpy", "torch", *PEERS)
+    names = ("numpy", "numba", "torch", *PEERS)
     versions = [f"{name} {importlib.metadata.version(name)}" for name in names if installed(name)]
     return [
         f"- {datetime.date.today().isoformat()}, {platform.system()}, {cpu}, {os.cpu_count()} cores, "
@@ -259,6 +286,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default=SIZES, help="NxK, separated by commas (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds (default: %(default)s)")
+    parser.add_argument("--only", default="", metavar="WORDS", help="the comparisons whose names hold these, alone")
     parser.add_argument("--no-memory", action="store_true", help="do not start a process for each side's peak")
     parser.add_argument(
         "--large", type=Path, metavar="FOLDER", help="also 1,000,000 x 1,000, with 4.5 GB of files there"
@@ -276,12 +304,16 @@ def main() -> None:
         print(f"{peer} is not installed and left out")
     table = [HEADER, "|" + " --- |" * HEADER.count(" |")]
     print(*machine(), *table, sep="\n", flush=True)
-    lines = list(printed(comparisons(arguments.sizes, arguments.rounds, missing, not arguments.no_memory)))
+    lines = list(
+        printed(comparisons(arguments.sizes, arguments.rounds, missing, not arguments.no_memory, arguments.only))
+    )
     load = (
         f"- Load average {load_before:.1f} before and {os.getloadavg()[0]:.1f} after the comparisons: as far as this "
         "exceeds the cores, other work competed, and single lines may be off by a factor of 2"
     )
     found = list(printed(iter([*(aim.found(lines) for aim in AIMS), memory_found(lines)])))
+    if arguments.only:
+        return
     own = list(printed(alone(arguments.rounds)))
     size = list(printed(large(arguments.large))) if arguments.large else []
     if arguments.write:
@@ -306,7 +338,8 @@ Written by `python benchmarks/metrics.py --large=FOLDER --write`, which is how t
 in one process: median times over interleaved rounds, so that both sides meet the same load; their ratio (above 1 we are
 faster); the difference of the two results; and, where the input is large, by how much one call raises the peak
 resident size of a fresh process. All inputs are in memory, in the form each side takes, before the clock runs; torch
-reads numpy's memory. Every side takes as many threads as it does by itself. torchmetrics is called by its functions,
+reads numpy's memory. Each side is called once before it is timed, so that imports and compiling are outside of the
+timings. Every side takes as many threads as it does by itself. torchmetrics is called by its functions,
 with its checks of arguments on, as they are by default, and off.
 
 {facts}
@@ -320,8 +353,8 @@ with its checks of arguments on, as they are by default, and off.
 {table}
 
 - `of logits` includes the softmax on every side, but for netcal where it is given and for scikit-learn. Ours is
-  `ece(bin_logits(logits, labels))`: float32 exponentials, and the same bins as in float64. `of float64 confidences of
-  logits` is `ece(bin_confidences(*confidence_and_correct(logits, labels)))`, in float64 throughout.
+  `ece(bin_logits(logits, labels))`, in float64 throughout. `of confidences of logits` is the same in two steps,
+  `ece(bin_confidences(*confidence_and_correct(logits, labels)))`.
 - Differences of ECE against torchmetrics are its float32 sums; of smooth ECE, relplot's steps of 1/1024.
 - OE and ECE by scikit-learn are its calibration curve plus the counts that it does not return.
 

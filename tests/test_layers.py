@@ -63,6 +63,7 @@ HOMES = {
     "matplotlib": ("report",),
     "grain": ("data.stream",),
     "ml_collections": ("config", "config_file"),
+    "numba": ("metrics.compiling", "metrics.compiled_cells", "metrics.compiled_softmax"),
 }
 
 NUMPY_ONLY = (
@@ -155,7 +156,7 @@ def test_what_reads_records_needs_no_jax(name: str):
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
-        ("from mixup_jax import metrics", {"jax", "tensorflow", "matplotlib", "scipy"}),
+        ("from mixup_jax import metrics", {"jax", "tensorflow", "matplotlib", "scipy", "numba"}),
         ("from mixup_jax import mixup, metrics", {"tensorflow", "tensorflow_datasets", "clu", "matplotlib"}),
         ("import mixup_jax.training.loop", {"tensorflow", "matplotlib"}),
         ("import mixup_jax.report.__main__", {"jax", "tensorflow"}),

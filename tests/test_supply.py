@@ -67,7 +67,11 @@ def test_every_file_beside_the_modules_is_in_the_wheel():
     patterns = declared("options.package_data", "mixup_jax")
     package = ROOT / "mixup_jax"
     packed = {path for pattern in patterns for path in package.glob(pattern)}
-    others = {path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    others = {
+        path
+        for path in package.rglob("*")
+        if path.is_file() and path.suffix != ".py" and path.parent.name != "__pycache__"
+    }
     assert others == packed
 
 

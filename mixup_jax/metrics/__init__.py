@@ -1,6 +1,7 @@
 """Calibration, proper scores and out-of-distribution detection as pure functions of numpy arrays.
 
-Everything here computes in float64 (but for `bin_logits`, which says what it leaves to float32) and loads numpy only.
+Everything here computes in float64.  Importing it loads numpy only; numba, which compiles the loops behind confidences
+and bins, is loaded by the first call that needs them.
 Numbers are fractions, never percent.
 """
 

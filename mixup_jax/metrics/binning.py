@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.scores import Bools, Floats, Ints
+from mixup_jax.metrics.scores import Bools, Floats, Ints, plain
 
-_AT_EDGE = 1e-9  # of a bin's width: far more than rounding moves a confidence
-_MOST_MULTIPLIED = 4096  # numbers of bins up to which multiplying places every float64 as searching does
+_MOST_SPREAD = 1024  # numbers of bins up to which each cell's sums are made in `_LANES` parts
+_LANES = 8  # a power of two; more are no faster
 
 
 def check_confidences(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> tuple[Floats, Bools]:
@@ -24,12 +24,13 @@ def check_confidences(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> tupl
       InputError: not two vectors of one length; a confidence that is NaN or outside [0, 1]; an
         entry of `correct` that is neither true nor false (nor 1 nor 0).
     """
-    confidences, outcomes = checked_confidences(confidence, correct)
-    return confidences.astype(np.float64, copy=False), outcomes
+    confidences, outcomes = vectors(confidence, correct)
+    check_range(confidences)
+    return confidences.astype(np.float64, copy=False), check_outcomes(outcomes)
 
 
-def checked_confidences(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> tuple[npt.NDArray[Any], Bools]:
-    """As `check_confidences`, but leaves float32 confidences as they are: a copy of 1e7 would cost 80 MB."""
+def vectors(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Returns two vectors of one length, confidences in any floating point, after checking that much of both."""
     confidences = np.asarray(confidence)
     if not np.issubdtype(confidences.dtype, np.floating):
         confidences = confidences.astype(np.float64)
@@ -38,19 +39,26 @@ def checked_confidences(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> tu
         raise InputError(
             f"confidence has shape {list(confidences.shape)} and correct {list(outcomes.shape)}; expected [N] for both"
         )
+    return confidences, outcomes
+
+
+def check_range(confidences: npt.NDArray[Any]) -> None:
+    """Raises InputError if one of the confidences is NaN or outside [0, 1]."""
     # Minimum and maximum are NaN if any confidence is.
     if len(confidences) and not (confidences.min() >= 0 and confidences.max() <= 1):
         first = int(np.argmax(~((confidences >= 0) & (confidences <= 1))))
         raise InputError(f"confidence {confidences[first]} of example {first} is not a probability; expected 0 to 1")
-    if outcomes.dtype != np.bool_:
-        neither = (outcomes != 0) & (outcomes != 1)
-        if neither.any():
-            first = int(np.argmax(neither))
-            raise InputError(
-                f"correct is {outcomes[first]} for example {first}; expected true or false for every example"
-            )
-        outcomes = outcomes.astype(bool)
-    return confidences, outcomes
+
+
+def check_outcomes(outcomes: npt.NDArray[Any]) -> Bools:
+    """Returns them as bool; raises InputError if one is neither true nor false (nor 1 nor 0)."""
+    if outcomes.dtype == np.bool_:
+        return outcomes
+    neither = (outcomes != 0) & (outcomes != 1)
+    if neither.any():
+        first = int(np.argmax(neither))
+        raise InputError(f"correct is {outcomes[first]} for example {first}; expected true or false for every example")
+    return outcomes.astype(bool)
 
 
 def bin_edges(n_bins: int) -> Floats:
@@ -74,18 +82,12 @@ def bin_index(confidence: Floats, edges: Floats) -> Ints:
 
 
 def equal_width_index(confidence: Floats, edges: Floats) -> Ints:
-    """Returns `bin_index` for the edges of `bin_edges`, five times as fast; any shape."""
-    n_bins = len(edges) - 1
-    if n_bins > _MOST_MULTIPLIED:
-        return bin_index(confidence, edges)
-    place = np.multiply(confidence, n_bins)
-    index = place.astype(np.int64)
-    # Rounding and the closed right end put some of those at an edge one bin too high, and 1 past the last.
-    place -= np.floor(place)
-    at_edge = np.flatnonzero((place < _AT_EDGE) & (index > 0))
-    lower = np.concatenate([[-1.0], edges[1:]])
-    flat = index.reshape(-1)  # a view
-    flat[at_edge] -= np.reshape(confidence, -1)[at_edge] <= lower[flat[at_edge]]
+    """Returns `bin_index` for the edges of `bin_edges`, many times as fast; any shape."""
+    from mixup_jax.metrics.compiled_cells import place
+
+    index = np.empty(confidence.shape, np.int64)
+    # edges[1] is the width of a bin in float64, and edge m (but the last) m times that, as linspace makes them.
+    place(plain(confidence, np.float64).ravel(), edges[1], len(edges) - 1, index.reshape(-1))
     return index
 
 
@@ -96,13 +98,19 @@ class CellSums(NamedTuple):
     confidence_sum: Floats
 
 
-def cell_sums(confidence: Floats, correct: Bools, edges: Floats) -> CellSums:
-    """Returns the sums of some examples in the bins of `bin_edges`."""
-    return sums_of_cells(equal_width_index(confidence, edges), confidence, correct, len(edges) - 1)
+def cell_sums(confidence: npt.NDArray[Any], correct: Bools, edges: Floats, whole: npt.NDArray[Any]) -> CellSums:
+    """Returns the sums of some examples in the bins of `bin_edges`.
 
+    Raises:
+      InputError: a confidence is NaN or outside [0, 1]; it counts the examples of `whole`.
+    """
+    from mixup_jax.metrics.compiled_cells import add_to_cells
 
-def sums_of_cells(index: Ints, confidence: Floats, correct: Bools, n_bins: int) -> CellSums:
-    """Returns the sums of some examples in the bins of this index, which is changed."""
-    index += n_bins * correct  # wrong and right ones in one pass
-    confidence_sum: Floats = np.bincount(index, confidence, minlength=2 * n_bins).astype(np.float64, copy=False)
-    return CellSums(np.bincount(index, minlength=2 * n_bins), confidence_sum)
+    n_bins = len(edges) - 1
+    lanes = _LANES if n_bins <= _MOST_SPREAD else 1
+    examples, confidence_sum = np.zeros((2, 2 * n_bins * lanes))
+    outcomes = plain(correct, np.bool_).view(np.uint8)
+    if not add_to_cells(plain(confidence, np.float64), outcomes, edges[1], lanes, examples, confidence_sum):
+        check_range(whole)
+    examples, confidence_sum = (part.reshape(-1, lanes).sum(axis=1) for part in (examples, confidence_sum))
+    return CellSums(examples.astype(np.int64), confidence_sum)

@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError, unknown_name
-from mixup_jax.metrics.binning import CellSums, bin_edges, cell_sums, checked_confidences
-from mixup_jax.metrics.blocks import rows_of
+from mixup_jax.metrics.binning import CellSums, bin_edges, cell_sums, check_outcomes, vectors
+from mixup_jax.metrics.blocks import in_threads, rows_of
 from mixup_jax.metrics.scores import Floats, Ints
 
 NORMS = ("l1", "l2", "max")
-_BLOCK = 1 << 15  # examples binned at a time: their temporaries stay in the cache, and cost no fresh memory
+_BLOCK = 1 << 18  # examples binned at a time: as many as take longer than to start a thread
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,17 +113,13 @@ def bin_confidences(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: i
     Raises:
       InputError: the arrays are malformed (see `check_confidences`) or `n_bins` is below 1.
     """
-    confidences, outcomes = checked_confidences(confidence, correct)
-    edges = bin_edges(n_bins)
+    confidences, given_outcomes = vectors(confidence, correct)
+    outcomes, edges = check_outcomes(given_outcomes), bin_edges(n_bins)
 
-    # Not in threads: counting holds the interpreter, and they would only wait for each other.
-    return bins_of_cells(
-        edges,
-        [
-            cell_sums(confidences[rows].astype(np.float64, copy=False), outcomes[rows], edges)
-            for rows in rows_of(len(confidences), _BLOCK)
-        ],
-    )
+    def sums_of(rows: slice) -> CellSums:
+        return cell_sums(confidences[rows], outcomes[rows], edges, confidences)
+
+    return bins_of_cells(edges, in_threads(sums_of, list(rows_of(len(confidences), _BLOCK))))
 
 
 def bins_of_cells(edges: Floats, parts: Sequence[CellSums]) -> Bins:

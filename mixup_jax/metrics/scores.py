@@ -6,6 +6,7 @@ Everything is computed in float64 and, where small probabilities matter, in the 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,11 @@ Bools = npt.NDArray[np.bool_]
 Logits = npt.NDArray[np.floating]
 
 WIDE = 64
-"""Classes from which numpy reduces rows as fast as columns."""
+"""Classes from which a row by itself fills the processor's vectors."""
+
+
+_PART = 1 << 19  # logits that a thread takes at a time: as many as take much longer than to start a thread
+_PART_OF_WIDE = 1 << 21
 
 
 def check_labelled(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Logits, Ints]:
@@ -133,9 +138,9 @@ def max_probability(logits: npt.ArrayLike) -> Floats:
     confidence = np.empty(len(array))
 
     def work(rows: slice) -> None:
-        confidence[rows], _ = confidence_of_block(array[rows], None, array)
+        confidence[rows], _ = confidence_and_prediction(array[rows], array)
 
-    in_threads(work, list(blocks(*array.shape)))
+    in_threads(work, parts_of(array))
     return confidence
 
 
@@ -159,55 +164,54 @@ def confidence_and_correct(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tupl
     confidence, correct = np.empty(len(array)), np.empty(len(array), bool)
 
     def work(rows: slice) -> None:
-        confidence[rows], correct[rows] = confidence_of_block(array[rows], checked_labels[rows], array)
+        confidence[rows], predicted = confidence_and_prediction(array[rows], array)
+        correct[rows] = predicted == checked_labels[rows]
 
-    in_threads(work, list(blocks(*array.shape)))
+    in_threads(work, parts_of(array))
     return confidence, correct
 
 
-def confidence_of_block(block: Logits, labels: Ints | None, whole: Logits) -> tuple[Floats, Bools | None]:
-    """Returns the confidences of some rows and, with labels, which of their predictions are right.
+def parts_of(logits: Logits) -> list[slice]:
+    """Returns the parts of the rows that `confidence_and_prediction` is fastest for."""
+    examples, classes = logits.shape
+    return list(blocks(examples, classes, _PART_OF_WIDE if classes >= WIDE else _PART))
+
+
+def confidence_and_prediction(block: Logits, whole: Logits) -> tuple[Floats, Ints]:
+    """Returns the confidences of some rows and the classes that they predict.
 
     Raises:
       InputError: NaN or +inf, or a row that is -inf throughout; it counts the rows of `whole`.
     """
-    if block.shape[1] >= WIDE:
-        return _confidence_of_wide_rows(block, labels, whole)
-    shifted = shifted_block(block, whole, ascending=False)
-    correct = None if labels is None else label_is_largest(shifted, 0.0, labels)
-    # The largest class has shifted logit 0, so its probability is exp(0) / sum.
-    return 1.0 / np.exp(shifted, out=shifted).sum(axis=0), correct
-
-
-def label_is_largest(columns: Logits, top: Floats | float, labels: Ints) -> Bools:
-    """Returns whether the largest logit of each example (of equal ones the first) is that of its label.
-
-    Args:
-      columns: `[K, rows]`, classes first.
-      top: the largest of each column.
-      labels: `[rows]`.
-    """
-    examples = columns.shape[1]
-    # Where no example has two largest logits, a label is right exactly if its logit is one; this takes a
-    # fraction of the time of argmax.
-    if np.count_nonzero(columns == top) > examples:
-        return columns.argmax(axis=0) == labels
-    right: Bools = columns.ravel().take(labels * examples + np.arange(examples)) == top
-    return right
-
-
-def _confidence_of_wide_rows(block: Logits, labels: Ints | None, whole: Logits) -> tuple[Floats, Bools | None]:
-    """As `confidence_of_block`, without turning the block over: a long last axis is as fast as the first."""
-    predicted = block.argmax(axis=1)
-    top = block[np.arange(len(block)), predicted]
-    if not np.isfinite(top).all():
+    rows = plain(block, np.float32 if block.dtype.itemsize <= 4 else np.float64)
+    confidence, predicted = _of_wide_rows(rows) if rows.shape[1] >= WIDE else _of_narrow_rows(rows)
+    if not confidence.min() > 0.0:  # it is NaN if any is
         check_logits(whole)
-    # Widened first: a subtraction that widens as it goes takes twice as long as the two.
-    shifted = block.astype(np.float64)
-    with np.errstate(over="ignore"):
-        shifted -= top[:, np.newaxis]
-    confidence = 1.0 / np.einsum("nk->n", np.exp(shifted, out=shifted))
-    return confidence, None if labels is None else predicted == labels
+    return confidence, predicted
+
+
+def _of_wide_rows(block: Logits) -> tuple[Floats, Ints]:
+    """Returns the confidence of each row and the class of its largest logit; NaN where a row is refused."""
+    from mixup_jax.metrics.compiled_softmax import confidence_of_wide_rows
+
+    confidence, predicted = np.empty(len(block)), np.empty(len(block), np.int64)
+    bits = block.view(np.int32 if block.dtype == np.float32 else np.int64)
+    confidence_of_wide_rows(block, bits, confidence, predicted)
+    return confidence, predicted
+
+
+def _of_narrow_rows(block: Logits) -> tuple[Floats, Ints]:
+    """As `_of_wide_rows`."""
+    from mixup_jax.metrics.compiled_softmax import confidence_of_narrow_rows
+
+    confidence, predicted = np.empty(len(block)), np.empty(len(block), np.int64)
+    confidence_of_narrow_rows(block, confidence, predicted)
+    return confidence, predicted
+
+
+def plain(array: npt.NDArray[Any], dtype: type) -> npt.NDArray[Any]:
+    """Returns the array as compiled loops take it, not copied where it is so: contiguous, aligned, of this dtype."""
+    return np.require(array, dtype, ["C", "A"])
 
 
 def msp_score(logits: npt.ArrayLike) -> Floats:

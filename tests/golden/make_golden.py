@@ -69,6 +69,8 @@ def temperature_of(logits: np.ndarray, labels: np.ndarray) -> float:
 def values_of(logits: np.ndarray, labels: np.ndarray) -> dict[str, object]:
     probabilities = scipy.special.softmax(logits, axis=1)
     confidence, correct = probabilities.max(axis=1), (probabilities.argmax(axis=1) == labels).astype(int)
+    # Rows of the same logits in another order are ties, whatever the roundings of their sums.
+    rank = confidence.round(12)
     p, y = torch.from_numpy(probabilities), torch.from_numpy(labels)
     one_hot = np.eye(CLASSES)[labels]
     return {
@@ -101,11 +103,11 @@ def values_of(logits: np.ndarray, labels: np.ndarray) -> dict[str, object]:
             "brier": float(CLASSES * sklearn.metrics.mean_squared_error(one_hot, probabilities)),
             "brier_top_label": float(sklearn.metrics.brier_score_loss(correct, confidence)),
             # Errors found by low confidence: the rank statistics of out-of-distribution detection.
-            "auroc": float(sklearn.metrics.roc_auc_score(1 - correct, -confidence)),
-            "aupr_out": float(sklearn.metrics.average_precision_score(1 - correct, -confidence)),
-            "aupr_in": float(sklearn.metrics.average_precision_score(correct, confidence)),
-            "fpr95_ood": false_positives(1 - correct, -confidence),
-            "fpr95_id": false_positives(correct, confidence),
+            "auroc": float(sklearn.metrics.roc_auc_score(1 - correct, -rank)),
+            "aupr_out": float(sklearn.metrics.average_precision_score(1 - correct, -rank)),
+            "aupr_in": float(sklearn.metrics.average_precision_score(correct, rank)),
+            "fpr95_ood": false_positives(1 - correct, -rank),
+            "fpr95_id": false_positives(correct, rank),
         },
         "scipy": {"temperature": temperature_of(logits, labels)},
     }

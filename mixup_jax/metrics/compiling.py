@@ -1,0 +1,45 @@
+"""Loops that numpy has no fast function for, compiled by numba: how they are compiled and where they are kept.
+
+A module of such loops compiles them when it is imported, so it is imported by the functions that call them, not above
+them: a program that needs none of them does not wait for numba.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numba
+from numba import types
+
+
+def given(scalar: Any, dimensions: int) -> types.Array:
+    """Returns the type of an array that a loop reads: contiguous, maybe memory-mapped or otherwise not writable."""
+    return types.Array(scalar, dimensions, "C", readonly=True)
+
+
+def filled(scalar: Any, dimensions: int) -> types.Array:
+    """Returns the type of a contiguous array that a loop writes."""
+    return types.Array(scalar, dimensions, "C")
+
+
+def compiled(signatures: Sequence[Any], fastmath: frozenset[str] = frozenset()) -> Callable[[Callable], Callable]:
+    """Returns a decorator that compiles a function for arguments of exactly these types, to run without the lock.
+
+    What was compiled is kept beside Python's own compiled modules, or else in the user's cache.
+    All types are compiled at once and in this order, since numba numbers its files in the order of compilation: so
+    processes that compile at the same time write the same files.
+
+    Args:
+      signatures: numba's.
+      fastmath: of LLVM's flags those that the loop stays right under.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        options = {"nogil": True, "fastmath": set(fastmath)}
+        try:
+            return numba.njit(list(signatures), cache=True, **options)(function)
+        except Exception:  # nowhere to write, a full disk, a damaged file: whatever it is, no file is needed
+            return numba.njit(list(signatures), **options)(function)
+
+    return decorate
