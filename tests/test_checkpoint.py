@@ -1,9 +1,12 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tensorstore
 
 from mixup_jax.errors import InputError
 from mixup_jax.records import TrainState
@@ -72,3 +75,22 @@ def test_an_empty_folder_has_no_checkpoint(tmp_path: Path):
         assert checkpoints.last is None
         with pytest.raises(InputError, match="holds no checkpoint"):
             checkpoints.step_of("last")
+
+
+def test_what_a_save_opens_asks_for_one_thread_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Tensorstore's pool grows to the most that was asked for at any time; orbax's default is 128."""
+    limits: list[int] = []
+
+    def watched(real: Callable[..., Any]) -> Callable[..., Any]:
+        def opened(*args: Any, **options: Any) -> Any:
+            limits.append(options["context"]["file_io_concurrency"].to_json()["limit"])
+            return real(*args, **options)
+
+        return opened
+
+    monkeypatch.setattr(tensorstore, "open", watched(tensorstore.open))
+    monkeypatch.setattr(tensorstore.KvStore, "open", staticmethod(watched(tensorstore.KvStore.open)))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state_of(3), {}, {"validation_accuracy": 0.5})
+    assert len(limits) > 4  # arrays, shardings, and the merging of both items
+    assert set(limits) == {1}

@@ -75,7 +75,7 @@ def better(folder: Path) -> None:
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "flipped bytes": (lambda folder: flip(largest(folder / "variables")), "variables"),
     "truncated numbers": (lambda folder: os.truncate(largest(folder / "variables"), 500), "variables cannot be read"),
-    "half an optimizer": (lambda folder: os.truncate(largest(folder / "optimizer"), 20), "optimizer"),
+    "half an optimizer": (lambda folder: os.truncate(largest(folder / "optimizer" / "d"), 20), "optimizer"),
     "no optimizer": (lambda folder: (folder / "optimizer").rename(folder / "gone"), "optimizer cannot be read"),
     "half the facts": (lambda folder: os.truncate(folder / "facts" / "metadata", 40), "facts cannot be read"),
     "other facts": (edit_facts, "facts do not match their checksum"),
@@ -88,7 +88,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "half the rank": (lambda folder: os.truncate(folder / "metrics" / "metrics", 5), "metrics cannot be read"),
     "another rank": (better, "metrics does not match its checksum"),
     "half of what orbax restores by": (
-        lambda folder: os.truncate(folder / "variables" / "array_metadatas" / "process_0", 20),
+        lambda folder: os.truncate(folder / "variables" / "_METADATA", 20),
         "variables cannot be read",
     ),
 }

@@ -59,7 +59,7 @@ HOMES = {
     "tensorflow": ("quiet_tensorflow",),
     "tensorflow_datasets": ("data",),
     "clu": ("training.metrics_log",),
-    "orbax": ("training.checkpoint", "training.stored"),
+    "orbax": ("training.checkpoint", "training.storage", "training.stored"),
     "matplotlib": ("report",),
     "grain": ("data.stream",),
     "ml_collections": ("config", "config_file"),

@@ -1,5 +1,7 @@
+import gc
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -59,3 +61,16 @@ def test_tensorboard_events_are_written_where_it_is_installed(tmp_path: Path):
     assert png.startswith(b"\x89PNG")
     assert int(height) > int(width) > 400
     assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 1
+
+
+def test_a_drawn_diagram_leaves_no_figure_behind():
+    """Figures are cycles of references, of which many would gather before Python's collector comes by."""
+    from matplotlib.figure import Figure
+
+    log = object.__new__(metrics_log.TensorBoard)  # without TensorFlow, which loads for seconds
+    log._writer = SimpleNamespace(write_images=lambda step, images: None)
+    gc.collect()
+    before = sum(isinstance(one, Figure) for one in gc.get_objects())
+    log.write_reliability(3, bin_confidences([0.6, 0.9], [True, False], 15))
+    assert gc.isenabled()
+    assert sum(isinstance(one, Figure) for one in gc.get_objects()) == before

@@ -25,6 +25,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.records import TrainState
 from mixup_jax.training.finite import check_state
 from mixup_jax.training.integrity import check_format, damage_of_facts, damage_of_item, sealed, unsealed
+from mixup_jax.training.storage import item_handlers
 from mixup_jax.training.stored import (
     BEST,
     METRICS,
@@ -79,7 +80,9 @@ class Checkpoints:
             enable_async_checkpointing=True,
             lightweight_initialize=read_only,  # else orbax reads every rank, and gives up at a damaged one
         )
-        self._manager = ocp.CheckpointManager(self._directory, options=options)
+        self._manager = ocp.CheckpointManager(
+            self._directory, options=options, handler_registry=item_handlers(("variables", "optimizer"))
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -157,7 +160,7 @@ class Checkpoints:
         if step in self._manager.all_steps():
             self._manager.delete(step)
         # The training step reuses the buffers of a state that it is given, while the save still reads.
-        trees = {name: ocp.args.StandardSave(jax.tree.map(jnp.copy, tree)) for name, tree in items.items()}
+        trees = {name: ocp.args.PyTreeSave(jax.tree.map(jnp.copy, tree)) for name, tree in items.items()}
         rank = {BEST: float(metrics[BEST])} if BEST in metrics else {}
         arguments = ocp.args.Composite(
             **trees, facts=ocp.args.JsonSave(sealed(facts, step, {**on_host, METRICS: rank}))

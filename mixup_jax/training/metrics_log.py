@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.util
 import json
 import os
@@ -109,7 +110,8 @@ class TensorBoard:
         # matplotlib loads for a second: only those wait who want to see the diagram.
         from mixup_jax.report import figures
 
-        pixels = figures.to_pixels(figures.reliability_diagram(bins, title=f"validation, step {step}"))
+        with _cycles_freed():
+            pixels = figures.to_pixels(figures.reliability_diagram(bins, title=f"validation, step {step}"))
         self._writer.write_images(step, {"validation_reliability": pixels[None]})
 
     def sync(self) -> int:
@@ -148,6 +150,24 @@ def open_logs(
     finally:
         for log in logs:
             log.close()
+
+
+@contextlib.contextmanager
+def _cycles_freed() -> Iterator[None]:
+    """Frees, at its end, what the block has left in cycles of references.
+
+    A figure is 7,000 objects that refer to each other, and an image. The collector of cycles would let them grow old
+    while it draws, and look at old ones only when there are about twenty figures more. Switched off meanwhile, it finds
+    them among the young ones, in 3 ms; a collection of all ages would take 200 ms.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+        gc.collect(0)
 
 
 def _read(path: Path) -> str:
