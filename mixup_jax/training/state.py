@@ -69,3 +69,8 @@ def init_variables(model: nn.Module, key: jax.Array, input_shape: tuple[int, ...
 def with_embedding(state: TrainState, table: npt.NDArray[np.float32]) -> TrainState:
     """Returns a text network's first state with these word vectors, `[V, E]`, in place of the drawn ones."""
     return state._replace(params={**state.params, "embedding": {"embedding": jnp.asarray(table)}})
+
+
+def parameter_count(state: TrainState) -> int:
+    """Returns the number of trained scalars."""
+    return sum(leaf.size for leaf in jax.tree.leaves(state.params))
