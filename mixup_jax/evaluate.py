@@ -251,9 +251,11 @@ def _evaluate_workdir(flags: argparse.Namespace) -> None:
     alone = [name for name in _ALONE_FLAGS if getattr(flags, name) is not None]
     if cluster is not None and alone:
         raise InputError(f"--{alone[0]} is of one process alone; expected neither --distributed nor --coordinator")
+    from mixup_jax.allocator import keep_freed_memory
     from mixup_jax.environment import check_versions
 
     check_versions()
+    keep_freed_memory()
     # Here, not above: it loads jax, which --predictions has no use for.
     from mixup_jax.evaluation.derived import Derivation
     from mixup_jax.evaluation.run import evaluate_workdir

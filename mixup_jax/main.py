@@ -54,10 +54,12 @@ def main(argv: Sequence[str]) -> int:
     cluster = requested(arguments)
 
     # What --help does not need is loaded after the arguments are understood: jax takes seconds.
+    from mixup_jax.allocator import keep_freed_memory
     from mixup_jax.config_file import load_config
     from mixup_jax.environment import check_versions
 
     check_versions()
+    keep_freed_memory()
     config = load_config(arguments.config, overrides)
 
     from mixup_jax.data.paths import default_data_dir

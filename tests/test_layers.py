@@ -13,6 +13,8 @@ FLOORS = {
     "escapes": 0,
     "errors": 0,
     "environment": 0,
+    "allocator": 0,
+    "compilation": 0,
     "cluster": 0,
     "command": 0,
     "arrays_file": 0,

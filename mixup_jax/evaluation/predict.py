@@ -15,6 +15,7 @@ import numpy.typing as npt
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from mixup_jax.compilation import fast_to_run
 from mixup_jax.data.shards import by_rows, process_rows
 from mixup_jax.data.stream import CentreCrops
 
@@ -95,7 +96,8 @@ def shared_batch(batch_size: int, devices: int) -> int:
 
 def jitted(compute: Compute, mesh: Mesh) -> Any:
     """Returns `compute` for a batch that is shared by the devices of a mesh, whose logits stay with them."""
-    return jax.jit(compute, out_shardings=by_rows(mesh))
+    options = fast_to_run(mesh.devices.flat[0].platform)
+    return jax.jit(compute, out_shardings=by_rows(mesh), compiler_options=options)
 
 
 def _by_batches(compute: Compute, mesh: Mesh, batch_size: int) -> Predict:

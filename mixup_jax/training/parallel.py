@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from mixup_jax.compilation import fast_to_run
 from mixup_jax.data import augment
 from mixup_jax.data.resident import Resident, batch_rows, gather_batch
 from mixup_jax.errors import InputError
@@ -167,7 +168,9 @@ def make_batch_step(train_step: TrainStep, mesh: Mesh, *, parallel: str, batch_s
 
 
 def _jit(step: Callable[..., Any], mesh: Mesh) -> MappedStep:
-    return MappedStep(jax.jit(step, donate_argnums=0, out_shardings=NamedSharding(mesh, PartitionSpec())))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    options = fast_to_run(mesh.devices.flat[0].platform)
+    return MappedStep(jax.jit(step, donate_argnums=0, out_shardings=everywhere, compiler_options=options))
 
 
 def _pmap(step: Callable[..., Any], mesh: Mesh, batch_axis: int | None = None) -> MappedStep:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
+from mixup_jax.compilation import fast_to_compile
 from mixup_jax.records import TrainState
 
 
@@ -46,7 +47,7 @@ def create_state(
       input_shape: of one input: `(H, W, C)` of an image, `(L,)` of the tokens of a text.
     """
     initialise = partial(initial_state, model, optimizer, input_shape=input_shape)
-    return jax.jit(initialise, compiler_options=_compile_fast())(key)
+    return jax.jit(initialise, compiler_options=fast_to_compile(jax.default_backend()))(key)
 
 
 def initial_state(
@@ -68,11 +69,6 @@ def init_variables(model: nn.Module, key: jax.Array, input_shape: tuple[int, ...
 def with_embedding(state: TrainState, table: npt.NDArray[np.float32]) -> TrainState:
     """Returns a text network's first state with these word vectors, `[V, E]`, in place of the drawn ones."""
     return state._replace(params={**state.params, "embedding": {"embedding": jnp.asarray(table)}})
-
-
-def _compile_fast() -> dict[str, int] | None:
-    """Returns options for a program that runs once: on a CPU, compiling it well takes five times as long."""
-    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
 
 
 def parameter_count(state: TrainState) -> int:
