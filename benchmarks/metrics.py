@@ -3,9 +3,10 @@
     pip install torch torchmetrics netcal relplot scikit-learn
     python benchmarks/metrics.py [--sizes=100000x10,1000000x10,50000x1000] [--only=ECE] [--large=FOLDER] [--write]
 
-For each metric and size: the median time of each side over interleaved rounds, their ratio (above 1 we
-are faster), the difference of the results, and how much memory each side needed beyond its input (the
-growth of the peak resident size of a process of its own).  A peer that is not installed is left out.
+For each metric and size: the median time of each side over interleaved rounds, in each of which a side repeats its
+call for at least 50 ms after one that is not counted; their ratio (above 1 we are faster), the difference of the
+results, and how much memory each side needed beyond its input (the growth of the peak resident size of a process of
+its own).  A peer that is not installed is left out.
 Each side is called once before any clock runs, so that imports, compiling and first-time set-up are outside of the
 timings; what our first call takes in a new process is a line of its own.
 Then what we alone take for sizes and resamples that no peer has, and whether the aims were met.
@@ -36,6 +37,7 @@ DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks-metrics.md
 PEERS = ("torchmetrics", "netcal", "relplot", "scikit-learn")
 MODULES = {"scikit-learn": "sklearn"}
 SIZES = "100000x10,1000000x10,50000x1000"
+TURN = 0.05  # seconds for which a side repeats its call, at least
 LARGE = 10_000_000  # logits from which memory is measured; below, it is lost in the noise
 HEADER = "| metric | N x K | peer | ours ms | peer ms | ratio | difference | ours MiB | peer MiB |"
 
@@ -129,11 +131,18 @@ def memory(side: str, name: str, file: str) -> float | None:
 
 
 def timed(call: Callable[[], object]) -> float:
-    """Returns milliseconds; the sleep before lets threads that still wait for the last call's work come to rest."""
+    """Returns milliseconds of one call, the mean of a turn.
+
+    The sleep lets threads that still wait for the other side's work come to rest; a call that is not counted brings
+    caches and the processor back to this work.
+    """
     time.sleep(0.02)
-    start = time.perf_counter()
     call()
-    return 1000 * (time.perf_counter() - start)
+    calls, start = 0, time.perf_counter()
+    while not calls or time.perf_counter() - start < TURN:
+        call()
+        calls += 1
+    return 1000 * (time.perf_counter() - start) / calls
 
 
 def compare(name: str, peer: str, x: Inputs, rounds: int, peaks: dict[str, float | None]) -> Line:
@@ -335,8 +344,8 @@ def printed(lines: Iterator[Line] | Iterator[str]) -> Iterator:
 PAGE = """# Metrics side by side
 
 Written by `python benchmarks/metrics.py --large=FOLDER --write`, which is how to repeat it. Each line is one comparison
-in one process: median times over interleaved rounds, so that both sides meet the same load; their ratio (above 1 we are
-faster); the difference of the two results; and, where the input is large, by how much one call raises the peak
+in one process: median times over interleaved rounds, so that both sides meet the same load, in each of which a side repeats
+its call for at least 50 ms after one that is not counted; their ratio (above 1 we are faster); the difference of the two results; and, where the input is large, by how much one call raises the peak
 resident size of a fresh process. All inputs are in memory, in the form each side takes, before the clock runs; torch
 reads numpy's memory. Each side is called once before it is timed, so that imports and compiling are outside of the
 timings. Every side takes as many threads as it does by itself. torchmetrics is called by its functions,
