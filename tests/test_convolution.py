@@ -20,6 +20,7 @@ def let_it_apply(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(jax, "device_count", lambda: 1)
     patch.setattr(convolution, "CHANNELS", 1)
     patch.setattr(convolution, "MULTIPLICATIONS", 1)
+    patch.setattr(convolution, "MULTIPLICATIONS_OF_TINY_MAPS", 1)
 
 
 @pytest.fixture
@@ -54,14 +55,14 @@ def both_ways(x, kernel, strides, padding):
     width=SIZES,
     channels=st.sampled_from([1, 3, 8]),
     maps=st.sampled_from([1, 5]),
-    size=st.sampled_from([1, 2, 3, 3, 3, 5]),
-    stride=st.sampled_from([1, 1, 2, 3]),
-    padding=st.sampled_from(["SAME", "SAME", [(0, 2), (1, 4)]]),
+    size=st.sampled_from([1, 2, 3, 3, 3, 3]),
+    stride=st.sampled_from([1, 1, 1, 2]),
+    padding=st.sampled_from(["SAME", "SAME", "SAME", [(0, 2), (1, 4)]]),
     rows=st.sampled_from([1, 40, 256]),
     seed=st.integers(0, 99),
 )
 @example(batch=6, height=5, width=4, channels=3, maps=5, size=3, stride=1, padding="SAME", rows=12, seed=0)
-@example(batch=6, height=5, width=4, channels=3, maps=5, size=3, stride=2, padding="SAME", rows=12, seed=0)
+@example(batch=6, height=2, width=1, channels=3, maps=5, size=3, stride=1, padding=[(1, 1), (1, 1)], rows=12, seed=0)
 def test_the_rule_is_the_convolution_and_its_gradient(
     batch, height, width, channels, maps, size, stride, padding, rows, seed
 ):
@@ -78,14 +79,13 @@ def test_the_rule_is_the_convolution_and_its_gradient(
 
 
 @pytest.mark.usefixtures("applicable")
-@pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (1, 2)])
-def test_it_rounds_about_as_the_convolution_does(size, stride):
+def test_it_rounds_about_as_the_convolution_does():
     generator = np.random.default_rng(0)
     x = generator.normal(size=(8, 12, 12, 32))
-    kernel = generator.normal(size=(size, size, 32, 32))
-    single = both_ways(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32), (stride, stride), "SAME")
+    kernel = generator.normal(size=(3, 3, 32, 32))
+    single = both_ways(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32), (1, 1), "SAME")
     with jax.enable_x64(True):
-        exact = both_ways(jnp.asarray(x), jnp.asarray(kernel), (stride, stride), "SAME")[1]
+        exact = both_ways(jnp.asarray(x), jnp.asarray(kernel), (1, 1), "SAME")[1]
     for our, native, truth in zip(*single, exact, strict=True):
         ours, natives = (np.std(np.asarray(way, float) - np.asarray(truth)) for way in (our, native))
         assert ours < 4 * natives + 1e-7
@@ -96,10 +96,7 @@ def test_it_is_mapped_over_networks():
     generator = np.random.default_rng(0)
     x = jnp.asarray(generator.normal(size=(3, 4, 6, 6, 32)), jnp.float32)
     kernel = jnp.asarray(0.05 * generator.normal(size=(3, 3, 3, 32, 32)), jnp.float32)
-    ours, native = (
-        partial(value_and_gradients, lambda x, kernel, way=way: way(x, kernel, (1, 1), ((1, 1), (1, 1))))
-        for way in (convolution.convolve, convolution.native)
-    )
+    ours, native = (partial(value_and_gradients, way) for way in (convolution.convolve, convolution.native))
     found = jax.vmap(ours)(x, kernel)
     wanted = [native(*pair) for pair in zip(x, kernel, strict=True)]
     for mapped, single in zip(found, zip(*wanted, strict=True), strict=True):
@@ -109,14 +106,21 @@ def test_it_is_mapped_over_networks():
 @pytest.mark.usefixtures("applicable")
 @pytest.mark.parametrize(
     ("changed", "dtype"),
-    [({"feature_group_count": 2}, "float32"), ({"rhs_dilation": (2, 2)}, "float32"), ({}, "bfloat16")],
+    [
+        ({"feature_group_count": 2}, "float32"),
+        ({"rhs_dilation": (2, 2)}, "float32"),
+        ({"window_strides": (1, 2)}, "float32"),
+        ({"padding": ((1, 1), (1, 2))}, "float32"),
+        ({"padding": "VALID"}, "float32"),
+        ({}, "bfloat16"),
+    ],
 )
 def test_what_the_rule_is_not_for_is_left_to_xla(changed, dtype):
     settings = {"lhs_dilation": (1, 1), "rhs_dilation": (1, 1), "feature_group_count": 1}
     settings |= {"dimension_numbers": convolution.DIMENSIONS, **changed}
     x = jnp.ones((2, 6, 6, 64), dtype)
     kernel = jnp.ones((3, 3, 64 // settings["feature_group_count"], 64), dtype)
-    arguments = ((1, 1), "SAME")
+    arguments = (settings.pop("window_strides", (1, 1)), settings.pop("padding", "SAME"))
     text = jax.jit(lambda x, k: convolution.conv_general_dilated(x, k, *arguments, **settings)).lower(x, kernel)
     assert "stablehlo.convolution" in text.as_text()
     assert "while" not in text.as_text()
@@ -126,7 +130,7 @@ def test_what_the_rule_is_not_for_is_left_to_xla(changed, dtype):
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 def test_accelerators_get_plain_convolutions(platform):
     def loss(x, kernel, way):
-        return jnp.sum(jnp.sin(way(x, kernel, (1, 1), ((1, 1), (1, 1)))))
+        return jnp.sum(jnp.sin(way(x, kernel)))
 
     x, kernel = jnp.ones((8, 6, 6, 64)), jnp.ones((3, 3, 64, 64))
     texts = [
@@ -144,7 +148,7 @@ def test_a_process_of_one_device_uses_the_rule_where_it_pays():
     script = """
 import jax, jax.numpy as jnp
 from mixup_jax.models import create_model
-model = create_model("resnet8", classes=10, width=64)
+model = create_model("resnet8", classes=10, width=128)
 for batch in (128, 2):
     x = jax.ShapeDtypeStruct((batch, 28, 28, 1), "float32")
     variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)

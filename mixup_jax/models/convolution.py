@@ -1,22 +1,18 @@
-"""Convolutions by a rule of our own where XLA's are slow: on a CPU, in a process with one device.
+"""3x3 convolutions of many channels by a rule of our own: on a CPU, in a process with one device.
 
-There, a convolution of our networks is cut into chunks of a few images, so that what a chunk makes on its way stays
-in the cache, and becomes products of matrices:
+There they are cut into chunks of a few images, so that what a chunk makes on its way stays in the cache, and become
+products of matrices by Winograd's minimal filtering F(2x2, 3x3), which has 16 multiplications where there are 36 (Lavin
+and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, section 4.1).  XLA's own are slower there, on
+maps smaller than the kernel a hundred times.
 
-    3x3 of stride 1   Winograd's minimal filtering F(2x2, 3x3): 16 multiplications where there are 36 (Lavin and Gray,
-                      "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, section 4.1)
-    all others        the windows side by side, times the kernel
-
-Small ones and narrow ones are left to XLA: there is little to gain, and the rule takes a second longer to compile.
-
-Both are the convolution in exact arithmetic, and in floating point they round about as XLA's own does;
-docs/benchmarks.md has what they bring.  Everywhere else the program is XLA's convolution and its gradient, unchanged.
+It is the convolution in exact arithmetic, and in floating point it rounds about as XLA's own does;
+docs/benchmarks.md has what it brings.  Everywhere else the program is XLA's convolution and its gradient, unchanged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial, reduce
+from functools import reduce
 from operator import add
 from typing import Any
 
@@ -26,23 +22,25 @@ import jax.numpy as jnp
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 ROWS = 256
 """Of the matrices that are multiplied, at least: enough for their product to be fast, few enough for the cache."""
-CHANNELS = 32
+CHANNELS = 128
 """With fewer, on either side, XLA is as fast."""
 MULTIPLICATIONS = 2**29
-"""With fewer, XLA is fast enough."""
+"""With fewer, XLA is fast enough, and the rule takes a second longer to compile."""
+MULTIPLICATIONS_OF_TINY_MAPS = 2**25
+"""The same for maps smaller than the kernel, where XLA takes 1 s for what the rule does in 10 ms."""
 
 # Of 4 inputs, of 3 weights, and for 2 outputs (section 4.1).
 _OF_INPUTS = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
 _OF_WEIGHTS = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
 _FOR_OUTPUTS = ((1, 1, 1, 0), (0, 1, -1, -1))
 
-Pads = tuple[tuple[int, int], ...]
+Pads = Sequence[tuple[int, int]]
 Matrix = Sequence[Sequence[float]]
 Grid = Sequence[Sequence[jax.Array]]
 
 
 def conv_general_dilated(
-    x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: str | Sequence[tuple[int, int]], **settings: Any
+    x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: str | Pads, **settings: Any
 ) -> jax.Array:
     """Returns `jax.lax.conv_general_dilated` of the same arguments; differentiable in reverse mode alone.
 
@@ -56,18 +54,16 @@ def conv_general_dilated(
       **settings: as there.
     """
     # Over several devices a chunk would gather images from all of them.
-    if jax.device_count() > 1 or not suits(x, kernel, strides, **settings):
-        return jax.lax.conv_general_dilated(x, kernel, strides, padding, **settings)
-    pads = padding
-    if isinstance(padding, str):
-        pads = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
-    return convolve(x, kernel, tuple(strides), tuple(map(tuple, pads)))
+    if jax.device_count() == 1 and suits(x, kernel, strides, padding, **settings):
+        return convolve(x, kernel)
+    return jax.lax.conv_general_dilated(x, kernel, strides, padding, **settings)
 
 
 def suits(
     x: jax.Array,
     kernel: jax.Array,
     strides: Sequence[int],
+    padding: str | Pads,
     *,
     lhs_dilation: Sequence[int],
     rhs_dilation: Sequence[int],
@@ -75,65 +71,46 @@ def suits(
     **_: Any,
 ) -> bool:
     """Returns whether the rule is for such a convolution, and faster than XLA's."""
-    plain = {1} == {*lhs_dilation, *rhs_dilation, feature_group_count}
+    plain = {1} == {*strides, *lhs_dilation, *rhs_dilation, feature_group_count} and kernel.shape[:2] == (3, 3)
+    pads = jax.lax.padtype_to_pads(x.shape[1:3], (3, 3), (1, 1), padding) if isinstance(padding, str) else padding
     precise = x.dtype == kernel.dtype and x.dtype in (jnp.float32, jnp.float64)
-    work = x.shape[0] * x.shape[1] * x.shape[2] * kernel.size // (strides[0] * strides[1])
-    return plain and precise and min(kernel.shape[2:]) >= CHANNELS and work >= MULTIPLICATIONS
+    padded_by_one = {1} == {side for pair in pads for side in pair}
+    least = MULTIPLICATIONS if min(x.shape[1:3]) >= 3 else MULTIPLICATIONS_OF_TINY_MAPS
+    large = min(kernel.shape[2:]) >= CHANNELS and x.size // x.shape[3] * kernel.size >= least
+    return plain and padded_by_one and precise and large
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
-    """Returns the convolution `[B, H', W', K]` of images `[B, H, W, C]`, by the rule on a CPU and by XLA elsewhere."""
-    ours = partial(_forward, strides=strides, pads=pads)
-    return jax.lax.platform_dependent(x, kernel, cpu=ours, default=partial(native, strides=strides, pads=pads))
+@jax.custom_vjp
+def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Returns the convolution `[B, H, W, K]` of images `[B, H, W, C]` with a kernel `[3, 3, C, K]`, padded by 1.
+
+    It is by the rule on a CPU and by XLA elsewhere.
+    """
+    return jax.lax.platform_dependent(x, kernel, cpu=_minimal, default=native)
 
 
-def native(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
+def native(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns the convolution by XLA."""
-    return jax.lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=DIMENSIONS)
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=DIMENSIONS)
 
 
-def _convolve_forward(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> Any:
-    return convolve(x, kernel, strides, pads), (x, kernel)
+def _convolve_forward(x: jax.Array, kernel: jax.Array) -> Any:
+    return convolve(x, kernel), (x, kernel)
 
 
-def _convolve_backward(strides: tuple[int, int], pads: Pads, given: Any, gradient: jax.Array) -> Any:
+def _convolve_backward(given: Any, gradient: jax.Array) -> Any:
     def by_xla(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> Any:
-        return jax.vjp(partial(native, strides=strides, pads=pads), x, kernel)[1](gradient)
+        return jax.vjp(native, x, kernel)[1](gradient)
 
-    ours = partial(_backward, strides=strides, pads=pads)
-    return jax.lax.platform_dependent(*given, gradient, cpu=ours, default=by_xla)
+    return jax.lax.platform_dependent(*given, gradient, cpu=_backward, default=by_xla)
 
 
 convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
-def _forward(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
-    if _is_minimal(kernel, strides, pads):
-        return _minimal(x, kernel)
-    chunks = _chunked(x, _output_size(x, kernel, strides, pads))
-    return _joined(jax.lax.map(lambda some: _by_windows(some, kernel, strides, pads), chunks))
-
-
-def _backward(x: jax.Array, kernel: jax.Array, gradient: jax.Array, strides: tuple[int, int], pads: Pads) -> Any:
+def _backward(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns the gradients of the images and of the kernel."""
-    if _is_minimal(kernel, strides, pads):
-        return _minimal(gradient, kernel[::-1, ::-1].swapaxes(2, 3)), _minimal_kernel_gradient(x, gradient)
-
-    def add_chunk(total: jax.Array, some: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        of_images, of_kernel = jax.vjp(partial(_by_windows, strides=strides, pads=pads), some[0], kernel)[1](some[1])
-        return total + of_kernel, of_images
-
-    tiles = gradient.shape[1] * gradient.shape[2]
-    of_kernel, of_images = jax.lax.scan(
-        add_chunk, jnp.zeros_like(kernel), (_chunked(x, tiles), _chunked(gradient, tiles))
-    )
-    return _joined(of_images), of_kernel
-
-
-def _output_size(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> int:
-    shape = jax.eval_shape(partial(native, strides=strides, pads=pads), x, kernel).shape
-    return shape[1] * shape[2]
+    return _minimal(gradient, kernel[::-1, ::-1].swapaxes(2, 3)), _minimal_kernel_gradient(x, gradient)
 
 
 def _chunked(x: jax.Array, rows: int) -> jax.Array:
@@ -147,25 +124,8 @@ def _joined(chunks: jax.Array) -> jax.Array:
     return chunks.reshape(-1, *chunks.shape[2:])
 
 
-def _by_windows(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
-    """Returns the convolution of a chunk as one product of its windows and the kernel."""
-    height, width = kernel.shape[:2]
-    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-    down, across = padded.shape[1] - height + 1, padded.shape[2] - width + 1
-    shifted = [
-        padded[:, row : row + down : strides[0], column : column + across : strides[1]]
-        for row in range(height)
-        for column in range(width)
-    ]
-    return jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
-
-
-def _is_minimal(kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> bool:
-    return kernel.shape[:2] == (3, 3) and strides == (1, 1) and pads == ((1, 1), (1, 1))
-
-
 def _minimal(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Returns the 3x3 convolution of stride 1 that keeps the size, by minimal filtering."""
+    """Returns the convolution by minimal filtering."""
     weights = _stacked(_transformed(_OF_WEIGHTS, [[kernel[i, j] for j in range(3)] for i in range(3)]))
     height, width = x.shape[1:3]
 
