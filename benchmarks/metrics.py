@@ -346,11 +346,11 @@ PAGE = """# Metrics side by side
 Written by `python benchmarks/metrics.py --large=FOLDER --write`, which is how to repeat it. Each line is one comparison
 in one process: median times over interleaved rounds, so that both sides meet the same load, in each of which a side
 repeats its call for at least 50 ms after one that is not counted; their ratio (above 1 we are faster); the difference
-of the two results; and, where the input is large, by how much one call raises the peak resident size of a fresh process.
-All inputs are in memory, in the form each side takes, before the clock runs; torch
-reads numpy's memory. Each side is called once before it is timed, so that imports and compiling are outside of the
-timings. Every side takes as many threads as it does by itself. torchmetrics is called by its functions,
-with its checks of arguments on, as they are by default, and off.
+of the two results; and, where the input is large, by how much one call raises the peak resident size of a process of
+its own. All inputs are in memory, in the form each side takes, before the clock runs; torch reads numpy's memory.
+Each side is called once before it is timed, so that imports and compiling are outside of the timings. Every side takes
+as many threads as it does by itself. torchmetrics is called by its functions, with its checks of arguments on, as they
+are by default, and off.
 
 {facts}
 
