@@ -8,9 +8,9 @@ import sys
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 
-# Of glibc's malloc.h, and what they are set to: all threads share the memory; none of it comes and goes by itself
-# however large; and only what is free beyond 2 GiB is given back.
-_OPTIONS = {"M_ARENA_MAX": (-8, 1), "M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1)}
+OPTIONS = {"M_ARENA_MAX": (-8, 1), "M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1)}
+"""Of glibc's malloc.h, and what they are set to: all threads share the memory; none of it comes and goes by itself,
+however large; and only what is free beyond 2 GiB is given back."""
 
 
 def keep_freed_memory() -> bool:
@@ -25,7 +25,7 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None or not _only_cpus():
         return False
-    return all(mallopt(option, value) for option, value in _OPTIONS.values())
+    return all(mallopt(option, value) for option, value in OPTIONS.values())
 
 
 def _only_cpus() -> bool:
