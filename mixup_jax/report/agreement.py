@@ -53,7 +53,7 @@ def check_agreement(
     """
     for where, stored, computed in _pairs(evaluation, test_name, test, ood):
         if not _agree(stored, computed):
-            raise InputError(f"{where} is {stored}, but the records beside it give {computed}")
+            raise InputError(f"{where} is {stored}, but the records beside it give {computed:.9g}")
 
 
 def _agree(stored: float | None, computed: float) -> bool:
