@@ -114,9 +114,10 @@ def test_a_run_that_is_killed_twice_ends_with_the_bits_of_one_that_was_left_alon
 
 
 CANCELLED = """
-import _thread, subprocess, sys, threading
+import _thread, signal, subprocess, sys, threading
 sys.path.insert(0, sys.argv[1])
 from error_cases import ray_sweep
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let programs in the background ignore it
 wait = ray_sweep()._wait
 saving = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))"
 saving += "; print(flush=True); time.sleep(60)"
