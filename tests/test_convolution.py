@@ -7,20 +7,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from mixup_jax.models import convolution
+from mixup_jax.compilation import fast_to_run
+from mixup_jax.models import convolution, winograd
 
 SIZES = st.integers(1, 9)
 
 
 def let_it_apply(patch: pytest.MonkeyPatch) -> None:
-    """The rule is for processes of one device, where the tests have eight, and for large convolutions."""
+    """The rules are for processes of one device, where the tests have eight, and for large convolutions."""
     patch.setattr(jax, "device_count", lambda: 1)
     patch.setattr(convolution, "CHANNELS", 1)
     patch.setattr(convolution, "MULTIPLICATIONS", 1)
     patch.setattr(convolution, "MULTIPLICATIONS_OF_TINY_MAPS", 1)
+    patch.setattr(convolution, "POSITIONS", 1)
 
 
 @pytest.fixture
@@ -37,6 +39,12 @@ def value_and_gradients(convolve, x, kernel):
         return value, *pull(jnp.sin(value))
 
     return computed(x, kernel)
+
+
+def padded_by_one(stride):
+    """Our convolution and XLA's."""
+    geometry = ((stride, stride), ((1, 1), (1, 1)))
+    return [lambda x, kernel, way=way: way(x, kernel, *geometry) for way in (convolution.convolve, convolution.native)]
 
 
 def both_ways(x, kernel, strides, padding):
@@ -56,20 +64,24 @@ def both_ways(x, kernel, strides, padding):
     channels=st.sampled_from([1, 3, 8]),
     maps=st.sampled_from([1, 5]),
     size=st.sampled_from([1, 2, 3, 3, 3, 3]),
-    stride=st.sampled_from([1, 1, 1, 2]),
-    padding=st.sampled_from(["SAME", "SAME", "SAME", [(0, 2), (1, 4)]]),
+    stride=st.sampled_from([1, 1, 2]),
+    padding=st.sampled_from(["SAME", "SAME", "SAME", "VALID", [(0, 2), (1, 4)], [(3, 0), (2, 3)]]),
     rows=st.sampled_from([1, 40, 256]),
     seed=st.integers(0, 99),
 )
 @example(batch=6, height=5, width=4, channels=3, maps=5, size=3, stride=1, padding="SAME", rows=12, seed=0)
 @example(batch=6, height=2, width=1, channels=3, maps=5, size=3, stride=1, padding=[(1, 1), (1, 1)], rows=12, seed=0)
-def test_the_rule_is_the_convolution_and_its_gradient(
+@example(batch=2, height=8, width=7, channels=3, maps=5, size=3, stride=2, padding="SAME", rows=12, seed=0)
+@example(batch=2, height=7, width=9, channels=3, maps=5, size=3, stride=2, padding=[(0, 2), (1, 4)], rows=12, seed=0)
+@example(batch=2, height=9, width=8, channels=3, maps=5, size=3, stride=2, padding="VALID", rows=12, seed=0)
+def test_the_rules_are_the_convolution_and_its_gradient(
     batch, height, width, channels, maps, size, stride, padding, rows, seed
 ):
     generator = np.random.default_rng(seed)
     with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
         let_it_apply(patch)
-        patch.setattr(convolution, "ROWS", rows)
+        patch.setattr(winograd, "ROWS", rows)
+        assume(padding != "VALID" or min(height, width) >= size)
         x = jnp.asarray(generator.normal(size=(batch, height, width, channels)))
         kernel = jnp.asarray(generator.normal(size=(size, size, channels, maps)))
         ours, natives = both_ways(x, kernel, (stride, stride), padding)
@@ -92,11 +104,12 @@ def test_it_rounds_about_as_the_convolution_does():
 
 
 @pytest.mark.usefixtures("applicable")
-def test_it_is_mapped_over_networks():
+@pytest.mark.parametrize("stride", [1, 2])
+def test_it_is_mapped_over_networks(stride):
     generator = np.random.default_rng(0)
     x = jnp.asarray(generator.normal(size=(3, 4, 6, 6, 32)), jnp.float32)
     kernel = jnp.asarray(0.05 * generator.normal(size=(3, 3, 3, 32, 32)), jnp.float32)
-    ours, native = (partial(value_and_gradients, way) for way in (convolution.convolve, convolution.native))
+    ours, native = (partial(value_and_gradients, way) for way in padded_by_one(stride))
     found = jax.vmap(ours)(x, kernel)
     wanted = [native(*pair) for pair in zip(x, kernel, strict=True)]
     for mapped, single in zip(found, zip(*wanted, strict=True), strict=True):
@@ -127,8 +140,9 @@ def test_what_the_rule_is_not_for_is_left_to_xla(changed, dtype):
 
 
 @pytest.mark.usefixtures("applicable")
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
-def test_accelerators_get_plain_convolutions(platform):
+def test_accelerators_get_plain_convolutions(platform, stride):
     def loss(x, kernel, way):
         return jnp.sum(jnp.sin(way(x, kernel)))
 
@@ -138,10 +152,24 @@ def test_accelerators_get_plain_convolutions(platform):
         .trace(x, kernel)
         .lower(lowering_platforms=(platform,))
         .as_text()
-        for way in (convolution.convolve, convolution.native)
+        for way in padded_by_one(stride)
     ]
-    counts = [[text.count(f"stablehlo.{name}") for name in ("convolution", "dot_general", "while")] for text in texts]
+    operations = ("convolution", "dot_general", "while", "optimization_barrier")
+    counts = [[text.count(f"stablehlo.{name}") for name in operations] for text in texts]
     assert counts[0] == counts[1]
+
+
+@pytest.mark.usefixtures("applicable")
+def test_what_a_convolution_reads_is_made_once(monkeypatch):
+    monkeypatch.setattr(convolution, "CHANNELS", 1000)
+
+    def loss(x, kernel):
+        return jnp.sum(jnp.sin(padded_by_one(1)[0](jnp.maximum(jnp.tanh(x), 0), kernel)))
+
+    program = jax.jit(jax.grad(loss, argnums=1), compiler_options=fast_to_run("cpu"))
+    text = program.lower(jnp.ones((8, 6, 6, 16)), jnp.ones((3, 3, 16, 16))).compile().as_text()
+    assert text.count(" tanh(") == 1
+    assert "opt-barrier(" in text
 
 
 def test_a_process_of_one_device_uses_the_rule_where_it_pays():
