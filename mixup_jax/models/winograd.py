@@ -7,10 +7,9 @@ cache.  It is the convolution in exact arithmetic, and in floating point it roun
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import add
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,51 +23,52 @@ _OF_WEIGHTS = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
 _FOR_OUTPUTS = ((1, 1, 1, 0), (0, 1, -1, -1))
 
 Matrix = Sequence[Sequence[float]]
-Grid = Sequence[Sequence[jax.Array]]
+Grid = list[list[jax.Array]]
 
 
 def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns the convolution `[B, H, W, K]` of images `[B, H, W, C]` with a kernel `[3, 3, C, K]`, padded by 1."""
-    return _filtered(x, _weights([[kernel[i, j] for j in range(3)] for i in range(3)]), "atc,ack->atk")
+    return _filtered(x, [[kernel[i, j] for j in range(3)] for i in range(3)], contracted=0)
 
 
 def image_gradient(gradient: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns the gradient of the images, `[B, H, W, C]`, of that of the convolution, `[B, H, W, K]`."""
-    # It is a convolution with the kernel turned round.  C and K are exchanged by the product: 16 matrices of 512 x 512
+    # It is a convolution with the kernel turned round.  C and K are exchanged by the product: matrices of 512 x 512
     # take longer to transpose than to multiply with.
-    turned = [[kernel[2 - i, 2 - j] for j in range(3)] for i in range(3)]
-    return _filtered(gradient, _weights(turned), "atk,ack->atc")
+    return _filtered(gradient, [[kernel[2 - i, 2 - j] for j in range(3)] for i in range(3)], contracted=1)
 
 
 def kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
     """Returns the gradient of the kernel, `[3, 3, C, K]`, given the images and the gradient of the convolution."""
 
-    def add_chunk(total: jax.Array, some: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        return total + jnp.einsum("atc,atk->ack", _input_tiles(some[0]), _output_tiles(some[1])), None
+    def add_chunk(totals: Grid, some: tuple[jax.Array, jax.Array]) -> tuple[Grid, None]:
+        tiles = _input_tiles(some[0]), _output_tiles(some[1])
+        return _each(lambda total, a, b: total + a.T @ b, totals, *tiles), None
 
     chunks = _chunked(x, _tiles(x)), _chunked(gradient, _tiles(x))
-    total, _ = jax.lax.scan(add_chunk, jnp.zeros((16, x.shape[-1], gradient.shape[-1]), x.dtype), chunks)
-    of_weights = total.reshape(4, 4, *total.shape[1:])
-    return jnp.stack([jnp.stack(row) for row in _transformed(_transposed(_OF_WEIGHTS), of_weights)])
+    nothing = [[jnp.zeros((x.shape[-1], gradient.shape[-1]), x.dtype) for _ in range(4)] for _ in range(4)]
+    totals, _ = jax.lax.scan(add_chunk, nothing, chunks)
+    return jnp.stack([jnp.stack(row) for row in _transformed(_transposed(_OF_WEIGHTS), totals)])
 
 
-def _filtered(x: jax.Array, weights: jax.Array, product: str) -> jax.Array:
-    """Returns the images filtered by transformed weights `[16, C, K]`; `product` is that of tiles and weights."""
+def _filtered(x: jax.Array, taps: Grid, contracted: int) -> jax.Array:
+    """Returns the images filtered by 3 x 3 matrices `[C, K]`, summed over the side `contracted` of these."""
     height, width = x.shape[1:3]
+    weights = _transformed(_OF_WEIGHTS, taps)
+    down, across = -(-height // 2), -(-width // 2)
+
+    def product(tiles: jax.Array, weight: jax.Array) -> jax.Array:
+        summed = jax.lax.dot_general(tiles, weight, (((1,), (contracted,)), ((), ())))
+        return summed.reshape(-1, down, across, summed.shape[1])
 
     def of_chunk(some: jax.Array) -> jax.Array:
-        products = jnp.einsum(product, _input_tiles(some), weights)
-        by_tile = products.reshape(4, 4, -1, -(-height // 2), -(-width // 2), products.shape[-1])
-        (a, b), (c, d) = _transformed(_FOR_OUTPUTS, by_tile)
+        (a, b), (c, d) = _transformed(_FOR_OUTPUTS, _each(product, _input_tiles(some), weights))
         # [n, rows of tiles, 2, columns of tiles, 2, K], and without what is beyond an odd side.
         outputs = jnp.stack([jnp.stack([a, b], axis=3), jnp.stack([c, d], axis=3)], axis=2)
-        return outputs.reshape(some.shape[0], 2 * outputs.shape[1], -1, outputs.shape[-1])[:, :height, :width]
+        return outputs.reshape(some.shape[0], 2 * down, 2 * across, -1)[:, :height, :width]
 
-    return _joined(jax.lax.map(of_chunk, _chunked(x, _tiles(x))))
-
-
-def _weights(taps: Grid) -> jax.Array:
-    return _stacked(_transformed(_OF_WEIGHTS, taps))
+    chunks = jax.lax.map(of_chunk, _chunked(x, _tiles(x)))
+    return chunks.reshape(-1, *chunks.shape[2:])
 
 
 def _chunked(x: jax.Array, rows: int) -> jax.Array:
@@ -78,32 +78,36 @@ def _chunked(x: jax.Array, rows: int) -> jax.Array:
     return x.reshape(-1, images, *x.shape[1:])
 
 
-def _joined(chunks: jax.Array) -> jax.Array:
-    return chunks.reshape(-1, *chunks.shape[2:])
-
-
 def _tiles(x: jax.Array) -> int:
     return -(-x.shape[1] // 2) * -(-x.shape[2] // 2)
 
 
-def _input_tiles(x: jax.Array) -> jax.Array:
-    """Returns the transformed tiles of 4 x 4 inputs, which overlap by 2: `[16, tiles, C]`."""
+def _input_tiles(x: jax.Array) -> Grid:
+    """Returns the transformed tiles of 4 x 4 inputs, which overlap by 2: 4 x 4 of `[tiles, C]`."""
     height, width = x.shape[1:3]
     padded = jnp.pad(x, ((0, 0), (1, 1 + height % 2), (1, 1 + width % 2), (0, 0)))
     down, across = padded.shape[1] - 3, padded.shape[2] - 3
     grid = [[padded[:, i : i + down : 2, j : j + across : 2] for j in range(4)] for i in range(4)]
-    return _stacked(_transformed(_OF_INPUTS, grid)).reshape(16, -1, x.shape[-1])
+    return _each(_rows, _transformed(_OF_INPUTS, grid))
 
 
-def _output_tiles(gradient: jax.Array) -> jax.Array:
-    """Returns the gradients of the tiles' 16 products, of those of the outputs: `[16, tiles, K]`."""
+def _output_tiles(gradient: jax.Array) -> Grid:
+    """Returns the gradients of the tiles' 16 products, of those of the outputs: 4 x 4 of `[tiles, K]`."""
     height, width = gradient.shape[1:3]
     padded = jnp.pad(gradient, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
     grid = [[padded[:, i::2, j::2] for j in range(2)] for i in range(2)]
-    return _stacked(_transformed(_transposed(_FOR_OUTPUTS), grid)).reshape(16, -1, gradient.shape[-1])
+    return _each(_rows, _transformed(_transposed(_FOR_OUTPUTS), grid))
 
 
-def _transformed(matrix: Matrix, grid: Any) -> Grid:
+def _rows(x: jax.Array) -> jax.Array:
+    return x.reshape(-1, x.shape[-1])
+
+
+def _each(function: Callable[..., jax.Array], *grids: Grid) -> Grid:
+    return [[function(*cells) for cells in zip(*rows, strict=True)] for rows in zip(*grids, strict=True)]
+
+
+def _transformed(matrix: Matrix, grid: Grid) -> Grid:
     """Returns M G M^T for a matrix M of numbers and a grid G of arrays."""
     columns = [_combined(matrix, [row[j] for row in grid]) for j in range(len(grid[0]))]
     return [_combined(matrix, [column[i] for column in columns]) for i in range(len(matrix))]
@@ -115,7 +119,3 @@ def _combined(matrix: Matrix, parts: Sequence[jax.Array]) -> list[jax.Array]:
 
 def _transposed(matrix: Matrix) -> Matrix:
     return list(zip(*matrix, strict=True))
-
-
-def _stacked(grid: Grid) -> jax.Array:
-    return jnp.stack([array for row in grid for array in row])
