@@ -104,12 +104,17 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch, classes):
         np.testing.assert_array_equal(found[0], other)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("classes", [2, 3, 10, 64, 65, 1000])
-def test_confidences_are_those_of_twice_the_digits(classes):
+def test_confidences_are_those_of_twice_the_digits(classes, dtype):
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 3, (300, classes)) * rng.choice([0.01, 1, 100, 1e4], (300, 1))
     logits[rng.random(logits.shape) < 0.1] = -np.inf
-    logits[:, 0] = rng.choice([-1e4, 0, 1e4], 300)
+    logits[:, 0] = rng.choice([-1e30, -1e5, -1e4, -100, -30, -20, 0, 1e4, 1e5, 1e30, -np.inf], 300)
+    logits[np.isneginf(logits).all(axis=1), -1] = 0
+    logits[:30] -= np.log(np.exp(logits[:30].clip(-600, 600)).sum(axis=1, keepdims=True)) + 1  # all of them negative
+    logits[30:60] = rng.normal(0, 1, (30, classes)) + 20 * (np.arange(classes) == classes - 1)
+    logits = logits.astype(dtype)
     wide = logits.astype(np.longdouble)
     terms = np.exp(wide - wide.max(axis=1, keepdims=True))
     confidence, correct = metrics.confidence_and_correct(logits, np.zeros(300, int))
@@ -128,6 +133,18 @@ def test_the_largest_is_the_first_of_equals_whatever_the_signs(classes, dtype):
     for label in range(3):
         _, correct = metrics.confidence_and_correct(logits, np.full(300, label))
         np.testing.assert_array_equal(correct, logits.argmax(axis=1) == label)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf])
+@pytest.mark.parametrize("classes", [3, 70])
+def test_what_is_no_logit_is_refused_wherever_it_stands(classes, value, dtype):
+    for offset in (0, -1e6):  # with it, all of the others are negative
+        for place in (0, 1, classes - 1):
+            logits = np.full((5, classes), offset, dtype)
+            logits[3, place] = value
+            with pytest.raises(InputError, match="3"):
+                metrics.confidence_and_correct(logits, np.zeros(5, int))
 
 
 def test_what_is_refused_is_named_by_its_place_among_all_examples(monkeypatch):

@@ -18,14 +18,14 @@ _C1, _C2, _C3, _C4 = 0.6931471805599457, 0.24022650695910097, 0.0555041086647903
 _C5, _C6, _C7, _C8 = 0.0013333558153439966, 0.0001540353044157213, 1.5252727385193868e-05, 1.3215442675329823e-06
 _C9, _C10, _C11 = 1.0180647659234139e-07, 7.072570412814423e-09, 4.078071929588337e-10
 _ROWS = 64  # of a tile
-_LOGITS = given(types.float32, 2), given(types.float64, 2)
+_NEAR, _SMALL = 22.0, 2.0**16  # gaps and logits whose exponential is exact to 2e-15 and whose bounds are to float32
+_LABELS, _CONFIDENCE, _CORRECT = given(types.int64, 1), filled(types.float64, 1), filled(types.boolean, 1)
 
 
 @numba.njit(fastmath={"contract"})
 def exponential(x: float) -> float:
-    """Returns exp(x) for x <= 0 (1e-304 below -700): what the compiler can compute for several x at once."""
-    bounded = _LEAST if x < _LEAST else x  # and NaN stays NaN
-    power_of_two = bounded * _LOG2_E
+    """Returns exp(x) for -700 <= x <= 22: what the compiler can compute for several x at once."""
+    power_of_two = x * _LOG2_E
     shifted = power_of_two + _TO_WHOLE
     rest = power_of_two - (shifted - _TO_WHOLE)
     power = _C9 + rest * (_C10 + rest * _C11)
@@ -37,15 +37,18 @@ def exponential(x: float) -> float:
 
 
 @numba.njit
-def bits_of_largest(bits: Any) -> int:
-    """Returns the bits of the largest of some numbers, given theirs as whole numbers; of any if one is NaN.
+def at_least(x: float, least: float) -> float:
+    """Returns the larger of the two; NaN stays NaN."""
+    return least if x < least else x
+
+
+@numba.njit
+def bits_of_largest(bits: Any, high: int) -> int:
+    """Returns the bits of the largest of some numbers, given theirs as whole numbers, of which `high` is the largest.
 
     Numbers that are not negative compare as their bits do, and negative ones the other way round; of whole numbers the
-    compiler can compare several at once.
+    compiler can compare several at once.  Which of them it returns if one is NaN is open.
     """
-    high = bits[0]
-    for k in range(bits.size):
-        high = max(high, bits[k])
     if high >= 0:
         return high
     low = high
@@ -55,39 +58,57 @@ def bits_of_largest(bits: Any) -> int:
 
 
 @numba.njit
-def first_place(row: Any, value: Any) -> int:
-    """Returns the first place of a value in a row, its size if there is none."""
-    place = row.size
-    for k in range(row.size):
-        place = min(place, k if row[k] == value else row.size)
-    return place
+def is_first(row: Any, value: Any, place: int) -> bool:
+    """Returns whether a row has a value at a place and not before it."""
+    before = 0
+    if row[place] == value:
+        for k in range(place):
+            before += row[k] == value
+    return (row[place] == value) & (before == 0)
 
 
 # The sum of a row may be made in any order.
 @compiled(
     [
-        types.void(given(number, 2), given(bits, 2), filled(types.float64, 1), filled(types.int64, 1))
+        types.void(given(number, 2), given(bits, 2), _LABELS, _CONFIDENCE, _CORRECT)
         for number, bits in ((types.float32, types.int32), (types.float64, types.int64))
     ],
     fastmath=frozenset({"reassoc"}),
 )
-def confidence_of_wide_rows(logits: Any, bits: Any, confidence: Any, predicted: Any) -> None:
-    """As `confidence_of_narrow_rows`, given the logits and their bits as whole numbers."""
+def confidence_of_wide_rows(logits: Any, bits: Any, labels: Any, confidence: Any, correct: Any) -> None:
+    """As `confidence_of_narrow_rows`, given the logits and their bits as whole numbers.
+
+    A row is read once: exponentials are relative to its first logit, and only where the largest turns out to be far
+    above that one, relative to the largest in a second reading.
+    """
     of_largest = np.empty(1, bits.dtype)
     largest = of_largest.view(logits.dtype)  # the same memory
     for i in range(confidence.size):
-        row, total = logits[i], 0.0
-        of_largest[0] = bits_of_largest(bits[i])
-        predicted[i], top = first_place(row, largest[0]), np.float64(largest[0])
+        row, high, total = logits[i], bits[i, 0], 0.0
+        first = np.float64(row[0])
+        of_largest[0] = high  # for the type of `least`, that of the logits
+        largest[0] = first + _LEAST
+        least = largest[0]
         for k in range(row.size):
-            total += exponential(row[k] - top)
-        confidence[i] = 1.0 / total
+            total += exponential(at_least(row[k], least) - first)
+            high = max(high, bits[i, k])
+        of_largest[0] = bits_of_largest(bits[i], high)
+        top = np.float64(largest[0])
+        if (abs(first) <= _SMALL) & (top - first <= _NEAR):
+            confidence[i] = exponential(top - first) / total
+        else:
+            total = 0.0
+            for k in range(row.size):
+                total += exponential(at_least(row[k] - top, _LEAST))
+            confidence[i] = 1.0 / total
+        correct[i] = is_first(row, largest[0], labels[i])
 
 
-@compiled([types.void(logits, filled(types.float64, 1), filled(types.int64, 1)) for logits in _LOGITS])
-def confidence_of_narrow_rows(logits: Any, confidence: Any, predicted: Any) -> None:
-    """Writes 1 / sum_k exp(z_k - max z) and the class of the maximum (of equal ones the first) for each row.
+@compiled([types.void(given(number, 2), _LABELS, _CONFIDENCE, _CORRECT) for number in (types.float32, types.float64)])
+def confidence_of_narrow_rows(logits: Any, labels: Any, confidence: Any, correct: Any) -> None:
+    """Writes 1 / sum_k exp(z_k - max z) for each row, and whether its label is its maximum (of equal ones the first).
 
+    The confidence of a row with NaN, +inf or nothing but -inf is NaN.
     A row of few classes does not fill the processor's vectors, so that 64 rows are turned over and computed together.
     """
     examples, classes = logits.shape
@@ -110,7 +131,7 @@ def confidence_of_narrow_rows(logits: Any, confidence: Any, predicted: Any) -> N
         for k in range(classes):
             column = tile[k]
             for i in range(_ROWS):
-                total[i] += exponential(column[i] - top[i])
+                total[i] += exponential(at_least(column[i] - top[i], _LEAST))
         for i in range(rows.shape[0]):
             confidence[start + i] = 1.0 / total[i]
-            predicted[start + i] = of_top[i]
+            correct[start + i] = of_top[i] == labels[start + i]

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from mixup_jax.metrics.binning import CellSums, bin_edges, cell_sums
 from mixup_jax.metrics.blocks import in_threads
 from mixup_jax.metrics.calibration import Bins, bins_of_cells
-from mixup_jax.metrics.scores import check_all_labelled, confidence_and_prediction, parts_of, table_of_logits
+from mixup_jax.metrics.scores import check_all_labelled, confidence_and_correct_of, parts_of, table_of_logits
 
 
 def bin_logits(logits: npt.ArrayLike, labels: npt.ArrayLike, n_bins: int = 15) -> Bins:
@@ -26,7 +26,7 @@ def bin_logits(logits: npt.ArrayLike, labels: npt.ArrayLike, n_bins: int = 15) -
     array, checked_labels, edges = table_of_logits(logits), check_all_labelled(logits, labels), bin_edges(n_bins)
 
     def sums_of(rows: slice) -> CellSums:
-        confidence, predicted = confidence_and_prediction(array[rows], array)
-        return cell_sums(confidence, predicted == checked_labels[rows], edges, confidence)
+        confidence, correct = confidence_and_correct_of(array[rows], checked_labels[rows], array)
+        return cell_sums(confidence, correct, edges, confidence)
 
     return bins_of_cells(edges, in_threads(sums_of, parts_of(array)))

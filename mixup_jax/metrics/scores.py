@@ -134,10 +134,10 @@ def max_probability(logits: npt.ArrayLike) -> Floats:
       InputError: as `log_softmax`.
     """
     array = table_of_logits(logits)
-    confidence = np.empty(len(array))
+    confidence, no_labels = np.empty(len(array)), np.zeros(len(array), np.int64)
 
     def work(rows: slice) -> None:
-        confidence[rows], _ = confidence_and_prediction(array[rows], array)
+        confidence[rows], _ = confidence_and_correct_of(array[rows], no_labels[rows], array)
 
     in_threads(work, parts_of(array))
     return confidence
@@ -163,49 +163,37 @@ def confidence_and_correct(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tupl
     confidence, correct = np.empty(len(array)), np.empty(len(array), bool)
 
     def work(rows: slice) -> None:
-        confidence[rows], predicted = confidence_and_prediction(array[rows], array)
-        correct[rows] = predicted == checked_labels[rows]
+        confidence[rows], correct[rows] = confidence_and_correct_of(array[rows], checked_labels[rows], array)
 
     in_threads(work, parts_of(array))
     return confidence, correct
 
 
 def parts_of(logits: Logits) -> list[slice]:
-    """Returns the parts of the rows that `confidence_and_prediction` is fastest for."""
+    """Returns the parts of the rows that `confidence_and_correct_of` is fastest for."""
     examples, classes = logits.shape
     return list(blocks(examples, classes, _PART_OF_WIDE if classes >= WIDE else _PART))
 
 
-def confidence_and_prediction(block: Logits, whole: Logits) -> tuple[Floats, Ints]:
-    """Returns the confidences of some rows and the classes that they predict.
+def confidence_and_correct_of(block: Logits, labels: Ints, whole: Logits) -> tuple[Floats, Bools]:
+    """Returns `confidence_and_correct` of some rows, given checked labels of them.
 
     Raises:
       InputError: NaN or +inf, or a row that is -inf throughout; it counts the rows of `whole`.
     """
+    from mixup_jax.metrics.compiled_softmax import confidence_of_narrow_rows, confidence_of_wide_rows
+
     rows = plain(block, np.float32 if block.dtype.itemsize <= 4 else np.float64)
-    confidence, predicted = _of_wide_rows(rows) if rows.shape[1] >= WIDE else _of_narrow_rows(rows)
+    places = plain(labels, np.int64)
+    confidence, correct = np.empty(len(rows)), np.empty(len(rows), bool)
+    if rows.shape[1] >= WIDE:
+        bits = rows.view(np.int32 if rows.dtype == np.float32 else np.int64)
+        confidence_of_wide_rows(rows, bits, places, confidence, correct)
+    else:
+        confidence_of_narrow_rows(rows, places, confidence, correct)
     if not confidence.min() > 0.0:  # it is NaN if any is
         check_logits(whole)
-    return confidence, predicted
-
-
-def _of_wide_rows(block: Logits) -> tuple[Floats, Ints]:
-    """Returns the confidence of each row and the class of its largest logit; NaN where a row is refused."""
-    from mixup_jax.metrics.compiled_softmax import confidence_of_wide_rows
-
-    confidence, predicted = np.empty(len(block)), np.empty(len(block), np.int64)
-    bits = block.view(np.int32 if block.dtype == np.float32 else np.int64)
-    confidence_of_wide_rows(block, bits, confidence, predicted)
-    return confidence, predicted
-
-
-def _of_narrow_rows(block: Logits) -> tuple[Floats, Ints]:
-    """As `_of_wide_rows`."""
-    from mixup_jax.metrics.compiled_softmax import confidence_of_narrow_rows
-
-    confidence, predicted = np.empty(len(block)), np.empty(len(block), np.int64)
-    confidence_of_narrow_rows(block, confidence, predicted)
-    return confidence, predicted
+    return confidence, correct
 
 
 def plain(array: npt.NDArray[Any], dtype: type) -> npt.NDArray[Any]:
