@@ -152,7 +152,8 @@ def test_a_run_ends_with_the_process_that_started_it():
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
-    assert process_state(child)
+    # Until setpriv has become the program, it may not have asked for the signal yet.
+    wait_for(lambda: Path(f"/proc/{child}/comm").read_text().strip() == "sleep", seconds=10)
     parent.kill()
     parent.wait()
     parent.stdout.close()
