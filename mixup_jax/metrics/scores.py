@@ -24,7 +24,7 @@ WIDE = 64
 """Classes from which a row by itself fills the processor's vectors."""
 
 _PART = 1 << 19  # logits that a thread takes at a time: as many as take much longer than to start a thread
-_PART_OF_WIDE = 1 << 21  # the fastest of the sizes tried
+_PART_OF_WIDE = 1 << 23  # the fastest of the sizes tried
 
 
 def check_labelled(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Logits, Ints]:
