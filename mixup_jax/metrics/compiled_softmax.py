@@ -18,17 +18,14 @@ _C1, _C2, _C3, _C4 = 0.6931471805599457, 0.24022650695910097, 0.0555041086647903
 _C5, _C6, _C7, _C8 = 0.0013333558153439966, 0.0001540353044157213, 1.5252727385193868e-05, 1.3215442675329823e-06
 _C9, _C10, _C11 = 1.0180647659234139e-07, 7.072570412814423e-09, 4.078071929588337e-10
 _ROWS = 64  # of a tile
-_NEAR, _SMALL = 22.0, 64.0  # gaps and logits for which an exponential relative to the first logit is exact to 3e-15
+_NEAR, _SMALL = 22.0, 2.0**16  # gaps and logits whose exponential is exact to 2e-15 and whose bounds are to float32
 _LABELS, _CONFIDENCE, _CORRECT = given(types.int64, 1), filled(types.float64, 1), filled(types.boolean, 1)
 
 
 @numba.njit(fastmath={"contract"})
-def exponential(x: float, offset: float) -> float:
-    """Returns exp(x) / 2^offset, in [exp(-700), exp(22)], as the compiler can compute it for several x at once.
-
-    To take the offset away is a part of the first multiplication.
-    """
-    power_of_two = x * _LOG2_E - offset
+def exponential(x: float) -> float:
+    """Returns exp(x) for -700 <= x <= 22, and exactly 1 for 0: what the compiler can compute for several x at once."""
+    power_of_two = x * _LOG2_E
     shifted = power_of_two + _TO_WHOLE
     rest = power_of_two - (shifted - _TO_WHOLE)
     power = _C9 + rest * (_C10 + rest * _C11)
@@ -89,21 +86,20 @@ def confidence_of_wide_rows(logits: Any, bits: Any, labels: Any, confidence: Any
     for i in range(confidence.size):
         row, high, total = logits[i], bits[i, 0], 0.0
         first = np.float64(row[0])
-        offset = first * _LOG2_E
         of_largest[0] = high  # for the type of `least`, that of the logits
         largest[0] = first + _LEAST
         least = largest[0]
         for k in range(row.size):
-            total += exponential(np.float64(at_least(row[k], least)), offset)
+            total += exponential(at_least(row[k], least) - first)
             high = max(high, bits[i, k])
         of_largest[0] = bits_of_largest(bits[i], high)
         top = np.float64(largest[0])
         if (abs(first) <= _SMALL) & (top - first <= _NEAR):
-            confidence[i] = exponential(top, offset) / total
+            confidence[i] = exponential(top - first) / total
         else:
             total = 0.0
             for k in range(row.size):
-                total += exponential(at_least(row[k] - top, _LEAST), 0.0)
+                total += exponential(at_least(row[k] - top, _LEAST))
             confidence[i] = 1.0 / total
         correct[i] = is_first(row, largest[0], labels[i])
 
@@ -135,7 +131,7 @@ def confidence_of_narrow_rows(logits: Any, labels: Any, confidence: Any, correct
         for k in range(classes):
             column = tile[k]
             for i in range(_ROWS):
-                total[i] += exponential(at_least(column[i] - top[i], _LEAST), 0.0)
+                total[i] += exponential(at_least(column[i] - top[i], _LEAST))
         for i in range(rows.shape[0]):
             confidence[start + i] = 1.0 / total[i]
             correct[start + i] = of_top[i] == labels[start + i]
