@@ -14,8 +14,6 @@ _FAST_TO_COMPILE: Options = {"xla_backend_optimization_level": 0}
 # docs/benchmarks.md has by how much.  This names the first two.
 _FAST_TO_RUN: Options = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE,LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
-    # XLA drops `jax.lax.optimization_barrier` before it fuses, where `models.convolution` needs it.
-    "xla_disable_hlo_passes": "cse_barrier_expander",
 }
 
 

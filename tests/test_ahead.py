@@ -12,6 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from benchmarks import scaling
 from mixup_jax.compile_ahead import main
 from mixup_jax.errors import InputError
+from mixup_jax.models import convolution, kernels
 from mixup_jax.training.ahead.chips import CHIPS
 from mixup_jax.training.ahead.program import Group, Memory, Program, Unfit, _needed, compile_program, grouped
 from mixup_jax.training.ahead.record import program_record, warnings
@@ -168,6 +169,27 @@ def test_a_config_is_compiled_for_eight_devices(tmp_path: Path, capsys: pytest.C
     assert train["memory"]["arguments"] > 300 * (28 * 28 + 4 + 4)
     # The network's own FLOPs are most of what a program of so few operations beside it does.
     assert 0.5 < train["model_flops"] / train["flops"] < 1.5
+
+
+@pytest.mark.skipif(not kernels.lanes(), reason="the kernels are not for this processor")
+@pytest.mark.usefixtures("untouched_environment")
+def test_kernels_of_our_own_are_named_and_leave_the_networks_flops_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def compiled(name: str) -> dict:
+        width = f"--config.model.width={kernels.lanes()}"
+        assert main([*TINY, width, "--topology=cpu:1", "--steps=eval", f"--output={tmp_path / name}"]) == 0
+        return json.loads((tmp_path / name).read_text())
+
+    plain = compiled("plain.json")
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.setattr(convolution, "MULTIPLICATIONS", 1)
+    ours = compiled("ours.json")
+    assert (plain["steps"]["eval"]["kernels"], plain["warnings"]) == (0, [])
+    assert ours["steps"]["eval"]["kernels"] > 0
+    assert ours["steps"]["eval"]["model_flops"] == plain["steps"]["eval"]["model_flops"]
+    (line,) = ours["warnings"]
+    assert line.startswith(f"eval: {ours['steps']['eval']['kernels']} calls of mixup_jax.models.kernels")
 
 
 @pytest.mark.usefixtures("untouched_environment")

@@ -65,7 +65,8 @@ HOMES = {
     "matplotlib": ("report",),
     "grain": ("data.stream",),
     "ml_collections": ("config", "config_file"),
-    "numba": ("metrics.compiling", "metrics.compiled_cells", "metrics.compiled_softmax"),
+    "numba": ("metrics.compiling", "metrics.compiled_cells", "metrics.compiled_softmax", "models.kernels"),
+    "llvmlite": ("models.kernels",),
 }
 
 NUMPY_ONLY = (

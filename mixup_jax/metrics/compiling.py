@@ -34,12 +34,22 @@ def compiled(signatures: Sequence[Any], fastmath: frozenset[str] = frozenset()) 
       signatures: numba's.
       fastmath: of LLVM's flags those that the loop stays right under.
     """
+    return kept_if_possible(numba.njit, list(signatures), nogil=True, fastmath=set(fastmath))
 
-    def decorate(function: Callable) -> Callable:
-        options = {"nogil": True, "fastmath": set(fastmath)}
+
+def kept_if_possible(compiler: Callable[..., Any], signature: Any, **options: Any) -> Callable[[Callable], Any]:
+    """Returns a decorator that compiles a function, and keeps what was compiled where that can be.
+
+    Args:
+      compiler: numba's, `njit` or `cfunc`.
+      signature: for it.
+      **options: for it.
+    """
+
+    def decorate(function: Callable) -> Any:
         try:
-            return numba.njit(list(signatures), cache=True, **options)(function)
+            return compiler(signature, cache=True, **options)(function)
         except Exception:  # nowhere to write, a full disk, a damaged file: whatever it is, no file is needed
-            return numba.njit(list(signatures), **options)(function)
+            return compiler(signature, **options)(function)
 
     return decorate

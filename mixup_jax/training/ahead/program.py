@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import jax
 
+from mixup_jax.models.kernels import CALLED_AS
 from mixup_jax.training.hlo import Collective, Unestimated, collectives, estimated_cycles, host_transfers, unestimated
 
 _USED = re.compile(r"Used ([\d.]+)([KMGT]?) of")
@@ -70,6 +71,7 @@ class Program:
       unestimated: what has no part in that sum.
       collectives: by kind.
       transfers: what it exchanges with the host.
+      kernels: how many calls of `models.kernels` it has, whose FLOPs and bytes the compiler does not know.
     """
 
     examples: int
@@ -81,6 +83,7 @@ class Program:
     unestimated: tuple[Unestimated, ...]
     collectives: tuple[Group, ...]
     transfers: tuple[str, ...]
+    kernels: int = 0
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ def read_program(compiled: jax.stages.Compiled, examples: int, seconds: float) -
         unestimated=tuple(unestimated(text)),
         collectives=grouped(collectives(text)),
         transfers=tuple(host_transfers(text)),
+        kernels=text.count(f'custom_call_target="{CALLED_AS}'),
     )
 
 

@@ -76,5 +76,9 @@ def warnings(record: Mapping[str, Any], name: str) -> list[str]:
             )
         if group["in_loop"]:
             lines.append(f"{name}: {group['in_loop']} {group['kind']} inside a loop: every round waits for all devices")
+    if record.get("kernels"):
+        lines.append(
+            f"{name}: {record['kernels']} calls of mixup_jax.models.kernels, whose FLOPs and bytes are not counted"
+        )
     lines += [f"{name}: exchanges {one} with the host in every step" for one in record.get("transfers", ())]
     return lines
