@@ -218,6 +218,14 @@ def test_accelerators_get_plain_convolutions(platform, stride):
     assert counts[0] == counts[1]
 
 
+def test_work_is_cut_by_processors_images_and_memory(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64), raising=False)
+    assert kernels._parts(jnp.ones((3, 1))) == 3
+    assert kernels._parts(jnp.ones((100, 1))) == 64
+    assert kernels._parts(jnp.ones((100, 1)), sums=2**24) == 4
+    assert kernels._parts(jnp.ones((100, 1)), sums=2**30) == 1
+
+
 def in_a_process(script, **environment):
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", **environment}
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
@@ -265,6 +273,11 @@ print(kernels.lanes())
 def test_processors_with_shorter_registers_compute_the_same(registers, tmp_path):
     script = ON_OTHER_REGISTERS.replace("{registers}", registers)
     assert in_a_process(script, NUMBA_CACHE_DIR=str(tmp_path)) == [registers.partition(",")[0]]
+
+
+def test_without_numbas_compiler_there_are_no_kernels():
+    script = "from mixup_jax.models import kernels\nprint(kernels.lanes())"
+    assert in_a_process(script, NUMBA_DISABLE_JIT="1") == ["0"]
 
 
 def test_a_compiled_program_is_found_again_by_another_process(tmp_path):

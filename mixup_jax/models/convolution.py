@@ -114,12 +114,13 @@ def _forward_on_cpu(x: jax.Array, kernel: jax.Array, strides: Strides, pads: Pad
 def _backward_on_cpu(
     x: jax.Array, kernel: jax.Array, gradient: jax.Array, strides: Strides, pads: Pads
 ) -> tuple[jax.Array, jax.Array]:
-    of_images, of_kernel = _native_backward(x, kernel, gradient, strides, pads)
-    if not _large(x, kernel, strides):
-        return of_images, of_kernel
-    if _filtered(kernel, strides, pads):
+    large = _large(x, kernel, strides)
+    if large and _filtered(kernel, strides, pads):
         turned = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
         return kernels.winograd_convolution(gradient, turned), kernels.winograd_kernel_gradient(x, gradient)
+    of_images, of_kernel = _native_backward(x, kernel, gradient, strides, pads)
+    if not large:
+        return of_images, of_kernel
     if _divided(kernel.shape[2]):
         of_images = kernels.image_gradient(gradient, kernel, x.shape[1:3], strides, pads)
     if _divided(kernel.shape[3]):

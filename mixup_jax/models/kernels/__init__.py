@@ -30,10 +30,12 @@ _MOST_SUMS = 2**26
 @cache
 def lanes() -> int:
     """Returns how many numbers a vector register of this machine holds; 0 where the kernels cannot be used."""
+    import numba
+
     from mixup_jax.models.kernels.registers import registers
 
     found = registers()
-    if not found or os.name != "posix":
+    if not found or os.name != "posix" or numba.config.DISABLE_JIT:
         return 0
     _register()
     return found.lanes

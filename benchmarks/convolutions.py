@@ -1,0 +1,144 @@
+"""Our convolutions against XLA's and PyTorch's on the CPU: forward, and the gradients of images and kernel.
+
+    pip install torch
+    python benchmarks/convolutions.py [--write]
+
+Batches of 128 in float32, channels last, padded by half of the kernel.  Each side runs in a process of its own; they
+take turns.  A ratio above 1 says that we are faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from side_by_side import Run, Side, machine, medians, table, write
+
+BATCH = 128
+HEADER = ("convolution", "", "ours ms", "XLA ms", "PyTorch ms", "XLA / ours", "PyTorch / ours")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A convolution: of square images, by square filters."""
+
+    side: int
+    channels: int
+    maps: int
+    size: int = 3
+    stride: int = 1
+
+    @property
+    def label(self) -> str:
+        """Names it in the table."""
+        stride = f", stride {self.stride}" if self.stride > 1 else ""
+        return f"{self.size}x{self.size}{stride}, {self.channels} to {self.maps} channels, {self.side}x{self.side}"
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns images, kernel and the gradient of the output."""
+        generator = np.random.default_rng(0)
+        outputs = -(-self.side // self.stride)
+        shapes = (
+            (BATCH, self.side, self.side, self.channels),
+            (self.size, self.size, self.channels, self.maps),
+            (BATCH, outputs, outputs, self.maps),
+        )
+        x, kernel, gradient = (generator.standard_normal(shape, np.float32) for shape in shapes)
+        return x, kernel, gradient
+
+
+CASES = (
+    Case(28, 1, 16),
+    Case(28, 16, 16),
+    Case(14, 32, 32),
+    Case(28, 64, 64),
+    Case(28, 64, 128, stride=2),
+    Case(28, 64, 128, size=1, stride=2),
+    Case(14, 128, 128),
+    Case(7, 256, 256),
+    Case(4, 512, 512),
+)
+
+
+def in_jax(case: Case, name: str, backward: bool) -> Run:
+    """By the project's convolution, "convolve", or by XLA's, "native"."""
+    from mixup_jax.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    import jax
+
+    from mixup_jax.compilation import fast_to_run
+    from mixup_jax.models import convolution
+
+    pad = (case.size // 2, case.size // 2)
+    settings = ((case.stride, case.stride), (pad, pad))
+
+    def forward(x: Any, kernel: Any, _: Any) -> Any:
+        return getattr(convolution, name)(x, kernel, *settings)
+
+    def gradients(x: Any, kernel: Any, gradient: Any) -> Any:
+        # Nothing needs the gradient of pixels.
+        _, pull = jax.vjp(lambda x, kernel: forward(x, kernel, None), x, kernel)
+        return pull(gradient)[1 if case.channels < 16 else slice(None)]
+
+    work = jax.jit(gradients if backward else forward, compiler_options=fast_to_run("cpu"))
+    arrays = [jax.numpy.asarray(array) for array in case.arrays()]
+
+    def run(count: int) -> None:
+        for _ in range(count):
+            jax.block_until_ready(work(*arrays))
+
+    run(2)
+    return run
+
+
+def in_torch(case: Case, backward: bool) -> Run:
+    """By PyTorch's, which has oneDNN do it."""
+    import torch
+
+    x, kernel, gradient = (torch.from_numpy(array) for array in case.arrays())
+    x, gradient = x.permute(0, 3, 1, 2), gradient.permute(0, 3, 1, 2)
+    kernel = kernel.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+    geometry = [(case.stride, case.stride), (case.size // 2, case.size // 2), (1, 1)]
+    wanted = [case.channels >= 16, True, False]
+
+    def run(count: int) -> None:
+        for _ in range(count):
+            if backward:
+                torch.ops.aten.convolution_backward(gradient, x, kernel, None, *geometry, False, [0, 0], 1, wanted)
+            else:
+                torch.nn.functional.conv2d(x, kernel, None, *geometry)
+
+    run(2)
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each side (default: %(default)s)")
+    parser.add_argument("--only", default="", help="convolutions whose label has this in it")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    arguments = parser.parse_args()
+    rows = []
+    for case in (case for case in CASES if arguments.only in case.label):
+        for backward in (False, True):
+            with (
+                Side(in_jax, case, "convolve", backward) as ours,
+                Side(in_jax, case, "native", backward) as xla,
+                Side(in_torch, case, backward) as torch,
+            ):
+                times = medians([ours, xla, torch], rounds=arguments.rounds, seconds_a_turn=0.3, lead=2)
+            ratios = [f"{seconds / times[0]:.2f}" for seconds in times[1:]]
+            label, name = (case.label, "forward") if not backward else ("", "gradients")
+            rows.append([label, name, *(f"{seconds * 1e3:.2f}" for seconds in times), *ratios])
+            print(table(HEADER, rows)[-1], flush=True)
+    lines = [*table(HEADER, rows), "", machine("jax", "numba", "torch")]
+    print(*lines, sep="\n")
+    if arguments.write:
+        write("convolutions", lines)
+
+
+if __name__ == "__main__":
+    main()
