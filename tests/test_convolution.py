@@ -86,6 +86,8 @@ def whole(generator, shape, factor=1):
 @example(3, 8, 8, LANES, LANES, (1, 1), (2, 2), "VALID", 3, 0)
 @example(2, 17, 30, 3, LANES, (7, 7), (2, 2), [(3, 3), (2, 3)], 2, 0)
 @example(2, 1, 1, LANES, LANES, (1, 1), (4, 4), [(3, 0), (3, 0)], 1, 0)
+@example(2, 1, 1, LANES, LANES, (1, 1), (1, 4), [(0, 0), (3, 0)], 1, 0)
+@example(2, 9, 9, LANES, LANES, (2, 2), (3, 3), [(1, 0), (1, 0)], 2, 0)
 def test_the_kernels_are_the_convolution_and_its_gradients(
     batch, height, width, channels, maps, size, strides, padding, parts, seed
 ):
@@ -135,6 +137,27 @@ def test_the_same_bits_come_out_however_the_threads_run(monkeypatch):
     for _ in range(50):
         for array, again in zip(first, program(x, kernel), strict=True):
             np.testing.assert_array_equal(array, again)
+
+
+def seconds_of_threads():
+    """Processor time of each thread of this process so far, in clock ticks."""
+    stats = {
+        task.name: (task / "stat").read_text().rpartition(")")[2].split() for task in Path("/proc/self/task").iterdir()
+    }
+    return {name: int(fields[11]) + int(fields[12]) for name, fields in stats.items()}
+
+
+@pytest.mark.skipif(sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2, reason="reads the threads of Linux")
+@pytest.mark.usefixtures("applicable")
+def test_several_threads_share_the_work():
+    x, kernel = jnp.ones((64, 28, 28, 2 * LANES)), jnp.ones((3, 3, 2 * LANES, 2 * LANES))
+    program = jax.jit(padded_by_one(1)[0])
+    program(x, kernel).block_until_ready()
+    before = seconds_of_threads()
+    for _ in range(60):
+        program(x, kernel).block_until_ready()
+    worked = sorted(after - before.get(name, 0) for name, after in seconds_of_threads().items())
+    assert worked[-2] > 0.1 * worked[-1]
 
 
 @pytest.mark.usefixtures("applicable")
