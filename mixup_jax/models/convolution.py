@@ -5,6 +5,7 @@ Everywhere else, and where the kernels are not made for it, the program is XLA's
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -104,7 +105,7 @@ def _native_backward(
 
 
 def _forward_on_cpu(x: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads) -> jax.Array:
-    if not _large(x, kernel, strides) or not _divided(kernel.shape[3]):
+    if not _large(x, kernel, strides, pads) or not _divided(kernel.shape[3]):
         return native(x, kernel, strides, pads)
     if _filtered(kernel, strides, pads):
         return kernels.winograd_convolution(x, kernel)
@@ -114,7 +115,7 @@ def _forward_on_cpu(x: jax.Array, kernel: jax.Array, strides: Strides, pads: Pad
 def _backward_on_cpu(
     x: jax.Array, kernel: jax.Array, gradient: jax.Array, strides: Strides, pads: Pads
 ) -> tuple[jax.Array, jax.Array]:
-    large = _large(x, kernel, strides)
+    large = _large(x, kernel, strides, pads)
     if large and _filtered(kernel, strides, pads):
         turned = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
         return kernels.winograd_convolution(gradient, turned), kernels.winograd_kernel_gradient(x, gradient)
@@ -128,9 +129,9 @@ def _backward_on_cpu(
     return of_images, of_kernel
 
 
-def _large(x: jax.Array, kernel: jax.Array, strides: Strides) -> bool:
-    outputs = x.size // x.shape[3] // (strides[0] * strides[1])
-    return outputs * kernel.size >= MULTIPLICATIONS and kernels.lanes() > 0
+def _large(x: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads) -> bool:
+    multiplications = x.shape[0] * math.prod(kernels.outputs(x, kernel.shape[:2], strides, pads)) * kernel.size
+    return multiplications >= MULTIPLICATIONS and kernels.lanes() > 0
 
 
 def _divided(channels: int) -> bool:

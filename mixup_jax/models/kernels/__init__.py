@@ -77,6 +77,19 @@ def winograd_kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
     return _sum(_called("WINOGRAD_KERNEL_GRADIENT", shapes, _FILTERED, x, gradient))
 
 
+def outputs(x: jax.Array, size: Shape, strides: Strides, pads: Pads) -> list[int]:
+    """Returns how many outputs a convolution has along H and W; 0 where the filter is larger than a side.
+
+    Args:
+      x: images.
+      size: h and w of the kernel.
+      strides: along H and W.
+      pads: before and after H, and W; not negative.
+    """
+    sides = zip(x.shape[1:3], pads, size, strides, strict=True)
+    return [max(0, (side + sum(pad) - taps) // stride + 1) for side, pad, taps, stride in sides]
+
+
 def convolution(x: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads) -> jax.Array:
     """Returns the convolution of images with a kernel.
 
@@ -89,10 +102,7 @@ def convolution(x: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads) -
     from mixup_jax.models.kernels import direct
 
     size, maps = kernel.shape[:2], kernel.shape[3]
-    sides = [
-        (side + sum(pad) - taps) // stride + 1
-        for side, pad, taps, stride in zip(x.shape[1:3], pads, size, strides, strict=True)
-    ]
+    sides = outputs(x, size, strides, pads)
     space = map(direct.padded, sides, size, strides)
     shapes = [(x.shape[0], *sides, maps), (_parts(x), *space, x.shape[3])]
     return _called("CONVOLUTION", shapes, Geometry(size, strides, pads), x, _panels(kernel))
