@@ -1,6 +1,6 @@
 """What mixing costs: the training step with mixup against the same step without.
 
-    python benchmarks/mixup_cost.py --platform=cpu [--rounds=20] [--write=docs/scaling.md]
+    python benchmarks/mixup_cost.py --platform=cpu [--rounds=120] [--write=docs/scaling.md]
     python benchmarks/mixup_cost.py --platform=tpu [--write=docs/scaling.md]
 
 On the CPU both steps are run in turn and their median times compared. For a TPU the cycles and bytes of a whole
@@ -91,7 +91,7 @@ def main() -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--platform", required=True, choices=("cpu", "tpu"))
-    parser.add_argument("--rounds", type=int, default=20, metavar="N")
+    parser.add_argument("--rounds", type=int, default=120, metavar="N")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into its place in a document")
     arguments = parser.parse_args()
     made = on_cpu(arguments.rounds) if arguments.platform == "cpu" else on_tpu()
