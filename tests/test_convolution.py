@@ -105,6 +105,7 @@ def sums_of_products(x, kernel, cotangent, strides, pads):
 @example(2, 17, 30, 3, LANES, (7, 7), (2, 2), [(3, 3), (2, 3)], 2, 0)
 @example(2, 1, 1, LANES, LANES, (1, 1), (1, 4), [(0, 0), (3, 0)], 1, 0)
 @example(2, 9, 9, LANES, LANES, (2, 2), (3, 3), [(1, 0), (1, 0)], 2, 0)
+@example(90, 9, 9, LANES, LANES, (2, 2), (3, 3), [(1, 0), (1, 0)], 3, 0)
 @example(3, 1, 8, LANES, LANES, (2, 3), (1, 1), [(3, 0), (2, 3)], 1, 0)
 @example(9, 15, 15, LANES, LANES, (3, 3), (1, 1), "SAME", 1, 0)
 def test_the_kernels_are_the_convolution_and_its_gradients(
