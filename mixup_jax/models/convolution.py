@@ -14,13 +14,11 @@ import jax
 import jax.numpy as jnp
 
 from mixup_jax.models import kernels
+from mixup_jax.models.kernels import Pads, Strides
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 MULTIPLICATIONS = 2**22
 """With fewer, XLA is as fast, and starting threads and compiling the kernels costs more than they bring."""
-
-Pads = tuple[tuple[int, int], tuple[int, int]]
-Strides = tuple[int, int]
 
 
 def conv_general_dilated(

@@ -2,12 +2,13 @@
 
 Images are `[B, H, W, C]`, kernels `[h, w, C, K]`, and all is float32.  The last side of what is returned is a
 multiple of `lanes()`.  docs/benchmarks.md has what they bring.
+
+What numba compiles is imported by the functions that need it: a program without kernels does not wait for it.
 """
 
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import functools
 import os
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ import numpy as np
 Pads = tuple[tuple[int, int], tuple[int, int]]
 Shape = tuple[int, ...]
 Strides = tuple[int, int]
+Geometry = tuple[Shape, Strides, Pads]
+"""The sides of the filters, the strides, and how many zeros are before and after H, and W."""
 
 CALLED_AS = "mixup_jax.convolution"
 """How the name begins by which XLA calls the kernels."""
@@ -41,40 +44,29 @@ def lanes() -> int:
     return found.lanes
 
 
-@dataclasses.dataclass(frozen=True)
-class Geometry:
-    """Of a convolution."""
-
-    size: Shape
-    """Of the filters, down and across."""
-    strides: Strides
-    pads: Pads
-    """How many zeros are before and after H, and W."""
-
-
-_FILTERED = Geometry((3, 3), (1, 1), ((1, 1), (1, 1)))
+_FILTERED: Geometry = ((3, 3), (1, 1), ((1, 1), (1, 1)))
 
 
 def winograd_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns the convolution `[B, H, W, K]` of images, padded by 1, with a 3x3 kernel; `lanes()` divides C too."""
-    from mixup_jax.models.kernels import winograd
+    from mixup_jax.models.kernels import handler, winograd
 
     channels, maps = kernel.shape[2:]
     weights = (maps // _columns(maps), winograd.CELLS, channels, _columns(maps))
     space = (_parts(x), winograd.scratch(x.shape[1:], maps))
-    return _called("WINOGRAD_CONVOLUTION", [(*x.shape[:3], maps), weights, space], _FILTERED, x, kernel)
+    return _called(handler.WINOGRAD_CONVOLUTION, [(*x.shape[:3], maps), weights, space], _FILTERED, x, kernel)
 
 
 def winograd_kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
     """Returns the gradient of that kernel, given the convolution's, `[B, H, W, K]`."""
-    from mixup_jax.models.kernels import winograd
+    from mixup_jax.models.kernels import handler, winograd
 
     channels, maps = x.shape[3], gradient.shape[3]
     parts = _parts(x, sums=winograd.CELLS * channels * maps)
     totals = (parts, winograd.CELLS, channels, maps)
     space = (parts, winograd.scratch_of_gradient(x.shape[1:], maps))
     shapes = [(parts, 3, 3, channels, maps), totals, space]
-    return _sum(_called("WINOGRAD_KERNEL_GRADIENT", shapes, _FILTERED, x, gradient))
+    return _sum(_called(handler.WINOGRAD_KERNEL_GRADIENT, shapes, _FILTERED, x, gradient))
 
 
 def outputs(x: jax.Array, size: Shape, strides: Strides, pads: Pads) -> list[int]:
@@ -99,13 +91,13 @@ def convolution(x: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads) -
       strides: along H and W.
       pads: before and after H, and W; not negative.
     """
-    from mixup_jax.models.kernels import direct
+    from mixup_jax.models.kernels import direct, handler
 
     size, maps = kernel.shape[:2], kernel.shape[3]
     sides = outputs(x, size, strides, pads)
     space = map(direct.padded, sides, size, strides)
     shapes = [(x.shape[0], *sides, maps), (_parts(x), *space, x.shape[3])]
-    return _called("CONVOLUTION", shapes, Geometry(size, strides, pads), x, _panels(kernel))
+    return _called(handler.CONVOLUTION, shapes, (size, strides, pads), x, _panels(kernel))
 
 
 def kernel_gradient(x: jax.Array, gradient: jax.Array, size: Shape, strides: Strides, pads: Pads) -> jax.Array:
@@ -118,13 +110,13 @@ def kernel_gradient(x: jax.Array, gradient: jax.Array, size: Shape, strides: Str
       strides: along H and W.
       pads: before and after H, and W; not negative.
     """
-    from mixup_jax.models.kernels import direct
+    from mixup_jax.models.kernels import direct, handler
 
     channels, maps = x.shape[3], gradient.shape[3]
     parts = _parts(x, sums=size[0] * size[1] * channels * maps)
     space = map(direct.padded, gradient.shape[1:3], size, strides)
     shapes = [(parts, size[0], size[1] * channels, maps), (parts, *space, channels)]
-    of_parts = _called("KERNEL_GRADIENT", shapes, Geometry(size, strides, pads), x, gradient)
+    of_parts = _called(handler.KERNEL_GRADIENT, shapes, (size, strides, pads), x, gradient)
     return _sum(of_parts).reshape(*size, channels, maps)
 
 
@@ -138,7 +130,7 @@ def image_gradient(gradient: jax.Array, kernel: jax.Array, sides: Shape, strides
       strides: along them.
       pads: before and after H, and W; not negative.
     """
-    from mixup_jax.models.kernels import direct
+    from mixup_jax.models.kernels import direct, handler
 
     (down, across), (high, wide) = strides, kernel.shape[:2]
     parities = [kernel[i::down, j::across][::-1, ::-1] for i in range(down) for j in range(across)]
@@ -146,7 +138,7 @@ def image_gradient(gradient: jax.Array, kernel: jax.Array, sides: Shape, strides
     before = [pad[0] for pad in pads]
     space = map(direct.padded_gradient, sides, before, gradient.shape[1:3], (high, wide), strides)
     shapes = [(gradient.shape[0], *sides, kernel.shape[2]), (_parts(gradient), *space, kernel.shape[3])]
-    return _called("IMAGE_GRADIENT", shapes, Geometry((high, wide), strides, pads), gradient, parts)
+    return _called(handler.IMAGE_GRADIENT, shapes, ((high, wide), strides, pads), gradient, parts)
 
 
 def _panels(kernel: jax.Array) -> jax.Array:
@@ -162,7 +154,9 @@ def _sum(parts: jax.Array) -> jax.Array:
 
 
 def _columns(maps: int) -> int:
-    return lanes() if maps % (2 * lanes()) else 2 * lanes()
+    from mixup_jax.models.kernels.products import columns_of_panel
+
+    return int(columns_of_panel.py_func(maps))
 
 
 def _parts(x: jax.Array, sums: int = 1) -> int:
@@ -176,13 +170,11 @@ def _parts(x: jax.Array, sums: int = 1) -> int:
     return max(1, min(processors, x.shape[0], _MOST_SUMS // sums))
 
 
-def _called(kind: str, shapes: Sequence[Shape], geometry: Geometry, *arguments: jax.Array) -> jax.Array:
+def _called(kind: int, shapes: Sequence[Shape], geometry: Geometry, *arguments: jax.Array) -> jax.Array:
     """Returns the first result of a kernel; the others are its scratch space, which XLA allocates."""
-    from mixup_jax.models.kernels import handler
-
-    (size_down, size_across), (down, across), ((top, _), (left, _)) = geometry.size, geometry.strides, geometry.pads
+    (size_down, size_across), (down, across), ((top, _), (left, _)) = geometry
     attributes = {"size_down": size_down, "size_across": size_across, "down": down, "across": across}
-    attributes |= {"top": top, "left": left, "kind": getattr(handler, kind)}
+    attributes |= {"top": top, "left": left, "kind": kind}
     results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     call = jax.ffi.ffi_call(_target(), results, vmap_method="sequential")
     return call(*arguments, **{name: np.int64(value) for name, value in attributes.items()})[0]

@@ -15,7 +15,7 @@ from numba import types
 from numba.extending import intrinsic
 
 # Which word of a structure they are: of XLA_FFI_CallFrame,
-_EXTENSION, API, CONTEXT, _ARGUMENTS, _RESULTS, _ATTRIBUTES = 1, 2, 3, 9, 14, 20
+_EXTENSION, API, CONTEXT, _ARGUMENTS, _COUNT, _RESULTS, _ATTRIBUTES = 1, 2, 3, 9, 12, 14, 20
 # of XLA_FFI_Buffer and XLA_FFI_Scalar,
 _NUMBERS, _RANK, _SIDES, _VALUE = 3, 4, 5, 1
 # of XLA_FFI_Extension_Base, XLA_FFI_Metadata_Extension, XLA_FFI_Metadata and XLA_FFI_Api.
@@ -69,6 +69,12 @@ def attribute(frame: int, place: int) -> int:
 
 
 @numba.njit
+def strides_and_margins(frame: int) -> tuple[int, int, int, int]:
+    """Returns the strides across and down, and how many zeros are left of an image and above it."""
+    return attribute(frame, ACROSS), attribute(frame, DOWN), attribute(frame, LEFT), attribute(frame, TOP)
+
+
+@numba.njit
 def argument(frame: int, place: int) -> int:
     """Returns the buffer of an argument, for `side` and `numbers`."""
     return words(words(frame)[_ARGUMENTS])[place]
@@ -81,9 +87,21 @@ def result(frame: int, place: int) -> int:
 
 
 @numba.njit
+def scratch_space(frame: int) -> int:
+    """Returns the buffer of the last result, `[parts, ..]`."""
+    return result(frame, words(frame)[_COUNT] - 1)
+
+
+@numba.njit
 def side(buffer: int, axis: int) -> int:
     """Returns how long an axis of a buffer is."""
     return words(words(buffer)[_SIDES])[axis]
+
+
+@numba.njit
+def image_shape(buffer: int) -> tuple[int, int, int]:
+    """Returns the height, the width and the channels of a buffer of images."""
+    return side(buffer, 1), side(buffer, 2), side(buffer, 3)
 
 
 @numba.njit

@@ -9,20 +9,18 @@ from __future__ import annotations
 import numba
 
 from mixup_jax.models.kernels.calls import (
-    ACROSS,
-    DOWN,
-    LEFT,
     SIZE_ACROSS,
     SIZE_DOWN,
     TASK,
-    TOP,
     argument,
     attribute,
+    image_shape,
     numbers,
     result,
     share,
     side,
     space_of,
+    strides_and_margins,
 )
 from mixup_jax.models.kernels.images import put_inside
 from mixup_jax.models.kernels.instructions import clear
@@ -64,10 +62,9 @@ def convolve(frame: int, part: int, parts: int) -> None:
     """
     of_x, of_kernel, of_y, of_space = argument(frame, 0), argument(frame, 1), result(frame, 0), result(frame, 1)
     x, kernel, y = numbers(of_x), numbers(of_kernel), numbers(of_y)
-    across, down = attribute(frame, ACROSS), attribute(frame, DOWN)
-    left, top = attribute(frame, LEFT), attribute(frame, TOP)
-    height, width, channels = side(of_x, 1), side(of_x, 2), side(of_x, 3)
-    rows, outputs, maps = side(of_y, 1), side(of_y, 2), side(of_y, 3)
+    across, down, left, top = strides_and_margins(frame)
+    height, width, channels = image_shape(of_x)
+    rows, outputs, maps = image_shape(of_y)
     panels, size, taps, columns = side(of_kernel, 0), side(of_kernel, 1), side(of_kernel, 2), side(of_kernel, 3)
     high, wide = side(of_space, 1), side(of_space, 2)
     stride = wide * channels
@@ -92,10 +89,9 @@ def add_products(frame: int, part: int, parts: int) -> None:
     """
     of_x, of_gradient, of_totals, of_space = argument(frame, 0), argument(frame, 1), result(frame, 0), result(frame, 1)
     x, gradient, totals = numbers(of_x), numbers(of_gradient), numbers(of_totals)
-    across, down = attribute(frame, ACROSS), attribute(frame, DOWN)
-    left, top = attribute(frame, LEFT), attribute(frame, TOP)
-    height, width, channels = side(of_x, 1), side(of_x, 2), side(of_x, 3)
-    rows, outputs, maps = side(of_gradient, 1), side(of_gradient, 2), side(of_gradient, 3)
+    across, down, left, top = strides_and_margins(frame)
+    height, width, channels = image_shape(of_x)
+    rows, outputs, maps = image_shape(of_gradient)
     size, taps = side(of_totals, 1), side(of_totals, 2)
     columns = columns_of_panel(maps)
     high, wide = side(of_space, 1), side(of_space, 2)
@@ -139,11 +135,10 @@ def scatter(frame: int, part: int, parts: int) -> None:
     """
     of_gradient, of_x, of_space = argument(frame, 0), result(frame, 0), result(frame, 1)
     gradient, kernel, x = numbers(of_gradient), numbers(argument(frame, 1)), numbers(of_x)
-    across, down = attribute(frame, ACROSS), attribute(frame, DOWN)
-    left, top = attribute(frame, LEFT), attribute(frame, TOP)
+    across, down, left, top = strides_and_margins(frame)
     size_across, size_down = attribute(frame, SIZE_ACROSS), attribute(frame, SIZE_DOWN)
-    rows, outputs, maps = side(of_gradient, 1), side(of_gradient, 2), side(of_gradient, 3)
-    height, width, channels = side(of_x, 1), side(of_x, 2), side(of_x, 3)
+    rows, outputs, maps = image_shape(of_gradient)
+    height, width, channels = image_shape(of_x)
     columns = columns_of_panel(channels)
     high, wide = side(of_space, 1), side(of_space, 2)
     stride = wide * maps

@@ -10,7 +10,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from mixup_jax.models.kernels import direct, winograd
-from mixup_jax.models.kernels.calls import API, CONTEXT, KIND, attribute, described, result, side, words
+from mixup_jax.models.kernels.calls import API, CONTEXT, KIND, attribute, described, scratch_space, side, words
+from mixup_jax.models.kernels.instructions import INDEX
 from mixup_jax.models.kernels.symbols import kept, symbol
 
 WINOGRAD_CONVOLUTION, WINOGRAD_KERNEL_GRADIENT, CONVOLUTION, KERNEL_GRADIENT, IMAGE_GRADIENT = range(5)
@@ -25,7 +26,6 @@ _FRAME, _TASK, _PARTS, _BEGUN, _DONE, _USERS = range(6)
 _SCHEDULE, _THREADS = 17, 18
 """Words of XLA_FFI_Api."""
 
-_WORD = ir.IntType(64)
 _malloc = types.ExternalFunction("malloc", types.int64(types.int64))
 _free = types.ExternalFunction("free", types.void(types.int64))
 _yield = types.ExternalFunction("sched_yield", types.int32())
@@ -37,7 +37,7 @@ def _add(typing: Any, address: Any, place: Any, value: Any) -> Any:
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> Any:
         address, place, value = given
-        word = builder.gep(builder.inttoptr(address, _WORD.as_pointer()), [place])
+        word = builder.gep(builder.inttoptr(address, INDEX.as_pointer()), [place])
         return builder.atomic_rmw("add", word, value, "seq_cst")
 
     return types.int64(types.int64, types.int64, types.int64), generate
@@ -48,7 +48,7 @@ def _call(typing: Any, function: Any, argument: Any) -> Any:
     """Calls a function of C, given its address, that takes and returns an address."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> Any:
-        kind = ir.FunctionType(_WORD, [_WORD]).as_pointer()
+        kind = ir.FunctionType(INDEX, [INDEX]).as_pointer()
         return builder.call(builder.inttoptr(given[0], kind), [given[1]])
 
     return types.int64(types.int64, types.int64), generate
@@ -83,8 +83,8 @@ def _work(state: int) -> None:
 @intrinsic
 def _work_address(typing: Any) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [_WORD])
-        return builder.ptrtoint(cgutils.get_or_insert_function(builder.module, kind, _work.symbol), _WORD)
+        kind = ir.FunctionType(ir.VoidType(), [INDEX])
+        return builder.ptrtoint(cgutils.get_or_insert_function(builder.module, kind, _work.symbol), INDEX)
 
     return types.int64(), generate
 
@@ -119,11 +119,11 @@ def _do(frame: int, task: int, parts: int) -> None:
 
 @kept(types.int64(types.int64))
 def handler(frame: int) -> int:
-    """Does what the attribute `kind` says; the last result is scratch space, `[parts, ..]`."""
+    """Does what the attribute `kind` says, in as many parts as there is scratch space for."""
     if described(frame):
         return 0
     kind = attribute(frame, KIND)
-    parts = side(result(frame, 2 if kind <= WINOGRAD_KERNEL_GRADIENT else 1), 0)
+    parts = side(scratch_space(frame), 0)
     if kind == WINOGRAD_CONVOLUTION:
         _do(frame, _TRANSFORM_KERNEL, parts)
     _do(frame, kind, parts)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numba
 
-from mixup_jax.models.kernels.calls import TASK, argument, numbers, result, share, side, space_of
+from mixup_jax.models.kernels.calls import TASK, argument, image_shape, numbers, result, share, side, space_of
 from mixup_jax.models.kernels.images import put_inside
 from mixup_jax.models.kernels.instructions import clear
 from mixup_jax.models.kernels.products import columns_of_panel, product
@@ -127,7 +127,7 @@ def convolve(frame: int, part: int, parts: int) -> None:
         numbers(result(frame, 0)),
         space_of(result(frame, 2), part),
     )
-    height, width, channels = side(of_x, 1), side(of_x, 2), side(of_x, 3)
+    height, width, channels = image_shape(of_x)
     panels, columns = side(of_weights, 0), side(of_weights, 3)
     maps = panels * columns
     cut = _tiling(height, width, _TILES)
@@ -191,7 +191,7 @@ def add_products(frame: int, part: int, parts: int) -> None:
     of_x, of_gradient = argument(frame, 0), argument(frame, 1)
     x, gradient, totals = numbers(of_x), numbers(of_gradient), numbers(result(frame, 1))
     group = space_of(result(frame, 2), part)
-    height, width, channels, maps = side(of_x, 1), side(of_x, 2), side(of_x, 3), side(of_gradient, 3)
+    (height, width, channels), maps = image_shape(of_x), side(of_gradient, 3)
     cut = _tiling(height, width, _TILES_OF_GRADIENT)
     sides, even = (2 * cut.down + 2, 2 * cut.across + 2), (2 * cut.down, 2 * cut.across)
     size, size_of_outputs = sides[0] * sides[1] * channels, even[0] * even[1] * maps
