@@ -20,9 +20,9 @@ import optax
 from jax.sharding import NamedSharding, PartitionSpec
 from scaling import PER_CHIP, RECORDS
 
-from mixup_jax.training.ahead.program import compile_program
-from mixup_jax.training.ahead.record import program_record
-from mixup_jax.training.ahead.topology import find_target, set_up
+from mixup_jax.ahead.program import compile_program
+from mixup_jax.ahead.record import program_record
+from mixup_jax.ahead.topology import find_target, set_up
 
 FORWARD_FLOPS = 7.98e9
 """Of ResNet-50 on one image of 224 x 224, as `ahead.lowering.forward_flops` counts them."""

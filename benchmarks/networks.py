@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mixup_jax.config import Config, DataConfig, ModelConfig, OptimizerConfig
 from mixup_jax.data.catalog import DatasetSpec, training_spec
 from mixup_jax.data.tokens import Vocabulary
-from mixup_jax.method import Method
+from mixup_jax.methods.method import Method
 
 BATCH = 128
 EXAMPLES = 1024

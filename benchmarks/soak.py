@@ -68,7 +68,7 @@ def train_watched(folder: Path, steps: int, parallel: str) -> list[Sample]:
     """Trains, and returns what was seen meanwhile."""
     from benchmarks.small import NAME, add_model, make_data
     from mixup_jax.config import Config, DataConfig, EvaluationConfig, ModelConfig
-    from mixup_jax.method import Method
+    from mixup_jax.methods.method import Method
     from mixup_jax.training.loop import train
 
     add_model()

@@ -1,7 +1,7 @@
 """CIFAR-100 with VGG-16 or ResNet-34: the paper's experiments on this data set.
 
 Paper      Thulasidasan et al., "On Mixup Training", NeurIPS 2019 (arXiv 1905.11001).
-Variants   every name in `mixup_jax.method.VARIANTS`:   --config=configs/cifar100.py:mixup
+Variants   every name in `mixup_jax.methods.method.VARIANTS`:   --config=configs/cifar100.py:mixup
 Command    python -m mixup_jax.main --config=configs/cifar100.py:mixup --workdir=runs/c100-mixup-0
            and for the other network of the paper   --config.model.name=vgg16
 Evaluate   python -m mixup_jax.evaluate --workdir=runs/c100-mixup-0
@@ -32,7 +32,7 @@ from mixup_jax.config import apply_variant, base_config
 
 
 def get_config(name: str = "mixup") -> ConfigDict:
-    """Returns the config of a variant: a name in `mixup_jax.method.VARIANTS`."""
+    """Returns the config of a variant: a name in `mixup_jax.methods.method.VARIANTS`."""
     config = base_config()
     config.experiment = f"cifar100/{name}"
     apply_variant(config, name)

@@ -29,7 +29,7 @@ from mixup_jax.config import apply_variant, base_config
 
 
 def get_config(name: str = "mixup") -> ConfigDict:
-    """Returns the config of a variant: a name in `mixup_jax.method.VARIANTS`."""
+    """Returns the config of a variant: a name in `mixup_jax.methods.method.VARIANTS`."""
     config = base_config()
     config.experiment = f"fashion_mnist/{name}"
     apply_variant(config, name)

@@ -1,7 +1,7 @@
 """The paper's Fashion-MNIST experiment at a size that two CPU cores can do with several seeds.
 
 Paper      Thulasidasan et al., "On Mixup Training", NeurIPS 2019 (arXiv 1905.11001).
-Variants   every name in `mixup_jax.method.VARIANTS`:   --config=configs/fashion_mnist_small.py:mixup
+Variants   every name in `mixup_jax.methods.method.VARIANTS`:   --config=configs/fashion_mnist_small.py:mixup
 Command    python -m mixup_jax.main --config=configs/fashion_mnist_small.py:mixup --workdir=runs/fms-mixup-0
 Evaluate   python -m mixup_jax.evaluate --workdir=runs/fms-mixup-0
 
@@ -31,7 +31,7 @@ NOTES = (
 
 
 def get_config(name: str = "mixup") -> ConfigDict:
-    """Returns the config of a variant: a name in `mixup_jax.method.VARIANTS`."""
+    """Returns the config of a variant: a name in `mixup_jax.methods.method.VARIANTS`."""
     config = base_config()
     config.experiment = f"fashion_mnist_small/{name}"
     config.notes = NOTES

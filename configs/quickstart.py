@@ -27,7 +27,7 @@ NOTES = (
 
 
 def get_config(name: str = "mixup") -> ConfigDict:
-    """Returns the config of a variant: a name in `mixup_jax.method.VARIANTS`."""
+    """Returns the config of a variant: a name in `mixup_jax.methods.method.VARIANTS`."""
     config = base_config()
     config.experiment = f"quickstart/{name}"
     config.notes = NOTES

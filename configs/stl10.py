@@ -1,7 +1,7 @@
 """STL-10 with VGG-16: the paper's experiment on this data set, and its out-of-distribution test.
 
 Paper      Thulasidasan et al., "On Mixup Training", NeurIPS 2019 (arXiv 1905.11001).
-Variants   every name in `mixup_jax.method.VARIANTS`:   --config=configs/stl10.py:mixup
+Variants   every name in `mixup_jax.methods.method.VARIANTS`:   --config=configs/stl10.py:mixup
 Command    python -m mixup_jax.main --config=configs/stl10.py:mixup --workdir=runs/stl-mixup-0
 Evaluate   python -m mixup_jax.evaluate --workdir=runs/stl-mixup-0
 
@@ -36,7 +36,7 @@ from mixup_jax.config import apply_variant, base_config
 
 
 def get_config(name: str = "mixup") -> ConfigDict:
-    """Returns the config of a variant: a name in `mixup_jax.method.VARIANTS`."""
+    """Returns the config of a variant: a name in `mixup_jax.methods.method.VARIANTS`."""
     config = base_config()
     config.experiment = f"stl10/{name}"
     apply_variant(config, name)

@@ -1,6 +1,6 @@
 """Mixup training, and honest measurement of how calibrated its networks are.
 
-Importing the package loads nothing heavy; `from mixup_jax import mixup` brings in jax, and
+Importing the package loads nothing heavy; `mixup_jax.methods` brings in jax, and
 `from mixup_jax import metrics` numpy alone.
 """
 

@@ -11,7 +11,7 @@ from mixup_jax.command import CommandParser, run_command
 from mixup_jax.errors import InputError
 
 if TYPE_CHECKING:
-    from mixup_jax.training.stored import Stored
+    from mixup_jax.store.stored import Stored
 
 EXIT_DAMAGED = 1
 
@@ -38,8 +38,8 @@ def main(argv: Sequence[str]) -> int:
     workdirs = parser.parse_args(argv).workdirs
 
     # What --help does not need is loaded after the arguments are understood: jax takes seconds.
-    from mixup_jax.training.stored import inspect, steps_in
-    from mixup_jax.training.workdir import CHECKPOINTS
+    from mixup_jax.runs.workdir import CHECKPOINTS
+    from mixup_jax.store.stored import inspect, steps_in
 
     folders = [workdir / CHECKPOINTS for workdir in workdirs]
     for folder in folders:

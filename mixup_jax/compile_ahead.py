@@ -53,10 +53,10 @@ def main(argv: Sequence[str]) -> int:
     check_versions()
     config = load_config(arguments.config, overrides)
 
-    from mixup_jax.training.ahead.lowering import Shapes
-    from mixup_jax.training.ahead.render import render
-    from mixup_jax.training.ahead.story import compile_ahead
-    from mixup_jax.training.ahead.topology import set_up
+    from mixup_jax.ahead.lowering import Shapes
+    from mixup_jax.ahead.render import render
+    from mixup_jax.ahead.story import compile_ahead
+    from mixup_jax.ahead.topology import set_up
 
     set_up(arguments.topology)
     shapes = Shapes(config.data.train_examples or arguments.examples, arguments.vocabulary)

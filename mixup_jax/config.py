@@ -18,7 +18,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mixup_jax.errors import InputError, unknown_name
-from mixup_jax.method import Method, variant
+from mixup_jax.methods.method import Method, variant
 
 PARALLEL = ("jit", "pmap")
 OPTIMIZERS = ("sgd", "adadelta", "adam")

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mixup_jax.arrays_file import DEFAULT_LIMIT, GIB
-from mixup_jax.cluster import FLAGS, add_flags, requested
 from mixup_jax.command import CommandParser, run_command
+from mixup_jax.devices.cluster import FLAGS, add_flags, requested
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import one_line
 from mixup_jax.evaluation.ensemble import mean_of_records
@@ -22,8 +21,9 @@ from mixup_jax.evaluation.export import check_suffix, render
 from mixup_jax.evaluation.measure import evaluate_records
 from mixup_jax.evaluation.recalibration import POSTHOC, check_posthoc
 from mixup_jax.evaluation.table import format_table
-from mixup_jax.formats import look_like_probabilities, read_predictions
-from mixup_jax.records import Predictions, write_atomically
+from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, GIB
+from mixup_jax.runs.formats import look_like_probabilities, read_predictions
+from mixup_jax.runs.records import Predictions, write_atomically
 
 _EXAMPLES = """\
 examples:
@@ -257,9 +257,9 @@ def _evaluate_workdir(flags: argparse.Namespace) -> None:
     check_versions()
     keep_freed_memory()
     # Here, not above: it loads jax, which --predictions has no use for.
-    from mixup_jax.evaluation.derived import Derivation
+    from mixup_jax.devices.processes import joined
     from mixup_jax.evaluation.run import evaluate_workdir
-    from mixup_jax.training.processes import joined
+    from mixup_jax.prediction.derived import Derivation
 
     with joined(cluster):
         document = evaluate_workdir(

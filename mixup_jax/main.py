@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixup_jax.cluster import add_flags, requested
 from mixup_jax.command import CommandParser, run_command
+from mixup_jax.devices.cluster import add_flags, requested
 
 DESCRIPTION = """\
 Train a classifier: empirical risk minimisation, mixup, label smoothing or the entropy-regularised loss.
@@ -63,9 +63,9 @@ def main(argv: Sequence[str]) -> int:
     config = load_config(arguments.config, overrides)
 
     from mixup_jax.data.paths import default_data_dir
+    from mixup_jax.devices.processes import is_first, joined
     from mixup_jax.training.loop import train
     from mixup_jax.training.preemption import EXIT_INTERRUPTED, Interrupted, Signals
-    from mixup_jax.training.processes import is_first, joined
 
     with joined(cluster):
         try:

@@ -18,8 +18,8 @@ from mixup_jax.config import Config
 from mixup_jax.config_file import load_config
 from mixup_jax.errors import InputError
 from mixup_jax.grid import PlannedRun, load_grid
-from mixup_jax.training.progress import duration
-from mixup_jax.training.workdir import is_finished
+from mixup_jax.progress import duration
+from mixup_jax.runs.workdir import is_finished
 
 DESCRIPTION = """\
 Train and evaluate every run of a grid on this machine, each in a folder DIR/NAME with its log.txt.

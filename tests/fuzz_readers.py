@@ -40,10 +40,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from benchmarks.document import write_between
 from mixup_jax.config import Config, from_dict, to_dict
 from mixup_jax.errors import InputError
-from mixup_jax.formats import read_predictions
-from mixup_jax.json_file import read_object
-from mixup_jax.records import Predictions, save_predictions
 from mixup_jax.report.runs import load_run
+from mixup_jax.runs.formats import read_predictions
+from mixup_jax.runs.json_file import read_object
+from mixup_jax.runs.records import Predictions, save_predictions
 
 SECONDS = 10.0
 """Of the processor, so that a busy machine finds nothing."""

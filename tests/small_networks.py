@@ -6,8 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mixup_jax.methods.mixing import Mix, unmixed
 from mixup_jax.models.dropout import dropout
-from mixup_jax.models.layers import BATCH_NORM_MOMENTUM, Mix, unmixed
+from mixup_jax.models.layers import BATCH_NORM_MOMENTUM
 
 CLASSES = 5
 

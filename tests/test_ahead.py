@@ -10,17 +10,18 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from benchmarks import scaling
+from mixup_jax import cpu_convolution as kernels
+from mixup_jax.ahead.chips import CHIPS
+from mixup_jax.ahead.hlo import Collective, Shape, Unestimated, estimated_cycles, unestimated
+from mixup_jax.ahead.program import Group, Memory, Program, Unfit, _needed, compile_program, grouped
+from mixup_jax.ahead.record import program_record, warnings
+from mixup_jax.ahead.render import render
+from mixup_jax.ahead.roofline import all_reduce_seconds, roofline, utilisation
+from mixup_jax.ahead.topology import Target, find_target
 from mixup_jax.compile_ahead import main
+from mixup_jax.devices.mesh import AXIS, device_mesh
 from mixup_jax.errors import InputError
-from mixup_jax.models import convolution, kernels
-from mixup_jax.training.ahead.chips import CHIPS
-from mixup_jax.training.ahead.program import Group, Memory, Program, Unfit, _needed, compile_program, grouped
-from mixup_jax.training.ahead.record import program_record, warnings
-from mixup_jax.training.ahead.render import render
-from mixup_jax.training.ahead.roofline import all_reduce_seconds, roofline, utilisation
-from mixup_jax.training.ahead.topology import Target, find_target
-from mixup_jax.training.hlo import Collective, Shape, Unestimated, estimated_cycles, unestimated
-from mixup_jax.training.parallel import AXIS, device_mesh
+from mixup_jax.models import convolution
 
 V5E = CHIPS["TPU v5 lite"]
 TINY = ["--config=configs/quickstart.py", "--config.model.width=2", "--config.batch_size=64", "--examples=300"]
@@ -189,7 +190,7 @@ def test_kernels_of_our_own_are_named_and_leave_the_networks_flops_as_they_are(
     assert ours["steps"]["eval"]["kernels"] > 0
     assert ours["steps"]["eval"]["model_flops"] == plain["steps"]["eval"]["model_flops"]
     (line,) = ours["warnings"]
-    assert line.startswith(f"eval: {ours['steps']['eval']['kernels']} calls of mixup_jax.models.kernels")
+    assert line.startswith(f"eval: {ours['steps']['eval']['kernels']} calls of mixup_jax.cpu_convolution")
 
 
 @pytest.mark.usefixtures("untouched_environment")

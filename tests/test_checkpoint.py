@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorstore
 
+from mixup_jax.devices.mesh import device_mesh, replicate
 from mixup_jax.errors import InputError
-from mixup_jax.records import TrainState
-from mixup_jax.training.checkpoint import Checkpoints
-from mixup_jax.training.parallel import device_mesh, replicate
+from mixup_jax.state import TrainState
+from mixup_jax.store.checkpoint import Checkpoints
 
 
 def state_of(step: int) -> TrainState:

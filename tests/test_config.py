@@ -7,7 +7,7 @@ import pytest
 from mixup_jax.config import DROPOUT_RATE, Config, base_config, from_dict, to_dict
 from mixup_jax.config_file import load_config
 from mixup_jax.errors import InputError
-from mixup_jax.method import VARIANTS
+from mixup_jax.methods.method import VARIANTS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 QUICKSTART = f"{CONFIGS / 'quickstart.py'}:mixup"

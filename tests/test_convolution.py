@@ -11,7 +11,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from mixup_jax.models import convolution, kernels
+from mixup_jax import cpu_convolution as kernels
+from mixup_jax.models import convolution
 
 LANES = kernels.lanes()
 SIZES = st.integers(1, 9)
@@ -311,11 +312,12 @@ for batch in (128, 1):
 
 
 ON_OTHER_REGISTERS = """
-from mixup_jax.models.kernels import registers
+from mixup_jax.cpu_convolution import registers
 registers.LANES, registers.ROWS = {registers}
 registers.registers = lambda: registers.Registers({registers})
 import jax, jax.numpy as jnp, numpy as np
-from mixup_jax.models import convolution, kernels
+from mixup_jax.models import convolution
+from mixup_jax import cpu_convolution as kernels
 convolution.MULTIPLICATIONS = 1
 generator = np.random.default_rng(0)
 whole = lambda *shape: jnp.asarray(4 * generator.integers(-4, 5, size=shape), jnp.float32)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from mixup_jax.data import arrays as arrays_module
-from mixup_jax.data import tfds_source
 from mixup_jax.data.arrays import Arrays, load_arrays, load_ood
 from mixup_jax.data.cache import cached_splits, read_cache, write_cache
 from mixup_jax.data.catalog import DATASETS, dataset_spec
 from mixup_jax.data.paths import arrays_folder, default_data_dir, prepare_command
+from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.errors import InputError
 
 FASHION = DATASETS["fashion_mnist"]

@@ -13,9 +13,9 @@ from mixup_jax.data.catalog import (
     training_spec,
 )
 from mixup_jax.data.imagenet_not_stl10 import ALIKE, kept_labels
-from mixup_jax.data.originals import ORIGINALS
 from mixup_jax.data.prepare import FALLBACKS, originals_of
-from mixup_jax.data.questions import CLASSES, FILES
+from mixup_jax.data.sources.originals import ORIGINALS
+from mixup_jax.data.sources.questions import CLASSES, FILES
 from mixup_jax.errors import InputError
 
 OF_TFDS = [spec for spec in DATASETS.values() if spec.tfds_name]

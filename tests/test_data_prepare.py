@@ -15,15 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixup_jax.data import debian, digits, originals, pypi, tfds_source
 from mixup_jax.data import prepare as prepare_module
 from mixup_jax.data.arrays import load_arrays
 from mixup_jax.data.cache import Arrays
 from mixup_jax.data.catalog import DATASETS
 from mixup_jax.data.describe import channel_statistics, check
-from mixup_jax.data.originals import ORIGINALS, Originals, have_originals
 from mixup_jax.data.paths import arrays_folder, manual_folder
 from mixup_jax.data.prepare import prepare
+from mixup_jax.data.sources import debian, digits, originals, pypi
+from mixup_jax.data.sources import tfds as tfds_source
+from mixup_jax.data.sources.originals import ORIGINALS, Originals, have_originals
 from mixup_jax.errors import InputError
 
 NAMES = tuple(ORIGINALS["fashion_mnist"].sha256)

@@ -14,19 +14,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixup_jax.config import Config, DataConfig, EvaluationConfig, ModelConfig, OptimizerConfig
-from mixup_jax.data import pypi, questions, snippets, tfds_source, vectors
+from mixup_jax.data import vectors
 from mixup_jax.data.arrays import load_arrays, load_ood, load_sentences
 from mixup_jax.data.cache import Sentences, Vectors, read_cache, write_cache
 from mixup_jax.data.catalog import dataset_spec
 from mixup_jax.data.examples import check_vocabulary, first_embedding, load_examples
 from mixup_jax.data.paths import arrays_folder, manual_folder, vectors_folder
 from mixup_jax.data.prepare import prepare
+from mixup_jax.data.sources import pypi, questions, snippets
+from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.data.tokens import PADDING, UNKNOWN, Encoder, Vocabulary, build_vocabulary, tokenise
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.run import evaluate_workdir
-from mixup_jax.method import Method
+from mixup_jax.methods.method import Method
+from mixup_jax.store.checkpoint import Checkpoints
 from mixup_jax.training import loop
-from mixup_jax.training.checkpoint import Checkpoints
 from mixup_jax.training.run import check_names, with_vectors
 from mixup_jax.training.run import prepare as prepare_run
 

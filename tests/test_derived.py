@@ -15,18 +15,18 @@ from small_networks import Convolution, Words
 
 from mixup_jax.command import run_command
 from mixup_jax.config import Config
+from mixup_jax.devices.mesh import device_mesh
 from mixup_jax.errors import InputError
 from mixup_jax.evaluate import main
-from mixup_jax.evaluation.batch_norm import clean_statistics
-from mixup_jax.evaluation.derived import Derivation
 from mixup_jax.evaluation.ensemble_run import evaluate_ensemble
-from mixup_jax.evaluation.predict import make_mc_dropout, make_predict, network_of
 from mixup_jax.evaluation.run import evaluate_workdir
-from mixup_jax.records import load_predictions
+from mixup_jax.prediction.batch_norm import clean_statistics
+from mixup_jax.prediction.derived import Derivation
+from mixup_jax.prediction.predict import make_mc_dropout, make_predict, network_of
 from mixup_jax.report.groups import kind, make_groups
 from mixup_jax.report.runs import load_run
+from mixup_jax.runs.records import load_predictions
 from mixup_jax.training import loop
-from mixup_jax.training.parallel import device_mesh
 
 pytestmark = pytest.mark.xdist_group("training")
 

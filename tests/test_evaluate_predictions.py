@@ -9,7 +9,7 @@ import pytest
 from mixup_jax.command import EXIT_BAD_INPUT, run_command
 from mixup_jax.evaluate import main
 from mixup_jax.evaluation.measure import evaluate_records
-from mixup_jax.records import Predictions, load_predictions, save_predictions
+from mixup_jax.runs.records import Predictions, load_predictions, save_predictions
 
 
 def write(path, seed, n=60, classes=4, labelled=True, **meta):

@@ -121,9 +121,9 @@ BOUNDED = """
 import json, resource, sys
 import numpy as np
 from mixup_jax.evaluation.measure import evaluate_records
-from mixup_jax.formats import read_predictions
+from mixup_jax.runs.formats import read_predictions
 from mixup_jax.metrics import blocks
-from mixup_jax.records import Predictions
+from mixup_jax.runs.records import Predictions
 from pathlib import Path
 blocks.MOST_THREADS = 1  # each takes a stack and a few blocks of its own
 folder = Path(sys.argv[2])

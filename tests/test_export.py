@@ -10,7 +10,7 @@ import pytest
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.export import render
 from mixup_jax.evaluation.measure import evaluate_records
-from mixup_jax.records import Predictions
+from mixup_jax.runs.records import Predictions
 
 
 def document(name="a_b"):

@@ -16,8 +16,8 @@ from mixup_jax.command import EXIT_BAD_INPUT, run_command
 from mixup_jax.errors import InputError
 from mixup_jax.evaluate import main
 from mixup_jax.evaluation.measure import evaluate_records
-from mixup_jax.formats import look_like_probabilities, read_predictions
-from mixup_jax.records import Predictions, load_predictions, logits_of_probabilities, save_predictions
+from mixup_jax.runs.formats import look_like_probabilities, read_predictions
+from mixup_jax.runs.records import Predictions, load_predictions, logits_of_probabilities, save_predictions
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(30, 4)).astype(np.float32) * 3

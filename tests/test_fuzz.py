@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from mixup_jax.errors import InputError
-from mixup_jax.formats import read_predictions
-from mixup_jax.records import Predictions, load_predictions, save_predictions
+from mixup_jax.runs.formats import read_predictions
+from mixup_jax.runs.records import Predictions, load_predictions, save_predictions
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from mixup_jax.training.hlo import Shape, collectives, donated_parameters, host_transfers
-from mixup_jax.training.parallel import AXIS, device_mesh
+from mixup_jax.ahead.hlo import Shape, collectives, donated_parameters, host_transfers
+from mixup_jax.devices.mesh import AXIS, device_mesh
 
 TPU = """\
 HloModule jit_f, is_scheduled=true, input_output_alias={ {}: (0, {}, may-alias) }, num_partitions=4

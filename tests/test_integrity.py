@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 
 from mixup_jax import checkpoints as door
 from mixup_jax.command import run_command
+from mixup_jax.devices.mesh import device_mesh, replicate
 from mixup_jax.errors import InputError
-from mixup_jax.records import TrainState
-from mixup_jax.training import checkpoint as checkpoint_module
-from mixup_jax.training import integrity
-from mixup_jax.training.checkpoint import Checkpoints
-from mixup_jax.training.integrity import checksum
-from mixup_jax.training.parallel import device_mesh, replicate
-from mixup_jax.training.stored import inspect, read_item, steps_in
+from mixup_jax.state import TrainState
+from mixup_jax.store import checkpoint as checkpoint_module
+from mixup_jax.store import integrity
+from mixup_jax.store.checkpoint import Checkpoints
+from mixup_jax.store.integrity import checksum
+from mixup_jax.store.stored import inspect, read_item, steps_in
 
 SCORES = {"validation_accuracy": 0.5}
 

@@ -23,17 +23,17 @@ import pytest
 
 from benchmarks.small import NAME, add_model
 from mixup_jax.config import CheckpointConfig, Config, ModelConfig
+from mixup_jax.devices.mesh import replicate
 from mixup_jax.errors import InputError
 from mixup_jax.models import IMAGE_MODELS, MODELS
-from mixup_jax.records import Batch, TrainState
+from mixup_jax.state import Batch, TrainState
+from mixup_jax.store.stored import inspect, steps_in
 from mixup_jax.training import lock, loop
 from mixup_jax.training import run as run_parts
 from mixup_jax.training.finite import check_losses, skipping
 from mixup_jax.training.metrics_log import JsonLines
-from mixup_jax.training.parallel import replicate
 from mixup_jax.training.preemption import EXIT_INTERRUPTED, Interrupted, Stop
 from mixup_jax.training.recent import Recent, means
-from mixup_jax.training.stored import inspect, steps_in
 
 pytestmark = pytest.mark.xdist_group("interruption")
 LAST = 15
@@ -376,7 +376,7 @@ def test_a_file_system_without_locks_is_mentioned(tmp_path: Path, monkeypatch: p
 
 SIGNALLED = """
 import sys, time
-from mixup_jax.training.parallel import replicate
+from mixup_jax.devices.mesh import replicate
 from mixup_jax.training.preemption import Signals
 with Signals() as stop:
     print("ready", flush=True)

@@ -6,8 +6,8 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from mixup_jax import losses
-from mixup_jax.mixup import draw_mixing, mix
+from mixup_jax.methods import losses
+from mixup_jax.methods.mixup import draw_mixing, mix
 
 LOGITS = np.random.default_rng(0).normal(0, 4, (16, 10)).astype(np.float32)
 LABELS = np.random.default_rng(1).integers(0, 10, 16)

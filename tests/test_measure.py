@@ -11,7 +11,7 @@ from mixup_jax import metrics
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.measure import evaluate_records, measure, measure_ood
 from mixup_jax.evaluation.table import format_table
-from mixup_jax.records import Predictions
+from mixup_jax.runs.records import Predictions
 
 
 def record(seed, n=300, classes=5, sharpness=1.5, **meta):

@@ -1,7 +1,7 @@
 import pytest
 
 from mixup_jax.errors import InputError
-from mixup_jax.method import VARIANTS, Method, variant
+from mixup_jax.methods.method import VARIANTS, Method, variant
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_networks import CLASSES, Convolution, Words
 
-from mixup_jax import mixup
 from mixup_jax.errors import InputError
-from mixup_jax.method import VARIANTS, Method
-from mixup_jax.records import Batch, TrainState
-from mixup_jax.training.mixing import dropout_keys, mix_batch
-from mixup_jax.training.state import run_keys
+from mixup_jax.methods import mixup
+from mixup_jax.methods.method import VARIANTS, Method
+from mixup_jax.methods.mixing import dropout_keys, mix_batch
+from mixup_jax.state import Batch, TrainState, run_keys
 from mixup_jax.training.step import make_train_step
 
 KEYS = run_keys(0)

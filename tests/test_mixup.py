@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixup_jax.errors import InputError
-from mixup_jax.mixup import Mixing, _mix_by_gathering, _mix_by_product, draw_mixing, keep_larger, mix, mixup
+from mixup_jax.methods.mixup import Mixing, _mix_by_gathering, _mix_by_product, draw_mixing, keep_larger, mix, mixup
 
 KEY = jax.random.key(3)
 draw = jax.jit(draw_mixing, static_argnums=(1, 2, 3), static_argnames="per_example")

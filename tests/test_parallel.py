@@ -12,21 +12,14 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from small_networks import Convolution
 
+from mixup_jax.ahead.hlo import collectives, donated_parameters, host_transfers
 from mixup_jax.data.resident import Resident, epoch_order
+from mixup_jax.devices.mesh import AXIS, device_mesh, replicate
 from mixup_jax.errors import InputError
-from mixup_jax.method import Method
-from mixup_jax.records import TrainState
-from mixup_jax.training.hlo import collectives, donated_parameters, host_transfers
-from mixup_jax.training.parallel import (
-    AXIS,
-    MappedStep,
-    check_divisible,
-    device_mesh,
-    make_batch_step,
-    make_resident_step,
-    replicate,
-)
-from mixup_jax.training.state import create_state, run_keys
+from mixup_jax.methods.method import Method
+from mixup_jax.state import TrainState, run_keys
+from mixup_jax.training.parallel import MappedStep, check_divisible, make_batch_step, make_resident_step
+from mixup_jax.training.state import create_state
 from mixup_jax.training.step import make_train_step
 
 # In one worker, for what is trained once for several tests.

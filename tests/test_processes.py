@@ -20,15 +20,16 @@ from photographs import write_imagenet
 from benchmarks.small import NAME, add_model, make_data
 from mixup_jax.command import EXIT_BAD_INPUT
 from mixup_jax.config_file import load_config
+from mixup_jax.devices import processes, watch
+from mixup_jax.devices.mesh import device_mesh
+from mixup_jax.devices.watch import EXIT_LOST
 from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.models import IMAGE_MODELS, MODELS
-from mixup_jax.records import load_predictions
-from mixup_jax.training import loop, processes, watch
+from mixup_jax.runs.records import load_predictions
+from mixup_jax.store.stored import inspect, read_item, steps_in
+from mixup_jax.training import loop
 from mixup_jax.training import run as run_parts
-from mixup_jax.training.parallel import device_mesh
 from mixup_jax.training.preemption import EXIT_INTERRUPTED
-from mixup_jax.training.stored import inspect, read_item, steps_in
-from mixup_jax.training.watch import EXIT_LOST
 
 pytestmark = pytest.mark.xdist_group("processes")
 SCRIPT = Path(__file__).parent / "one_process.py"
@@ -172,7 +173,7 @@ def test_a_preempted_run_of_two_processes_saves_once_and_is_finished_by_one(
 
 
 def test_a_process_whose_others_do_not_come_says_so():
-    script = "from mixup_jax.cluster import Cluster; from mixup_jax.training import processes\n"
+    script = "from mixup_jax.devices.cluster import Cluster; from mixup_jax.training import processes\n"
     script += "processes.CONNECT_SECONDS = 1\nwith processes.joined(Cluster('127.0.0.1:9', 2, 1)): pass"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=SCRIPT.parents[1])
     assert ended.returncode == EXIT_BAD_INPUT

@@ -2,8 +2,8 @@ import io
 
 import pytest
 
-from mixup_jax.training import progress
-from mixup_jax.training.progress import Progress, duration
+from mixup_jax import progress
+from mixup_jax.progress import Progress, duration
 
 
 class Terminal(io.StringIO):

@@ -12,7 +12,7 @@ from mixup_jax import metrics
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.measure import evaluate_records
 from mixup_jax.metrics import fit_isotonic, fit_temperature, fit_vector_scaling, nll, scale
-from mixup_jax.records import Predictions
+from mixup_jax.runs.records import Predictions
 
 
 def draw(seed, n=400, classes=4):

@@ -12,11 +12,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from scipy import stats
 
+from mixup_jax import figures
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.calibration import bin_confidences, ece, oe
-from mixup_jax.metrics.selective import accuracy_at_coverage
-from mixup_jax.report import figures
-from mixup_jax.report.figures import (
+from mixup_jax.figures import (
     alpha_sweep,
     confidence_histogram,
     histogram_shares,
@@ -29,8 +27,10 @@ from mixup_jax.report.figures import (
     training_curve,
     wilson_interval,
 )
-from mixup_jax.report.figures.risk import GRID, risk_at_grid
-from mixup_jax.report.figures.style import LINES, MARKERS, SKY
+from mixup_jax.figures.risk import GRID, risk_at_grid
+from mixup_jax.figures.style import LINES, MARKERS, SKY
+from mixup_jax.metrics.calibration import bin_confidences, ece, oe
+from mixup_jax.metrics.selective import accuracy_at_coverage
 
 
 def some_bins(n_bins=15):

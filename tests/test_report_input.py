@@ -7,10 +7,10 @@ import pytest
 from report_runs import STEP, make_run, reconfigure, rewrite
 
 from mixup_jax.errors import InputError
-from mixup_jax.records import load_predictions, save_predictions
 from mixup_jax.report.__main__ import main
 from mixup_jax.report.build import build_report
 from mixup_jax.report.runs import load_run
+from mixup_jax.runs.records import load_predictions, save_predictions
 
 TEST = ("results", "fashion_mnist/test")
 AFTER = (*TEST, "after_temperature")

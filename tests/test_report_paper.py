@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from report_runs import make_run, rewrite
 from scipy import stats
 
+from mixup_jax import figures
 from mixup_jax.errors import InputError
+from mixup_jax.figures.epochs import CELLS, density_rows
 from mixup_jax.metrics.calibration import Bins, bin_confidences
-from mixup_jax.records import Predictions, load_predictions, save_predictions
-from mixup_jax.report import figures
 from mixup_jax.report.choices import Choices
-from mixup_jax.report.figures.epochs import CELLS, density_rows
 from mixup_jax.report.groups import make_groups
 from mixup_jax.report.held_out import pooled_bins
 from mixup_jax.report.paper import paper_sections, soft_label_families
 from mixup_jax.report.published import AUROC, name_in_paper, printed_auroc
 from mixup_jax.report.runs import load_run, load_runs
+from mixup_jax.runs.records import Predictions, load_predictions, save_predictions
 
 EPOCHS = (0, 2, 10)
 

@@ -6,11 +6,11 @@ import pytest
 from report_runs import STEP, make_run, reconfigure, rewrite
 
 from mixup_jax.errors import InputError
-from mixup_jax.records import load_predictions, save_predictions
 from mixup_jax.report.__main__ import main
 from mixup_jax.report.groups import kind, make_groups, summarise
 from mixup_jax.report.quantities import AFTER_TEMPERATURE, TEST, interval, value
 from mixup_jax.report.runs import load_run, load_runs
+from mixup_jax.runs.records import load_predictions, save_predictions
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mixup_jax.evaluation.measure import evaluate_records
-from mixup_jax.records import load_predictions
 from mixup_jax.report.evidence import written
+from mixup_jax.runs.records import load_predictions
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"

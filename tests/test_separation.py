@@ -9,7 +9,7 @@ from mixup_jax import metrics
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.ensemble import mean_of_records
 from mixup_jax.evaluation.measure import measure_ood
-from mixup_jax.records import Predictions
+from mixup_jax.runs.records import Predictions
 
 
 def record(seed, n=150, size=2.0, **meta):

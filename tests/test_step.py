@@ -7,11 +7,11 @@ import optax
 import pytest
 from small_networks import Linear
 
-from mixup_jax import losses
-from mixup_jax.method import Method
-from mixup_jax.records import Batch, TrainState
-from mixup_jax.training.mixing import mix_batch
-from mixup_jax.training.state import create_state, run_keys
+from mixup_jax.methods import losses
+from mixup_jax.methods.method import Method
+from mixup_jax.methods.mixing import mix_batch
+from mixup_jax.state import Batch, TrainState, run_keys
+from mixup_jax.training.state import create_state
 from mixup_jax.training.step import make_train_step
 
 CLASSES = 4

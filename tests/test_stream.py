@@ -24,20 +24,19 @@ from mixup_jax.data.crops import centre_box, decode, random_box
 from mixup_jax.data.describe import describe
 from mixup_jax.data.examples import load_examples, load_test
 from mixup_jax.data.prepare import prepare
-from mixup_jax.data.shards import process_rows
 from mixup_jax.data.stream import CentreCrops, Records, TrainingBatches, ahead, crop_draws, epoch_order
+from mixup_jax.devices.mesh import device_mesh, process_rows
 from mixup_jax.errors import InputError
-from mixup_jax.evaluation.predict import make_predict
 from mixup_jax.evaluation.run import evaluate_workdir
-from mixup_jax.method import Method
-from mixup_jax.records import load_predictions
+from mixup_jax.methods.method import Method
+from mixup_jax.prediction.predict import make_predict
+from mixup_jax.runs.records import load_predictions
+from mixup_jax.runs.workdir import check_same
+from mixup_jax.store.checkpoint import Checkpoints
 from mixup_jax.training import loop
-from mixup_jax.training.checkpoint import Checkpoints
 from mixup_jax.training.feed import StreamedFeed
-from mixup_jax.training.parallel import device_mesh
 from mixup_jax.training.run import check_names
 from mixup_jax.training.run import prepare as prepare_run
-from mixup_jax.training.workdir import check_same
 
 grain = pytest.importorskip("grain")
 

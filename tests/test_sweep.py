@@ -14,7 +14,7 @@ from mixup_jax import sweep
 from mixup_jax.config import Config, to_dict
 from mixup_jax.errors import InputError
 from mixup_jax.grid import PlannedRun, load_grid, planned
-from mixup_jax.training.workdir import is_finished
+from mixup_jax.runs.workdir import is_finished
 
 ROOT = Path(__file__).parents[1]
 QUICK = f"{ROOT / 'configs' / 'quickstart.py'}:mixup"

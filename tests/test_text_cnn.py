@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mixup_jax.methods.mixing import Mix
 from mixup_jax.models import create_model
-from mixup_jax.models.layers import Mix
 
 V, E, MAPS, CLASSES, LENGTH = 11, 4, 3, 2, 6
 MODEL = create_model(

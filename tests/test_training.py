@@ -18,17 +18,17 @@ from mixup_jax.config import Config
 from mixup_jax.data.arrays import Arrays
 from mixup_jax.data.augment import standardise
 from mixup_jax.data.catalog import dataset_spec
+from mixup_jax.devices.mesh import device_mesh
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation import run as evaluation_run
-from mixup_jax.evaluation.predict import make_predict, network_of
-from mixup_jax.evaluation.restored import ODIN_EPSILONS
 from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.metrics.calibration import Bins
 from mixup_jax.models import create_model
-from mixup_jax.records import load_predictions
+from mixup_jax.prediction.predict import make_predict, network_of
+from mixup_jax.prediction.restored import ODIN_EPSILONS
+from mixup_jax.runs.records import load_predictions
+from mixup_jax.store.checkpoint import Checkpoints
 from mixup_jax.training import loop
-from mixup_jax.training.checkpoint import Checkpoints
-from mixup_jax.training.parallel import device_mesh
 from mixup_jax.training.run import prepare
 
 pytestmark = pytest.mark.xdist_group("training")

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixup_jax.data import tfds_source
 from mixup_jax.data.cache import Arrays, Sentences, read_cache, write_cache
 from mixup_jax.data.catalog import NOISES, DatasetSpec, NoiseSpec, check_ood_name, dataset_spec, is_shift
 from mixup_jax.data.ood import match_shape, noise_images, noise_tokens
 from mixup_jax.data.paths import arrays_folder, prepare_command
+from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.data.tokens import Encoder
 from mixup_jax.errors import InputError, unknown_name
-from mixup_jax.records import UNLABELLED
+from mixup_jax.metrics.logits import UNLABELLED
 
 __all__ = ["Arrays", "Sentences", "encode", "load_arrays", "load_ood", "load_sentences", "load_split"]
 

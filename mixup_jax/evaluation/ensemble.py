@@ -9,7 +9,7 @@ import numpy as np
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.blocks import blocks
 from mixup_jax.metrics.scores import Floats, log_softmax
-from mixup_jax.records import Predictions
+from mixup_jax.runs.records import Predictions
 
 
 def mean_of_records(records: Sequence[Predictions]) -> Predictions:

@@ -8,7 +8,7 @@ from mixup_jax import metrics
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.separation import check_classes
 from mixup_jax.metrics.blocks import blocks
-from mixup_jax.records import Predictions
+from mixup_jax.runs.records import Predictions
 
 
 def check_held_out(validation: Predictions, validation_name: str, test: Predictions, test_name: str) -> None:

@@ -23,8 +23,9 @@ from mixup_jax.evaluation.recalibration import (
 )
 from mixup_jax.evaluation.separation import measure_ood, separate
 from mixup_jax.metrics.examples import Examples
+from mixup_jax.metrics.logits import UNLABELLED
 from mixup_jax.metrics.scores import Bools, Floats
-from mixup_jax.records import UNLABELLED, Predictions
+from mixup_jax.runs.records import Predictions
 
 __all__ = ["BIN_COUNTS", "COVERAGES", "SCHEMA", "evaluate_records", "measure", "measure_ood"]
 

@@ -11,7 +11,7 @@ from mixup_jax.metrics.examples import Examples, examine, joined
 from mixup_jax.metrics.isotonic import Isotonic, fit_isotonic
 from mixup_jax.metrics.scores import Floats
 from mixup_jax.metrics.vector_scaling import VectorScaling, fit_vector_scaling
-from mixup_jax.records import Predictions
+from mixup_jax.runs.records import Predictions
 
 POSTHOC = ("vector_scaling", "isotonic")
 

@@ -18,17 +18,16 @@ from mixup_jax.data.examples import Examples, check_vocabulary, load_examples, l
 from mixup_jax.data.inputs import sized
 from mixup_jax.data.paths import default_data_dir
 from mixup_jax.data.stream import AnySet
+from mixup_jax.devices.processes import by_first, is_first
 from mixup_jax.errors import InputError
-from mixup_jax.evaluation.derived import Derivation, derived_logits
 from mixup_jax.evaluation.measure import SCHEMA, evaluate_records
-from mixup_jax.evaluation.restored import ODIN_TEMPERATURE, Restored, logits_of_sets, odin_network, restore
 from mixup_jax.evaluation.separation import by_score
-from mixup_jax.json_file import parse, read_bytes
-from mixup_jax.provenance import provenance
-from mixup_jax.records import Predictions, save_predictions, write_json
-from mixup_jax.training.checkpoint import Checkpoints
-from mixup_jax.training.processes import by_first, is_first
-from mixup_jax.training.workdir import (
+from mixup_jax.prediction.derived import Derivation, derived_logits
+from mixup_jax.prediction.restored import ODIN_TEMPERATURE, Restored, logits_of_sets, odin_network, restore
+from mixup_jax.runs.json_file import parse, read_bytes
+from mixup_jax.runs.provenance import provenance
+from mixup_jax.runs.records import Predictions, save_predictions, write_json
+from mixup_jax.runs.workdir import (
     CHECKPOINTS,
     CONFIG_FILE,
     EVALUATION_FILE,
@@ -37,6 +36,7 @@ from mixup_jax.training.workdir import (
     record_path,
     require_writable,
 )
+from mixup_jax.store.checkpoint import Checkpoints
 
 Report = Callable[[str], None]
 PLAIN = Derivation()

@@ -11,7 +11,7 @@ from mixup_jax import metrics
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.examples import Examples
 from mixup_jax.metrics.scores import Floats
-from mixup_jax.records import Predictions
+from mixup_jax.runs.records import Predictions
 
 BOOTSTRAPPED = ("aupr_in", "aupr_out", "fpr95_ood", "fpr95_id")
 SCORES = ("entropy", "energy", "max_logit")

@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.blocks import blocks, in_threads
+from mixup_jax.metrics.logits import UNLABELLED, check_labels, check_logits
 from mixup_jax.metrics.ood_scores import entropy_of_others, max_logit_score
 from mixup_jax.metrics.posthoc import check_temperature
 from mixup_jax.metrics.proper import brier_of_each, nll_of_each
 from mixup_jax.metrics.scores import Bools, Floats, Ints, max_probability, msp_of_others, shifted_block
-from mixup_jax.records import UNLABELLED, check_labels, check_logits
 
 
 @dataclass(frozen=True, eq=False)

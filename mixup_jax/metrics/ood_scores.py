@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
+from mixup_jax.metrics.logits import check_logits
 from mixup_jax.metrics.scores import Floats, shifted_blocks
-from mixup_jax.records import check_logits
 
 
 def entropy_score(logits: npt.ArrayLike) -> Floats:

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.blocks import blocks
+from mixup_jax.metrics.logits import check_logits
 from mixup_jax.metrics.scores import Floats, check_labelled, shifted_logits
-from mixup_jax.records import check_logits
 
 COLDEST = 0.01
 HOTTEST = 100.0

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.blocks import blocks, in_threads
-from mixup_jax.records import UNLABELLED, check_logits, smallest_label
+from mixup_jax.metrics.logits import UNLABELLED, check_logits, smallest_label
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -7,8 +7,10 @@ has a property `places`, the number of hidden places where it calls `mix`; see `
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from mixup_jax.config import ModelConfig
@@ -133,3 +135,10 @@ def check_model(config: ModelConfig, *, task: str | None = None) -> None:
         raise InputError(f"model.zero_init_residual is True; expected False: {name} has no such choice")
     if name == "resnext101_32x4d" and 2 * config.width % RESNEXT_GROUPS:
         raise InputError(f"model.width is {config.width}; expected a multiple of {RESNEXT_GROUPS // 2} for {name}")
+
+
+def init_variables(model: nn.Module, key: jax.Array, input_shape: tuple[int, ...]) -> dict[str, Any]:
+    """Returns a network's initial `params` and `batch_stats`; under `jax.eval_shape`, their shapes."""
+    dtype = jnp.float32 if len(input_shape) > 1 else jnp.int32
+    variables = model.init(key, jnp.zeros((1, *input_shape), dtype), train=False)
+    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}

@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mixup_jax.models import kernels
-from mixup_jax.models.kernels import Pads, Strides
+from mixup_jax import cpu_convolution as kernels
+from mixup_jax.cpu_convolution import Pads, Strides
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 MULTIPLICATIONS = 2**22

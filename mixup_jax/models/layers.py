@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -14,9 +13,6 @@ from mixup_jax.models.convolution import conv_general_dilated
 # The defaults of the paper's framework: running statistics move by a tenth, epsilon 1e-5.
 BATCH_NORM_MOMENTUM = 0.9
 BATCH_NORM_EPSILON = 1e-5
-
-Mix = Callable[[jax.Array, int], jax.Array]
-"""Mixes what stands at a place of the network, `[B, ...]`, over the examples; may return more rows than it got."""
 
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -73,8 +69,3 @@ def batch_norm(*, train: bool, dtype: Any, axis_name: str | None, name: str, zer
 def classify(x: jax.Array, classes: int) -> jax.Array:
     """Returns logits float32 `[B, K]`: the mean of `[B, H, W, C]` over H and W through one linear layer."""
     return nn.Dense(classes, name="head")(jnp.mean(x.astype(jnp.float32), axis=(1, 2)))
-
-
-def unmixed(h: jax.Array, place: int) -> jax.Array:
-    """Returns `h`: the `Mix` of a network that is not to mix."""
-    return h

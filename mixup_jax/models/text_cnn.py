@@ -8,8 +8,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mixup_jax.methods.mixing import Mix, unmixed
 from mixup_jax.models.dropout import dropout
-from mixup_jax.models.layers import Mix, kaiming_normal, unmixed
+from mixup_jax.models.layers import kaiming_normal
 
 PADDING = 0
 """The token that fills up a sentence."""

@@ -14,8 +14,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mixup_jax.methods.mixing import Mix, unmixed
 from mixup_jax.models.dropout import dropout
-from mixup_jax.models.layers import Mix, batch_norm, classify, conv, unmixed
+from mixup_jax.models.layers import batch_norm, classify, conv
 from mixup_jax.models.pooling import halve
 
 HEAD_DROPOUT = 0.5

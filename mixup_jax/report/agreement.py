@@ -9,9 +9,9 @@ from typing import Any
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.separation import rank_metrics
-from mixup_jax.json_file import key
 from mixup_jax.metrics.examples import Examples
-from mixup_jax.records import Predictions
+from mixup_jax.runs.json_file import key
+from mixup_jax.runs.records import Predictions
 
 TOLERANCE = 1e-7
 """How far a number in evaluation.json may be from the one recomputed; relative for numbers above 1."""

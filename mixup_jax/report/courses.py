@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mixup_jax import figures
+from mixup_jax.figures.epochs import Outcomes, common_course, density_rows, mean_point
 from mixup_jax.metrics.examples import examine
-from mixup_jax.report import figures, wording
+from mixup_jax.report import wording
 from mixup_jax.report.choices import Choices
-from mixup_jax.report.figures.epochs import Outcomes, common_course, density_rows, mean_point
 from mixup_jax.report.groups import Group
 from mixup_jax.report.picture import Lines, Picture, draw
 from mixup_jax.report.pictures import logged

@@ -27,14 +27,14 @@ from pathlib import Path
 from mixup_jax import escapes
 from mixup_jax.command import CommandParser, run_command
 from mixup_jax.errors import InputError, unknown_name
-from mixup_jax.method import VARIANTS
-from mixup_jax.records import write_atomically
+from mixup_jax.methods.method import VARIANTS
 from mixup_jax.report import wording
 from mixup_jax.report.comparisons import make_comparisons
 from mixup_jax.report.groups import Group, Summary, kind, make_groups
 from mixup_jax.report.quantities import Quantity, ood_names, sections
 from mixup_jax.report.runs import load_runs
 from mixup_jax.report.tables import markdown_table
+from mixup_jax.runs.records import write_atomically
 
 TABLE = "table.md"
 BLOCK = re.compile(

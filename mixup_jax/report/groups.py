@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mixup_jax.errors import InputError
-from mixup_jax.method import Method
-from mixup_jax.provenance import DERIVED
+from mixup_jax.methods.method import Method
 from mixup_jax.report.quantities import Quantity, value
 from mixup_jax.report.runs import Run
+from mixup_jax.runs.provenance import DERIVED
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,15 @@ from functools import reduce
 
 import numpy as np
 
+from mixup_jax import figures
+from mixup_jax.figures.scores import mean_shares
 from mixup_jax.metrics.binning import bin_edges
 from mixup_jax.metrics.calibration import Bins
 from mixup_jax.metrics.examples import examine
 from mixup_jax.metrics.scores import Floats
-from mixup_jax.report import figures, wording
+from mixup_jax.report import wording
 from mixup_jax.report.choices import Choices
 from mixup_jax.report.comparisons import NOT_TRAINING, comparable
-from mixup_jax.report.figures.scores import mean_shares
 from mixup_jax.report.groups import Group, differing, kind
 from mixup_jax.report.picture import Picture, Spot, draw
 from mixup_jax.report.quantities import ood_names

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mixup_jax.report import figures, wording
+from mixup_jax import figures
+from mixup_jax.figures.curves import seed_curves
+from mixup_jax.figures.risk import GRID
+from mixup_jax.report import wording
 from mixup_jax.report.choices import Choices
-from mixup_jax.report.figures.curves import seed_curves
-from mixup_jax.report.figures.risk import GRID
 from mixup_jax.report.groups import Group, Summary, flatten
 from mixup_jax.report.picture import Lines, Picture, Spot, draw
 from mixup_jax.report.quantities import Quantity, ood_names

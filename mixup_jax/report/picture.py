@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from mixup_jax.report.figures import to_png, to_svg
+from mixup_jax.figures import to_png, to_svg
 
 DROPPED = ("metadata", "style", "title")
 Lines = Sequence[tuple[str, str]]

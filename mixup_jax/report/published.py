@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mixup_jax.provenance import DERIVED
 from mixup_jax.report.groups import kind
 from mixup_jax.report.runs import Run
+from mixup_jax.runs.provenance import DERIVED
 
 TRAINED_ON = "stl10"
 AUROC = {

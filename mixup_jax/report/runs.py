@@ -13,14 +13,14 @@ import numpy as np
 
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import is_file_name
-from mixup_jax.json_file import check_values, read_lines, read_object, shown
 from mixup_jax.metrics.calibration import Bins, bin_confidences
 from mixup_jax.metrics.examples import Examples, examine
 from mixup_jax.metrics.scores import Bools, Floats
-from mixup_jax.provenance import NOT_PART_OF_THE_RESULT
-from mixup_jax.records import Predictions, load_predictions
 from mixup_jax.report.agreement import check_agreement
 from mixup_jax.report.checks import Checks
+from mixup_jax.runs.json_file import check_values, read_lines, read_object, shown
+from mixup_jax.runs.provenance import NOT_PART_OF_THE_RESULT
+from mixup_jax.runs.records import Predictions, load_predictions
 
 
 @dataclass(frozen=True, eq=False)

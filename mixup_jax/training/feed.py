@@ -15,9 +15,8 @@ from jax.sharding import Mesh
 from mixup_jax.config import Config
 from mixup_jax.data.cache import Arrays
 from mixup_jax.data.resident import Resident, epoch_order
-from mixup_jax.data.shards import by_rows, process_rows
 from mixup_jax.data.stream import AnySet, TrainingBatches, ahead
-from mixup_jax.training.parallel import replicate
+from mixup_jax.devices.mesh import by_rows, process_rows, replicate
 
 Fed = Generator[tuple[Any, ...], None, None]
 """What a compiled step takes besides the state, step by step."""

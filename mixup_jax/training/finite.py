@@ -11,7 +11,7 @@ import numpy as np
 
 from mixup_jax.config import Config
 from mixup_jax.errors import InputError
-from mixup_jax.records import Batch, TrainState
+from mixup_jax.state import Batch, TrainState
 from mixup_jax.training.step import Metrics, TrainStep
 
 
@@ -56,19 +56,3 @@ def check_losses(config: Config, losses: Sequence[Any], last_step: int) -> None:
         f"optimizer.warmup_epochs), model.dtype {config.model.dtype}, the data {config.data.name}; or pass over such "
         "steps with --config.on_nan=skip"
     )
-
-
-def check_state(state: Any, step: int) -> None:
-    """Checks that a tree of arrays is finite throughout.
-
-    Raises:
-      InputError: it is not; the message names an array of it.
-    """
-    leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(state))
-    for path, leaf in leaves:
-        if not np.isfinite(leaf).all():
-            raise InputError(
-                f"{jax.tree_util.keystr(path, simple=True, separator='/')} holds NaN or infinity after step {step}; it "
-                "is not saved, and the last checkpoint is good and kept. Suspects: optimizer.learning_rate, "
-                "model.dtype, the data; or pass over such steps with --config.on_nan=skip"
-            )

@@ -16,22 +16,23 @@ from mixup_jax import metrics
 from mixup_jax.config import Config, to_dict
 from mixup_jax.data.cache import Arrays
 from mixup_jax.data.examples import Examples, check_vocabulary, load_examples
-from mixup_jax.evaluation.predict import Predict
+from mixup_jax.devices.processes import by_first, check_agreement, is_first, wait_for_all
 from mixup_jax.metrics.calibration import Bins
-from mixup_jax.provenance import provenance
-from mixup_jax.records import Predictions, TrainState
+from mixup_jax.prediction.predict import Predict
+from mixup_jax.progress import Progress
+from mixup_jax.runs import workdir as folder
+from mixup_jax.runs.provenance import provenance
+from mixup_jax.runs.records import Predictions
+from mixup_jax.state import TrainState
+from mixup_jax.store.checkpoint import Checkpoints
+from mixup_jax.store.integrity import check_state, checksum
 from mixup_jax.training import lock
-from mixup_jax.training import workdir as folder
-from mixup_jax.training.checkpoint import Checkpoints
 from mixup_jax.training.feed import Fed, make_feed
-from mixup_jax.training.finite import check_losses, check_state
-from mixup_jax.training.integrity import checksum
+from mixup_jax.training.finite import check_losses
 from mixup_jax.training.metrics_log import MetricsLog, open_logs
 from mixup_jax.training.outputs import Outputs
 from mixup_jax.training.parallel import check_divisible, splits_groups
 from mixup_jax.training.preemption import Abandoned, Interrupted, Stop
-from mixup_jax.training.processes import by_first, check_agreement, is_first, wait_for_all
-from mixup_jax.training.progress import Progress
 from mixup_jax.training.recent import Recent, means
 from mixup_jax.training.run import Run, check_names, count_steps, prepare, with_vectors
 from mixup_jax.training.state import parameter_count

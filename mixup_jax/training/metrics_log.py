@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.calibration import Bins
 from mixup_jax.quiet_tensorflow import load_tensorflow
-from mixup_jax.records import write_atomically
-from mixup_jax.training.workdir import METRICS_FILE
+from mixup_jax.runs.records import write_atomically
+from mixup_jax.runs.workdir import METRICS_FILE
 
 NO_TENSORBOARD = (
     "TensorBoard events are off: they need TensorFlow and tensorboard (pip install 'mixup_jax[tensorflow]'); "
@@ -108,7 +108,7 @@ class TensorBoard:
     def write_reliability(self, step: int, bins: Bins) -> None:
         """Writes the reliability diagram as the image `validation_reliability`."""
         # matplotlib loads for a second: only those wait who want to see the diagram.
-        from mixup_jax.report import figures
+        from mixup_jax import figures
 
         with _cycles_freed():
             pixels = figures.to_pixels(figures.reliability_diagram(bins, title=f"validation, step {step}"))

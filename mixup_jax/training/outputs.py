@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mixup_jax.records import Predictions, TrainState, save_predictions
-from mixup_jax.training.checkpoint import Checkpoints
+from mixup_jax.devices.processes import is_first
+from mixup_jax.progress import Progress
+from mixup_jax.runs.records import Predictions, save_predictions
+from mixup_jax.runs.workdir import EPOCHS
+from mixup_jax.state import TrainState
+from mixup_jax.store.checkpoint import Checkpoints
 from mixup_jax.training.metrics_log import MetricsLog
-from mixup_jax.training.processes import is_first
-from mixup_jax.training.progress import Progress
-from mixup_jax.training.workdir import EPOCHS
 
 
 @dataclass(frozen=True)

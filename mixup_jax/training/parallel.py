@@ -17,19 +17,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mixup_jax.compilation import fast_to_run
 from mixup_jax.data import augment
 from mixup_jax.data.resident import Resident, batch_rows, gather_batch
+from mixup_jax.devices.axis import local_rows
+from mixup_jax.devices.mesh import AXIS
 from mixup_jax.errors import InputError
-from mixup_jax.method import Method
-from mixup_jax.records import Batch, TrainState
-from mixup_jax.training.axis import local_rows
+from mixup_jax.methods.method import Method
+from mixup_jax.state import Batch, TrainState
 from mixup_jax.training.step import Metrics, TrainStep
 
-AXIS = "batch"
 Keys = tuple[jax.Array, jax.Array]
 """Of the augmentation and of the training step; the same at every step."""
 
@@ -52,28 +51,6 @@ class MappedStep:
         """Takes the step; returns the state and the metrics."""
         result: tuple[TrainState, Metrics] = self.finish(self.function(*self.first, *arguments))
         return result
-
-
-def device_mesh(devices: list[Any] | None = None) -> Mesh:
-    """Returns a one-dimensional mesh over the given devices, all of them by default."""
-    chosen = jax.devices() if devices is None else devices
-    return Mesh(np.array(chosen), (AXIS,), axis_types=(AxisType.Auto,))
-
-
-def replicate(mesh: Mesh, tree: Any) -> Any:
-    """Returns the arrays of `tree`, of jax or numpy, with a whole copy on every device; the processes must agree."""
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    if jax.process_count() == 1:
-        return jax.device_put(tree, everywhere)
-    return jax.tree.map(partial(_replicated, everywhere), tree)
-
-
-def _replicated(everywhere: NamedSharding, leaf: Any) -> jax.Array:
-    # device_put would compare what the processes have, byte by byte, and does not take keys.
-    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(_replicated(everywhere, jax.random.key_data(leaf)))
-    values = np.asarray(leaf)
-    return jax.make_array_from_callback(values.shape, everywhere, lambda index: values[index])
 
 
 def check_divisible(batch_size: int, method: Method, devices: int, parallel: str) -> None:

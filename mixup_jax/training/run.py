@@ -16,15 +16,16 @@ from mixup_jax.data.catalog import DatasetSpec, check_ood_name, training_spec
 from mixup_jax.data.examples import Examples, first_embedding
 from mixup_jax.data.inputs import check_augmentation, input_shape, inputs_of
 from mixup_jax.data.tokens import Vocabulary
+from mixup_jax.devices.mesh import AXIS, device_mesh, replicate
 from mixup_jax.errors import InputError
-from mixup_jax.evaluation.predict import Predict, make_predict, network_of
 from mixup_jax.models import check_model, model_of
-from mixup_jax.records import TrainState
+from mixup_jax.prediction.predict import Predict, make_predict, network_of
+from mixup_jax.state import RunKeys, TrainState, run_keys
 from mixup_jax.training.finite import skipping
 from mixup_jax.training.optimizer import make_optimizer
-from mixup_jax.training.parallel import AXIS, MappedStep, device_mesh, make_batch_step, make_resident_step, replicate
+from mixup_jax.training.parallel import MappedStep, make_batch_step, make_resident_step
 from mixup_jax.training.schedule import learning_rate
-from mixup_jax.training.state import RunKeys, create_state, run_keys, with_embedding
+from mixup_jax.training.state import create_state, with_embedding
 from mixup_jax.training.step import Metrics, TrainStep, make_train_step
 
 FedStep = Callable[..., tuple[TrainState, Metrics]]

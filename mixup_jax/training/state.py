@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,26 +12,8 @@ import numpy.typing as npt
 import optax
 
 from mixup_jax.compilation import fast_to_compile
-from mixup_jax.records import TrainState
-
-
-class RunKeys(NamedTuple):
-    """One random key for each purpose, so that no two draws can be related.
-
-    None of them changes during a run: what is drawn at a step is a function of the key and the
-    step's number, so there is no random state to save or to lose.
-    """
-
-    init: jax.Array
-    order: jax.Array
-    augment: jax.Array
-    step: jax.Array
-    evaluation: jax.Array
-
-
-def run_keys(seed: int) -> RunKeys:
-    """Returns the keys of the run with this seed."""
-    return RunKeys(*jax.random.split(jax.random.key(seed), len(RunKeys._fields)))
+from mixup_jax.models import init_variables
+from mixup_jax.state import TrainState
 
 
 def create_state(
@@ -57,13 +38,6 @@ def initial_state(
     variables = init_variables(model, key, input_shape)
     opt_state = optimizer.init(variables["params"])
     return TrainState(jnp.zeros((), jnp.int32), variables["params"], variables["batch_stats"], opt_state)
-
-
-def init_variables(model: nn.Module, key: jax.Array, input_shape: tuple[int, ...]) -> dict[str, Any]:
-    """Returns a network's initial `params` and `batch_stats`; under `jax.eval_shape`, their shapes."""
-    dtype = jnp.float32 if len(input_shape) > 1 else jnp.int32
-    variables = model.init(key, jnp.zeros((1, *input_shape), dtype), train=False)
-    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
 
 def with_embedding(state: TrainState, table: npt.NDArray[np.float32]) -> TrainState:

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from mixup_jax import losses
-from mixup_jax.method import Method
-from mixup_jax.records import Batch, TrainState
-from mixup_jax.training.axis import sum_over_devices
-from mixup_jax.training.mixing import Mixed, dropout_keys, mix_batch
+from mixup_jax.devices.axis import sum_over_devices
+from mixup_jax.methods import losses
+from mixup_jax.methods.method import Method
+from mixup_jax.methods.mixing import Mixed, dropout_keys, mix_batch
+from mixup_jax.state import Batch, TrainState
 
 Metrics = dict[str, jax.Array]
 TrainStep = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]

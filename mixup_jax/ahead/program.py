@@ -1,0 +1,158 @@
+"""What a compiled program needs, read from it: memory, FLOPs, bytes, cycles, collectives."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+
+from mixup_jax.ahead.hlo import Collective, Unestimated, collectives, estimated_cycles, host_transfers, unestimated
+from mixup_jax.cpu_convolution import CALLED_AS
+
+_USED = re.compile(r"Used ([\d.]+)([KMGT]?) of")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device.
+
+    Attributes:
+      arguments: what goes in.
+      outputs: what comes out, less what reuses the memory of arguments.
+      temporaries: all else that the program holds at once, its code included.
+    """
+
+    arguments: int
+    outputs: int
+    temporaries: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.arguments + self.outputs + self.temporaries
+
+
+@dataclass(frozen=True)
+class Group:
+    """Collectives of one kind; a combined one, that moves many arrays, is one of them.
+
+    Attributes:
+      kind: as HLO calls it.
+      count: how many a step.
+      arrays: that they move.
+      bytes: of their results on one device.
+      largest: bytes of the largest.
+      in_loop: how many of them are done in every round of a loop.
+    """
+
+    kind: str
+    count: int
+    arrays: int
+    bytes: int
+    largest: int
+    in_loop: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled step, as one device sees it.
+
+    Attributes:
+      examples: that it computes.
+      seconds: that compiling took.
+      memory: bytes.
+      flops: as the compiler counts them, after it has optimised.
+      accessed: bytes that the program's operations read and write, on-chip memory included.
+      cycles: sum of what the compiler estimates of each operation; None of a compiler that estimates none.
+      unestimated: what has no part in that sum.
+      collectives: by kind.
+      transfers: what it exchanges with the host.
+      kernels: how many calls of `cpu_convolution` it has, whose FLOPs and bytes the compiler does not know.
+    """
+
+    examples: int
+    seconds: float
+    memory: Memory
+    flops: float
+    accessed: float
+    cycles: int | None
+    unestimated: tuple[Unestimated, ...]
+    collectives: tuple[Group, ...]
+    transfers: tuple[str, ...]
+    kernels: int = 0
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """A step that the compiler refuses for want of memory.
+
+    Attributes:
+      examples: that a device would have computed.
+      seconds: after which it gave up.
+      needed: bytes on one device; None where it does not say.
+    """
+
+    examples: int
+    seconds: float
+    needed: float | None
+
+
+def compile_program(lowered: jax.stages.Lowered, examples: int) -> Program | Unfit:
+    """Compiles a step, which may take minutes, and reads it.
+
+    Args:
+      lowered: the step.
+      examples: that one device computes.
+    """
+    start = time.monotonic()
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return Unfit(examples, time.monotonic() - start, _needed(str(error)))
+    return read_program(compiled, examples, time.monotonic() - start)
+
+
+def read_program(compiled: jax.stages.Compiled, examples: int, seconds: float) -> Program:
+    """Returns what a compiled step says of itself."""
+    text, memory, cost = compiled.as_text(), compiled.memory_analysis(), compiled.cost_analysis()
+    if text is None or memory is None or cost is None:
+        raise AssertionError("a compiler that says nothing of its program")
+    return Program(
+        examples=examples,
+        seconds=seconds,
+        memory=Memory(
+            arguments=memory.argument_size_in_bytes,
+            outputs=memory.output_size_in_bytes - memory.alias_size_in_bytes,
+            temporaries=memory.temp_size_in_bytes + memory.generated_code_size_in_bytes,
+        ),
+        flops=cost["flops"],
+        accessed=cost["bytes accessed"],
+        cycles=estimated_cycles(text),
+        unestimated=tuple(unestimated(text)),
+        collectives=grouped(collectives(text)),
+        transfers=tuple(host_transfers(text)),
+        kernels=text.count(f'custom_call_target="{CALLED_AS}'),
+    )
+
+
+def grouped(found: Sequence[Collective]) -> tuple[Group, ...]:
+    """Returns collectives by kind, the most bytes first."""
+    groups = []
+    for kind in Counter(one.kind for one in found):
+        these = [one for one in found if one.kind == kind]
+        sizes = [one.bytes for one in these]
+        arrays, looped = sum(len(one.shapes) for one in these), sum(one.in_loop for one in these)
+        groups.append(Group(kind, len(these), arrays, sum(sizes), max(sizes), looped))
+    return tuple(sorted(groups, key=lambda group: -group.bytes))
+
+
+def _needed(message: str) -> float | None:
+    """Returns the bytes that libtpu's message says it would use."""
+    found = _USED.search(message)
+    return float(found[1]) * 1024 ** " KMGT".index(found[2] or " ") if found else None

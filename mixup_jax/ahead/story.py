@@ -1,0 +1,132 @@
+"""The story of compiling ahead: check, lower, compile, read, warn."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from typing import Any
+
+from mixup_jax.ahead.export import export_record
+from mixup_jax.ahead.lowering import BACKWARD, Call, Shapes, eval_call, forward_flops, parts_for, train_call
+from mixup_jax.ahead.program import compile_program
+from mixup_jax.ahead.record import SCHEMA, program_record, warnings
+from mixup_jax.ahead.topology import Target, chips, find_target
+from mixup_jax.config import Config, to_dict
+from mixup_jax.data.catalog import DatasetSpec
+from mixup_jax.errors import InputError
+from mixup_jax.progress import duration, heartbeat
+from mixup_jax.training.parallel import check_divisible, splits_groups
+from mixup_jax.training.run import check_names
+
+Report = Callable[[str], None]
+STEPS = ("train", "eval")
+PACKAGES = ("jax", "jaxlib", "libtpu", "flax", "optax", "mixup_jax")
+EVERY = 30.0
+"""Seconds between lines of progress."""
+
+
+def compile_ahead(
+    config: Config, topology: str, steps: tuple[str, ...], shapes: Shapes, report: Report
+) -> dict[str, Any]:
+    """Compiles a config's steps for a topology; returns the record of what they need (docs/scaling.md).
+
+    Args:
+      config: of the run that is to be.
+      topology: as `find_target` takes it.
+      steps: of STEPS.
+      shapes: of the data, which is not read.
+      report: takes lines of progress.
+
+    Raises:
+      InputError: the config names something unknown, there is no such topology, its devices cannot share the
+        batch, or a step cannot be had for it; nothing has been compiled by then.
+    """
+    spec = check_names(config)
+    target = find_target(topology)
+    check_divisible(config.batch_size, config.method, target.mesh.devices.size, config.parallel)
+    if config.parallel == "pmap" and target.platform != "cpu":
+        raise InputError(
+            f"parallel is 'pmap', which jax lowers for devices of this machine alone; expected jit for {topology}"
+        )
+    parts = parts_for(config, spec, target.mesh, shapes)
+    calls = {
+        "train": lambda: train_call(config, spec, parts, target.mesh, shapes),
+        "eval": lambda: eval_call(config, spec, parts, target.mesh),
+    }
+    needed = forward_flops(config, spec, parts)
+    factors = {"train": BACKWARD * config.method.copies, "eval": 1}
+    records = {name: _step(name, calls[name](), target, needed * factors[name], report) for name in steps}
+    return {
+        "schema": SCHEMA,
+        "config": to_dict(config),
+        "topology": _topology(target),
+        "assumed": _assumed(spec, shapes),
+        "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        "steps": records,
+        "warnings": [
+            *_spanning(config, target),
+            *(line for name, record in records.items() for line in warnings(record, name)),
+        ],
+    }
+
+
+def _assumed(spec: DatasetSpec, shapes: Shapes) -> dict[str, int]:
+    """Returns what the data would decide, had it been read."""
+    assumed = {} if spec.streams else {"examples": shapes.examples}
+    return assumed | ({"words": shapes.words} if spec.task == "text" else {})
+
+
+def _spanning(config: Config, target: Target) -> list[str]:
+    """Returns a warning where examples are mixed that are not on the same device."""
+    devices = target.mesh.devices.size
+    if not splits_groups(config.batch_size, config.method, devices):
+        return []
+    held, size = config.batch_size // devices, config.method.group(config.batch_size)
+    return [
+        f"mixing groups of {size} examples span devices that hold {held} each, so that they are communicated; "
+        "take a larger batch, or a method.group_size that divides what a device holds"
+    ]
+
+
+def _step(name: str, call: Call, target: Target, model_flops: float, report: Report) -> dict[str, Any]:
+    if target.platform == "cuda":
+        with _progress(f"exporting {name} for {target.name}", report):
+            return export_record(call, target.platform, target.mesh.devices.size)
+    with _progress(f"compiling {name} for {target.name}", report):
+        program = compile_program(call.function.lower(*call.arguments), call.examples)
+    return program_record(program, target, model_flops * call.examples)
+
+
+def _topology(target: Target) -> dict[str, Any]:
+    chip = target.chip
+    return {
+        "name": target.name,
+        "platform": target.platform,
+        "devices": target.mesh.devices.size,
+        "chips": chips(target),
+        "device": None if chip is None else dataclasses.asdict(chip),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@contextlib.contextmanager
+def _progress(what: str, report: Report) -> Iterator[None]:
+    """Says that something has begun, that it still goes on, and how long it took."""
+    start = time.monotonic()
+
+    def took() -> str:
+        return duration(time.monotonic() - start)
+
+    report(f"{what} (a large network takes minutes)")
+    with heartbeat(lambda: report(f"{what}: {took()} so far"), EVERY):
+        yield
+    report(f"{what}: done in {took()}")

@@ -1,0 +1,125 @@
+"""Devices by the name of a topology, without any being there."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax.experimental import topologies
+from jax.sharding import Mesh
+
+from mixup_jax.ahead.chips import CHIPS, Chip
+from mixup_jax.devices.mesh import device_mesh
+from mixup_jax.errors import InputError
+
+EXPECTED = (
+    "expected cpu:N or cuda:N with N devices, or a TPU slice that libtpu knows, such as v5e:4x4, v5e:8x16, "
+    "v6e:4x4, v4:2x2x4 or v5p:4x4x4"
+)
+LIBTPU = {
+    # It would look for the TPU of this machine, lock it, and complain of what it does not find.
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+}
+"""What libtpu is told where the user has not told it: none of it changes what is compiled."""
+HOSTED = ("cpu", "cuda")
+LARGEST = 1024
+
+
+@dataclass(frozen=True)
+class Target:
+    """Devices to compile for.
+
+    Attributes:
+      name: of the topology, as given.
+      platform: "cpu", "cuda" or "tpu".
+      mesh: of the devices; of cuda's, virtual ones of the CPU stand in for them.
+      layout: chips along each axis.
+      chip: figures of one device; None where there are none.
+    """
+
+    name: str
+    platform: str
+    mesh: Mesh
+    layout: tuple[int, ...]
+    chip: Chip | None
+
+
+def set_up(name: str) -> None:
+    """Sets what jax must be told before its first device is asked for: no accelerator, and so many virtual devices."""
+    jax.config.update("jax_platforms", "cpu")
+    kind, _, size = name.partition(":")
+    if kind in HOSTED:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={_count(name, size)}"
+    for variable, value in LIBTPU.items():
+        os.environ.setdefault(variable, value)
+
+
+def find_target(name: str) -> Target:
+    """Returns the devices of a topology.
+
+    Args:
+      name: `cpu:N`, `cuda:N`, or a TPU slice as libtpu names it, such as `v5e:4x4`.
+
+    Raises:
+      InputError: there is no such topology, or libtpu is not installed.
+    """
+    kind, _, size = name.partition(":")
+    if kind not in HOSTED:
+        return _tpu(name, kind, size)
+    count = _count(name, size)
+    devices = jax.devices("cpu")
+    if len(devices) < count:
+        raise InputError(
+            f"topology is {name!r}, but jax has started with {len(devices)} devices; expected a new process"
+        )
+    return Target(name, kind, device_mesh(devices[:count]), (count,), None)
+
+
+def _count(name: str, size: str) -> int:
+    if not size.isascii() or not size.isdecimal() or not 1 <= int(size) <= LARGEST:
+        raise InputError(f"topology is {name!r}; expected a number of devices from 1 to {LARGEST}, such as cpu:8")
+    return int(size)
+
+
+def _tpu(name: str, kind: str, size: str) -> Target:
+    if not re.fullmatch(r"\d+(x\d+){0,2}", size):
+        raise InputError(f"topology is {name!r}; {EXPECTED}")
+    if importlib.util.find_spec("libtpu") is None:
+        raise InputError(
+            f"topology is {name!r}, and libtpu, which compiles for it, is not installed; "
+            "expected it installed: pip install -e '.[tpu]'"
+        )
+    layout = tuple(map(int, size.split("x")))
+    try:
+        devices = topologies.get_topology_desc(platform="tpu", topology_name=name, **_options(kind, layout)).devices
+    except Exception as error:  # jax has no type for it: a RuntimeError of libtpu's, with its reason
+        reason = " ".join(str(error).split()).removeprefix("INVALID_ARGUMENT: ")
+        raise InputError(f"topology is {name!r}, which libtpu refuses ({reason}); {EXPECTED}") from error
+    first: Any = devices[0]
+    chip = CHIPS.get(first.device_kind)
+    per_device = chip and chip.per_device(first.num_cores)
+    return Target(name, "tpu", device_mesh(devices), layout, per_device)
+
+
+def _options(kind: str, layout: tuple[int, ...]) -> dict[str, Any]:
+    """Returns what libtpu's description of a slice needs besides its name, to be what the machines are."""
+    options: dict[str, Any] = {}
+    if kind == "v4":
+        options["chip_config_name"] = "megacore"  # as Cloud TPU runs it: the two cores of a chip are one device
+    if min(layout[:2]) < 2:
+        options["chips_per_host_bounds"] = [*(min(side, 2) for side in (*layout, 1, 1)[:2]), 1]
+    return options
+
+
+def chips(target: Target) -> int:
+    """Returns the number of chips, of which each is one device or, on some TPUs, two."""
+    return math.prod(target.layout)

@@ -1,0 +1,165 @@
+"""Products of matrices, whose sums stay in registers while they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from mixup_jax.cpu_convolution.instructions import VECTOR, ZEROS, address, beyond, load, number, store
+from mixup_jax.cpu_convolution.registers import LANES, ROWS
+from mixup_jax.cpu_convolution.symbols import symbol
+
+
+def _repeated(builder: ir.IRBuilder, address: Any) -> Any:
+    """Returns a vector of the number at an address."""
+    first = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), builder.load(address, align=4), number(0))
+    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+
+
+def _multiplied(builder: ir.IRBuilder, a: Any, b: Any, c: Any) -> Any:
+    """Returns a b + c, rounded once."""
+    kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LANES}f32"), [a, b, c])
+
+
+@contextmanager
+def _steps(builder: ir.IRBuilder, count: Any, *sides: tuple[Any, Any]) -> Iterator[list[Any]]:
+    """A loop, with where some bases have come to, given how far they go at each step."""
+    with cgutils.for_range(builder, count) as loop:
+        yield [beyond(builder, base, (loop.index, step)) for base, step in sides]
+
+
+def _sums_of_products(builder: ir.IRBuilder, vectors: int, rows: int, matrices: Sequence[Any], given: Any) -> None:
+    """The instructions of `product` for a number of rows of so many vectors."""
+    a, b, c = matrices
+    outer, inner, a_row, a_outer, a_inner, b_outer, b_inner, c_row, more = given
+    places = [(row, vector) for row in range(rows) for vector in range(vectors)]
+    at = [beyond(builder, c, (c_row, number(row)), (number(vector), number(LANES))) for row, vector in places]
+    # LLVM makes registers of these variables.
+    sums = [cgutils.alloca_once(builder, VECTOR) for _ in places]
+    for total in sums:
+        builder.store(ZEROS, total)
+    with builder.if_then(builder.icmp_signed("!=", more, number(0))):
+        for total, place in zip(sums, at, strict=True):
+            builder.store(load(builder, place), total)
+    with (
+        _steps(builder, outer, (a, a_outer), (b, b_outer)) as (a_near, b_near),
+        _steps(builder, inner, (a_near, a_inner), (b_near, b_inner)) as (a_here, b_here),
+    ):
+        right = [load(builder, beyond(builder, b_here, (number(v), number(LANES)))) for v in range(vectors)]
+        left = [_repeated(builder, beyond(builder, a_here, (a_row, number(row)))) for row in range(rows)]
+        for total, (row, vector) in zip(sums, places, strict=True):
+            builder.store(_multiplied(builder, left[row], right[vector], builder.load(total)), total)
+    for total, place in zip(sums, at, strict=True):
+        store(builder, builder.load(total), place)
+
+
+_PRODUCTS = types.void(*[types.int64] * 14)
+
+
+@intrinsic
+def _block(
+    typing: Any,
+    vectors: Any,
+    rows: Any,
+    a: Any,
+    b: Any,
+    c: Any,
+    outer: Any,
+    inner: Any,
+    a_row: Any,
+    a_outer: Any,
+    a_inner: Any,
+    b_outer: Any,
+    b_inner: Any,
+    c_row: Any,
+    more: Any,
+) -> Any:
+    """Sums for one or two vectors and a number of rows that is in `ROWS`."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> Any:
+        vectors, rows = given[:2]
+        matrices = [builder.inttoptr(matrix, ir.FloatType().as_pointer()) for matrix in given[2:5]]
+        end = builder.append_basic_block()
+        choice = builder.switch(builder.add(builder.mul(vectors, number(ROWS[0] + 1)), rows), end)
+        for wide, high in ((wide, high) for wide in (1, 2) for high in ROWS):
+            case = builder.append_basic_block()
+            choice.add_case(number(wide * (ROWS[0] + 1) + high), case)
+            builder.position_at_end(case)
+            _sums_of_products(builder, wide, high, matrices, given[5:])
+            builder.branch(end)
+        builder.position_at_end(end)
+        return context.get_dummy_value()
+
+    return _PRODUCTS, generate
+
+
+@symbol(_PRODUCTS)
+def _products(
+    vectors: int,
+    rows: int,
+    a: int,
+    b: int,
+    c: int,
+    outer: int,
+    inner: int,
+    a_row: int,
+    a_outer: int,
+    a_inner: int,
+    b_outer: int,
+    b_inner: int,
+    c_row: int,
+    more: int,
+) -> None:
+    while rows > 0:
+        # The last block is not to be much smaller than the others.
+        blocks = (rows + ROWS[0] - 1) // ROWS[0]
+        count = 1
+        for possible in ROWS:
+            if count == 1 and possible * blocks <= rows + blocks - 1:
+                count = possible
+        _block(vectors, count, a, b, c, outer, inner, a_row, a_outer, a_inner, b_outer, b_inner, c_row, more)
+        rows, a, c = rows - count, a + 4 * a_row * count, c + 4 * c_row * count
+
+
+@numba.njit
+def product(
+    rows: int, columns: int, steps: Any, a: Any, of_a: Any, b: Any, of_b: Any, c: Any, of_c: Any, more: bool
+) -> None:
+    """Writes c[m, n] = sum over i, j of a[m, i, j] b[i, j, n], or adds it to what is there.
+
+    The arrays are of one dimension, and an element's place in them is linear in its indices; n's factor is 1.
+
+    Args:
+      rows: for m.
+      columns: for n: `LANES` or twice that.
+      steps: for i and for j.
+      a: the left side.
+      of_a: the place of a[0, 0, 0], and the factors of m, i and j.
+      b: the right side.
+      of_b: the place of b[0, 0, 0], and the factors of i and j.
+      c: for the sums.
+      of_c: the place of c[0, 0], and the factor of m.
+      more: whether to add.
+    """
+    a_start, a_row, a_outer, a_inner = of_a
+    b_start, b_outer, b_inner = of_b
+    c_start, c_row = of_c
+    left, right, sums = address(a, a_start), address(b, b_start), address(c, c_start)
+    vectors, add = columns // LANES, np.int64(more)
+    outer, inner = steps
+    _products(vectors, rows, left, right, sums, outer, inner, a_row, a_outer, a_inner, b_outer, b_inner, c_row, add)
+
+
+@numba.njit
+def columns_of_panel(maps: int) -> int:
+    """Returns how many of the maps `product` sums at once, for a number of them that `LANES` divides."""
+    return LANES if maps % (2 * LANES) else 2 * LANES

@@ -1,0 +1,113 @@
+"""Fashion-MNIST's original files from Debian's package, for machines that reach a package mirror only.
+
+Debian strips name and time from gzip headers, which changes the files' checksums but not what they
+hold.  With the header put back, the files are the originals byte for byte.
+"""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+import tempfile
+from pathlib import Path
+
+from mixup_jax.runs.records import write_atomically
+
+PACKAGE = "dataset-fashion-mnist"
+PACKAGE_FOLDER = Path("usr/share/datasets/fashion-mnist")
+
+# Unix times in the original gzip headers, by the first part of the file name.
+ORIGINAL_TIMES = {"train": 1504176606, "t10k": 1504176627}
+
+_GZIP_MAGIC = b"\x1f\x8b\x08"
+_FLAG_NAME = 0x08
+_COMMAND_SECONDS = 600
+
+
+class DebianError(Exception):
+    """The package could not be had; the message says why, in one line."""
+
+
+def restore_gzip_header(stream: bytes, name: str, time: int) -> bytes:
+    """Puts a file name and a time into a gzip stream that has neither (RFC 1952, section 2.3).
+
+    Args:
+      stream: a gzip file whose flag byte is zero, as `gzip --no-name` writes it.
+      name: the original file name, without `.gz`.
+      time: the original modification time, Unix seconds.
+
+    Returns:
+      The file as `gzip --name` would have written it; what it unpacks to is unchanged.
+
+    Raises:
+      ValueError: `stream` is no gzip file, or already has optional header fields.
+    """
+    if len(stream) < 18 or stream[:3] != _GZIP_MAGIC:
+        raise ValueError("not a gzip file")
+    if stream[3] != 0:
+        raise ValueError(f"gzip header has flags {stream[3]:#04x}; expected none")
+    header = _GZIP_MAGIC + struct.pack("<BI", _FLAG_NAME, time) + stream[8:10]
+    return header + name.encode("latin-1") + b"\x00" + stream[10:]
+
+
+def fetch_fashion_mnist(files: tuple[str, ...], folder: Path) -> None:
+    """Downloads Debian's package through apt-get and writes the original files into `folder`.
+
+    Needs no root: apt-get works in private folders.  Whoever calls checks the files' checksums.
+
+    Args:
+      files: names of the original files, `*.gz`.
+      folder: where to put them; created where needed.
+
+    Raises:
+      DebianError: there is no apt-get or dpkg-deb, or one of them failed.
+    """
+    for tool in ("apt-get", "dpkg-deb"):
+        if shutil.which(tool) is None:
+            raise DebianError(f"{tool} is not installed")
+    with tempfile.TemporaryDirectory(prefix="fashion-mnist-") as work:
+        unpacked = _download_and_unpack(Path(work))
+        for name in files:
+            _restore_file(unpacked / name, folder / name)
+
+
+def _download_and_unpack(work: Path) -> Path:
+    lists, archives = work / "state", work / "cache"
+    (lists / "lists" / "partial").mkdir(parents=True)
+    (archives / "archives" / "partial").mkdir(parents=True)
+    # apt-get drops root to user _apt for downloads and would warn that it cannot enter our folder.
+    private = ["-q", "-o", f"Dir::State={lists}", "-o", f"Dir::Cache={archives}", "-o", "APT::Sandbox::User="]
+    # A source that cannot be reached makes `update` fail even when Debian's own was read: the download decides.
+    _run(["apt-get", *private, "update"], work, check=False)
+    _run(["apt-get", *private, "download", PACKAGE], work)
+    packages = sorted(work.glob(f"{PACKAGE}_*.deb"))
+    if not packages:
+        raise DebianError(f"apt-get download {PACKAGE} left no package behind")
+    _run(["dpkg-deb", "-x", str(packages[-1]), "unpacked"], work)
+    return work / "unpacked" / PACKAGE_FOLDER
+
+
+def _restore_file(source: Path, target: Path) -> None:
+    if not source.is_file():
+        raise DebianError(f"package {PACKAGE} holds no {PACKAGE_FOLDER / source.name}")
+    time = ORIGINAL_TIMES[source.name.split("-")[0]]
+    try:
+        restored = restore_gzip_header(source.read_bytes(), source.name.removesuffix(".gz"), time)
+    except ValueError as error:
+        raise DebianError(f"{source.name} of package {PACKAGE}: {error}") from error
+    write_atomically(target, restored)
+
+
+def _run(command: list[str], folder: Path, *, check: bool = True) -> None:
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DebianError(f"{command[0]} failed: {error}") from error
+    if check and done.returncode != 0:
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("E:")]
+        reason = (errors or lines or ["no message"])[-1]
+        raise DebianError(f"{command[0]} {command[-2]} {command[-1]} failed: {reason}")

@@ -1,0 +1,232 @@
+"""The only module that talks to tensorflow-datasets; it and TensorFlow are imported when first needed.
+
+Building a set (downloading, checking, encoding) needs TensorFlow.  Reading one that was built as
+array_record does not; one that was built as tfrecord, tfds's own default, does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixup_jax.data.cache import Arrays, Sentences
+from mixup_jax.data.catalog import DatasetSpec
+from mixup_jax.data.ood import fit_image
+from mixup_jax.data.paths import prepare_command
+from mixup_jax.data.sources.originals import Originals
+from mixup_jax.errors import InputError
+from mixup_jax.quiet_tensorflow import load_tensorflow
+
+SECONDS_BETWEEN_REPORTS = 5.0
+NOWHERE = "/nonexistent"
+
+
+class TfdsError(Exception):
+    """tensorflow-datasets could not build the set; the message says why, in one line."""
+
+
+def is_built(spec: DatasetSpec, data_dir: Path, file_format: str = "array_record") -> bool:
+    """Tells whether tfds has built the set in `data_dir` in this format; looks at file names only.
+
+    Args:
+      spec: which set.
+      data_dir: tfds's data folder.
+      file_format: `array_record`, which is read without TensorFlow, or `tfrecord`, which is not.
+    """
+    # Between the name and the version there may be the name of a configuration.
+    folder = data_dir / spec.tfds_name
+    return any(any(folder.glob(f"{between}[0-9]*/*.{file_format}*")) for between in ("", "*/"))
+
+
+def require_tensorflow(purpose: str) -> None:
+    """Checks that TensorFlow is installed, without importing it.
+
+    Raises:
+      InputError: it is not; the message starts with `purpose` and says how to install it.
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        raise InputError(
+            f'{purpose} needs TensorFlow, which is not installed; run: pip install "mixup_jax[tensorflow]"'
+        )
+
+
+def build(spec: DatasetSpec, data_dir: Path, manual_dir: Path | None) -> None:
+    """Has tfds write the set to `data_dir` as array_record, with its checksums enforced.
+
+    Args:
+      spec: which set.
+      data_dir: tfds's data folder.
+      manual_dir: a folder that holds the original files; None to download them.
+
+    Raises:
+      InputError: TensorFlow is not installed.
+      TfdsError: the download or the writing failed.
+    """
+    tfds = _import_tfds_with_tensorflow(f"building {spec.name}")
+    try:
+        builder = tfds.builder(spec.tfds_name, data_dir=str(data_dir), file_format="array_record")
+        # tfds keeps unpacked files by file name alone, and MNIST's and Fashion-MNIST's share theirs: in a common
+        # folder the one unpacked first would pass for the other.
+        with tempfile.TemporaryDirectory(prefix="unpacked-", dir=data_dir) as unpacked, _without_absl_warnings():
+            config = tfds.download.DownloadConfig(
+                manual_dir=str(manual_dir) if manual_dir else None,
+                extract_dir=unpacked,
+                force_checksums_validation=True,
+            )
+            builder.download_and_prepare(download_config=config)
+    except Exception as error:
+        # tfds lets through whatever its downloader, its file systems and TensorFlow raise.
+        first_line = next(iter(str(error).strip().splitlines()), "no message")
+        raise TfdsError(f"{type(error).__name__}: {first_line}") from error
+
+
+def originals(spec: DatasetSpec) -> Originals:
+    """Returns the files that tfds downloads for a set, with the checksums it knows; loads no TensorFlow."""
+    infos = _import_tfds().builder(spec.tfds_name, data_dir=NOWHERE).url_infos
+    sha256 = {info.filename or url.rpartition("/")[2]: info.checksum for url, info in infos.items()}
+    return Originals(next(iter(infos)).rpartition("/")[0] + "/", sha256)
+
+
+def decode(spec: DatasetSpec, data_dir: Path, report: Callable[[str], None]) -> dict[str, Arrays | Sentences]:
+    """Reads every split of a built set into memory.
+
+    Takes about 0.4 ms an image of 28x28, so a progress line is reported every few seconds.
+
+    Args:
+      spec: which set; built in array_record (read without TensorFlow) or tfrecord.
+      data_dir: tfds's data folder.
+      report: takes the progress lines.
+
+    Returns:
+      Split name -> examples, in tfds's order.
+
+    Raises:
+      InputError: the examples are not as the catalogue says, or the set was built as tfrecord and
+        TensorFlow is not installed.
+    """
+    if is_built(spec, data_dir, "tfrecord") and not is_built(spec, data_dir):
+        tfds = _import_tfds_with_tensorflow(f"reading {spec.name}, built as tfrecord in {data_dir},")
+        builder = tfds.builder(spec.tfds_name, data_dir=str(data_dir))
+        examples = {split: tfds.as_numpy(builder.as_dataset(split=theirs)) for split, theirs in spec.splits.items()}
+    else:
+        tfds = _import_tfds()
+        builder = tfds.builder(spec.tfds_name, data_dir=str(data_dir), file_format="array_record")
+        examples = {split: builder.as_data_source(split=theirs) for split, theirs in spec.splits.items()}
+    source = f"tensorflow-datasets {builder.info.full_name}"
+    gather = collect_texts if spec.task == "text" else collect
+    with _without_absl_warnings():
+        return {split: gather(spec, split, examples[split], source, report) for split in spec.splits}
+
+
+def open_split(spec: DatasetSpec, split: str, data_dir: Path) -> Any:
+    """Returns a built split by random access: a sequence of dictionaries with image files as bytes, not decoded.
+
+    Loads no TensorFlow.
+
+    Raises:
+      InputError: the set is not built as array_record, or without this split; the message says what to do.
+    """
+    if not is_built(spec, data_dir):
+        remedy = f"run: {prepare_command(spec.name, data_dir)}"
+        if is_built(spec, data_dir, "tfrecord"):
+            remedy = "it is there as tfrecord, which `tfds convert_format --out_file_format=array_record` converts"
+        raise InputError(
+            f"data set {spec.name!r} is not prepared in {data_dir} (looked for {data_dir / spec.tfds_name} in "
+            f"array_record format); {remedy}"
+        )
+    tfds, theirs = _import_tfds(), spec.splits[split]
+    builder = tfds.builder(spec.tfds_name, data_dir=str(data_dir), file_format="array_record")
+    if theirs not in builder.info.splits:
+        raise InputError(
+            f"{builder.data_dir} lacks the split {theirs!r}; expected {', '.join(spec.splits.values())}: delete it, "
+            f"put all original files in place and run: {prepare_command(spec.name, data_dir)}"
+        )
+    return builder.as_data_source(split=theirs, decoders={"image": tfds.decode.SkipDecoding()})
+
+
+def source_of(spec: DatasetSpec, data_dir: Path) -> str:
+    """Returns the line that says where the examples of a built set come from."""
+    builder = _import_tfds().builder(spec.tfds_name, data_dir=str(data_dir), file_format="array_record")
+    return f"tensorflow-datasets {builder.info.full_name}"
+
+
+def collect(
+    spec: DatasetSpec, split: str, examples: Iterable[dict[str, Any]], source: str, report: Callable[[str], None]
+) -> Arrays:
+    """Stacks tfds's examples, dictionaries with an image and a label, into arrays.
+
+    Raises:
+      InputError: an image is not uint8 of the catalogue's shape, or a label is not one of its classes.
+    """
+    images: list[npt.NDArray[np.uint8]] = []
+    labels: list[int] = []
+    kept: Counter[int] = Counter()
+    last = monotonic()
+    for example in examples:
+        label = int(example[spec.label])
+        unwanted = bool(spec.keep_classes) and label not in spec.keep_classes
+        if unwanted or (spec.per_class and kept[label] >= spec.per_class):
+            continue
+        image = np.asarray(example["image"])
+        if spec.resized and image.dtype == np.uint8:
+            image = fit_image(image, spec.shape)
+        if image.shape != spec.shape or image.dtype != np.uint8 or not 0 <= label < spec.classes:
+            raise InputError(
+                f"{spec.name}/{split} example {len(labels)} is {image.dtype} {list(image.shape)} with label {label}; "
+                f"expected uint8 {list(spec.shape)} and a label from 0 to {spec.classes - 1}"
+            )
+        images.append(image)
+        labels.append(label)
+        kept[label] += 1
+        if monotonic() - last > SECONDS_BETWEEN_REPORTS:
+            last = monotonic()
+            report(f"decoding {split}: {len(labels):,} images so far")
+    return Arrays(np.stack(images), np.array(labels, np.int32), source)
+
+
+def collect_texts(
+    spec: DatasetSpec, split: str, examples: Iterable[dict[str, Any]], source: str, report: Callable[[str], None]
+) -> Sentences:
+    """Lists tfds's examples, dictionaries with a text and a label; every run of white space becomes one space."""
+    report(f"decoding {split}")
+    pairs = [(example["text"], int(example[spec.label])) for example in examples]
+    texts = (text.decode() if isinstance(text, bytes) else str(text) for text, _ in pairs)
+    labels = np.array([label for _, label in pairs], np.int32)
+    return Sentences(tuple(" ".join(text.split()) for text in texts), labels, source)
+
+
+def _import_tfds() -> Any:
+    import tensorflow_datasets as tfds
+
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    return tfds
+
+
+def _import_tfds_with_tensorflow(purpose: str) -> Any:
+    require_tensorflow(purpose)
+    load_tensorflow()
+    return _import_tfds()
+
+
+@contextlib.contextmanager
+def _without_absl_warnings() -> Iterator[None]:
+    # Such as that OpenCV is absent, which nobody needs here.
+    from absl import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)

@@ -1,0 +1,1 @@
+"""Devices and processes: meshes, their shares of a batch, joining and leaving."""

@@ -1,0 +1,104 @@
+"""Bars: numbers of several methods beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from mixup_jax.errors import InputError
+from mixup_jax.figures.style import (
+    BLUE,
+    GREEN,
+    INK,
+    SKY,
+    VERMILLION,
+    new_figure,
+    on_one_line,
+    show_legend,
+    style,
+)
+
+FILLS = ((SKY, ""), (VERMILLION, "////"), (BLUE, "...."), (GREEN, "xxxx"))
+"""Colour and hatching of the first, second, ... number."""
+THICKNESS = 0.62  # of all bars of a method together; its name stands in the rest
+
+
+def method_bars(
+    values: Mapping[str, Mapping[str, Sequence[float]]], ax: Axes | None = None, *, label: str = "", title: str = ""
+) -> Axes:
+    """Draws numbers of several methods as bars: the mean, a line of the sample standard deviation, and every seed.
+
+    Args:
+      values: by number, such as "ECE" and "OE" (at most 4), and by method the value of each seed, such as
+        `{"ECE": {"erm": [0.07, 0.08], "mixup": [0.02]}}`.  A method that lacks a number has no bar for it.
+      ax: where to draw; None makes a figure of its own.
+      label: of the axis of the numbers.
+      title: plain text above the figure.
+
+    Returns:
+      The axes; a row for each method, the first on top.
+
+    Raises:
+      InputError: there is no number or more than 4, no method, or a method of a number without a value.
+    """
+    methods = list(dict.fromkeys(method for by_method in values.values() for method in by_method))
+    if not methods or len(values) > len(FILLS):
+        raise InputError(
+            f"values have {len(values)} numbers of {len(methods)} methods; expected 1 to {len(FILLS)} of at least 1"
+        )
+    for number, by_method in values.items():
+        for method, seeds in by_method.items():
+            if not len(seeds):
+                raise InputError(f"{number} of {method} has no value; expected that of at least one seed")
+    thickness = THICKNESS / len(values)
+    with style():
+        own = ax is None
+        if ax is None:
+            ax = new_figure(3.45, 1.0 + (0.24 + 0.16 * len(values)) * len(methods)).subplots()
+        for series, (number, by_method) in enumerate(values.items()):
+            rows = [methods.index(method) + (series + 0.5) * thickness for method in by_method]
+            _draw_bars(ax, series, number, rows, [methods.index(method) for method in by_method], by_method, thickness)
+        for row, method in enumerate(methods):
+            words = ax.text(
+                0, row - 0.05, on_one_line(method), transform=ax.get_yaxis_transform(), fontsize=8, color=INK
+            )
+            words.set_gid(f"curve-{row}.name")
+        ax.axvline(0, color=INK, linewidth=0.7)
+        ax.set(ylim=(len(methods) - 0.2, -0.45), yticks=[], xlabel=label)
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        ax.spines["left"].set_visible(False)
+        ax.set_title(title, loc="left", color=INK)
+        if len(values) > 1:
+            show_legend(ax, own=own, ncols=2)
+    return ax
+
+
+def _draw_bars(
+    axes: Axes,
+    series: int,
+    number: str,
+    places: Sequence[float],
+    rows: Sequence[int],
+    by_method: Mapping[str, Sequence[float]],
+    thickness: float,
+) -> None:
+    colour, hatch = FILLS[series]
+    for place, row, seeds in zip(places, rows, by_method.values(), strict=True):
+        mean = float(np.mean(seeds))
+        (bar,) = axes.barh(
+            place, mean, 0.88 * thickness, color=colour, alpha=0.55, hatch=hatch, edgecolor=INK, linewidth=0.6
+        )
+        bar.set_gid(f"curve-{row}.bar-{series}")
+        if row == rows[0]:
+            bar.set_label(on_one_line(number))
+        if len(seeds) > 1:
+            reach = float(np.std(seeds, ddof=1))
+            axes.plot(
+                [mean - reach, mean + reach], [place] * 2, color=INK, linewidth=1.4, gid=f"curve-{row}.spread-{series}"
+            )
+            for seed, value in enumerate(seeds):
+                gid = f"value-{row}-{seed}.dot-{series}"
+                axes.plot(value, place, "o", color="white", markeredgecolor=INK, markersize=3.2, gid=gid, zorder=4)

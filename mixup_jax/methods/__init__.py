@@ -1,0 +1,1 @@
+"""Training methods as points in a small space of numbers, and the mathematics that they share."""

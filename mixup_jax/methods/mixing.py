@@ -1,0 +1,131 @@
+"""How a batch is mixed at one step: the function that the network calls, and what it is trained towards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from mixup_jax.devices.axis import global_rows, local_rows, on_every_device
+from mixup_jax.methods import losses, mixup
+from mixup_jax.methods.method import Method
+from mixup_jax.state import Batch
+
+Mix = Callable[[jax.Array, int], jax.Array]
+"""Mixes what stands at a place of the network, `[B, ...]`, over the examples; may return more rows than it got."""
+
+RANDOM_PLACES = 3
+"""Manifold mixup mixes at the input or after one of the first two stages (Verma et al. 2019, section 5.1)."""
+
+# A group draws from the step's key folded with its number, from 0 up; other draws take numbers from the top down.
+_DROPOUT, _PLACE, _BOX = 2**32 - 1, 2**32 - 2, 2**32 - 3
+
+
+class Mixed(NamedTuple):
+    """What the network is trained on at one step: R rows, B of them or (with `clean_weight`) 2B.
+
+    Attributes:
+      mix: what the network calls at each place.  At place 0 it makes R rows of B; with `clean_weight` they
+        alternate, example 0 clean, example 0 mixed, example 1 clean, .., so that a device keeps its own.
+      targets: float32 `[R, K]`, smoothed and mixed; rows sum to 1.
+      unsmoothed: float32 `[R, K]`, the mixed one-hot labels.
+      weights: float32 `[R]`; they sum to what the batch's weights sum to.
+      strength: float32 scalar, the mean of min(lambda, 1 - lambda): 0 without mixing, 1/4 at alpha = 1.
+    """
+
+    mix: Mix
+    targets: jax.Array
+    unsmoothed: jax.Array
+    weights: jax.Array
+    strength: jax.Array
+
+
+def mix_batch(
+    method: Method,
+    batch: Batch,
+    key: jax.Array,
+    *,
+    classes: int,
+    places: int = 0,
+    axis_name: str | None = None,
+    mesh: Mesh | None = None,
+) -> Mixed:
+    """Draws how (a device's rows of) a batch are mixed.
+
+    Args:
+      method: the numbers of the method.
+      batch: all rows of the global batch, or under `axis_name` this device's.
+      key: of this step.
+      classes: K.
+      places: hidden places of the network; used by `layer="random"` alone.
+      axis_name: the mapped axis, if any.
+      mesh: over which jit divides the program, if any.
+
+    Raises:
+      InputError: boxes are to be pasted into inputs that are no images.
+    """
+    smoothed = losses.smoothed_one_hot(batch.labels, classes, method.label_smoothing, over=method.smooth_over)
+    hard = losses.smoothed_one_hot(batch.labels, classes)
+    if not method.mixes:
+        return Mixed(unmixed, smoothed, hard, batch.weights, jnp.zeros(()))
+    method.check_task("image" if batch.inputs.ndim == 4 else "text")
+    rows = global_rows(batch.labels.shape[0], axis_name)
+    size = method.group(rows)
+    per_example = method.scope == "example"
+    drawn = mixup.draw_mixing(key, rows // size, size, method.mixup_alpha, per_example=per_example)
+    mixing = on_every_device(drawn, mesh)
+    boxes = None
+    if method.cut:
+        height, width = batch.inputs.shape[1:3]
+        box_key = jax.random.fold_in(key, _BOX)
+        boxes = mixup.draw_boxes(box_key, mixing.lam, height, width, per_example=per_example)
+        mixing = mixing._replace(lam=mixup.kept_share(boxes, height, width))
+    strength = jnp.mean(jnp.minimum(mixing.lam, 1 - mixing.lam))
+    # Every device draws for the whole batch, a few numbers a group, and keeps the groups it holds.
+    mixing, boxes = local_rows((mixing, boxes), axis_name)
+    mix_labels = mixup.mix if method.mix_labels else mixup.keep_larger
+    targets, unsmoothed, weights = mix_labels(smoothed, mixing), mix_labels(hard, mixing), batch.weights
+    if method.copies == 2:
+        targets, unsmoothed = alternate(smoothed, targets), alternate(hard, unsmoothed)
+        weights = alternate(method.clean_weight * weights, (1 - method.clean_weight) * weights)
+    candidates = min(RANDOM_PLACES, places + 1) if method.layer == "random" else 1
+    chosen = jax.random.randint(jax.random.fold_in(key, _PLACE), (), 0, candidates)
+
+    def mix_inputs(hidden: jax.Array, place: int) -> jax.Array:
+        if not method.mix_inputs or place >= candidates:
+            return hidden
+        if boxes is not None:
+            return mixup.paste(hidden, boxes, mixing.partner)
+        # At the places that were not chosen lambda is 1, which returns what came in bit for bit.
+        here = mixing if candidates == 1 else mixing._replace(lam=jnp.where(chosen == place, mixing.lam, 1))
+        return mixup.mix(hidden, here).astype(hidden.dtype)
+
+    def mix(hidden: jax.Array, place: int) -> jax.Array:
+        if method.copies == 1:
+            return mix_inputs(hidden, place)
+        clean, other = (hidden, hidden) if place == 0 else (hidden[::2], hidden[1::2])
+        return alternate(clean, mix_inputs(other, place))
+
+    return Mixed(mix, targets, unsmoothed, weights, strength)
+
+
+def dropout_keys(method: Method, batch: Batch, key: jax.Array, axis_name: str | None = None) -> jax.Array:
+    """Returns a key for each row that the network makes of (a device's share of) a batch.
+
+    They are drawn for the global batch, so a row's mask does not depend on the devices.
+    """
+    rows = global_rows(batch.labels.shape[0], axis_name) * method.copies
+    return local_rows(jax.random.split(jax.random.fold_in(key, _DROPOUT), rows), axis_name)
+
+
+def alternate(one: jax.Array, other: jax.Array) -> jax.Array:
+    """Returns the rows of two arrays of the same shape in turn: one's first, the other's first, one's second, .."""
+    return jnp.stack([one, other], axis=1).reshape(2 * one.shape[0], *one.shape[1:])
+
+
+def unmixed(h: jax.Array, place: int) -> jax.Array:
+    """Returns `h`: the `Mix` of a network that is not to mix."""
+    return h

@@ -1,0 +1,1 @@
+"""From a checkpoint to the logits of a data set."""

@@ -1,0 +1,87 @@
+"""What tells a waiting person how far work is and how long it will take."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TextIO
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Progress of a run: on a terminal one line that is rewritten, elsewhere a line now and then."""
+
+    def __init__(
+        self, *, total_steps: int, steps_per_epoch: int, batch_size: int, stream: TextIO | None = None
+    ) -> None:
+        self._total = total_steps
+        self._steps_per_epoch = steps_per_epoch
+        self._batch_size = batch_size
+        self._stream = sys.stdout if stream is None else stream
+        self._terminal = self._stream.isatty()
+        self._first: tuple[int, float] | None = None
+        self._printed = float("-inf")
+
+    def update(self, step: int, scalars: Mapping[str, float], *, important: bool = False) -> None:
+        """Shows the state after `step` steps.
+
+        The rate is measured from the first update on, which leaves compiling out of it.
+
+        Args:
+          step: steps taken.
+          scalars: what is known, such as `train_loss` and `validation_accuracy`.
+          important: show it as a line of its own, even if one has just been shown.
+        """
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (step, now)
+        line = self._line(step, now, scalars)
+        if self._terminal:
+            self._stream.write(f"\r\x1b[K{line}" + ("\n" if important else ""))
+        elif important or now - self._printed >= SECONDS_BETWEEN_LINES:
+            self._stream.write(line + "\n")
+            self._printed = now
+        self._stream.flush()
+
+    def _line(self, step: int, now: float, scalars: Mapping[str, float]) -> str:
+        epoch = -(-step // self._steps_per_epoch)
+        epochs = self._total // self._steps_per_epoch
+        parts = [f"epoch {epoch}/{epochs}", f"step {step}/{self._total} ({step / self._total:.0%})"]
+        parts += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in scalars.items()]
+        return " | ".join(parts + self._pace(step, now))
+
+    def _pace(self, step: int, now: float) -> list[str]:
+        first_step, first_time = self._first or (step, now)
+        if step == first_step or now == first_time:
+            return ["ETA to be measured"]
+        rate = (step - first_step) / (now - first_time)
+        return [f"{rate * self._batch_size:.0f} img/s", f"ETA {duration((self._total - step) / rate)}"]
+
+
+def duration(seconds: float) -> str:
+    """Returns a time span as 0:42, 12:03 or 3:05:00."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+@contextlib.contextmanager
+def heartbeat(beat: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Calls `beat` every so many seconds, from a thread of its own, until the block is left."""
+    done = threading.Event()
+
+    def run() -> None:
+        while not done.wait(seconds):
+            beat()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,1 @@
+"""A run's folder and its files: records of predictions, foreign formats, JSON."""

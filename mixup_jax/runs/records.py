@@ -1,0 +1,232 @@
+"""Records of predictions: logits and labels in one `.npz` file, never pickled.
+
+Plain data without behaviour.  This module loads numpy only, so that a predictions file can be read
+and judged on a machine without an accelerator and without waiting for jax to start.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import sys
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixup_jax.errors import InputError
+from mixup_jax.escapes import is_plain
+from mixup_jax.metrics.logits import UNLABELLED, check_labels, check_logits
+from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, UNREADABLE, read_npz
+from mixup_jax.runs.json_file import LARGEST, MIB, shown
+
+LARGEST_LOGIT = 1e100
+"""Far beyond any network's, and far enough from the end of float64 for every sum and quotient."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network says about one data set: the product that every metric is computed from.
+
+    Attributes:
+      logits: float32 (or float64) `[N, K]`, N >= 1, K >= 2.  Any constant may be added to a row;
+        logarithms of probabilities serve as well.  -inf marks an impossible class.
+      labels: int32 `[N]` in [-1, K); -1 for an example without a label, such as an
+        out-of-distribution one.
+      meta: JSON-serialisable facts about the origin: `dataset`, `split`, `step`, `config`,
+        `versions`, `seed`, `device_count`.  Empty for a file from elsewhere.
+    """
+
+    logits: npt.NDArray[np.floating]
+    labels: npt.NDArray[np.int32]
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        logits = check_logits(np.asarray(self.logits))
+        _check_magnitude(logits)
+        labels = check_labels(np.asarray(self.labels), *logits.shape)
+        object.__setattr__(self, "logits", logits)
+        object.__setattr__(self, "labels", labels)
+
+    @property
+    def name(self) -> str:
+        """`dataset/split`, or an empty string where the origin is unknown."""
+        parts = (self.meta.get("dataset"), self.meta.get("split"))
+        return "/".join(str(part) for part in parts if part)
+
+
+def _check_magnitude(logits: npt.NDArray[np.floating]) -> None:
+    largest = logits.max(axis=1)
+    row = int(np.abs(largest).argmax())
+    if abs(float(largest[row])) > LARGEST_LOGIT:
+        raise InputError(
+            f"row {row} of logits has the largest value {largest[row]:g}; expected a magnitude of at most "
+            f"{LARGEST_LOGIT:g}, beyond which sums over examples leave float64"
+        )
+
+
+def save_predictions(path: str | os.PathLike[str], predictions: Predictions) -> None:
+    """Writes a record as a compressed `.npz` with the entries `logits`, `labels` and `meta` (JSON text).
+
+    The file appears whole or not at all, and the same record gives the same bytes.  Raises OSError where the
+    folder cannot be written, and ValueError for NaN or infinity in `meta`, which are not JSON.
+    """
+    arrays = {
+        "logits": predictions.logits,
+        "labels": predictions.labels,
+        "meta": np.array(json.dumps(predictions.meta, allow_nan=False)),
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression=zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            # Under the format's first date, not the clock's: the same record is the same bytes, and a clock that was
+            # set back to before 1980, which a ZIP cannot hold, loses nothing.
+            with archive.open(_member(f"{name}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+    write_atomically(Path(path), buffer.getvalue())
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    return info
+
+
+def logits_of_probabilities(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Returns the logarithms of probabilities `[N, K]`, float64; 0 becomes -inf, an impossible class.
+
+    Sums within 1 % of 1 are taken for rounding: softmax of the result divides by them.
+
+    Raises:
+      InputError: no matrix of floating point, a number outside [0, 1] or NaN, or a row whose sum is further from 1.
+    """
+    if probabilities.ndim != 2 or not np.issubdtype(probabilities.dtype, np.floating):
+        raise InputError(
+            f"probabilities have shape {list(probabilities.shape)} and dtype {probabilities.dtype}; "
+            "expected floating point [N, K]"
+        )
+    with np.errstate(invalid="ignore"):
+        values = probabilities.astype(np.float64)
+    inside: npt.NDArray[np.bool_] = np.all((values >= 0) & (values <= 1), axis=1)
+    sums = values.sum(axis=1)
+    wrong = ~(inside & (np.abs(sums - 1) <= 0.01))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        found = f"sums to {sums[row]:.6g}" if inside[row] else "holds a number outside [0, 1]"
+        raise InputError(f"row {row} of probabilities {found}; expected numbers from 0 to 1 whose sum is 1")
+    with np.errstate(divide="ignore"):
+        return np.log(values)
+
+
+def no_labels(logits: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """Returns `UNLABELLED` for each row of some logits, int32 `[N]`."""
+    return np.full(len(logits) if logits.ndim else 0, UNLABELLED, np.int32)
+
+
+def load_predictions(
+    path: str | os.PathLike[str],
+    *,
+    probabilities: bool = False,
+    labelled: bool = True,
+    limit: int = DEFAULT_LIMIT,
+) -> Predictions:
+    """Reads a record that `save_predictions`, or anyone with `numpy.savez`, wrote.
+
+    Args:
+      path: an `.npz` with `logits` `[N, K]` and `labels` `[N]`; `meta` (JSON text) may be absent.
+      probabilities: the entry `logits` holds probabilities, whose logarithms are taken.
+      labelled: `labels` must be there; else, where they are not, no example has a label.
+      limit: bytes that the arrays may take in memory; what the file claims is checked before it is decompressed.
+
+    Raises:
+      InputError: the file is missing, too large, is no `.npz`, holds pickled objects (they are never loaded),
+        lacks an entry, or an entry breaks what `Predictions` promises; the message names the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            f"predictions file {path} does not exist or is a folder; expected an .npz with logits [N, K] and labels [N]"
+        )
+    try:
+        entries, names = read_npz(path, ("logits", "labels", "meta"), limit)
+    except InputError:
+        raise
+    except PermissionError as error:
+        raise InputError(
+            f"predictions file {path} may not be read ({error.strerror}); expected a file of yours"
+        ) from error
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())[:300]  # numpy's messages may span lines
+        raise InputError(
+            f"predictions file {path} cannot be read ({reason}); "
+            "expected an .npz of plain arrays without pickled objects"
+        ) from error
+    missing = [name for name in ("logits", "labels") if name not in entries and (labelled or name == "logits")]
+    if missing:
+        found = ", ".join(shown(name) for name in names[:8]) or "nothing"
+        raise InputError(
+            f"predictions file {path} lacks {' and '.join(missing)} (it holds {found}); expected logits and labels"
+        )
+    try:
+        logits = logits_of_probabilities(entries["logits"]) if probabilities else entries["logits"]
+        labels = entries["labels"] if "labels" in entries else no_labels(logits)
+        return Predictions(logits, labels, _parsed_meta(entries.get("meta")))
+    except InputError as error:
+        raise InputError(f"predictions file {path}: {error}") from error
+
+
+def _parsed_meta(entry: npt.NDArray[Any] | None) -> dict[str, Any]:
+    if entry is None:
+        return {}
+    if entry.shape != () or entry.dtype.kind != "U":
+        raise InputError(
+            f"meta has shape {list(entry.shape)} and dtype {entry.dtype}; expected the text of a JSON object"
+        )
+    if entry.nbytes > LARGEST:
+        raise InputError(f"meta has {entry.nbytes / MIB:.0f} MiB; expected at most {LARGEST // MIB}")
+    marks = np.frombuffer(entry.tobytes(), np.dtype(np.uint32).newbyteorder(entry.dtype.byteorder))
+    if marks.max(initial=0) > sys.maxunicode:  # numpy would make a text of it that Python itself stumbles over
+        raise InputError(f"meta holds the mark {marks.max():#x}, which is no character; expected Unicode text")
+    try:
+        # Python reads NaN and Infinity though they are not JSON; no file written from them could be read elsewhere.
+        meta = json.loads(str(entry), parse_constant=_refuse_constant, parse_float=_finite)
+        json.dumps(meta, ensure_ascii=False).encode()  # half a surrogate pair could never be printed
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"meta is not JSON ({error}); expected the text of a JSON object") from error
+    if not isinstance(meta, dict):
+        raise InputError(f"meta is a {type(meta).__name__}; expected a JSON object")
+    for name in ("dataset", "split"):
+        if meta.get(name) is not None and not (isinstance(meta[name], str) and is_plain(meta[name])):
+            raise InputError(f"meta.{name} is {shown(meta[name])}; expected a name of 1 to 200 printable characters")
+    return meta
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text[:40]} is no number that float64 can hold")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file that appears whole or not at all, creating its folder where needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON, atomically; NaN and infinity are refused (they are not JSON)."""
+    write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())

@@ -1,0 +1,150 @@
+"""The folder of one run."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from mixup_jax.config import Config, to_dict
+from mixup_jax.errors import InputError
+from mixup_jax.runs.json_file import parse, read_bytes
+from mixup_jax.runs.provenance import NOT_PART_OF_THE_RESULT
+from mixup_jax.runs.records import write_json
+
+CONFIG_FILE = "config.json"
+METRICS_FILE = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+PREDICTIONS = "predictions"
+EPOCHS = "epochs"
+EVALUATION_FILE = "evaluation.json"
+
+SHARED_SECONDS = 60.0
+
+
+def check(workdir: Path, config: Config) -> None:
+    """Checks that a folder is free, or that of a run with this config, and can be written.
+
+    Raises:
+      InputError: it belongs to a run of another config (the message lists what differs), a file
+        in it is damaged, or it cannot be written.  Nothing but the empty folder has been made by then.
+    """
+    require_writable(workdir / CHECKPOINTS)
+    path = workdir / CONFIG_FILE
+    if path.exists():
+        check_same(_read(path), config, workdir)
+
+
+def require_writable(folder: Path) -> None:
+    """Makes a folder where needed, and finds out before the long work whether its results can be kept.
+
+    Raises:
+      InputError: the folder cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable, reason = os.access(folder, os.W_OK), "no permission"
+    except OSError as error:
+        writable, reason = False, str(error)
+    if not writable:
+        raise InputError(f"{folder} cannot be written ({reason}); expected a folder of yours")
+
+
+def check_same(there: Any, config: Config | dict[str, Any], workdir: Path) -> None:
+    """Checks that `there`, the config found in a folder, is `config` in all that makes the result.
+
+    Raises:
+      InputError: it is not; the message lists what differs.
+    """
+    defaults = _as_json(Config())
+    differences = _differences(_with_defaults(there, defaults), _with_defaults(_as_json(config), defaults))
+    if differences:
+        raise InputError(
+            f"workdir {workdir} belongs to a run of another config ({'; '.join(differences)}); "
+            "expected the same config to continue it, or another --workdir"
+        )
+
+
+def write_config(workdir: Path, config: Config) -> None:
+    """Writes the config of the run that owns the folder."""
+    write_json(workdir / CONFIG_FILE, to_dict(config))
+
+
+def check_shared(workdir: Path) -> None:
+    """Checks that this process sees the config that the first of several has written.
+
+    Raises:
+      InputError: it does not, within a minute: file systems that many machines share may be late.
+    """
+    deadline = time.monotonic() + SHARED_SECONDS
+    while CONFIG_FILE not in os.listdir(workdir):
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"--workdir={workdir} holds no {CONFIG_FILE} on {socket.gethostname()}, which process 0 has written; "
+                "expected a folder that all processes share, such as one of a network file system"
+            )
+        time.sleep(1)
+
+
+def is_finished(workdir: Path, config: Config) -> bool:
+    """Returns whether a folder holds the evaluation of the last step of a run of this config."""
+    try:
+        evaluation = parse(read_bytes(workdir / EVALUATION_FILE))
+        last = parse(read_bytes(workdir / METRICS_FILE).splitlines()[-1])
+        ended = (last["epoch"], last["step"]) == (config.epochs, evaluation["step"])
+        return ended and not _differences(_with_defaults(evaluation["config"], _as_json(Config())), _as_json(config))
+    except (OSError, ValueError, LookupError, TypeError):
+        return False  # absent or damaged: it is run, and what is damaged will be named
+
+
+def check_derived(workdir: Path, config: dict[str, Any]) -> None:
+    """Checks that a folder is free for the records of an evaluation, or has those of the same one.
+
+    Raises:
+      InputError: it was trained in, belongs to another run, or cannot be written.
+    """
+    if (workdir / CHECKPOINTS).exists():
+        raise InputError(f"--save_as={workdir} is a folder that was trained in; expected a new one")
+    if (workdir / CONFIG_FILE).exists():
+        check_same(_read(workdir / CONFIG_FILE), config, workdir)
+    elif (workdir / EVALUATION_FILE).exists():
+        raise InputError(f"--save_as={workdir} holds an evaluation without {CONFIG_FILE}; expected a new folder")
+    require_writable(workdir / PREDICTIONS)
+
+
+def record_path(workdir: Path, name: str, step: int) -> Path:
+    """Returns where the record called dataset/split is kept."""
+    return workdir / PREDICTIONS / f"{name.replace('/', '-')}-{step}.npz"
+
+
+def _read(path: Path) -> Any:
+    remedy = "expected the config that this folder's run was started with, or another --workdir"
+    try:
+        config = parse(read_bytes(path))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); {remedy}") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{path} holds a {type(config).__name__}; {remedy}")
+    return config
+
+
+def _as_json(config: Config | dict[str, Any]) -> Any:
+    return json.loads(json.dumps(config if isinstance(config, dict) else to_dict(config)))
+
+
+def _with_defaults(there: Any, defaults: Any) -> Any:
+    """Returns a config with the defaults of settings that it does not know, because an older version wrote it."""
+    if not (isinstance(there, dict) and isinstance(defaults, dict)):
+        return there
+    return {**defaults, **{key: _with_defaults(value, defaults.get(key)) for key, value in there.items()}}
+
+
+def _differences(there: Any, here: Any, prefix: str = "") -> list[str]:
+    """Names every setting whose value differs, as "key is A there and B here"."""
+    if not (isinstance(there, dict) and isinstance(here, dict)):
+        return [] if there == here else [f"{prefix.rstrip('.')} is {there!r} there and {here!r} here"]
+    keys = [key for key in {**there, **here} if prefix + key not in NOT_PART_OF_THE_RESULT]
+    return [line for key in keys for line in _differences(there.get(key), here.get(key), f"{prefix}{key}.")]

@@ -1,0 +1,270 @@
+"""Checkpoints: the last and the best states of a run, with the config that made them.
+
+A checkpoint holds three items, so that a reader takes only what it needs: `variables` (what
+prediction needs), `optimizer` (what resuming needs besides) and `facts` (JSON: the config and its
+provenance; a checkpoint can be evaluated without any other file).  The facts hold the checksums of all
+three, which every reading verifies.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from mixup_jax.errors import InputError
+from mixup_jax.state import TrainState
+from mixup_jax.store.integrity import check_format, check_state, damage_of_facts, damage_of_item, sealed, unsealed
+from mixup_jax.store.storage import item_handlers
+from mixup_jax.store.stored import (
+    BEST,
+    METRICS,
+    best_step,
+    newest_whole,
+    remove_leftovers,
+    set_damaged_aside,
+    steps_in,
+)
+
+BYTES_BESIDE_A_LEAF, BYTES_BESIDE_ALL = 2 << 10, 192 << 10
+"""Of the disk, rounded up: a checkpoint of ResNet-8 with 11 kB of numbers in 60 arrays takes 233 kB of disk."""
+
+
+class Checkpoints:
+    """The checkpoints in one folder: the last few, and the best.
+
+    Saving is asynchronous: the call returns once the state is copied, and the folder of a step
+    appears whole or not at all.  Use as a context manager, or call `close`, which waits for the
+    last save and raises if one failed.
+    """
+
+    def __init__(
+        self, directory: Path, *, keep: int = 2, read_only: bool = False, report: Callable[[str], None] = print
+    ) -> None:
+        """Opens a folder.
+
+        Args:
+          directory: of the checkpoints of one run.
+          keep: how many of the last are kept, beside the best.
+          read_only: nothing is changed, so that the run to which the folder belongs may be going on.  Otherwise
+            leftovers of interrupted saves are removed, and damaged newest checkpoints moved aside.
+          report: takes a line for each damaged checkpoint.
+
+        Raises:
+          InputError: a newer version of the package wrote one of them.
+        """
+        self._directory, self._report = directory.resolve(), report
+        logging.getLogger("absl").addFilter(_not_told_by_orbax)
+        self._saving, self._needed = 0, 0
+        if not read_only:
+            remove_leftovers(self._directory)
+            set_damaged_aside(self._directory, report)
+        policies = [
+            preservation_policy.LatestN(keep),
+            preservation_policy.BestN(get_metric_fn=_score, n=1),
+        ]
+        options = ocp.CheckpointManagerOptions(
+            best_fn=_score,
+            best_mode="max",
+            preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
+            enable_async_checkpointing=True,
+            lightweight_initialize=read_only,  # else orbax reads every rank, and gives up at a damaged one
+        )
+        self._manager = ocp.CheckpointManager(
+            self._directory, options=options, handler_registry=item_handlers(("variables", "optimizer"))
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Waits until everything is on disk.
+
+        Raises:
+          InputError: a save failed; the message says how much space it needs and has.
+        """
+        try:
+            self.wait()
+            self._manager.close()
+        finally:
+            logging.getLogger("absl").removeFilter(_not_told_by_orbax)
+
+    def wait(self) -> None:
+        """Waits until the last save is on disk; raises as `close` does."""
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:  # orbax raises anything here
+            raise self._not_saved(error) from error
+
+    @property
+    def last(self) -> int | None:
+        """The newest step, None where there is no checkpoint."""
+        return self._manager.latest_step()
+
+    def step_of(self, choice: str) -> int:
+        """Returns the step that `choice` names: "last", "best", or the number of a step.
+
+        The last is the newest that is whole; a damaged newer one is reported.
+
+        Raises:
+          InputError: there is no checkpoint, or none of that step; the message lists those there are.
+        """
+        steps = sorted(self._manager.all_steps())
+        if not steps:
+            raise InputError(f"{self._directory} holds no checkpoint; expected a folder that training has saved to")
+        if choice == "last":
+            whole = newest_whole(self._directory, self._report)
+            return steps[-1] if whole is None else whole
+        if choice == "best":
+            best = best_step(self._directory, self._report)
+            return steps[-1] if best is None else best
+        if not choice.isdecimal() or int(choice) not in steps:
+            available = ", ".join(map(str, steps))
+            raise InputError(
+                f"checkpoint {choice!r} is not in {self._directory}; choose last, best or one of: {available}"
+            )
+        return int(choice)
+
+    def save(self, state: TrainState, facts: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Starts to save `state` under its step, instead of what may be there under it.
+
+        Args:
+          state: of which a copy is taken, so the caller may donate it at once.
+          facts: JSON-serialisable; `config` is what `restore_facts` callers rely on.
+          metrics: with `BEST` it competes to be the best checkpoint; empty for a state that was not validated.
+
+        Raises:
+          InputError: the state is not finite (it is never saved), there is no space for it, or the save before failed.
+        """
+        step = int(state.step)
+        items = {"variables": state.variables, "optimizer": {"step": state.step, "opt_state": state.opt_state}}
+        on_host = jax.device_get(items)
+        check_state(on_host, step)
+        self._require_space(step, on_host)
+        self.wait()
+        if step in self._manager.all_steps():
+            self._manager.delete(step)
+        # The training step reuses the buffers of a state that it is given, while the save still reads.
+        trees = {name: ocp.args.PyTreeSave(jax.tree.map(jnp.copy, tree)) for name, tree in items.items()}
+        rank = {BEST: float(metrics[BEST])} if BEST in metrics else {}
+        arguments = ocp.args.Composite(
+            **trees, facts=ocp.args.JsonSave(sealed(facts, step, {**on_host, METRICS: rank}))
+        )
+        self._saving, self._needed = step, _bytes_on_disk(on_host)
+        try:
+            self._manager.save(step, args=arguments, metrics=rank)
+        except Exception as error:  # orbax raises anything here
+            raise self._not_saved(error) from error
+
+    def _require_space(self, step: int, items: Any) -> None:
+        needed, free = _bytes_on_disk(items), shutil.disk_usage(self._directory).free
+        if free < needed:
+            raise InputError(
+                f"checkpoint {step} needs {_megabytes(needed)} in {self._directory}, where {_megabytes(free)} are "
+                f"free; {self._what_remains()}: make room and start the command again"
+            )
+
+    def _not_saved(self, error: Exception) -> InputError:
+        reason = str(error).strip().partition("\n")[0][:200]
+        return InputError(
+            f"checkpoint {self._saving} could not be saved to {self._directory} ({type(error).__name__}: {reason}); it "
+            f"needs up to {_megabytes(self._needed)}, {_megabytes(shutil.disk_usage(self._directory).free)} are free; "
+            f"{self._what_remains()}: make room and start the command again"
+        )
+
+    def _what_remains(self) -> str:
+        steps = steps_in(self._directory)
+        return f"the last that is saved is that of step {steps[-1]}" if steps else "none is saved yet"
+
+    def restore_facts(self, step: int) -> dict[str, Any]:
+        """Returns the facts saved with a step."""
+        return unsealed(self._facts(step))
+
+    def _facts(self, step: int) -> dict[str, Any]:
+        facts = self._restore(step, facts=ocp.args.JsonRestore())["facts"]
+        damage = damage_of_facts(facts, step)
+        if damage is not None:
+            raise self._not_restored(step, damage)
+        check_format(facts, self._directory / str(step))
+        return dict(facts)
+
+    def restore_variables(self, step: int, like: dict[str, Any], mesh: Mesh) -> dict[str, Any]:
+        """Returns `params` and `batch_stats` of a step, with a copy on every device of `mesh`.
+
+        Args:
+          step: as listed by `step_of`.
+          like: `params` and `batch_stats`, or their shapes, of the network that was saved.
+          mesh: of this process; the number of devices that saved does not matter.
+        """
+        return self._verified(step, variables=_standard(like, mesh))["variables"]
+
+    def restore_state(self, step: int, like: TrainState, mesh: Mesh) -> TrainState:
+        """Returns the whole state of a step; `like` is a state, or its shapes, of the same run."""
+        optimizer = {"step": like.step, "opt_state": like.opt_state}
+        items = self._verified(step, variables=_standard(like.variables, mesh), optimizer=_standard(optimizer, mesh))
+        return TrainState(**items["optimizer"], **items["variables"])
+
+    def _verified(self, step: int, **items: Any) -> dict[str, Any]:
+        """Returns items that match their checksums."""
+        facts = self._facts(step)
+        restored = self._restore(step, **items)
+        for name, tree in restored.items():
+            damage = damage_of_item(name, tree, facts)
+            if damage is not None:
+                raise self._not_restored(step, damage)
+        return restored
+
+    def _restore(self, step: int, **items: Any) -> dict[str, Any]:
+        try:
+            return dict(self._manager.restore(step, args=ocp.args.Composite(**items)).items())
+        except Exception as error:  # orbax raises anything here, bare Exception included
+            reason = str(error).strip().partition("\n")[0][:200]
+            raise self._not_restored(step, f"{type(error).__name__}: {reason}") from error
+
+    def _not_restored(self, step: int, reason: str) -> InputError:
+        return InputError(
+            f"checkpoint {step} in {self._directory} cannot be restored "
+            f"({reason}); expected a whole checkpoint of this config's network: "
+            "choose another, or move its folder away to go on from the one before"
+        )
+
+
+def _score(metrics: Mapping[str, float]) -> float:
+    """Returns what ranks a checkpoint; one that was not validated is never the best."""
+    return metrics.get(BEST, float("-inf"))
+
+
+def _bytes_on_disk(tree: Any) -> int:
+    """Returns about how much a checkpoint takes: the arrays, and the files that say what they are."""
+    leaves = jax.tree.leaves(tree)
+    return sum(leaf.nbytes for leaf in leaves) + BYTES_BESIDE_A_LEAF * len(leaves) + BYTES_BESIDE_ALL
+
+
+def _not_told_by_orbax(record: logging.LogRecord) -> bool:
+    """Keeps the traceback of a save that failed in a thread out of the log: its error is raised, and told in a line."""
+    return "raised an exception" not in record.getMessage()
+
+
+def _megabytes(number: int) -> str:
+    return f"{number / 1e6:.1f} MB"
+
+
+def _standard(tree: Any, mesh: Mesh) -> ocp.args.StandardRestore:
+    """Asks for `tree`'s shapes, replicated over the devices of here, not of where it was saved."""
+    sharding = NamedSharding(mesh, PartitionSpec())
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+    return ocp.args.StandardRestore(shapes)
