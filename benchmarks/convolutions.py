@@ -64,12 +64,12 @@ CASES = (
 
 def in_jax(case: Case, name: str, backward: bool) -> Run:
     """By the project's convolution, "convolve", or by XLA's, "native"."""
-    from mixup_jax.allocator import keep_freed_memory
+    from mixup_jax.libraries import keep_freed_memory
 
     keep_freed_memory()
     import jax
 
-    from mixup_jax.compilation import fast_to_run
+    from mixup_jax.libraries import fast_to_run
     from mixup_jax.models import convolution
 
     pad = (case.size // 2, case.size // 2)

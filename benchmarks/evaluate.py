@@ -20,7 +20,7 @@ HEADER = ("network", "ours a second", "eager a second", "ours / eager")
 
 def ours(case: Case) -> Run:
     """The prediction of `mixup_jax.evaluate`."""
-    from mixup_jax.allocator import keep_freed_memory
+    from mixup_jax.libraries import keep_freed_memory
 
     keep_freed_memory()
     from mixup_jax.training.run import prepare

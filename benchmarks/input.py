@@ -128,7 +128,7 @@ def torch_loader(folder: Path, workers: int, batch: int) -> Run:
 
 def tf_data(folder: Path, workers: int, batch: int) -> Run:
     """The input pipeline of TensorFlow's ImageNet examples, on the same files."""
-    from mixup_jax.quiet_tensorflow import load_tensorflow
+    from mixup_jax.libraries import load_tensorflow
 
     load_tensorflow()
     import tensorflow as tf

@@ -20,7 +20,7 @@ HEADER = ("network", "ours ms", "eager ms", "compiled ms", "eager / ours", "comp
 
 def ours(case: Case) -> Run:
     """The step that `mixup_jax.main` takes."""
-    from mixup_jax.allocator import keep_freed_memory
+    from mixup_jax.libraries import keep_freed_memory
 
     keep_freed_memory()
     import jax

@@ -22,8 +22,9 @@ from mixup_jax.evaluation.measure import evaluate_records
 from mixup_jax.evaluation.recalibration import POSTHOC, check_posthoc
 from mixup_jax.evaluation.table import format_table
 from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, GIB
+from mixup_jax.runs.files import write_atomically
 from mixup_jax.runs.formats import look_like_probabilities, read_predictions
-from mixup_jax.runs.records import Predictions, write_atomically
+from mixup_jax.runs.records import Predictions
 
 _EXAMPLES = """\
 examples:
@@ -251,8 +252,8 @@ def _evaluate_workdir(flags: argparse.Namespace) -> None:
     alone = [name for name in _ALONE_FLAGS if getattr(flags, name) is not None]
     if cluster is not None and alone:
         raise InputError(f"--{alone[0]} is of one process alone; expected neither --distributed nor --coordinator")
-    from mixup_jax.allocator import keep_freed_memory
     from mixup_jax.environment import check_versions
+    from mixup_jax.libraries import keep_freed_memory
 
     check_versions()
     keep_freed_memory()

@@ -54,9 +54,9 @@ def main(argv: Sequence[str]) -> int:
     cluster = requested(arguments)
 
     # What --help does not need is loaded after the arguments are understood: jax takes seconds.
-    from mixup_jax.allocator import keep_freed_memory
     from mixup_jax.config_file import load_config
     from mixup_jax.environment import check_versions
+    from mixup_jax.libraries import keep_freed_memory
 
     check_versions()
     keep_freed_memory()

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixup_jax import allocator
+from mixup_jax import libraries
 from mixup_jax.config import Config, DataConfig, EvaluationConfig, ModelConfig, OptimizerConfig
 from mixup_jax.data.cache import Arrays, write_cache
 from mixup_jax.data.paths import arrays_folder
 from mixup_jax.methods.method import Method
 
 # Commands set this for their process, which a test that calls one is not: it goes on, and would only grow.
-allocator.OPTIONS.clear()
+libraries.MALLOC.clear()
 
 
 def stripes(examples: int, seed: int) -> Arrays:

@@ -41,8 +41,8 @@ from benchmarks.document import write_between
 from mixup_jax.config import Config, from_dict, to_dict
 from mixup_jax.errors import InputError
 from mixup_jax.report.runs import load_run
+from mixup_jax.runs.files import read_object
 from mixup_jax.runs.formats import read_predictions
-from mixup_jax.runs.json_file import read_object
 from mixup_jax.runs.records import Predictions, save_predictions
 
 SECONDS = 10.0

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from mixup_jax.evaluation.measure import evaluate_records
-from mixup_jax.runs.records import Predictions, save_predictions, write_json
+from mixup_jax.runs.files import write_json
+from mixup_jax.runs.records import Predictions, save_predictions
 
 STEP = 1170
 SIGNAL = 4.2

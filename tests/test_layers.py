@@ -10,17 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mixup_jax"
 
 FLOORS = (
-    (
-        "errors",
-        "escapes",
-        "environment",
-        "allocator",
-        "compilation",
-        "command",
-        "progress",
-        "state",
-        "quiet_tensorflow",
-    ),
+    ("errors", "escapes", "environment", "libraries", "command", "progress", "state"),
     ("devices",),
     ("methods", "metrics"),
     ("config", "config_file", "grid", "cpu_convolution"),
@@ -34,7 +24,7 @@ FLOORS = (
 """From the ground up: folders, and the modules beside them, which may import each other within a floor."""
 
 HOMES = {
-    "tensorflow": ("quiet_tensorflow",),
+    "tensorflow": ("libraries",),
     "tensorflow_datasets": ("data",),
     "clu": ("training.metrics_log",),
     "orbax": ("store",),
@@ -51,7 +41,7 @@ NUMPY_ONLY = (
     "metrics",
     "runs.records",
     "runs.formats",
-    "runs.json_file",
+    "runs.files",
     "runs.arrays_file",
     "figures",
     "evaluation.measure",

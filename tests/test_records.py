@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mixup_jax.errors import InputError
-from mixup_jax.runs.records import Predictions, load_predictions, save_predictions, write_atomically, write_json
+from mixup_jax.runs.files import write_atomically, write_json
+from mixup_jax.runs.records import Predictions, load_predictions, save_predictions
 
 json_values = st.recursive(
     st.none()

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.runs.records import write_json
+from mixup_jax.runs.files import write_json
 
 SOURCE_FILE = "source.json"
 FORMAT = 1

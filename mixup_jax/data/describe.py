@@ -19,7 +19,7 @@ from mixup_jax.data.split import permutation
 from mixup_jax.data.stream import open_streamed
 from mixup_jax.data.tokens import tokenise
 from mixup_jax.errors import InputError
-from mixup_jax.runs.records import write_atomically
+from mixup_jax.runs.files import write_atomically
 
 # The catalogue keeps at least four digits.
 STATISTICS_TOLERANCE = 5e-5

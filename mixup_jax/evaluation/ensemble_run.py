@@ -10,8 +10,9 @@ from typing import Any
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.ensemble import mean_of_records
 from mixup_jax.evaluation.measure import evaluate_records
+from mixup_jax.runs.files import write_json
 from mixup_jax.runs.provenance import DERIVED, NOT_PART_OF_THE_RESULT, provenance
-from mixup_jax.runs.records import Predictions, load_predictions, save_predictions, write_json
+from mixup_jax.runs.records import Predictions, load_predictions, save_predictions
 from mixup_jax.runs.workdir import CONFIG_FILE, EVALUATION_FILE, check_derived, record_path
 
 

@@ -24,9 +24,9 @@ from mixup_jax.evaluation.measure import SCHEMA, evaluate_records
 from mixup_jax.evaluation.separation import by_score
 from mixup_jax.prediction.derived import Derivation, derived_logits
 from mixup_jax.prediction.restored import ODIN_TEMPERATURE, Restored, logits_of_sets, odin_network, restore
-from mixup_jax.runs.json_file import parse, read_bytes
+from mixup_jax.runs.files import parse, read_bytes, write_json
 from mixup_jax.runs.provenance import provenance
-from mixup_jax.runs.records import Predictions, save_predictions, write_json
+from mixup_jax.runs.records import Predictions, save_predictions
 from mixup_jax.runs.workdir import (
     CHECKPOINTS,
     CONFIG_FILE,

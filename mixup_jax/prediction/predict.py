@@ -15,9 +15,9 @@ import numpy.typing as npt
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from mixup_jax.compilation import fast_to_run
 from mixup_jax.data.stream import CentreCrops
 from mixup_jax.devices.mesh import by_rows, process_rows
+from mixup_jax.libraries import fast_to_run
 
 Predict = Callable[[Mapping[str, Any], npt.NDArray[Any] | CentreCrops], npt.NDArray[np.float32]]
 Network = Callable[[Mapping[str, Any], jax.Array], jax.Array]

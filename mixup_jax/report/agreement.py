@@ -10,7 +10,7 @@ from mixup_jax import metrics
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.separation import rank_metrics
 from mixup_jax.metrics.examples import Examples
-from mixup_jax.runs.json_file import key
+from mixup_jax.runs.files import key
 from mixup_jax.runs.records import Predictions
 
 TOLERANCE = 1e-7

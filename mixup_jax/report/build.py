@@ -16,7 +16,7 @@ from mixup_jax.report.pictures import largest_share, pictures_of, smallest_share
 from mixup_jax.report.quantities import ood_names, sections
 from mixup_jax.report.results import as_json, results
 from mixup_jax.report.runs import load_runs
-from mixup_jax.runs.records import write_atomically
+from mixup_jax.runs.files import write_atomically
 
 PAGE, DATA, FIGURES = "index.html", "results.json", "figures"
 TABLES = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mixup_jax.errors import InputError
-from mixup_jax.runs.json_file import key, shown
+from mixup_jax.runs.files import key, shown
 
 SCHEMA = 1
 """The version of evaluation.json that is understood."""

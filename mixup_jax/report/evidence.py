@@ -34,7 +34,7 @@ from mixup_jax.report.groups import Group, Summary, kind, make_groups
 from mixup_jax.report.quantities import Quantity, ood_names, sections
 from mixup_jax.report.runs import load_runs
 from mixup_jax.report.tables import markdown_table
-from mixup_jax.runs.records import write_atomically
+from mixup_jax.runs.files import write_atomically
 
 TABLE = "table.md"
 BLOCK = re.compile(

@@ -18,7 +18,7 @@ from mixup_jax.metrics.examples import Examples, examine
 from mixup_jax.metrics.scores import Bools, Floats
 from mixup_jax.report.agreement import check_agreement
 from mixup_jax.report.checks import Checks
-from mixup_jax.runs.json_file import check_values, read_lines, read_object, shown
+from mixup_jax.runs.files import check_values, read_lines, read_object, shown
 from mixup_jax.runs.provenance import NOT_PART_OF_THE_RESULT
 from mixup_jax.runs.records import Predictions, load_predictions
 

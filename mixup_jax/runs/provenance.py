@@ -33,7 +33,7 @@ def _version(package: str) -> str | None:
 
 def _commit() -> str | None:
     """Returns the commit of the source tree, with "+changes" where tracked files differ from it."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():  # installed as a package: git would answer for some other project
         return None
     try:

@@ -23,7 +23,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.escapes import is_plain
 from mixup_jax.metrics.logits import UNLABELLED, check_labels, check_logits
 from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, UNREADABLE, read_npz
-from mixup_jax.runs.json_file import LARGEST, MIB, shown
+from mixup_jax.runs.files import LARGEST, MIB, shown, write_atomically
 
 LARGEST_LOGIT = 1e100
 """Far beyond any network's, and far enough from the end of float64 for every sum and quotient."""
@@ -214,19 +214,3 @@ def _finite(text: str) -> float:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file that appears whole or not at all, creating its folder where needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON, atomically; NaN and infinity are refused (they are not JSON)."""
-    write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())

@@ -11,9 +11,8 @@ from typing import Any
 
 from mixup_jax.config import Config, to_dict
 from mixup_jax.errors import InputError
-from mixup_jax.runs.json_file import parse, read_bytes
+from mixup_jax.runs.files import parse, read_bytes, write_json
 from mixup_jax.runs.provenance import NOT_PART_OF_THE_RESULT
-from mixup_jax.runs.records import write_json
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"

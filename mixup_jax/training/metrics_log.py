@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mixup_jax.errors import InputError
+from mixup_jax.libraries import load_tensorflow
 from mixup_jax.metrics.calibration import Bins
-from mixup_jax.quiet_tensorflow import load_tensorflow
-from mixup_jax.runs.records import write_atomically
+from mixup_jax.runs.files import write_atomically
 from mixup_jax.runs.workdir import METRICS_FILE
 
 NO_TENSORBOARD = (

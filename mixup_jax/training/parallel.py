@@ -19,12 +19,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mixup_jax.compilation import fast_to_run
 from mixup_jax.data import augment
 from mixup_jax.data.resident import Resident, batch_rows, gather_batch
 from mixup_jax.devices.axis import local_rows
 from mixup_jax.devices.mesh import AXIS
 from mixup_jax.errors import InputError
+from mixup_jax.libraries import fast_to_run
 from mixup_jax.methods.method import Method
 from mixup_jax.state import Batch, TrainState
 from mixup_jax.training.step import Metrics, TrainStep

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
-from mixup_jax.compilation import fast_to_compile
+from mixup_jax.libraries import fast_to_compile
 from mixup_jax.models import init_variables
 from mixup_jax.state import TrainState
 

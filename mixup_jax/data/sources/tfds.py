@@ -25,7 +25,7 @@ from mixup_jax.data.ood import fit_image
 from mixup_jax.data.paths import prepare_command
 from mixup_jax.data.sources.originals import Originals
 from mixup_jax.errors import InputError
-from mixup_jax.quiet_tensorflow import load_tensorflow
+from mixup_jax.libraries import load_tensorflow
 
 SECONDS_BETWEEN_REPORTS = 5.0
 NOWHERE = "/nonexistent"

@@ -1,9 +1,10 @@
-"""Reading JSON that anyone may have written: what is returned can be printed, compared and computed with."""
+"""The files of a run: written whole or not at all; JSON that anyone may have written is read within bounds."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,7 +72,7 @@ def read_lines(path: Path) -> tuple[dict[str, Any], ...]:
             if number == len(lines):
                 break
             raise InputError(
-                f"{path}, line {number} is no JSON ({error}); expected an object a line: delete what is none"
+                f"{path}, line {number} is no JSON ({error}); expected one JSON object per line: delete this line"
             ) from error
         if isinstance(value, dict):
             objects.append(value)
@@ -141,3 +142,19 @@ def _everything(value: Any, root: str) -> Iterator[tuple[str, int, Any]]:
 def _whole_number(text: str) -> int | float:
     # Thousands of digits are no number that anything can be computed with; as floating point they are infinite.
     return int(text) if len(text) <= LONGEST_INTEGER else float(text)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file that appears whole or not at all, creating its folder where needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON, atomically; NaN and infinity are refused (they are not JSON)."""
+    write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
