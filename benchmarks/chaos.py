@@ -177,7 +177,7 @@ def moment(workdir: Path) -> str:
 
 def outcome(workdir: Path) -> dict[str, Any]:
     """Returns everything that must not depend on interruptions."""
-    from mixup_jax.store.stored import inspect, steps_in
+    from mixup_jax.store.verify import inspect, steps_in
 
     last = inspect(workdir / "checkpoints", steps_in(workdir / "checkpoints")[-1])
     evaluation = json.loads((workdir / "evaluation.json").read_text())

@@ -11,7 +11,7 @@ from mixup_jax.command import CommandParser, run_command
 from mixup_jax.errors import InputError
 
 if TYPE_CHECKING:
-    from mixup_jax.store.stored import Stored
+    from mixup_jax.store.verify import Stored
 
 EXIT_DAMAGED = 1
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
 
     # What --help does not need is loaded after the arguments are understood: jax takes seconds.
     from mixup_jax.runs.workdir import CHECKPOINTS
-    from mixup_jax.store.stored import inspect, steps_in
+    from mixup_jax.store.verify import inspect, steps_in
 
     folders = [workdir / CHECKPOINTS for workdir in workdirs]
     for folder in folders:

@@ -22,10 +22,9 @@ from mixup_jax.devices.mesh import device_mesh, replicate
 from mixup_jax.errors import InputError
 from mixup_jax.state import TrainState
 from mixup_jax.store import checkpoint as checkpoint_module
-from mixup_jax.store import integrity
+from mixup_jax.store import verify
 from mixup_jax.store.checkpoint import Checkpoints
-from mixup_jax.store.integrity import checksum
-from mixup_jax.store.stored import inspect, read_item, steps_in
+from mixup_jax.store.verify import checksum, inspect, read_item, steps_in
 
 SCORES = {"validation_accuracy": 0.5}
 
@@ -197,7 +196,7 @@ def test_checkpoints_without_checksums_are_read_and_newer_formats_refused(
             np.testing.assert_array_equal, checkpoints.restore_state(1, state_of(0), device_mesh()), state_of(1)
         )
         assert not inspect(tmp_path, 1).verified
-        monkeypatch.setattr(integrity, "FORMAT", 2)
+        monkeypatch.setattr(verify, "FORMAT", 2)
         checkpoints.save(state_of(2), {"config": {"seed": 2}}, SCORES)
     monkeypatch.undo()
     for read_only in (False, True):
@@ -311,6 +310,6 @@ def test_the_command_names_a_folder_without_checkpoints(tmp_path: Path, capsys: 
 
 def test_what_was_saved_says_its_format_and_sums_on_disk(saved: Path):
     facts: dict[str, Any] = json.loads((saved / "20" / "facts" / "metadata").read_text())
-    assert (facts["format"], facts["step"]) == (integrity.FORMAT, 20)
+    assert (facts["format"], facts["step"]) == (verify.FORMAT, 20)
     assert facts["checksums"]["variables"] == checksum(state_of(20).variables)
     assert set(facts["checksums"]) == {"variables", "optimizer", "metrics", "facts"}

@@ -27,7 +27,7 @@ from mixup_jax.devices.mesh import replicate
 from mixup_jax.errors import InputError
 from mixup_jax.models import IMAGE_MODELS, MODELS
 from mixup_jax.state import Batch, TrainState
-from mixup_jax.store.stored import inspect, steps_in
+from mixup_jax.store.verify import inspect, steps_in
 from mixup_jax.training import lock, loop
 from mixup_jax.training import run as run_parts
 from mixup_jax.training.finite import check_losses, skipping

@@ -26,7 +26,7 @@ from mixup_jax.devices.watch import EXIT_LOST
 from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.models import IMAGE_MODELS, MODELS
 from mixup_jax.runs.records import load_predictions
-from mixup_jax.store.stored import inspect, read_item, steps_in
+from mixup_jax.store.verify import inspect, read_item, steps_in
 from mixup_jax.training import loop
 from mixup_jax.training import run as run_parts
 from mixup_jax.training.preemption import EXIT_INTERRUPTED

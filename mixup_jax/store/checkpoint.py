@@ -1,13 +1,13 @@
 """Checkpoints: the last and the best states of a run, with the config that made them.
 
-A checkpoint holds three items, so that a reader takes only what it needs: `variables` (what
-prediction needs), `optimizer` (what resuming needs besides) and `facts` (JSON: the config and its
-provenance; a checkpoint can be evaluated without any other file).  The facts hold the checksums of all
-three, which every reading verifies.
+A checkpoint holds three items, so that a reader takes only what it needs: `variables` (for
+prediction), `optimizer` (for resuming) and `facts` (JSON: the config, its provenance and the checksums of
+all three, which every reading verifies).  So a checkpoint can be evaluated without any other file.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import shutil
 from collections.abc import Callable, Mapping
@@ -21,19 +21,28 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from mixup_jax.devices.processes import is_first
 from mixup_jax.errors import InputError
 from mixup_jax.state import TrainState
-from mixup_jax.store.integrity import check_format, check_state, damage_of_facts, damage_of_item, sealed, unsealed
-from mixup_jax.store.storage import item_handlers
-from mixup_jax.store.stored import (
+from mixup_jax.store.verify import (
     BEST,
+    ITEMS,
     METRICS,
     best_step,
+    check_format,
+    check_state,
+    damage_of_facts,
+    damage_of_item,
     newest_whole,
-    remove_leftovers,
+    reason_of,
+    sealed,
     set_damaged_aside,
     steps_in,
+    unsealed,
 )
+
+FILES_AT_ONCE = 1
+"""How many files of an item are written or read at once; its arrays share few, so more make no save faster."""
 
 BYTES_BESIDE_A_LEAF, BYTES_BESIDE_ALL = 2 << 10, 192 << 10
 """Of the disk, rounded up: a checkpoint of ResNet-8 with 11 kB of numbers in 60 arrays takes 233 kB of disk."""
@@ -63,15 +72,14 @@ class Checkpoints:
           InputError: a newer version of the package wrote one of them.
         """
         self._directory, self._report = directory.resolve(), report
-        logging.getLogger("absl").addFilter(_not_told_by_orbax)
+        logging.getLogger("absl").addFilter(_not_a_failed_save)
         self._saving, self._needed = 0, 0
         if not read_only:
-            remove_leftovers(self._directory)
+            if is_first():
+                for leftover in self._directory.glob("*.orbax-checkpoint-tmp*"):
+                    shutil.rmtree(leftover, ignore_errors=True)
             set_damaged_aside(self._directory, report)
-        policies = [
-            preservation_policy.LatestN(keep),
-            preservation_policy.BestN(get_metric_fn=_score, n=1),
-        ]
+        policies = [preservation_policy.LatestN(keep), preservation_policy.BestN(get_metric_fn=_score, n=1)]
         options = ocp.CheckpointManagerOptions(
             best_fn=_score,
             best_mode="max",
@@ -79,9 +87,7 @@ class Checkpoints:
             enable_async_checkpointing=True,
             lightweight_initialize=read_only,  # else orbax reads every rank, and gives up at a damaged one
         )
-        self._manager = ocp.CheckpointManager(
-            self._directory, options=options, handler_registry=item_handlers(("variables", "optimizer"))
-        )
+        self._manager = ocp.CheckpointManager(self._directory, options=options, handler_registry=_item_handlers())
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +107,7 @@ class Checkpoints:
             self.wait()
             self._manager.close()
         finally:
-            logging.getLogger("absl").removeFilter(_not_told_by_orbax)
+            logging.getLogger("absl").removeFilter(_not_a_failed_save)
 
     def wait(self) -> None:
         """Waits until the last save is on disk; raises as `close` does."""
@@ -179,9 +185,8 @@ class Checkpoints:
             )
 
     def _not_saved(self, error: Exception) -> InputError:
-        reason = str(error).strip().partition("\n")[0][:200]
         return InputError(
-            f"checkpoint {self._saving} could not be saved to {self._directory} ({type(error).__name__}: {reason}); it "
+            f"checkpoint {self._saving} could not be saved to {self._directory} ({reason_of(error)}); it "
             f"needs up to {_megabytes(self._needed)}, {_megabytes(shutil.disk_usage(self._directory).free)} are free; "
             f"{self._what_remains()}: make room and start the command again"
         )
@@ -210,12 +215,12 @@ class Checkpoints:
           like: `params` and `batch_stats`, or their shapes, of the network that was saved.
           mesh: of this process; the number of devices that saved does not matter.
         """
-        return self._verified(step, variables=_standard(like, mesh))["variables"]
+        return self._verified(step, variables=_like(like, mesh))["variables"]
 
     def restore_state(self, step: int, like: TrainState, mesh: Mesh) -> TrainState:
         """Returns the whole state of a step; `like` is a state, or its shapes, of the same run."""
         optimizer = {"step": like.step, "opt_state": like.opt_state}
-        items = self._verified(step, variables=_standard(like.variables, mesh), optimizer=_standard(optimizer, mesh))
+        items = self._verified(step, variables=_like(like.variables, mesh), optimizer=_like(optimizer, mesh))
         return TrainState(**items["optimizer"], **items["variables"])
 
     def _verified(self, step: int, **items: Any) -> dict[str, Any]:
@@ -232,8 +237,7 @@ class Checkpoints:
         try:
             return dict(self._manager.restore(step, args=ocp.args.Composite(**items)).items())
         except Exception as error:  # orbax raises anything here, bare Exception included
-            reason = str(error).strip().partition("\n")[0][:200]
-            raise self._not_restored(step, f"{type(error).__name__}: {reason}") from error
+            raise self._not_restored(step, reason_of(error)) from error
 
     def _not_restored(self, step: int, reason: str) -> InputError:
         return InputError(
@@ -254,8 +258,8 @@ def _bytes_on_disk(tree: Any) -> int:
     return sum(leaf.nbytes for leaf in leaves) + BYTES_BESIDE_A_LEAF * len(leaves) + BYTES_BESIDE_ALL
 
 
-def _not_told_by_orbax(record: logging.LogRecord) -> bool:
-    """Keeps the traceback of a save that failed in a thread out of the log: its error is raised, and told in a line."""
+def _not_a_failed_save(record: logging.LogRecord) -> bool:
+    """Keeps out of the log the traceback of a save that failed in a thread: its error is raised, and is one line."""
     return "raised an exception" not in record.getMessage()
 
 
@@ -263,8 +267,51 @@ def _megabytes(number: int) -> str:
     return f"{number / 1e6:.1f} MB"
 
 
-def _standard(tree: Any, mesh: Mesh) -> ocp.args.StandardRestore:
-    """Asks for `tree`'s shapes, replicated over the devices of here, not of where it was saved."""
+def _like(tree: Any, mesh: Mesh) -> ocp.args.StandardRestore:
+    """Asks for arrays of `tree`'s shapes with a copy on every device of `mesh`, wherever they were saved."""
     sharding = NamedSharding(mesh, PartitionSpec())
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
     return ocp.args.StandardRestore(shapes)
+
+
+def _item_handlers() -> ocp.handlers.CheckpointHandlerRegistry:
+    """Returns what saves items given as `PyTreeSave` and restores them by `StandardRestore`.
+
+    The format is orbax's own: checkpoints that its default handlers wrote are restored, and these restore ours.
+    """
+    registry, trees = ocp.handlers.DefaultCheckpointHandlerRegistry(), _Trees()
+    for item in ITEMS:
+        registry.add(item, ocp.args.PyTreeSave, trees)
+        registry.add(item, ocp.args.StandardRestore)
+    return registry
+
+
+def _few_threads() -> Any:
+    """Returns the tensorstore context of a save.
+
+    Orbax's default lets each item of a save ask for 128 threads. Tensorstore's pool starts one whenever work has waited
+    for 5 ms, and ends one only when it had nothing to do for 20 s. Where saves follow each other faster, the pool would
+    grow to the most that any of them ever happened to need.
+    """
+    return ocp.type_handlers.get_ts_context(use_ocdbt=True, file_io_concurrency_limit=FILES_AT_ONCE)
+
+
+class _Arrays(ocp.type_handlers.ArrayHandler):
+    """Writes what a process holds of the arrays of an item."""
+
+    async def serialize(self, values: Any, infos: Any, args: Any = None) -> Any:
+        context = _few_threads()
+        for info in infos:
+            info.ts_context = context
+        return await super().serialize(values, infos, args)
+
+
+class _Trees(ocp.PyTreeCheckpointHandler):
+    """Writes an item, and merges what the processes wrote of it."""
+
+    def __init__(self) -> None:
+        super().__init__(type_handler_registry=ocp.type_handlers.create_type_handler_registry((jax.Array, _Arrays())))
+
+    def finalize(self, directory: Any) -> None:
+        merge = ocp.type_handlers.merge_ocdbt_per_process_files
+        asyncio.run(merge(directory, ts_context=_few_threads(), use_zarr3=False))

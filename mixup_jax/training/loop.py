@@ -25,7 +25,7 @@ from mixup_jax.runs.provenance import provenance
 from mixup_jax.runs.records import Predictions
 from mixup_jax.state import TrainState
 from mixup_jax.store.checkpoint import Checkpoints
-from mixup_jax.store.integrity import check_state, checksum
+from mixup_jax.store.verify import check_state, checksum
 from mixup_jax.training import lock
 from mixup_jax.training.feed import Fed, make_feed
 from mixup_jax.training.finite import check_losses

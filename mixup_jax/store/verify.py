@@ -1,0 +1,260 @@
+"""Checksums of checkpoints, and what they show: which checkpoints a folder holds, and which of them are whole.
+
+Checksums are of values, not of files: they hold on any number of devices, and however orbax lays its files out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
+
+from mixup_jax.devices.processes import is_first, wait_for_all
+from mixup_jax.errors import InputError
+
+FORMAT = 1
+"""Of a checkpoint; raised when a version of this package could no longer read what the one before it wrote."""
+CHECKSUMS, FORMAT_KEY, STEP_KEY = "checksums", "format", "step"
+ITEMS = ("variables", "optimizer")
+BEST = "validation_accuracy"
+"""The metric that chooses the best checkpoint; larger is better, and of equals the later is kept."""
+METRICS = "metrics"
+"""The item that holds this metric, for a state that was validated."""
+DAMAGED = "damaged-"
+"""Damaged checkpoints are moved to folders whose names begin with this."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One checkpoint of a folder.
+
+    Attributes:
+      step: its number.
+      facts: what was saved about it; empty where they cannot be read.
+      damage: what is wrong with it, None if it is whole.
+      verified: it has checksums, and they are right.
+      size: bytes on disk.
+    """
+
+    step: int
+    facts: dict[str, Any]
+    damage: str | None
+    verified: bool
+    size: int
+
+
+def checksum(tree: Any) -> str:
+    """Returns the SHA-256 of a tree of arrays: of every leaf's name, dtype, shape and bytes, in the order of the names.
+
+    A tuple, a list and a named tuple of the same leaves differ by the names of their fields only.
+    Arrays may be jax's or numpy's.
+    """
+    digest = hashlib.sha256()
+    for name, leaf in sorted(_named_leaves(tree)):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{name}|{array.dtype}|{list(np.shape(leaf))}|".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(tree))
+    return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
+
+
+def check_state(state: Any, step: int) -> None:
+    """Raises InputError, which names an array, unless a tree of arrays is finite throughout."""
+    for name, leaf in _named_leaves(state):
+        if not np.isfinite(leaf).all():
+            raise InputError(
+                f"{name} holds NaN or infinity after step {step}; it is not saved, and the last checkpoint is good and "
+                "kept. Suspects: optimizer.learning_rate, model.dtype, the data; or pass over such steps with "
+                "--config.on_nan=skip"
+            )
+
+
+def sealed(facts: Mapping[str, Any], step: int, items: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the facts with the step and format of the checkpoint, and the checksums of its items and of themselves.
+
+    Args:
+      facts: JSON-serialisable, without NaN.
+      step: of the checkpoint.
+      items: trees of arrays by the name of their item.
+    """
+    facts = {**facts, STEP_KEY: step, FORMAT_KEY: FORMAT}
+    sums = {name: checksum(tree) for name, tree in items.items()}
+    return facts | {CHECKSUMS: sums | {"facts": _facts_checksum(facts)}}
+
+
+def unsealed(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the facts as they were given to `sealed`."""
+    return {name: value for name, value in facts.items() if name not in (CHECKSUMS, FORMAT_KEY, STEP_KEY)}
+
+
+def _facts_checksum(facts: Mapping[str, Any]) -> str:
+    rest = {name: value for name, value in facts.items() if name != CHECKSUMS}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def check_format(facts: Mapping[str, Any], where: object) -> None:
+    """Raises InputError where a newer version of the package wrote a checkpoint.
+
+    Checkpoints without a format are older than formats, and can be read.
+    """
+    found = facts.get(FORMAT_KEY, 0)
+    if not isinstance(found, int) or found > FORMAT:
+        raise InputError(
+            f"checkpoint {where} has format {found!r}, written by a newer mixup_jax; this one reads formats up to "
+            f"{FORMAT}: install that version, or choose another --workdir"
+        )
+
+
+def damage_of_facts(facts: Any, step: int) -> str | None:
+    """Returns what is wrong with the facts of a checkpoint as read, None if nothing is."""
+    if not isinstance(facts, dict):
+        return f"facts are a {type(facts).__name__}"
+    if CHECKSUMS not in facts:
+        return None if facts.get(FORMAT_KEY, 0) == 0 else "facts lack their checksums"
+    if not isinstance(facts[CHECKSUMS], dict) or _facts_checksum(facts) != facts[CHECKSUMS].get("facts"):
+        return "facts do not match their checksum"
+    return None if facts.get(STEP_KEY, step) == step else f"it is that of step {facts[STEP_KEY]}"
+
+
+def damage_of_item(name: str, tree: Any, facts: Mapping[str, Any]) -> str | None:
+    """Returns what is wrong with an item as read, by its checksum in the facts; None without one."""
+    expected = facts.get(CHECKSUMS, {}).get(name)
+    if expected is None or checksum(tree) == expected:
+        return None
+    return f"{name} does not match its checksum"
+
+
+def steps_in(directory: Path) -> list[int]:
+    """Returns the steps that a folder has checkpoints of, rising, whole or not; none where there is no folder."""
+    if not directory.is_dir():
+        return []
+    names = [path.name for path in directory.iterdir() if path.name.isdecimal() and path.is_dir()]
+    return sorted(int(name) for name in names if name == str(int(name)))
+
+
+def inspect(directory: Path, step: int) -> Stored:
+    """Reads a checkpoint from end to end, and compares it with its checksums.
+
+    Raises:
+      InputError: a newer version of the package wrote it.
+    """
+    path = directory / str(step)
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    facts, damage = _read_facts(path)
+    if damage is None:
+        check_format(facts, path)
+    for name in (METRICS, *ITEMS):
+        damage = damage or _damage_on_disk(path, name, facts)
+    return Stored(step, facts, damage, damage is None and CHECKSUMS in facts, size)
+
+
+def _read_facts(path: Path) -> tuple[dict[str, Any], str | None]:
+    """Returns the facts of a checkpoint and what is wrong with them; no facts where anything is."""
+    try:
+        facts = ocp.JsonCheckpointHandler().restore(path.resolve() / "facts")
+    except Exception as error:  # orbax raises anything here
+        return {}, f"facts cannot be read ({reason_of(error)})"
+    damage = damage_of_facts(facts, int(path.name))
+    return (facts, None) if damage is None else ({}, damage)
+
+
+def _damage_on_disk(path: Path, name: str, facts: dict[str, Any]) -> str | None:
+    try:
+        return damage_of_item(name, _read_metrics(path) if name == METRICS else read_item(path / name), facts)
+    except Exception as error:  # orbax raises anything here, bare Exception included
+        return f"{name} cannot be read ({reason_of(error)})"
+
+
+def read_item(path: Path) -> Any:
+    """Returns an item on one device, wherever it was saved; tuples come as lists, named ones as dicts.
+
+    It is read as `Checkpoints.restore_state` reads it, so that what is whole here can be restored there.
+
+    Raises:
+      Exception: it is missing or cannot be decoded.
+    """
+    path = path.resolve()
+    metadata = ocp.StandardCheckpointHandler().metadata(path)
+    tree = getattr(metadata, "tree", metadata)
+    on_one = ocp.ArrayRestoreArgs(sharding=SingleDeviceSharding(jax.local_devices()[0]))
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        return checkpointer.restore(
+            path, args=ocp.args.PyTreeRestore(restore_args=jax.tree.map(lambda _: on_one, tree))
+        )
+
+
+def _read_metrics(path: Path) -> dict[str, float]:
+    """Returns what ranks a checkpoint, nothing for one that was not validated."""
+    file = path / METRICS / METRICS
+    return {name: float(value) for name, value in json.loads(file.read_bytes()).items()} if file.exists() else {}
+
+
+def best_step(directory: Path, report: Callable[[str], None]) -> int | None:
+    """Returns the step of the best checkpoint, None without any; `report` takes a line for each without a rank."""
+    scores = {}
+    for step in steps_in(directory):
+        damage = _damage_of_rank(directory / str(step))
+        if damage is not None:
+            report(f"warning: checkpoint {directory / str(step)} is damaged: {damage}; it is not counted as the best")
+        elif BEST in (metrics := _read_metrics(directory / str(step))):
+            scores[step] = metrics[BEST]
+    return max(scores, key=lambda step: (scores[step], step), default=None)
+
+
+def _damage_of_rank(path: Path) -> str | None:
+    facts, damage = _read_facts(path)
+    return damage or _damage_on_disk(path, METRICS, facts)
+
+
+def newest_whole(directory: Path, report: Callable[[str], None]) -> int | None:
+    """Returns the newest step whose checkpoint is whole, None without any; `report` takes a line for each newer one."""
+    for step in reversed(steps_in(directory)):
+        found = inspect(directory, step)
+        if found.damage is None:
+            return step
+        report(f"warning: checkpoint {directory / str(step)} is damaged: {found.damage}; using the one before it")
+    return None
+
+
+def set_damaged_aside(directory: Path, report: Callable[[str], None]) -> None:
+    """Moves damaged checkpoints that are newer than every whole one out of the way; training will make them again.
+
+    Older ones that cannot be ranked are moved, too: orbax does not open a folder that has such a one.
+
+    Raises:
+      InputError: one cannot be moved.
+    """
+    whole = newest_whole(directory, report)
+    steps = steps_in(directory)
+    damaged = [step for step in steps if whole is None or step > whole or _damage_of_rank(directory / str(step))]
+    wait_for_all("checkpoints inspected")  # nobody moves what another process still reads
+    for step in damaged if is_first() else ():
+        aside = directory / f"{DAMAGED}{step}"
+        try:
+            shutil.rmtree(aside, ignore_errors=True)
+            (directory / str(step)).rename(aside)
+        except OSError as error:
+            raise InputError(
+                f"damaged checkpoint {directory / str(step)} cannot be moved to {aside} ({error}); "
+                "expected a writable folder"
+            ) from error
+        report(f"warning: the damaged checkpoint is kept as {aside}; delete it when you do not need it")
+    wait_for_all("damaged checkpoints moved")
+
+
+def reason_of(error: Exception) -> str:
+    """Returns the kind of an error and the first line of its text."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
