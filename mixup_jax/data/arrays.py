@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from mixup_jax.data.cache import Arrays, Sentences, read_cache, write_cache
 from mixup_jax.data.catalog import NOISES, DatasetSpec, NoiseSpec, check_ood_name, dataset_spec, is_shift
+from mixup_jax.data.corruptions import PLANS, corrupted_images
 from mixup_jax.data.ood import match_shape, noise_images, noise_tokens
 from mixup_jax.data.paths import arrays_folder, prepare_command
 from mixup_jax.data.sources import tfds as tfds_source
@@ -100,7 +101,7 @@ def load_ood(
 
     Args:
       name: a data set other than `like`, whose whole test split is taken and brought to `like.shape`
-        (see `ood.match_shape`), or a noise set, which is generated; of the same task.
+        (see `ood.match_shape`), a noise set or a corrupted one, which are generated; of the same task.
       like: the data set that the network was trained on.
       data_dir: as for `load_arrays`; not touched for noise on images.
       encoder: of the network, for text.
@@ -115,6 +116,13 @@ def load_ood(
       InputError: unknown name, `like` itself, n < 1, or as `load_arrays`.
     """
     check_ood_name(name, like)
+    if name in PLANS:
+        clean = load_arrays(like.name, "test", data_dir)
+        return Arrays(
+            corrupted_images(name, clean.inputs, seed),
+            clean.labels,
+            f"generated: {name} of {clean.source}, seed {seed}",
+        )
     if name in NOISES:
         if n < 1:
             raise InputError(f"{name} was asked for n={n} examples; expected at least 1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mixup_jax.data.corruptions import PLANS
 from mixup_jax.data.imagenet_not_stl10 import kept_labels
 from mixup_jax.errors import InputError, unknown_name
 
@@ -318,8 +319,11 @@ def training_spec(name: str) -> DatasetSpec:
 
 
 def is_shift(name: str, like: DatasetSpec) -> bool:
-    """Returns whether a set holds the test examples of `like`, changed: their labels count (CIFAR-10-C of CIFAR-10)."""
-    return name in CORRUPTED and like.name == "cifar10"
+    """Returns whether a set holds the test examples of `like`, changed, so that their labels count.
+
+    That is CIFAR-10-C for CIFAR-10, and the corruptions made here (`corruptions.PLANS`) for any set of images.
+    """
+    return (name in CORRUPTED and like.name == "cifar10") or name in PLANS
 
 
 def check_ood_name(name: str, like: DatasetSpec) -> None:
@@ -328,9 +332,13 @@ def check_ood_name(name: str, like: DatasetSpec) -> None:
     Raises:
       InputError: it is neither; the message lists both kinds.
     """
+    if name in PLANS and like.task == "image" and not like.streams:
+        return
     choices = [spec.name for spec in DATASETS.values() if spec.task == like.task and not spec.streams]
     choices += [noise.name for noise in NOISES.values() if noise.task == like.task]
     choices = [choice for choice in choices if choice != like.name]
+    if like.task == "image" and not like.streams:
+        choices.append("corrupted")
     if name == like.name:
         raise InputError(
             f"out-of-distribution set {name!r} is the data set that is in-distribution here; "

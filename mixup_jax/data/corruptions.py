@@ -1,0 +1,93 @@
+"""Corruptions of a test set, made here: blur, noise, less contrast and rotation, each at three severities.
+
+They are smooth or independent changes of pixels with a formula of one line, so that anybody can make the same images;
+they are not those of CIFAR-10-C (Hendrycks and Dietterich, 2019), which are read from its own files
+(`cifar10_corrupted_KIND_SEVERITY`).  The labels stay right: the images are shifted, not foreign.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import numpy.typing as npt
+
+KINDS = ("blur", "noise", "contrast", "rotation")
+SEVERITIES = (1, 2, 3)
+BLUR = (0.0, 0.03, 0.05, 0.08)
+"""Deviation of the Gaussian by severity, as a share of the image's height."""
+NOISE = (0.0, 0.1, 0.2, 0.3)
+"""Deviation of the noise by severity, as a share of 255."""
+CONTRAST = (1.0, 0.6, 0.4, 0.2)
+"""By severity: the factor of each pixel's distance from its image's mean."""
+ROTATION = (0.0, 15.0, 30.0, 45.0)
+"""Degrees by severity."""
+
+PLANS: dict[str, tuple[tuple[str, int], ...]] = {
+    "corrupted": tuple((kind, severity) for kind in KINDS for severity in SEVERITIES),
+    **{f"corrupted_{kind}_{severity}": ((kind, severity),) for kind in KINDS for severity in SEVERITIES},
+}
+"""Each set by name: of its P corruptions, image i has number i mod P; "corrupted" is of all twelve in equal shares."""
+
+
+def corrupted_images(name: str, images: npt.NDArray[np.uint8], seed: int = 0) -> npt.NDArray[np.uint8]:
+    """Returns the set of a name: each image with its corruption (see `PLANS`), uint8 `[N, H, W, C]`.
+
+    A function of (name, images, seed), and of each image alone: the first images do not depend on N.
+    """
+    plan = PLANS[name]
+    out = np.empty_like(images)
+    for row, image in enumerate(images):
+        kind, severity = plan[row % len(plan)]
+        out[row] = corrupt(image, kind, severity, [seed, row])
+    return out
+
+
+def corrupt(image: npt.NDArray[np.uint8], kind: str, severity: int, seed: int | list[int]) -> npt.NDArray[np.uint8]:
+    """Returns an image x with one corruption, rounded to 0..255; severity 0 returns it unchanged.
+
+    With s the number of its severity (`BLUR`, ..):
+      blur      x * Gaussian of deviation s H pixels, cut off at 3 deviations, edges mirrored
+      noise     x + 255 s z, z ~ N(0, 1) for each pixel and channel; the same z for every severity
+      contrast  m + s (x - m), m the mean of the image's pixels by channel
+      rotation  by s degrees about the centre, anticlockwise or clockwise by the seed alone; bilinear, black outside
+
+    Args:
+      image: uint8 `[H, W, C]`, C in {1, 3}.
+      kind: one of `KINDS`.
+      severity: 0 to 3.
+      seed: of noise and of the side that a rotation takes: one or more non-negative integers.
+    """
+    if severity == 0:
+        return image
+    pixels = image.astype(np.float64)
+    generator = np.random.default_rng([*np.atleast_1d(seed).tolist(), zlib.crc32(kind.encode())])
+    if kind == "rotation":
+        return _turned(image, ROTATION[severity] * (1 if generator.random() < 0.5 else -1))
+    if kind == "blur":
+        pixels = _blurred(pixels, BLUR[severity] * image.shape[0])
+    elif kind == "noise":
+        pixels = pixels + 255 * NOISE[severity] * generator.standard_normal(image.shape)
+    else:
+        mean = pixels.mean(axis=(0, 1))
+        pixels = mean + CONTRAST[severity] * (pixels - mean)
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+
+
+def _blurred(pixels: npt.NDArray[np.float64], deviation: float) -> npt.NDArray[np.float64]:
+    reach = int(np.ceil(3 * deviation))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
+    kernel /= kernel.sum()
+    for axis in (0, 1):
+        padded = np.pad(pixels, [(reach, reach) if axis == other else (0, 0) for other in range(3)], mode="symmetric")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, len(kernel), axis=axis)
+        pixels = windows @ kernel
+    return pixels
+
+
+def _turned(image: npt.NDArray[np.uint8], degrees: float) -> npt.NDArray[np.uint8]:
+    from PIL import Image
+
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    turned = np.asarray(picture.rotate(degrees, Image.Resampling.BILINEAR))
+    return turned if turned.ndim == 3 else turned[..., None]
