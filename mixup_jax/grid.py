@@ -94,4 +94,5 @@ def _checked(runs: object, path: Path) -> list[PlannedRun]:
 
 
 def _as_text(value: object) -> str:
-    return ",".join(str(item) for item in value) if isinstance(value, tuple | list) else str(value)
+    # As Python writes it: of several texts with commas between, a config would make one text.
+    return str(tuple(value)) if isinstance(value, tuple | list) else str(value)

@@ -33,6 +33,8 @@ def test_a_tuple_reaches_the_config_as_it_is():
     config = sweep.config_of(run)
     assert config.optimizer.step_epochs == (3, 5)
     assert config.evaluation.ood == ("mnist",)
+    several = PlannedRun("several", QUICK, {"evaluation.ood": ["mnist", "gaussian_noise"]})
+    assert sweep.config_of(several).evaluation.ood == ("mnist", "gaussian_noise")
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
