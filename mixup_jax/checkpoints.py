@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("workdirs", nargs="+", type=Path, metavar="WORKDIR", help="folder of a run")
     workdirs = parser.parse_args(argv).workdirs
 
-    # What --help does not need is loaded after the arguments are understood: jax takes seconds.
+    # Imported here, so that --help and a mistyped flag need not wait for jax, which takes seconds.
     from mixup_jax.runs.workdir import CHECKPOINTS
     from mixup_jax.store.verify import inspect, steps_in
 

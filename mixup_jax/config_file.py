@@ -106,7 +106,7 @@ def _check_keys(overrides: Sequence[str]) -> None:
             )
         key, separator, _ = override.removeprefix("--config.").partition("=")
         if key not in choices:
-            raise unknown_name("config key", key, choices)
+            raise unknown_name("config key", key, choices, "docs/configuration.md")
         if not separator:
             raise InputError(f"{override} has no value; expected {override}=VALUE")
 

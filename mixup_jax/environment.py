@@ -113,7 +113,7 @@ def _explain_os_error(error: OSError) -> str | None:
             "there, or another folder; files that were written before are whole"
         )
     if error.errno in FORBIDDEN:
-        return f"no permission for{where or ' a file'} ({reason}); expected a file or folder of yours"
+        return f"no permission for{where or ' a file'} ({reason}); expected one that you may read and write"
     if error.errno in TOO_MANY:
         return f"too many files are open ({reason}); expected a higher limit, such as: ulimit -n 4096"
     return None

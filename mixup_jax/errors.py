@@ -1,22 +1,29 @@
-"""Mistakes that a user can make, as opposed to mistakes of ours."""
+"""A user's mistakes, as opposed to defects of this package."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 from mixup_jax.escapes import one_line
 
 LONGEST = 2000
-"""Marks of a message; the longest of ours lists every key of a config."""
+"""Characters of a message; longer ones are cut."""
+
+NEAR = 0.75
+"""The least ratio of `difflib` of names that are near in spelling; "sed" and "seed" have 0.86."""
+
+MANY = 40
+"""More choices than this are not listed, where a page lists them."""
 
 
 class InputError(ValueError):
     """Something the user gave is wrong.
 
-    The message is one line that names the thing, its value, and what would be right.  The commands
-    print it and exit with code 2; every other exception is a defect of ours and keeps its traceback.
-    What is in it of files or of the command line cannot break the line nor command a terminal: it is escaped.
+    The message is one line that names the thing, its value, and what would be right.  Commands print it and exit with
+    code 2; every other exception is a defect of this package and keeps its traceback.  Text of files or of the
+    command line is escaped in it, so that it can neither break the line nor control a terminal.
     """
 
     def __init__(self, message: str) -> None:
@@ -24,16 +31,57 @@ class InputError(ValueError):
         super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}...")
 
 
-def unknown_name(kind: str, name: str, choices: Iterable[str]) -> InputError:
-    """Returns the error for a name that is not among `choices`, with the nearest one pointed out.
+def unknown_name(kind: str, name: str, choices: Iterable[str], page: str | None = None) -> InputError:
+    """Returns the error for a name that is not among `choices`; it suggests the nearest one, if one is near.
 
     Args:
       kind: what is being named, such as "data set"; it opens the message.
       name: the unknown name.
       choices: every name that would be right.
+      page: of the documentation, which lists the choices; where there are many, the message names it instead of them.
     """
     names = sorted(choices)
     name = name if len(name) <= 60 else f"{name[:57]}..."
-    nearest = difflib.get_close_matches(name, names, n=1)
-    hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+    near = _nearest(name, names)
+    if page is not None and len(names) > MANY:
+        hint = f" (did you mean {' or '.join(map(repr, near[:3]))}?)" if near else ""
+        return InputError(f"unknown {kind} {name!r}{hint}; see {page} for all {len(names)}")
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
     return InputError(f"unknown {kind} {name!r}{hint}; choose one of: {', '.join(names)}")
+
+
+def _nearest(name: str, choices: Iterable[str]) -> list[str]:
+    """Returns the choices that `name` may stand for, the best first.
+
+    Of keys with dots the last parts are compared, so that "model.pretrained" does not suggest "model.stem"; where the
+    group in front is right, only its keys are suggested.
+    """
+    group, _, last = name.rpartition(".")
+    ranked = []
+    for choice in choices:
+        its_group, _, its_last = choice.rpartition(".")
+        likeness = _likeness(last.removeprefix("--").lower(), its_last.removeprefix("--").lower())
+        if likeness:
+            whole = difflib.SequenceMatcher(None, name, choice).ratio()
+            ranked.append((bool(group) and group == its_group, likeness, whole, choice))
+    ranked.sort(reverse=True)
+    return [choice for in_group, *_, choice in ranked if in_group == ranked[0][0]]
+
+
+def _likeness(name: str, choice: str) -> float:
+    """Returns how much `name` looks like a misspelt or shortened `choice`, 0 where it does not.
+
+    It is 2 where one is the beginning of the other, or has some of its words or its initials, and else the likeness in
+    spelling, if that is at least NEAR.
+    """
+    if name == choice:
+        return 2
+    words = [re.split(r"[-_ ]+", text) for text in (name, choice)]
+    if len(words[1]) > 1 and name == "".join(word[:1] for word in words[1]):
+        return 2
+    short, long = sorted((name, choice), key=len)
+    contained = set(words[0]) <= set(words[1]) or set(words[1]) <= set(words[0])
+    if len(short) >= 3 and (long.startswith(short) or contained):
+        return 2
+    ratio = difflib.SequenceMatcher(None, name, choice).ratio()
+    return ratio if ratio >= NEAR else 0

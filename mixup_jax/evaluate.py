@@ -221,7 +221,7 @@ def _record(
     """Returns the record of one file, or the mean of those of several."""
     limit = DEFAULT_LIMIT if flags.max_gib is None else flags.max_gib * GIB
     if not 0 < limit < float("inf"):
-        raise InputError(f"--max_gib={flags.max_gib} is no size; expected a number above 0, such as 8")
+        raise InputError(f"--max_gib={flags.max_gib} is not a size; expected a number above 0, such as 8")
     members = [
         read_predictions(
             path, labels=labels, probabilities=bool(flags.probabilities), labelled=labelled, limit=int(limit)
@@ -241,7 +241,7 @@ def _check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
 def _evaluate_workdir(flags: argparse.Namespace) -> None:
     checkpoint = "last" if flags.checkpoint is None else flags.checkpoint
     if checkpoint not in ("last", "best") and not (checkpoint.isascii() and checkpoint.isdigit()):
-        raise InputError(f"--checkpoint={checkpoint} is no checkpoint; expected last, best or a step such as 1200")
+        raise InputError(f"--checkpoint={checkpoint} is not a checkpoint; expected last, best or a step such as 1200")
     if not flags.workdir.is_dir():
         raise InputError(f"--workdir={flags.workdir} is not a folder; expected the workdir of a finished run")
     datasets = None if flags.datasets is None else _comma_separated("--datasets", flags.datasets)
@@ -251,7 +251,7 @@ def _evaluate_workdir(flags: argparse.Namespace) -> None:
     cluster = requested(flags)
     alone = [name for name in _ALONE_FLAGS if getattr(flags, name) is not None]
     if cluster is not None and alone:
-        raise InputError(f"--{alone[0]} is of one process alone; expected neither --distributed nor --coordinator")
+        raise InputError(f"--{alone[0]} works in one process only; expected neither --distributed nor --coordinator")
     from mixup_jax.environment import check_versions
     from mixup_jax.libraries import keep_freed_memory
 
@@ -338,7 +338,7 @@ def _write(output: Path, document: dict[str, Any]) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(
-            f"{output} cannot be written ({reason}); expected a place of yours with free space, see --output"
+            f"{output} cannot be written ({reason}); expected a writable place with free space, see --output"
         ) from error
 
 

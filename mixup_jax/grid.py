@@ -71,7 +71,7 @@ def load_grid(path: Path) -> list[PlannedRun]:
         raise InputError(f"grid file {path} does not exist; expected a Python file such as configs/grids/mr.py")
     spec = importlib.util.spec_from_file_location("grid_file", path)
     if spec is None or spec.loader is None:
-        raise InputError(f"grid file {path} is no Python file; expected one such as configs/grids/mr.py")
+        raise InputError(f"grid file {path} is not a Python file; expected one such as configs/grids/mr.py")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

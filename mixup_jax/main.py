@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from mixup_jax.command import CommandParser, run_command
 from mixup_jax.devices.cluster import add_flags, requested
+from mixup_jax.methods.method import VARIANTS
 
-DESCRIPTION = """\
-Train a classifier: empirical risk minimisation, mixup, label smoothing or the entropy-regularised loss.
+DESCRIPTION = f"""\
+Train a classifier of images or text. The methods, which a config file has as its variants:
 
-The run is a function of its config and seed. Started again with the same command, an interrupted run
-continues from its last checkpoint and a finished one is left as it is.
+{textwrap.fill(", ".join(VARIANTS), 100, initial_indent="  ", subsequent_indent="  ")}
 
-On SIGTERM or Ctrl-C it finishes the step, saves a checkpoint and exits with code 75; on a second one it
-exits at once. Other codes: 0 trained, 2 something given is wrong or cannot be written (one line says what), 69 another
-process of the run has ended (docs/distributed.md).
+The result depends on the config and the seed alone. With the same command an interrupted run continues from its last
+checkpoint, and a finished one is left as it is.
+
+On SIGTERM or Ctrl-C the run finishes its step, saves a checkpoint and exits with code 75; on a second signal it
+exits at once. Other exit codes: 0 trained; 2 something given is wrong, or a file cannot be written (one line says
+what); 3 the machine is to blame (docs/errors.md); 69 another process of the run has ended (docs/distributed.md).
 """
 
 EXAMPLES = """\
@@ -29,8 +33,8 @@ examples:
 
 settings:
   Every setting can be given as --config.KEY=VALUE, for example --config.epochs=5,
-  --config.method.mixup_alpha=0.4 or --config.optimizer.step_epochs=30,60,80. They are listed, with
-  what they mean, in docs/configuration.md; a wrong one is answered with the choices.
+  --config.method.mixup_alpha=0.4 or --config.optimizer.step_epochs=30,60,80.
+  docs/configuration.md lists them.
 """
 
 
@@ -53,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     arguments, overrides = parser.parse_known_args(argv)
     cluster = requested(arguments)
 
-    # What --help does not need is loaded after the arguments are understood: jax takes seconds.
+    # Imported here, so that --help and a mistyped flag need not wait for jax, which takes seconds.
     from mixup_jax.config_file import load_config
     from mixup_jax.environment import check_versions
     from mixup_jax.libraries import keep_freed_memory

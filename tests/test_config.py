@@ -56,7 +56,7 @@ def test_a_single_name_or_number_serves_as_a_tuple_of_one():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["--config.sed=3"], "unknown config key 'sed' .did you mean 'seed'.*choose one of: .*method.mixup_alpha"),
+        (["--config.sed=3"], "unknown config key 'sed' .did you mean 'seed'.*see docs/configuration.md for all"),
         (["--config.method.alpha=3"], "unknown config key 'method.alpha'"),
         (["--config.data=3"], "unknown config key 'data'"),
         (["--confg.seed=3"], "unknown argument '--confg.seed=3'"),

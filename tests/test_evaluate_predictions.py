@@ -80,8 +80,11 @@ def test_files_of_the_same_name_in_two_folders(files):
         (["--workdir=.", "--validation=val.npz"], "--validation given without --predictions"),
         (["--workdir=.", "--output=x.json"], "--output given without --predictions"),
         (["--workdir=absent"], "--workdir=absent is not a folder"),
-        (["--workdir=.", "--checkpoint=newest"], "--checkpoint=newest is no checkpoint; expected last, best or a step"),
-        (["--workdir=.", "--checkpoint=-1"], "--checkpoint=-1 is no checkpoint"),
+        (
+            ["--workdir=.", "--checkpoint=newest"],
+            "--checkpoint=newest is not a checkpoint; expected last, best",
+        ),
+        (["--workdir=.", "--checkpoint=-1"], "--checkpoint=-1 is not a checkpoint"),
         (["--workdir=.", "--datasets=test,,mnist"], "--datasets='test,,mnist' holds an empty name"),
         (["--predictions=absent.npz"], "absent.npz does not exist"),
         (["--predictions=preds.npz", "--ood=absent.npz"], "absent.npz does not exist"),

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -5,8 +6,16 @@ from pathlib import Path
 import pytest
 
 from mixup_jax.command import run_command
+from mixup_jax.config import Config, to_dict
 from mixup_jax.errors import InputError, unknown_name
 from mixup_jax.main import main
+from mixup_jax.methods.method import VARIANTS
+
+
+def config_keys() -> list[str]:
+    groups = {key: value if isinstance(value, dict) else {"": None} for key, value in to_dict(Config()).items()}
+    return [f"{group}.{key}".rstrip(".") for group, keys in groups.items() for key in keys]
+
 
 QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart.py"
 
@@ -75,3 +84,29 @@ def test_an_unknown_name_points_at_the_nearest():
     error = unknown_name("fruit", "aple", ["apple", "pear"])
     assert isinstance(error, InputError)
     assert str(error) == "unknown fruit 'aple' (did you mean 'apple'?); choose one of: apple, pear"
+
+
+@pytest.mark.parametrize(
+    ("name", "suggested"),
+    [
+        ("sed", ["seed"]),
+        ("method.alpha", ["method.mixup_alpha"]),
+        ("lr", ["optimizer.learning_rate"]),
+        ("data.nam", ["data.name"]),
+        ("decay", ["optimizer.weight_decay", "optimizer.decay_norm_and_bias"]),
+        ("clip_norm", []),
+        ("ema", []),
+        ("pretrained", []),
+        ("model.pretrained", []),
+    ],
+)
+def test_only_keys_that_are_near_are_suggested(name: str, suggested: list[str]):
+    message = str(unknown_name("config key", name, config_keys(), "docs/configuration.md"))
+    assert re.findall("'([a-z_.]+)'", message) == [name, *suggested]
+    assert message.endswith(f"; see docs/configuration.md for all {len(config_keys())}")
+
+
+def test_help_names_every_method(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert set(VARIANTS) <= set(re.findall("[a-z_]+", capsys.readouterr().out.partition("options:")[0]))

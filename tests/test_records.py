@@ -151,7 +151,7 @@ def test_missing_files_and_entries_are_named(tmp_path):
     [
         ("[1]", "meta is a list"),
         ("{oops", "meta is not JSON"),
-        ('{"lr": NaN}', r"meta is not JSON \(NaN is no JSON number\)"),
+        ('{"lr": NaN}', r"meta is not JSON \(NaN is not a JSON number\)"),
     ],
 )
 def test_malformed_meta_is_refused(tmp_path, meta, message):
@@ -181,7 +181,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 @pytest.mark.parametrize(
     ("meta", "message"),
     [
-        ('{"step": 1e999}', "1e999 is no number that float64 can hold"),
+        ('{"step": 1e999}', "1e999 does not fit into float64"),
         ("[" * 100_000, "meta is not JSON"),
         ('{"dataset": "\\ud800"}', "surrogates not allowed"),
     ],

@@ -87,13 +87,13 @@ def _write(output: Path, files: Mapping[str, bytes]) -> None:
         (output / FIGURES).mkdir(parents=True, exist_ok=True)
         for folder in (output, output / FIGURES):
             if not os.access(folder, os.W_OK | os.X_OK):
-                raise InputError(f"output {folder} cannot be written to; expected a folder of yours")
+                raise InputError(f"output {folder} cannot be written to; expected a writable folder")
         for name, content in files.items():
             write_atomically(output / name, content)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(
-            f"output {output} cannot be written ({reason}); expected a folder of yours with free space"
+            f"output {output} cannot be written ({reason}); expected a writable folder with free space"
         ) from error
 
 

@@ -72,7 +72,7 @@ def read_lines(path: Path) -> tuple[dict[str, Any], ...]:
             if number == len(lines):
                 break
             raise InputError(
-                f"{path}, line {number} is no JSON ({error}); expected one JSON object per line: delete this line"
+                f"{path}, line {number} is not JSON ({error}); expected one JSON object per line: delete this line"
             ) from error
         if isinstance(value, dict):
             objects.append(value)
@@ -83,7 +83,7 @@ def read_bytes(path: Path) -> bytes:
     """Returns the content of a regular file; raises ValueError for a pipe or device, or for more than 64 MiB."""
     facts = path.stat()
     if not stat.S_ISREG(facts.st_mode):
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
     if facts.st_size > LARGEST:
         raise ValueError(f"it has {facts.st_size / MIB:.0f} MiB; expected at most {LARGEST // MIB}")
     return path.read_bytes()

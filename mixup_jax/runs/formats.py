@@ -102,7 +102,7 @@ def _read(path: Path, limit: int, reader: Callable[[Path, int], Any]) -> Any:
         raise
     except PermissionError as error:
         raise InputError(
-            f"predictions file {path} may not be read ({error.strerror}); expected a file of yours"
+            f"predictions file {path} may not be read ({error.strerror}); expected a readable file"
         ) from error
     except (*UNREADABLE, csv.Error) as error:
         reason = " ".join(str(error).split())[:300]  # messages of libraries may span lines
@@ -238,5 +238,5 @@ def _whole(path: Path, labels: Array) -> Array:
     wrong = ~((np.abs(values) < 2.0**31) & (values == np.rint(values)))
     if wrong.any():
         first = int(np.argmax(wrong))
-        raise InputError(f"predictions file {path}: label {values[first]} of example {first} is no whole number")
+        raise InputError(f"predictions file {path}: label {values[first]} of example {first} is not a whole number")
     return values.astype(np.int64)

@@ -158,7 +158,7 @@ def load_predictions(
         raise
     except PermissionError as error:
         raise InputError(
-            f"predictions file {path} may not be read ({error.strerror}); expected a file of yours"
+            f"predictions file {path} may not be read ({error.strerror}); expected a readable file"
         ) from error
     except UNREADABLE as error:
         reason = " ".join(str(error).split())[:300]  # numpy's messages may span lines
@@ -191,7 +191,7 @@ def _parsed_meta(entry: npt.NDArray[Any] | None) -> dict[str, Any]:
         raise InputError(f"meta has {entry.nbytes / MIB:.0f} MiB; expected at most {LARGEST // MIB}")
     marks = np.frombuffer(entry.tobytes(), np.dtype(np.uint32).newbyteorder(entry.dtype.byteorder))
     if marks.max(initial=0) > sys.maxunicode:  # numpy would make a text of it that Python itself stumbles over
-        raise InputError(f"meta holds the mark {marks.max():#x}, which is no character; expected Unicode text")
+        raise InputError(f"meta holds the code point {marks.max():#x}, which is not a character; expected Unicode text")
     try:
         # Python reads NaN and Infinity though they are not JSON; no file written from them could be read elsewhere.
         meta = json.loads(str(entry), parse_constant=_refuse_constant, parse_float=_finite)
@@ -208,9 +208,9 @@ def _parsed_meta(entry: npt.NDArray[Any] | None) -> dict[str, Any]:
 
 def _finite(text: str) -> float:
     if not math.isfinite(value := float(text)):
-        raise ValueError(f"{text[:40]} is no number that float64 can hold")
+        raise ValueError(f"{text[:40]} does not fit into float64")
     return value
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")

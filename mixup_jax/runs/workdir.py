@@ -49,7 +49,7 @@ def require_writable(folder: Path) -> None:
     except OSError as error:
         writable, reason = False, str(error)
     if not writable:
-        raise InputError(f"{folder} cannot be written ({reason}); expected a folder of yours")
+        raise InputError(f"{folder} cannot be written ({reason}); expected a writable folder")
 
 
 def check_same(there: Any, config: Config | dict[str, Any], workdir: Path) -> None:

@@ -36,7 +36,7 @@ def hold(workdir: Path, report: Callable[[str], None]) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise InputError(
-            f"{path} cannot be opened ({error.strerror}); expected a file of yours, by which a run keeps its folder to "
+            f"{path} cannot be opened ({error.strerror}); expected a writable file, by which a run keeps its folder to "
             "itself: delete it if no run goes on there"
         ) from error
     try:
