@@ -48,7 +48,7 @@ def cpu_step(name: str, width: int, variant: str) -> Callable[[], None]:
         batch_size=BATCH,
         data=DataConfig(name="fashion_mnist"),
         model=ModelConfig(name=name, width=width),
-        method=VARIANTS[variant],
+        method=VARIANTS[variant].method,
     )
     run, state = prepare(config, training_spec("fashion_mnist"), steps_per_epoch=10)
     pixels = jax.random.randint(jax.random.key(0), (10 * BATCH, *SHAPE), 0, 256).astype(jnp.uint8)

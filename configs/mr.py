@@ -61,5 +61,5 @@ def get_config(name: str = "mixup") -> ConfigDict:
     config.optimizer.step_epochs = ()
 
     config.evaluation.ood = ("amazon_snippets", "nyt_snippets", "tweets", "random_tokens")
-    apply_variant(config, name, dropout=0.5)
+    apply_variant(config, name)
     return config

@@ -17,7 +17,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mixup_jax.errors import InputError, unknown_name
+from mixup_jax.errors import InputError, require, require_choice, unknown_name
 from mixup_jax.methods.method import Method, variant
 
 PARALLEL = ("jit", "pmap")
@@ -26,19 +26,7 @@ SCHEDULES = ("steps", "cosine")
 DTYPES = ("float32", "bfloat16")
 STEMS = ("cifar", "imagenet")
 CROPS = ("pad", "random_resized")
-DROPOUT_RATE = 0.3
-"""Of the variant "dropout": the paper's rate as remembered by its readers; its text could not be had here."""
 ON_NAN = ("stop", "skip")
-
-
-def _require(condition: bool, key: str, value: object, expected: str) -> None:
-    if not condition:
-        raise InputError(f"{key} is {value!r}; expected {expected}")
-
-
-def _require_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise unknown_name(key, value, choices)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,16 +71,16 @@ class DataConfig:
     common_words: int = 20_000
 
     def __post_init__(self) -> None:
-        _require(self.train_examples >= 0, "data.train_examples", self.train_examples, "a number >= 0 (0 takes all)")
-        _require(self.validation_examples >= 1, "data.validation_examples", self.validation_examples, "at least 1")
-        _require_choice("data.crop", self.crop, CROPS)
-        _require(self.crop_padding >= 0, "data.crop_padding", self.crop_padding, "a number of pixels >= 0")
-        _require(self.image_size >= 0, "data.image_size", self.image_size, "a number of pixels >= 0 (0: the set's own)")
-        _require(self.workers >= 0, "data.workers", self.workers, "a number of processes >= 0")
-        _require(0 <= self.rotation <= 180, "data.rotation", self.rotation, "degrees in [0, 180]")
-        _require(self.max_tokens >= 1, "data.max_tokens", self.max_tokens, "a positive number of tokens")
-        _require(self.vector_size >= 1, "data.vector_size", self.vector_size, "a positive number")
-        _require(self.common_words >= 0, "data.common_words", self.common_words, "a number of words >= 0")
+        require(self.train_examples >= 0, "data.train_examples", self.train_examples, "a number >= 0 (0 takes all)")
+        require(self.validation_examples >= 1, "data.validation_examples", self.validation_examples, "at least 1")
+        require_choice("data.crop", self.crop, CROPS)
+        require(self.crop_padding >= 0, "data.crop_padding", self.crop_padding, "a number of pixels >= 0")
+        require(self.image_size >= 0, "data.image_size", self.image_size, "a number of pixels >= 0 (0: the set's own)")
+        require(self.workers >= 0, "data.workers", self.workers, "a number of processes >= 0")
+        require(0 <= self.rotation <= 180, "data.rotation", self.rotation, "degrees in [0, 180]")
+        require(self.max_tokens >= 1, "data.max_tokens", self.max_tokens, "a positive number of tokens")
+        require(self.vector_size >= 1, "data.vector_size", self.vector_size, "a positive number")
+        require(self.common_words >= 0, "data.common_words", self.common_words, "a number of words >= 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,14 +109,14 @@ class ModelConfig:
     filter_widths: tuple[int, ...] = (3, 4, 5)
 
     def __post_init__(self) -> None:
-        _require(self.width >= 1, "model.width", self.width, "a positive number of channels")
-        _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "a rate in [0, 1)")
-        _require_choice("model.dtype", self.dtype, DTYPES)
-        _require_choice("model.stem", self.stem, STEMS)
-        _require(self.hidden >= 0, "model.hidden", self.hidden, "a width >= 0 (0 is none)")
+        require(self.width >= 1, "model.width", self.width, "a positive number of channels")
+        require(0 <= self.dropout < 1, "model.dropout", self.dropout, "a rate in [0, 1)")
+        require_choice("model.dtype", self.dtype, DTYPES)
+        require_choice("model.stem", self.stem, STEMS)
+        require(self.hidden >= 0, "model.hidden", self.hidden, "a width >= 0 (0 is none)")
         widths = self.filter_widths
         different = bool(widths) and min(widths) >= 1 and len(set(widths)) == len(widths)
-        _require(different, "model.filter_widths", widths, "different positive numbers of tokens, such as (3, 4, 5)")
+        require(different, "model.filter_widths", widths, "different positive numbers of tokens, such as (3, 4, 5)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,23 +154,23 @@ class OptimizerConfig:
     warmup_start: float = 0.0
 
     def __post_init__(self) -> None:
-        _require_choice("optimizer.name", self.name, OPTIMIZERS)
+        require_choice("optimizer.name", self.name, OPTIMIZERS)
         rate, decay = self.learning_rate, self.weight_decay
-        _require(math.isfinite(rate) and rate > 0, "optimizer.learning_rate", rate, "a finite number > 0")
-        _require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "a number in [0, 1)")
-        _require(math.isfinite(decay) and decay >= 0, "optimizer.weight_decay", decay, "a finite number >= 0")
+        require(math.isfinite(rate) and rate > 0, "optimizer.learning_rate", rate, "a finite number > 0")
+        require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "a number in [0, 1)")
+        require(math.isfinite(decay) and decay >= 0, "optimizer.weight_decay", decay, "a finite number >= 0")
         bound = self.max_norm
-        _require(math.isfinite(bound) and bound >= 0, "optimizer.max_norm", bound, "a finite length >= 0 (0 is off)")
-        _require(0 < self.step_factor <= 1, "optimizer.step_factor", self.step_factor, "a number in (0, 1]")
+        require(math.isfinite(bound) and bound >= 0, "optimizer.max_norm", bound, "a finite length >= 0 (0 is off)")
+        require(0 < self.step_factor <= 1, "optimizer.step_factor", self.step_factor, "a number in (0, 1]")
         increasing = all(a < b for a, b in zip((0, *self.step_epochs), self.step_epochs, strict=False))
-        _require(
+        require(
             increasing, "optimizer.step_epochs", self.step_epochs, "increasing positive epochs, such as (60, 120, 160)"
         )
         warmup = self.warmup_epochs
-        _require(math.isfinite(warmup) and warmup >= 0, "optimizer.warmup_epochs", warmup, "a finite number >= 0")
+        require(math.isfinite(warmup) and warmup >= 0, "optimizer.warmup_epochs", warmup, "a finite number >= 0")
         start = self.warmup_start
-        _require(0 <= start <= rate, "optimizer.warmup_start", start, f"a rate from 0 to learning_rate ({rate})")
-        _require_choice("optimizer.schedule", self.schedule, SCHEDULES)
+        require(0 <= start <= rate, "optimizer.warmup_start", start, f"a rate from 0 to learning_rate ({rate})")
+        require_choice("optimizer.schedule", self.schedule, SCHEDULES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,12 +194,12 @@ class EvaluationConfig:
     record_epochs: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        _require(self.batch_size >= 1, "evaluation.batch_size", self.batch_size, "a positive number of examples")
-        _require(self.every_epochs >= 1, "evaluation.every_epochs", self.every_epochs, "a positive number of epochs")
-        _require(len(set(self.ood)) == len(self.ood), "evaluation.ood", self.ood, "each name once")
-        _require(self.ood_examples >= 0, "evaluation.ood_examples", self.ood_examples, "a number >= 0 (0 takes all)")
+        require(self.batch_size >= 1, "evaluation.batch_size", self.batch_size, "a positive number of examples")
+        require(self.every_epochs >= 1, "evaluation.every_epochs", self.every_epochs, "a positive number of epochs")
+        require(len(set(self.ood)) == len(self.ood), "evaluation.ood", self.ood, "each name once")
+        require(self.ood_examples >= 0, "evaluation.ood_examples", self.ood_examples, "a number >= 0 (0 takes all)")
         increasing = all(a < b for a, b in zip((-1, *self.record_epochs), self.record_epochs, strict=False))
-        _require(increasing, "evaluation.record_epochs", self.record_epochs, "increasing epochs, such as (0, 50, 100)")
+        require(increasing, "evaluation.record_epochs", self.record_epochs, "increasing epochs, such as (0, 50, 100)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,8 +216,8 @@ class CheckpointConfig:
     every_steps: int = 0
 
     def __post_init__(self) -> None:
-        _require(self.keep >= 2, "checkpoint.keep", self.keep, "at least 2: the newest, and one to go back to")
-        _require(self.every_steps >= 0, "checkpoint.every_steps", self.every_steps, "a number of steps, or 0 for never")
+        require(self.keep >= 2, "checkpoint.keep", self.keep, "at least 2: the newest, and one to go back to")
+        require(self.every_steps >= 0, "checkpoint.every_steps", self.every_steps, "a number of steps, or 0 for never")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,12 +254,12 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:
-        _require(0 <= self.seed < 2**32, "seed", self.seed, "a number in [0, 2^32)")
-        _require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
-        _require(self.batch_size >= 1, "batch_size", self.batch_size, "a positive number of examples")
-        _require(self.log_every_steps >= 1, "log_every_steps", self.log_every_steps, "a positive number of steps")
-        _require_choice("parallel", self.parallel, PARALLEL)
-        _require_choice("on_nan", self.on_nan, ON_NAN)
+        require(0 <= self.seed < 2**32, "seed", self.seed, "a number in [0, 2^32)")
+        require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "a positive number of examples")
+        require(self.log_every_steps >= 1, "log_every_steps", self.log_every_steps, "a positive number of steps")
+        require_choice("parallel", self.parallel, PARALLEL)
+        require_choice("on_nan", self.on_nan, ON_NAN)
         if self.method.mixes:
             self.method.group(self.batch_size)
 
@@ -281,20 +269,19 @@ def base_config() -> ConfigDict:
     return ConfigDict(to_dict(Config()))
 
 
-def apply_variant(config: ConfigDict, name: str, *, dropout: float = DROPOUT_RATE) -> None:
-    """Sets the numbers of a method, by its name in `method.VARIANTS`, in a config file's config.
+def apply_variant(config: ConfigDict, name: str) -> None:
+    """Sets the numbers of a named method in a config file's config.
 
     Args:
-      config: as `base_config` returns it; `method` is replaced, and `model.dropout` where dropout is the method.
-      name: of the variant.
-      dropout: the rate for the variant "dropout".
+      config: as `base_config` returns it; `method` is replaced, and `model.dropout` where the method says so.
+      name: a key of `method.VARIANTS`.
 
     Raises:
       InputError: there is no variant of that name; the message lists those there are.
     """
-    config.method = ConfigDict(to_dict(variant(name)))
-    if name == "dropout":
-        config.model.dropout = dropout
+    chosen = variant(name)
+    config.method = ConfigDict(to_dict(chosen.method))
+    config.model.dropout = config.model.dropout or chosen.dropout
 
 
 def to_dict(config: Config | Method) -> dict[str, Any]:

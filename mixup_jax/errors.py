@@ -85,3 +85,15 @@ def _likeness(name: str, choice: str) -> float:
         return 2
     ratio = difflib.SequenceMatcher(None, name, choice).ratio()
     return ratio if ratio >= NEAR else 0
+
+
+def require(condition: bool, key: str, value: object, expected: str) -> None:
+    """Raises InputError, "`key` is `value`; expected `expected`", unless the condition holds."""
+    if not condition:
+        raise InputError(f"{key} is {value!r}; expected {expected}")
+
+
+def require_choice(key: str, value: str, choices: Iterable[str]) -> None:
+    """Raises InputError, with the choices, unless the value is one of them."""
+    if value not in choices:
+        raise unknown_name(key, value, choices)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mixup_jax.config import DROPOUT_RATE, Config, base_config, from_dict, to_dict
+from mixup_jax.config import Config, base_config, from_dict, to_dict
 from mixup_jax.config_file import load_config
 from mixup_jax.errors import InputError
 from mixup_jax.methods.method import VARIANTS
@@ -23,11 +23,11 @@ def test_a_config_survives_the_way_through_json_and_configdict():
 @pytest.mark.parametrize("name", sorted(VARIANTS))
 def test_every_config_has_every_method_as_a_variant(path: Path, name: str):
     config = load_config(f"{path}:{name}")
-    assert config.method == VARIANTS[name]
+    assert config.method == VARIANTS[name].method
     assert config.experiment == f"{path.stem}/{name}"
     # Kim's sentence network has dropout whatever the method.
     plain = 0.5 if config.model.name == "text_cnn" else 0
-    assert config.model.dropout == (plain or DROPOUT_RATE if name == "dropout" else plain)
+    assert config.model.dropout == (plain or VARIANTS[name].dropout)
 
 
 def test_every_kind_of_value_can_be_overridden():

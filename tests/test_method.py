@@ -1,7 +1,10 @@
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 
 from mixup_jax.errors import InputError
-from mixup_jax.methods.method import VARIANTS, Method, variant
+from mixup_jax.methods.method import VARIANTS, Method, Variant, variant
 
 
 @pytest.mark.parametrize(
@@ -37,7 +40,7 @@ def test_a_box_is_pasted_at_the_input_only():
 
 def test_the_defaults_are_plain_risk_minimisation():
     assert not Method().mixes
-    assert variant("erm") == Method()
+    assert variant("erm").method == Method()
 
 
 def test_mixing_neither_inputs_nor_labels_is_no_mixing():
@@ -58,4 +61,42 @@ def test_a_batch_of_broken_groups_is_refused():
 def test_an_unknown_variant_lists_the_known():
     with pytest.raises(InputError, match=r"unknown config variant 'mixpu' .did you mean 'mixup'.*erl, erm, feature"):
         variant("mixpu")
-    assert [name for name, method in VARIANTS.items() if method == Method()] == ["erm", "dropout"]
+    assert [name for name, row in VARIANTS.items() if row.method == Method()] == ["erm", "dropout"]
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        (Method(), "baseline"),
+        (Method(smooth_over="all"), "baseline"),
+        (Method(cut=True, clean_weight=0.5), "baseline"),
+        (Method(mixup_alpha=0.4, scope="example", group_size=8), "mixup"),
+        (Method(mixup_alpha=0.2, mix_inputs=False, mix_labels=False), "baseline"),
+        (Method(mixup_alpha=0.2, mix_labels=False), "other"),
+        (Method(mixup_alpha=0.2, entropy_weight=0.1), "other"),
+        (Method(label_smoothing=0.1), "other"),
+    ],
+)
+def test_the_papers_claims_take_a_method_for_what_it_does(method: Method, kind: str):
+    assert method.kind == kind
+
+
+def test_the_named_methods_are_of_these_kinds():
+    kinds = {name: row.method.kind for name, row in VARIANTS.items()}
+    assert [name for name, kind in kinds.items() if kind == "baseline"] == ["erm", "dropout"]
+    assert [name for name, kind in kinds.items() if kind == "mixup"] == ["mixup"]
+
+
+def numbers(row: Variant) -> str:
+    """What a method changes, written as it is set."""
+    settings = {f"method.{each.name}": getattr(row.method, each.name) for each in fields(Method)}
+    changed = {key: value for key, value in settings.items() if value != getattr(Method(), key.partition(".")[2])}
+    changed |= {"model.dropout": row.dropout} if row.dropout else {}
+    return ", ".join(f"`{key}={value}`" for key, value in changed.items())
+
+
+def test_the_page_lists_the_methods_as_the_table_has_them():
+    page = (Path(__file__).parents[1] / "docs" / "methods.md").read_text()
+    rows = [f"| `{name}` | {row.origin} | {row.label} | {numbers(row)} |" for name, row in VARIANTS.items()]
+    table = "\n".join(["| variant | origin | what it is | numbers |", "| --- | --- | --- | --- |", *rows])
+    assert table in page, f"expected in docs/methods.md:\n{table}"

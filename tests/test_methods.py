@@ -47,7 +47,7 @@ def one_step(method: Method, model: nn.Module = NETWORK, text: bool = False) -> 
 
 @pytest.mark.parametrize("name", sorted(VARIANTS))
 def test_every_method_takes_a_step_on_text_and_has_one_for_images(name: str):
-    method = VARIANTS[name]
+    method = VARIANTS[name].method
     step = make_train_step(Convolution(rate=0.3), OPTIMIZER, method, classes=CLASSES, standardise=lambda inputs: inputs)
     shapes, _ = jax.eval_shape(step, state_of(Convolution(rate=0.3)), IMAGES, KEYS.step)
     jax.tree.map(

@@ -1,9 +1,54 @@
-"""Targets and losses, each per example and in float32 or wider."""
+"""Targets and losses, in float32 or wider."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
+
+from mixup_jax.devices.axis import sum_over_devices
+from mixup_jax.methods.method import Method
+
+if TYPE_CHECKING:
+    from mixup_jax.methods.mixing import Mixed
+
+
+def batch_loss(
+    method: Method, logits: jax.Array, mixed: Mixed, total: jax.Array, axis_name: str | None = None
+) -> jax.Array:
+    """Returns a device's part of the loss of a batch, a scalar in nats: the parts sum to the loss.
+
+        mean of (cross-entropy - entropy_weight * H(softmax(logits)))  +  arc_weight * (mean confidence - accuracy)^2
+
+    Args:
+      method: the weights of the terms.
+      logits: `[R, K]`, of this device's rows.
+      mixed: targets, labels and weights of these rows.
+      total: sum of the weights over all devices.
+      axis_name: the mapped axis, if any.
+    """
+    per_example = cross_entropy(logits, mixed.targets)
+    if method.entropy_weight:
+        per_example = per_example - method.entropy_weight * entropy(logits)
+    loss = jnp.sum(mixed.weights * per_example) / total
+    if method.arc_weight:
+        loss = loss + method.arc_weight * _squared_gap(logits, mixed, total, axis_name)
+    return loss
+
+
+def _squared_gap(logits: jax.Array, mixed: Mixed, total: jax.Array, axis_name: str | None) -> jax.Array:
+    """Returns a device's part of (mean confidence - accuracy)^2 over the global batch: the parts sum to it.
+
+    ARC, version 1 without bins (Maronas et al. 2020, "On Calibration of Mixup Training"), on the rows that the
+    network saw.  The accuracy has no gradient.  The arguments are those of `batch_loss`.
+    """
+    gaps = confidence(logits) - accuracy(logits, mixed.unsmoothed)
+    part = jnp.sum(mixed.weights * gaps) / total
+    fixed = jax.lax.stop_gradient(part)
+    gap = sum_over_devices(fixed, axis_name)
+    # Additive over devices, unlike the square itself, with its value and, at this point, its gradient.
+    return gap * (2 * part - fixed)
 
 
 def smoothed_one_hot(labels: jax.Array, classes: int, epsilon: float = 0.0, *, over: str = "others") -> jax.Array:

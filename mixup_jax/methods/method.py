@@ -1,11 +1,15 @@
-"""A training method as a point in a small space of numbers."""
+"""Training methods: the numbers that make one, and the table of those that have a name.
+
+To add a method, add its row to `VARIANTS`.  If it needs a new number, add a field to `Method` and use it in
+one place: `losses.batch_loss` for a term of the loss, `mixing.mix_batch` for a way of mixing.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from mixup_jax.errors import InputError, unknown_name
+from mixup_jax.errors import InputError, require, require_choice, unknown_name
 
 PAPER_BATCH = 128
 """The paper's batch size, and the largest group that is mixed together unless asked otherwise."""
@@ -13,6 +17,13 @@ PAPER_BATCH = 128
 SMOOTH_OVER = ("others", "all")
 SCOPES = ("group", "example")
 LAYERS = ("input", "random")
+
+KINDS = {"baseline": "without mixup", "mixup": "with mixup", "other": "others"}
+"""What the paper's claims take a method for (`Method.kind`), and how the report calls it."""
+STRENGTHS = frozenset({"mixup_alpha", "group_size", "scope", "smooth_over"})
+"""Numbers that say how strongly or how finely a method works, not what it does."""
+WITHOUT_EFFECT_UNMIXED = frozenset({"mix_inputs", "mix_labels", "cut", "layer", "clean_weight"})
+"""Numbers that matter only where examples are mixed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,39 +67,40 @@ class Method:
     arc_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.mixup_alpha) and self.mixup_alpha >= 0):
-            raise InputError(
-                f"method.mixup_alpha is {self.mixup_alpha}; expected a finite number >= 0 (0 switches mixup off)"
-            )
-        if not 0 <= self.label_smoothing < 1:
-            raise InputError(f"method.label_smoothing is {self.label_smoothing}; expected a number in [0, 1)")
-        if not (math.isfinite(self.entropy_weight) and self.entropy_weight >= 0):
-            raise InputError(f"method.entropy_weight is {self.entropy_weight}; expected a finite number >= 0")
-        if self.group_size < 0:
-            raise InputError(
-                f"method.group_size is {self.group_size}; expected 0 (automatic) or a positive number of examples"
-            )
-        if self.smooth_over not in SMOOTH_OVER:
-            raise unknown_name("method.smooth_over", self.smooth_over, SMOOTH_OVER)
-        if self.scope not in SCOPES:
-            raise unknown_name("method.scope", self.scope, SCOPES)
-        if self.layer not in LAYERS:
-            raise unknown_name("method.layer", self.layer, LAYERS)
+        for name, meaning in (("mixup_alpha", " (0 switches mixup off)"), ("entropy_weight", ""), ("arc_weight", "")):
+            value = getattr(self, name)
+            in_range = math.isfinite(value) and value >= 0
+            require(in_range, f"method.{name}", value, f"a finite number >= 0{meaning}")
+        smoothing, clean = self.label_smoothing, self.clean_weight
+        require(0 <= smoothing < 1, "method.label_smoothing", smoothing, "a number in [0, 1)")
+        require(0 <= clean < 1, "method.clean_weight", clean, "a share in [0, 1) (0: mixed examples alone)")
+        automatic_or_positive = "0 (automatic) or a positive number of examples"
+        require(self.group_size >= 0, "method.group_size", self.group_size, automatic_or_positive)
+        require_choice("method.smooth_over", self.smooth_over, SMOOTH_OVER)
+        require_choice("method.scope", self.scope, SCOPES)
+        require_choice("method.layer", self.layer, LAYERS)
         if self.cut and self.layer != "input":
             raise InputError(
                 f"method.layer is {self.layer!r} with method.cut; expected 'input', since a box is pasted into an image"
             )
-        if not 0 <= self.clean_weight < 1:
-            raise InputError(
-                f"method.clean_weight is {self.clean_weight}; expected a share in [0, 1) (0: mixed examples alone)"
-            )
-        if not (math.isfinite(self.arc_weight) and self.arc_weight >= 0):
-            raise InputError(f"method.arc_weight is {self.arc_weight}; expected a finite number >= 0")
 
     @property
     def mixes(self) -> bool:
         """Whether examples are mixed at all: decided here, in Python, since Beta(0, 0) is NaN."""
         return self.mixup_alpha > 0 and (self.mix_inputs or self.mix_labels)
+
+    @property
+    def kind(self) -> str:
+        """What the paper's claims take the method for, a key of `KINDS`.
+
+        "mixup" mixes inputs and labels as the paper does and does nothing else; "baseline" neither mixes nor changes
+        the loss or the labels; everything else is "other".
+        """
+        ignored = STRENGTHS if self.mixes else STRENGTHS | WITHOUT_EFFECT_UNMIXED
+        changed = {each.name for each in fields(self) if getattr(self, each.name) != each.default}
+        if changed - ignored:
+            return "other"
+        return "mixup" if self.mixes else "baseline"
 
     def check_task(self, task: str) -> None:
         """Raises InputError if the method cannot train on this kind of data, "image" or "text"."""
@@ -117,34 +129,78 @@ class Method:
         return size
 
 
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A named method.
+
+    Attributes:
+      label: what it is, in a few words.
+      origin: "paper", what Thulasidasan et al. (NeurIPS 2019) train; "control", an experiment that separates causes;
+        or "successor", a later method.
+      method: its numbers.
+      dropout: rate that it gives a network without dropout; a network that has dropout keeps its own rate.
+    """
+
+    label: str
+    origin: str
+    method: Method = Method()
+    dropout: float = 0.0
+
+
 VARIANTS = {
-    "erm": Method(),
-    "mixup": Method(mixup_alpha=0.2),
-    "feature_only": Method(mixup_alpha=0.2, mix_labels=False),
-    "label_only": Method(mixup_alpha=0.2, mix_inputs=False),
-    "label_smoothing": Method(label_smoothing=0.1),
-    "label_smoothing_all": Method(label_smoothing=0.1, smooth_over="all"),
-    "erl": Method(entropy_weight=0.1),
-    "dropout": Method(),
-    "cutmix": Method(mixup_alpha=1.0, cut=True),
-    "manifold_mixup": Method(mixup_alpha=2.0, layer="random"),
-    "regmixup": Method(mixup_alpha=20.0, clean_weight=0.5),
-    "arc": Method(mixup_alpha=1.0, arc_weight=4.0),
+    "erm": Variant(label="empirical risk minimisation", origin="paper"),
+    "mixup": Variant(label="inputs and labels mixed", origin="paper", method=Method(mixup_alpha=0.2)),
+    "feature_only": Variant(
+        label="inputs mixed, with the hard label of the larger part",
+        origin="paper",
+        method=Method(mixup_alpha=0.2, mix_labels=False),
+    ),
+    "label_only": Variant(
+        label="labels mixed, inputs not",
+        origin="control",
+        method=Method(mixup_alpha=0.2, mix_inputs=False),
+    ),
+    "label_smoothing": Variant(
+        label="epsilon spread over the other classes", origin="paper", method=Method(label_smoothing=0.1)
+    ),
+    "label_smoothing_all": Variant(
+        label="epsilon spread over all classes",
+        origin="control",
+        method=Method(label_smoothing=0.1, smooth_over="all"),
+    ),
+    "erl": Variant(label="entropy-regularised loss", origin="paper", method=Method(entropy_weight=0.1)),
+    # The paper's rate as its readers remember it; the text could not be had here.
+    "dropout": Variant(label="dropout in the network", origin="paper", dropout=0.3),
+    # Lambda is uniform (Yun et al. 2019, section 3.1), at every step, as in their ImageNet setting.
+    "cutmix": Variant(
+        label="a box of the partner is pasted", origin="successor", method=Method(mixup_alpha=1.0, cut=True)
+    ),
+    # Verma et al. 2019, section 5.1, CIFAR.
+    "manifold_mixup": Variant(
+        label="mixed at the input or at a hidden layer",
+        origin="successor",
+        method=Method(mixup_alpha=2.0, layer="random"),
+    ),
+    # Pinto et al. 2022, CIFAR-10 (alpha is 10 on CIFAR-100); clean and mixed at equal weights, as they code it.
+    "regmixup": Variant(
+        label="clean and mixed examples together",
+        origin="successor",
+        method=Method(mixup_alpha=20.0, clean_weight=0.5),
+    ),
+    # Without bins; Maronas et al. 2020, the published command for CIFAR-10 and ResNet-18.
+    "arc": Variant(
+        label="mixup with a penalty on confidence minus accuracy",
+        origin="successor",
+        method=Method(mixup_alpha=1.0, arc_weight=4.0),
+    ),
 }
-"""The methods by the names they have in configs.
+"""The named methods, in the order in which tables list them.
 
-The first seven are the paper's, with the numbers that were best there (label_only and label_smoothing_all are
-controls that it lacks, with the same numbers).  Where the other numbers are from:
-
-  dropout: empirical risk minimisation; the rate is the network's, `config.apply_variant` sets it.
-  cutmix: lambda uniform (Yun et al. 2019, section 3.1), at every step, as in their ImageNet setting.
-  manifold_mixup: alpha 2 (Verma et al. 2019, section 5.1, CIFAR).
-  regmixup: alpha 20 (Pinto et al. 2022, CIFAR-10; 10 on CIFAR-100); clean and mixed at equal weights, as they code it.
-  arc: alpha 1 and beta 4 without bins (Maronas et al. 2020, the published command for CIFAR-10 and ResNet-18).
+The paper's have the numbers that were best there, and the controls have the same.
 """
 
 
-def variant(name: str) -> Method:
+def variant(name: str) -> Variant:
     """Returns a named method; raises InputError, listing the names, for any other."""
     if name not in VARIANTS:
         raise unknown_name("config variant", name, VARIANTS)

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mixup_jax.methods.method import KINDS
 from mixup_jax.report import wording
 from mixup_jax.report.groups import Group, kind
 from mixup_jax.report.quantities import ood_names
 from mixup_jax.report.runs import Run
-
-METHODS = {"baseline": "without mixup", "mixup": "with mixup", "other": "others"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Choices:
         self._seeds = sorted({_seed(run) for run in runs}, key=lambda seed: (len(seed), seed))
         self._ood = ood_names(runs)
         fields = [
-            _field("Methods", "method", [METHODS[name] for name in self._methods]),
+            _field("Methods", "method", [KINDS[name] for name in self._methods]),
             _field("Groups of runs", "group", self._groups),
             _field("Single seeds", "seed", self._seeds),
             _field("Test sets", "test", self._tests),

@@ -144,20 +144,15 @@ def _unique_names(leaders: Sequence[Run]) -> list[str]:
 
 
 def kind(run: Run) -> str:
-    """Returns "baseline", "mixup" or "other": what the paper's claims take a run for.
+    """Returns a key of `method.KINDS`: what the paper's claims take a run for.
 
-    A baseline has no mixup, no label smoothing and no entropy term; a mixup run mixes inputs and
-    labels as the paper does and does nothing else of the three.  A run whose config has no method, or that
-    predicts otherwise than by its network alone (an ensemble, Monte Carlo dropout), is "other".
+    A run is "other" if its config has no usable method, or if it predicts otherwise than by its network alone (an
+    ensemble, Monte Carlo dropout).
     """
     given = run.setting("method")
     if not isinstance(given, dict) or run.setting(DERIVED):
         return "other"
-    method = {name: given.get(name, getattr(Method(), name)) for name in Method.__dataclass_fields__}
-    if method["label_smoothing"] or method["entropy_weight"] or method["arc_weight"]:
+    try:
+        return Method(**{name: given[name] for name in Method.__dataclass_fields__ if name in given}).kind
+    except (InputError, TypeError):  # a config of someone else's
         return "other"
-    if not method["mixup_alpha"] or not (method["mix_inputs"] or method["mix_labels"]):
-        return "baseline"
-    if method["cut"] or method["layer"] != "input" or method["clean_weight"]:
-        return "other"
-    return "mixup" if method["mix_inputs"] and method["mix_labels"] else "other"

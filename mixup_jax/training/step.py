@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 from mixup_jax.devices.axis import sum_over_devices
 from mixup_jax.methods import losses
 from mixup_jax.methods.method import Method
-from mixup_jax.methods.mixing import Mixed, dropout_keys, mix_batch
+from mixup_jax.methods.mixing import dropout_keys, mix_batch
 from mixup_jax.state import Batch, TrainState
 
 Metrics = dict[str, jax.Array]
@@ -69,9 +69,7 @@ def make_train_step(
             variables = {"params": params, "batch_stats": state.batch_stats}
             inputs = standardise(batch.inputs)
             logits, updates = model.apply(variables, inputs, train=True, mutable=["batch_stats"], **draws)
-            loss = jnp.sum(mixed.weights * example_loss(logits, mixed.targets, method)) / total
-            if method.arc_weight:
-                loss = loss + method.arc_weight * squared_gap(logits, mixed, total, axis_name)
+            loss = losses.batch_loss(method, logits, mixed, total, axis_name)
             return loss, (logits, updates.get("batch_stats", {}))
 
         (loss, (logits, batch_stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
@@ -87,32 +85,3 @@ def make_train_step(
         return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
 
     return train_step
-
-
-def example_loss(logits: jax.Array, targets: jax.Array, method: Method) -> jax.Array:
-    """Returns cross-entropy - entropy_weight * H(softmax(logits)) per example, in nats, float32 `[B]`."""
-    loss = losses.cross_entropy(logits, targets)
-    if method.entropy_weight:
-        loss = loss - method.entropy_weight * losses.entropy(logits)
-    return loss
-
-
-def squared_gap(logits: jax.Array, mixed: Mixed, total: jax.Array, axis_name: str | None = None) -> jax.Array:
-    """Returns a device's part of (mean confidence - accuracy)^2 over the global batch: the parts sum to it.
-
-    ARC, version 1 without bins (Maronas et al. 2020, "On Calibration of Mixup Training"), on the rows that the
-    network saw: a mixed row's accuracy is lambda 1[prediction = y_i] + (1 - lambda) 1[prediction = y_j].
-    The accuracy has no gradient.
-
-    Args:
-      logits: `[R, K]`, of this device's rows.
-      mixed: labels and weights of these rows.
-      total: sum of the weights over all devices.
-      axis_name: the mapped axis, if any.
-    """
-    gaps = losses.confidence(logits) - losses.accuracy(logits, mixed.unsmoothed)
-    part = jnp.sum(mixed.weights * gaps) / total
-    fixed = jax.lax.stop_gradient(part)
-    gap = sum_over_devices(fixed, axis_name)
-    # Additive over devices, unlike the square itself, with its value and, at this point, its gradient.
-    return gap * (2 * part - fixed)
