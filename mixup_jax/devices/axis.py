@@ -10,6 +10,8 @@ from typing import TypeVar
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from mixup_jax.devices.mesh import by_rows
+
 Rows = TypeVar("Rows")
 
 
@@ -47,3 +49,17 @@ def on_every_device(values: Rows, mesh: Mesh | None) -> Rows:
       mesh: over which jit divides a program; None without devices to divide it among, or under pmap.
     """
     return values if mesh is None else jax.lax.with_sharding_constraint(values, NamedSharding(mesh, PartitionSpec()))
+
+
+def rows_on_their_devices(values: Rows, mesh: Mesh | None) -> Rows:
+    """Returns the same arrays, of whose leading axis every device of a mesh is to hold its share.
+
+    Left to it, the compiler may keep what was mixed within a group that spans devices whole on each of them, and then
+    have each compute the network for all rows of the group: on 8 devices that hold 16 rows each of a group of 128,
+    8 times the work.
+
+    Args:
+      values: arrays.
+      mesh: over which jit divides a program; None without devices to divide it among, or under pmap.
+    """
+    return values if mesh is None else jax.lax.with_sharding_constraint(values, by_rows(mesh))

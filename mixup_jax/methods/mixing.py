@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from mixup_jax.devices.axis import global_rows, local_rows, on_every_device
+from mixup_jax.devices.axis import global_rows, local_rows, on_every_device, rows_on_their_devices
 from mixup_jax.methods import losses, mixup
 from mixup_jax.methods.method import Method
 from mixup_jax.state import Batch
@@ -91,6 +91,7 @@ def mix_batch(
     if method.copies == 2:
         targets, unsmoothed = alternate(smoothed, targets), alternate(hard, unsmoothed)
         weights = alternate(method.clean_weight * weights, (1 - method.clean_weight) * weights)
+    targets, unsmoothed, weights = rows_on_their_devices((targets, unsmoothed, weights), mesh)
     candidates = min(RANDOM_PLACES, places + 1) if method.layer == "random" else 1
     chosen = jax.random.randint(jax.random.fold_in(key, _PLACE), (), 0, candidates)
 
@@ -105,9 +106,9 @@ def mix_batch(
 
     def mix(hidden: jax.Array, place: int) -> jax.Array:
         if method.copies == 1:
-            return mix_inputs(hidden, place)
+            return rows_on_their_devices(mix_inputs(hidden, place), mesh)
         clean, other = (hidden, hidden) if place == 0 else (hidden[::2], hidden[1::2])
-        return alternate(clean, mix_inputs(other, place))
+        return rows_on_their_devices(alternate(clean, mix_inputs(other, place)), mesh)
 
     return Mixed(mix, targets, unsmoothed, weights, strength)
 

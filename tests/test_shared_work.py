@@ -1,0 +1,99 @@
+"""No device does another's part of the network, however groups lie on the devices: counted in programs for a TPU.
+
+On other platforms the partitioner has divided it all along; there the laws of test_parallel.py suffice.
+"""
+
+import importlib.util
+import os
+from functools import lru_cache, partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mixup_jax.ahead.topology import LIBTPU, find_target
+from mixup_jax.devices.mesh import AXIS
+from mixup_jax.methods.method import VARIANTS, Method
+from mixup_jax.methods.mixing import Mix, unmixed
+from mixup_jax.training.parallel import make_batch_step
+from mixup_jax.training.state import initial_state, run_keys
+from mixup_jax.training.step import make_train_step
+
+DEVICES, ROWS, SIDE, WIDTH, CLASSES = 8, 4, 8, 64, 10
+METHODS = {name: method for name, method in VARIANTS.items() if method.mixes} | {
+    "clean, hidden": Method(mixup_alpha=2.0, layer="random", clean_weight=0.5),
+    "clean, cut": Method(mixup_alpha=1.0, cut=True, clean_weight=0.5, scope="example"),
+}
+ON_TEXT = ("mixup", "manifold_mixup", "clean, hidden")
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"),
+    pytest.mark.xdist_group("tpu"),
+]
+
+
+class Network(nn.Module):
+    """A network whose work is its convolution of WIDTH by WIDTH channels and a product, with a place before each."""
+
+    text: bool = False
+    places = 2
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool, mix: Mix | None = None, dropout_keys: Any = None) -> jax.Array:
+        mix = mix or unmixed
+        x = mix(nn.Embed(100, WIDTH)(x) if self.text else x, 0)
+        x = mix(nn.relu(nn.Conv(WIDTH, (3,) * (x.ndim - 2))(x)), 1)
+        x = mix(nn.relu(nn.Conv(WIDTH, (3,) * (x.ndim - 2))(x)), 2)
+        return nn.Dense(CLASSES)(x.mean(axis=tuple(range(1, x.ndim - 1))))
+
+
+@lru_cache
+def mesh() -> Mesh:
+    os.environ.update({name: os.environ.get(name, value) for name, value in LIBTPU.items()})
+    return find_target("v5e:4x2").mesh
+
+
+def flops(method: Method, mesh: Mesh, batch: int, text: bool) -> float:
+    """Returns what the compiler counts of a training step on one device."""
+    network, optimizer = Network(text), optax.sgd(0.1)
+    shape = (SIDE * SIDE,) if text else (SIDE, SIDE, 3)
+    step = make_batch_step(
+        make_train_step(
+            network, optimizer, method, classes=CLASSES, standardise=lambda x: x if text else x / 255.0, mesh=mesh
+        ),
+        mesh,
+        parallel="jit",
+        batch_size=batch,
+        flip=False,
+    )
+
+    def placed(tree: Any, *axes: str) -> Any:
+        sharding = NamedSharding(mesh, PartitionSpec(*axes))
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+
+    keys = jax.eval_shape(run_keys, 0)
+    initialise = partial(initial_state, network, optimizer, input_shape=shape)
+    inputs = jax.ShapeDtypeStruct((batch, *shape), jnp.int32 if text else jnp.uint8)
+    arguments = (
+        placed(jax.eval_shape(initialise, jax.random.key(0))),
+        *placed((inputs, jax.ShapeDtypeStruct((batch,), jnp.int32)), AXIS),
+        placed((keys.augment, keys.step)),
+    )
+    compiled = step.function.lower(*step.first, *arguments).compile()
+    return float(compiled.cost_analysis()["flops"])
+
+
+@lru_cache
+def alone(rows: int, text: bool) -> float:
+    """Returns the FLOPs of a step without mixing, of so many rows on one device."""
+    return flops(Method(), Mesh(mesh().devices.flat[:1], (AXIS,)), rows, text)
+
+
+@pytest.mark.parametrize(("name", "text"), [*((name, False) for name in METHODS), *((name, True) for name in ON_TEXT)])
+def test_a_group_that_spans_devices_leaves_each_its_own_part_of_the_network(name: str, text: bool):
+    method = METHODS[name]
+    # One group of all rows, an eighth of them on each device.
+    assert flops(method, mesh(), DEVICES * ROWS, text) < 1.3 * alone(ROWS * method.copies, text)
