@@ -24,7 +24,7 @@ from mixup_jax.training.state import initial_state, run_keys
 from mixup_jax.training.step import make_train_step
 
 DEVICES, ROWS, SIDE, WIDTH, CLASSES = 8, 4, 8, 64, 10
-METHODS = {name: method for name, method in VARIANTS.items() if method.mixes} | {
+METHODS = {name: variant.method for name, variant in VARIANTS.items() if variant.method.mixes} | {
     "clean, hidden": Method(mixup_alpha=2.0, layer="random", clean_weight=0.5),
     "clean, cut": Method(mixup_alpha=1.0, cut=True, clean_weight=0.5, scope="example"),
 }
