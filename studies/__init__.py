@@ -1,0 +1,1 @@
+"""What is worked out from runs of this package, one folder a question."""
