@@ -19,8 +19,9 @@ from mixup_jax.ahead.topology import LIBTPU, find_target
 from mixup_jax.devices.mesh import AXIS
 from mixup_jax.methods.method import VARIANTS, Method
 from mixup_jax.methods.mixing import Mix, unmixed
+from mixup_jax.state import run_keys
 from mixup_jax.training.parallel import make_batch_step
-from mixup_jax.training.state import initial_state, run_keys
+from mixup_jax.training.state import initial_state
 from mixup_jax.training.step import make_train_step
 
 DEVICES, ROWS, SIDE, WIDTH, CLASSES = 8, 4, 8, 64, 10
