@@ -1,7 +1,7 @@
 """A grid of runs, described once in a Python file such as those of `configs/grids`.
 
 Such a file defines `get_grid()`, which returns a list of `PlannedRun`; `planned` makes the runs of one
-config that differ in their seed.
+config that differ in their seed, `planned_methods` those of several of its variants.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +59,34 @@ def planned(
       settings: what else differs from the config.
     """
     return [PlannedRun(f"{name}-{seed}", config, {**(settings or {}), "seed": seed}) for seed in seeds]
+
+
+def planned_methods(
+    config: str, methods: Sequence[str], *, network: str = "", seeds: Iterable[int] = range(3), **settings: object
+) -> list[PlannedRun]:
+    """Returns the runs of several methods of one config, seed by seed: an interrupted grid has whole comparisons.
+
+    Args:
+      config: config file, without a variant; its name begins those of the runs.
+      methods: variants of it.
+      network: `model.name` where it is not the config's own; part of the runs' names.
+      seeds: such as `range(3)`.
+      **settings: what else differs from the config, with `__` for the dots of a key.
+    """
+    row = "_".join(filter(None, (Path(config).stem, network)))
+    changed = {key.replace("__", "."): value for key, value in settings.items()}
+    changed |= {"model.name": network} if network else {}
+    return [
+        run
+        for seed in seeds
+        for method in methods
+        for run in planned(
+            f"{row}_{method}",
+            f"{config}:{method}",
+            seeds=[seed],
+            settings={**changed, "experiment": f"{row}/{method}"},
+        )
+    ]
 
 
 def load_grid(path: Path) -> list[PlannedRun]:

@@ -13,7 +13,7 @@ import pytest
 from mixup_jax import sweep
 from mixup_jax.config import Config, to_dict
 from mixup_jax.errors import InputError
-from mixup_jax.grid import PlannedRun, load_grid, planned
+from mixup_jax.grid import PlannedRun, load_grid, planned, planned_methods
 from mixup_jax.runs.workdir import is_finished
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +26,17 @@ def test_runs_of_a_grid_differ_in_their_seed_and_settings():
     assert [run.name for run in runs] == ["alpha_0.4-0", "alpha_0.4-1"]
     config = sweep.config_of(runs[1])
     assert (config.seed, config.method.mixup_alpha, config.data.flip) == (1, 0.4, True)
+
+
+def test_methods_of_a_config_come_seed_by_seed_under_the_name_of_their_network():
+    config = str(ROOT / "configs" / "cifar10.py")
+    runs = planned_methods(config, ("erm", "mixup"), network="vgg16", seeds=[3, 4], data__rotation=15.0)
+    names = ["cifar10_vgg16_erm-3", "cifar10_vgg16_mixup-3", "cifar10_vgg16_erm-4", "cifar10_vgg16_mixup-4"]
+    assert [run.name for run in runs] == names
+    last = sweep.config_of(runs[3])
+    assert (last.model.name, last.method.mixup_alpha, last.seed, last.data.rotation) == ("vgg16", 0.2, 4, 15.0)
+    assert last.experiment == "cifar10_vgg16/mixup"
+    assert planned_methods(config, ["erm"], seeds=[0])[0].name == "cifar10_erm-0"
 
 
 def test_a_tuple_reaches_the_config_as_it_is():
