@@ -260,7 +260,7 @@ def _evaluate_workdir(flags: argparse.Namespace) -> None:
     # Here, not above: it loads jax, which --predictions has no use for.
     from mixup_jax.devices.processes import joined
     from mixup_jax.evaluation.run import evaluate_workdir
-    from mixup_jax.prediction.derived import Derivation
+    from mixup_jax.prediction.variants import Derivation
 
     with joined(cluster):
         document = evaluate_workdir(

@@ -20,9 +20,9 @@ from mixup_jax.errors import InputError
 from mixup_jax.evaluate import main
 from mixup_jax.evaluation.ensemble_run import evaluate_ensemble
 from mixup_jax.evaluation.run import evaluate_workdir
-from mixup_jax.prediction.batch_norm import clean_statistics
-from mixup_jax.prediction.derived import Derivation
-from mixup_jax.prediction.predict import make_mc_dropout, make_predict, network_of
+from mixup_jax.prediction.predict import make_predict, plain
+from mixup_jax.prediction.variants import Derivation, clean_statistics
+from mixup_jax.prediction.variants import mc_dropout as mc_dropout_by
 from mixup_jax.report.groups import kind, make_groups
 from mixup_jax.report.runs import load_run
 from mixup_jax.runs.records import load_predictions
@@ -41,13 +41,13 @@ def same(inputs: jax.Array) -> jax.Array:
 
 def mc_dropout(rate: float, *, passes: int, devices: int = 1, batch_size: int = 21) -> np.ndarray:
     mesh = device_mesh(jax.devices()[:devices])
-    predict = make_mc_dropout(Convolution(rate=rate), same, mesh, batch_size=batch_size, passes=passes, key=KEY)
-    return predict(VARIABLES, IMAGES)
+    forward = mc_dropout_by(Convolution(rate=rate), same, passes=passes, key=KEY)
+    return make_predict(forward, mesh, batch_size=batch_size)(VARIABLES, IMAGES)
 
 
 def test_mc_dropout_at_rate_zero_is_plain_prediction():
-    plain = make_predict(network_of(Convolution()), same, device_mesh(), batch_size=8)(VARIABLES, IMAGES)
-    np.testing.assert_allclose(mc_dropout(0, passes=3), scipy.special.log_softmax(plain, axis=1), atol=1e-5)
+    found = make_predict(plain(Convolution(), same), device_mesh(), batch_size=8)(VARIABLES, IMAGES)
+    np.testing.assert_allclose(mc_dropout(0, passes=3), scipy.special.log_softmax(found, axis=1), atol=1e-5)
 
 
 def test_mc_dropout_is_the_mean_of_its_passes_however_they_are_batched():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mixup_jax.errors import InputError
-from mixup_jax.prediction.odin import choose_epsilon, odin_logits
+from mixup_jax.prediction.variants import choose_epsilon, odin_logits
 
 RNG = np.random.default_rng(0)
 FIRST, SECOND = (jnp.asarray(RNG.normal(size=shape), jnp.float32) for shape in ((6, 8), (8, 4)))

@@ -224,7 +224,7 @@ def test_evaluation_sees_every_example_once(imagenet: Path, config: Config):
     test = load_test(config.data, imagenet, None)
     assert len(test.labels) == TEST
     np.testing.assert_array_equal(test.labels, LABELS[:TEST])
-    predict = make_predict(lambda _, x: x.mean(axis=(1, 2)), lambda x: x.astype("float32"), device_mesh(), batch_size=8)
+    predict = make_predict(lambda _, x, __: x.astype("float32").mean(axis=(1, 2)), device_mesh(), batch_size=8)
     logits = predict({}, test.inputs)
     expected = [decode(jpeg(photograph(number)), SIZE, None).mean(axis=(0, 1)) for number in range(TEST - 1)]
     np.testing.assert_allclose(logits[:-1], expected, rtol=1e-5)

@@ -24,8 +24,8 @@ from mixup_jax.evaluation import run as evaluation_run
 from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.metrics.calibration import Bins
 from mixup_jax.models import create_model
-from mixup_jax.prediction.predict import make_predict, network_of
-from mixup_jax.prediction.restored import ODIN_EPSILONS
+from mixup_jax.prediction.predict import make_predict, plain
+from mixup_jax.prediction.variants import ODIN_EPSILONS
 from mixup_jax.runs.records import load_predictions
 from mixup_jax.store.checkpoint import Checkpoints
 from mixup_jax.training import loop
@@ -194,9 +194,8 @@ def test_logits_do_not_depend_on_the_devices_or_the_batch(workdir: Path, tiny_co
         mesh = device_mesh(jax.devices()[:devices])
         with Checkpoints(workdir / "checkpoints") as checkpoints:
             variables = checkpoints.restore_variables(10, like.variables, mesh)
-        predict = make_predict(
-            network_of(model), partial(standardise, mean=spec.mean, std=spec.std), mesh, batch_size=batch_size
-        )
+        forward = plain(model, partial(standardise, mean=spec.mean, std=spec.std))
+        predict = make_predict(forward, mesh, batch_size=batch_size)
         logits.append(predict(variables, images))
     assert logits[0].shape == (53, 10)
     np.testing.assert_allclose(logits[1], logits[0], rtol=1e-4, atol=1e-5)

@@ -15,7 +15,7 @@ from mixup_jax.data.catalog import DatasetSpec
 from mixup_jax.data.inputs import input_shape, inputs_of
 from mixup_jax.data.resident import Resident
 from mixup_jax.devices.mesh import AXIS
-from mixup_jax.prediction.predict import jitted, network_of, predict_batch, shared_batch
+from mixup_jax.prediction.predict import jitted, plain, shared_batch
 from mixup_jax.state import run_keys
 from mixup_jax.training.run import Parts, count_steps, mapped_step, parts_of
 from mixup_jax.training.state import initial_state
@@ -75,7 +75,7 @@ def eval_call(config: Config, spec: DatasetSpec, parts: Parts, mesh: Mesh) -> Ca
     replicated, sharded = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (AXIS,)))
     variables = _variables(config, spec, parts)
     batch = shared_batch(config.evaluation.batch_size, mesh.devices.size)
-    compute = predict_batch(network_of(parts.model), inputs_of(spec))
+    compute = plain(parts.model, inputs_of(spec))
     arguments = (_placed(variables, replicated), *_placed(_inputs(config, spec, batch), sharded))
     return Call(jitted(compute, mesh), arguments, batch // mesh.devices.size)
 
@@ -83,7 +83,7 @@ def eval_call(config: Config, spec: DatasetSpec, parts: Parts, mesh: Mesh) -> Ca
 def forward_flops(config: Config, spec: DatasetSpec, parts: Parts) -> float:
     """Returns the FLOPs of the network on one example, those that it asks for and not those that a compiler makes."""
     images, rows = _inputs(config, spec, 1)
-    compute = predict_batch(network_of(parts.model), inputs_of(spec))
+    compute = plain(parts.model, inputs_of(spec))
     traced = jax.jit(compute).trace(_variables(config, spec, parts), images, rows)
     # For a CPU convolutions may be calls of kernels, whose FLOPs XLA does not know.
     cost: Any = traced.lower(lowering_platforms=("tpu",)).cost_analysis()

@@ -1,4 +1,4 @@
-"""The story of evaluating a run: checkpoint -> predictions of every data set -> evaluation.json."""
+"""Evaluates a checkpoint: restore, predict every data set, save the records, measure them, write evaluation.json."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Any
 
 import jax
 import numpy as np
-import numpy.typing as npt
 
 from mixup_jax import metrics
 from mixup_jax.config import Config, from_dict
 from mixup_jax.data.arrays import Arrays, load_ood
-from mixup_jax.data.catalog import check_ood_name, dataset_spec, is_shift
+from mixup_jax.data.catalog import check_ood_name, dataset_spec
 from mixup_jax.data.examples import Examples, check_vocabulary, load_examples, load_test
 from mixup_jax.data.inputs import sized
 from mixup_jax.data.paths import default_data_dir
@@ -22,8 +21,8 @@ from mixup_jax.devices.processes import by_first, is_first
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.measure import SCHEMA, evaluate_records
 from mixup_jax.evaluation.separation import by_score
-from mixup_jax.prediction.derived import Derivation, derived_logits
-from mixup_jax.prediction.restored import ODIN_TEMPERATURE, Restored, logits_of_sets, odin_network, restore
+from mixup_jax.prediction.predict import OWN_SPLITS, predict_records, restore
+from mixup_jax.prediction.variants import ODIN_TEMPERATURE, Derivation, with_odin
 from mixup_jax.runs.files import parse, read_bytes, write_json
 from mixup_jax.runs.provenance import provenance
 from mixup_jax.runs.records import Predictions, save_predictions
@@ -38,10 +37,7 @@ from mixup_jax.runs.workdir import (
 )
 from mixup_jax.store.checkpoint import Checkpoints
 
-Report = Callable[[str], None]
 PLAIN = Derivation()
-ALWAYS = ("test", "validation")
-"""The sets every evaluation needs: the one that is reported, and the one the temperature is fitted on."""
 
 
 def evaluate_workdir(
@@ -54,7 +50,7 @@ def evaluate_workdir(
     odin: bool = False,
     derivation: Derivation = PLAIN,
     save_as: Path | None = None,
-    report: Report = print,
+    report: Callable[[str], None] = print,
 ) -> dict[str, Any] | None:
     """Evaluates a checkpoint and returns the evaluation, which is also written to `workdir` or to `save_as`.
 
@@ -81,7 +77,7 @@ def evaluate_workdir(
       InputError: no checkpoint, an unknown name, data that is not prepared, or a folder that cannot
         be written or is that of another run.
     """
-    report = by_first(report)
+    report, data_dir, target = by_first(report), data_dir or default_data_dir(), save_as or workdir
     if not (workdir / CHECKPOINTS).is_dir():
         raise InputError(
             f"workdir {workdir} holds no checkpoint; expected a folder that `python -m mixup_jax.main` trained in"
@@ -93,28 +89,27 @@ def evaluate_workdir(
         if odin and dataset_spec(config.data.name).task == "text":
             raise InputError(f"--odin takes a small step in the pixels; {config.data.name} is text, which has none")
         ood = _ood_names(config, datasets)
-        chosen = checkpoint if checkpoint in ("last", "best") else str(step)
         derivation.check(config)
-        stored, target = derivation.apply(facts["config"], workdir.name), workdir if save_as is None else save_as
+        shown_config = derivation.config(facts["config"], workdir.name)
         if save_as is not None:
-            check_derived(save_as, stored)
-        known = None if force else _finished(target, step, stored, ood)
-        if known is not None and (not odin or "odin" in known):
+            check_derived(save_as, shown_config)
+        asked_for = checkpoint if checkpoint in ("last", "best") else str(step)
+        done = None if force else _finished(target, step, shown_config, ood)
+        if done is not None and (not odin or "odin" in done):
             report(f"{target}: already evaluated (step {step}); --force does it again")
-            return _relabelled(known, chosen, target) if is_first() else None
+            return _relabelled(done, asked_for, target) if is_first() else None
         require_writable(target / PREDICTIONS)
-        examples = load_examples(config.data, data_dir or default_data_dir())
+        examples = load_examples(config.data, data_dir)
         check_vocabulary(examples.vocabulary, facts, workdir)
-        sets = _load_sets(config, examples, ood, data_dir or default_data_dir())
-        restored = restore(checkpoints, step, config, examples.vocabulary)
+        network = restore(checkpoints, step, config, examples.vocabulary)
+
+    sets = _load_sets(config, examples, ood, data_dir)
     report(f"predicting {len(sets)} sets with the checkpoint of step {step}")
-    meta = {"step": step, "seed": config.seed, "device_count": jax.device_count(), "config": stored}
     made_by = provenance()
-    meta |= made_by
-    logits = derived_logits(restored, derivation, sets, data_dir or default_data_dir(), report)
+    meta = {"step": step, "seed": config.seed, "device_count": jax.device_count(), "config": shown_config, **made_by}
+    records = predict_records(derivation.apply(network, data_dir, report), sets, meta, report)
     if not is_first():
         return None
-    records = _records(logits, sets, config.data.name, meta)
     for record in records.values():
         save_predictions(record_path(target, record.name, step), record)
     report("measuring, with bootstrap intervals")
@@ -123,23 +118,27 @@ def evaluate_workdir(
         validation=records["validation"],
         ood={name: records[name] for name in ood},
         step=step,
-        config=stored,
+        config=shown_config,
     )
     if odin:
-        distorted, epsilon = _odin_records(restored, sets, ood, meta, report)
-        for record in distorted.values():
+        report("choosing the step of ODIN on validation images")
+        network, epsilon = with_odin(network, sets["validation"])
+        settings = {"temperature": ODIN_TEMPERATURE, "epsilon": epsilon}
+        scored = {name: sets[name] for name in ("test", *ood)}
+        records = predict_records(network, scored, meta | {"odin": settings}, report)
+        for record in records.values():
             save_predictions(record_path(target, f"{record.name}-odin", step), record)
-        evaluation = _with_odin(evaluation, distorted, epsilon)
-    origin = {"checkpoint": chosen, "training_seconds": facts.get("training_seconds"), **made_by}
-    evaluation = evaluation | origin
+        evaluation = _with_odin(evaluation, records, settings)
+    evaluation |= {"checkpoint": asked_for, "training_seconds": facts.get("training_seconds"), **made_by}
     if save_as is not None:
-        write_json(target / CONFIG_FILE, stored)
+        write_json(target / CONFIG_FILE, shown_config)
     write_json(target / EVALUATION_FILE, evaluation)
     return evaluation
 
 
 def _ood_names(config: Config, datasets: tuple[str, ...] | None) -> tuple[str, ...]:
-    names = config.evaluation.ood if datasets is None else tuple(name for name in datasets if name not in ALWAYS)
+    """Returns the out-of-distribution sets to evaluate; raises InputError for one that is not for this config."""
+    names = config.evaluation.ood if datasets is None else tuple(name for name in datasets if name not in OWN_SPLITS)
     for name in names:
         check_ood_name(name, dataset_spec(config.data.name))
     return tuple(dict.fromkeys(names))
@@ -160,56 +159,12 @@ def _finished(workdir: Path, step: int, config: dict[str, Any], ood: tuple[str, 
     return evaluation if same else None
 
 
-def _relabelled(evaluation: dict[str, Any], chosen: str, workdir: Path) -> dict[str, Any]:
+def _relabelled(evaluation: dict[str, Any], asked_for: str, workdir: Path) -> dict[str, Any]:
     """Returns an evaluation under the name by which its checkpoint was asked for this time."""
-    if evaluation.get("checkpoint") != chosen:
-        evaluation = {**evaluation, "checkpoint": chosen}
+    if evaluation.get("checkpoint") != asked_for:
+        evaluation = {**evaluation, "checkpoint": asked_for}
         write_json(workdir / EVALUATION_FILE, evaluation)
     return evaluation
-
-
-def _records(
-    logits: Mapping[str, npt.NDArray[np.float32]],
-    sets: Mapping[str, AnySet],
-    dataset: str,
-    meta: dict[str, Any],
-) -> dict[str, Predictions]:
-    """Returns the predictions of every set as records, by the name it has in `datasets`."""
-    records = {}
-    for name, data in sets.items():
-        of, split = (dataset, name) if name in ALWAYS else (name, "test")
-        origin = {"dataset": of, "split": split, "source": data.source}
-        if is_shift(of, dataset_spec(dataset)):
-            origin["shift_of"] = dataset
-        records[name] = Predictions(logits[name], data.labels, origin | meta)
-    return records
-
-
-def _odin_records(
-    restored: Restored,
-    sets: Mapping[str, AnySet],
-    ood: tuple[str, ...],
-    meta: dict[str, Any],
-    report: Report,
-) -> tuple[dict[str, Predictions], float]:
-    """Returns ODIN's records of the test and the out-of-distribution sets, and the epsilon that made them."""
-    report("choosing the step of ODIN on validation images")
-    network, epsilon = odin_network(restored, sets["validation"])
-    scored = {name: sets[name] for name in ("test", *ood)}
-    logits = logits_of_sets(restored, network, scored, report)
-    settings = {"odin": {"temperature": ODIN_TEMPERATURE, "epsilon": epsilon}}
-    return _records(logits, scored, restored.spec.name, meta | settings), epsilon
-
-
-def _with_odin(evaluation: dict[str, Any], records: Mapping[str, Predictions], epsilon: float) -> dict[str, Any]:
-    """Returns the evaluation with ODIN among the scores of every out-of-distribution set."""
-    inside = metrics.msp_score(records["test"].logits)
-    ood = {}
-    for name, entry in evaluation["ood"].items():
-        odin = by_score(inside, metrics.msp_score(records[name].logits))
-        ood[name] = entry | {"scores": entry["scores"] | {"odin": odin}}
-    settings = {"temperature": ODIN_TEMPERATURE, "epsilon": epsilon, "epsilon_chosen_on": "validation"}
-    return evaluation | {"ood": ood, "odin": settings}
 
 
 def _load_sets(config: Config, examples: Examples, ood: tuple[str, ...], data_dir: Path) -> dict[str, AnySet]:
@@ -226,3 +181,15 @@ def _some(data: Arrays, n: int) -> Arrays:
     # Drawn, because a set may be ordered by class.
     rows = np.sort(np.random.default_rng(0).permutation(len(data.labels))[:n])
     return Arrays(data.inputs[rows], data.labels[rows], f"{data.source}; {n} of {len(data.labels)} examples")
+
+
+def _with_odin(
+    evaluation: dict[str, Any], records: Mapping[str, Predictions], settings: Mapping[str, float]
+) -> dict[str, Any]:
+    """Returns the evaluation with ODIN among the scores of every out-of-distribution set."""
+    inside = metrics.msp_score(records["test"].logits)
+    ood = {}
+    for name, entry in evaluation["ood"].items():
+        odin = by_score(inside, metrics.msp_score(records[name].logits))
+        ood[name] = entry | {"scores": entry["scores"] | {"odin": odin}}
+    return evaluation | {"ood": ood, "odin": {**settings, "epsilon_chosen_on": "validation"}}

@@ -1,1 +1,1 @@
-"""From a checkpoint to the logits of a data set."""
+"""From a checkpoint to logits and records: `predict` as the network was trained, `variants` in other ways."""

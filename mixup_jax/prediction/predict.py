@@ -1,92 +1,148 @@
-"""From variables and images to logits: every example exactly once, on any number of devices."""
+"""The path from a checkpoint to records: restore the network, compute the logits of data sets, say where they are from.
+
+Every example is computed exactly once, on any number of devices.
+"""
 
 from __future__ import annotations
 
-import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from mixup_jax.data.stream import CentreCrops
-from mixup_jax.devices.mesh import by_rows, process_rows
+from mixup_jax.config import Config
+from mixup_jax.data.catalog import DatasetSpec, dataset_spec, is_shift
+from mixup_jax.data.inputs import input_shape, inputs_of
+from mixup_jax.data.stream import AnySet, CentreCrops
+from mixup_jax.data.tokens import Vocabulary
+from mixup_jax.devices.mesh import by_rows, device_mesh, process_rows
 from mixup_jax.libraries import fast_to_run
+from mixup_jax.models import init_variables, model_of
+from mixup_jax.progress import duration
+from mixup_jax.runs.records import Predictions
+from mixup_jax.store.checkpoint import Checkpoints
 
-Predict = Callable[[Mapping[str, Any], npt.NDArray[Any] | CentreCrops], npt.NDArray[np.float32]]
-Network = Callable[[Mapping[str, Any], jax.Array], jax.Array]
-"""Maps variables and standardised inputs `[B, ...]` to logits `[B, K]`."""
-Compute = Callable[[Mapping[str, Any], jax.Array, jax.Array], jax.Array]
-"""Maps variables, images `[B, H, W, C]` in pixel units and the numbers of the examples `[B]` to logits `[B, K]`."""
+Logits = npt.NDArray[np.float32]
+Predict = Callable[[Mapping[str, Any], npt.NDArray[Any] | CentreCrops], Logits]
+"""Maps variables and all inputs of a data set `[N, ...]`, images in pixel units, to logits `[N, K]` on the host."""
+Forward = Callable[[Mapping[str, Any], jax.Array, jax.Array], jax.Array]
+"""Maps variables, a batch of inputs `[B, ...]` and the numbers of its examples `[B]` to logits `[B, K]`."""
+
+OWN_SPLITS = ("test", "validation")
+"""The names of the sets that are splits of the data set that a run trains on; all others are data sets of their own."""
 
 
-def network_of(model: nn.Module) -> Network:
-    """Returns the network as prediction uses it: normalised by its running statistics."""
-    return lambda variables, inputs: model.apply(variables, inputs, train=False)
+@dataclass(frozen=True)
+class Network:
+    """The network of a checkpoint.
+
+    Attributes:
+      config: of its run.
+      spec: of the data set it was trained on.
+      model: the network as a flax module.
+      variables: `params` and `batch_stats`.
+      standardise: maps pixels to the network's inputs; the identity for text.
+      forward: how it predicts.
+      mesh: of the devices to predict on.
+    """
+
+    config: Config
+    spec: DatasetSpec
+    model: nn.Module
+    variables: Mapping[str, Any]
+    standardise: Callable[[jax.Array], jax.Array]
+    forward: Forward
+    mesh: Mesh
 
 
-def make_predict(
-    network: Network, standardise: Callable[[jax.Array], jax.Array], mesh: Mesh, *, batch_size: int
-) -> Predict:
-    """Returns `predict(variables, images) -> logits`, compiled once for all data sets.
+def restore(checkpoints: Checkpoints, step: int, config: Config, vocabulary: Vocabulary | None = None) -> Network:
+    """Returns the network of a step, on all devices; text needs its vocabulary."""
+    spec, mesh = dataset_spec(config.data.name), device_mesh()
+    words = 0 if vocabulary is None else len(vocabulary)
+    model = model_of(config.model, classes=spec.classes, vocabulary=words, embedding=config.data.vector_size)
+    shape = input_shape(spec, config.data)
+    like = jax.eval_shape(partial(init_variables, model, input_shape=shape), jax.random.key(0))
+    variables, standardise = checkpoints.restore_variables(step, like, mesh), inputs_of(spec)
+    return Network(config, spec, model, variables, standardise, plain(model, standardise), mesh)
 
-    Images are in pixel units `[N, H, W, C]`, in memory or streamed, logits float32 `[N, K]` on the host.
-    The last batch is filled up with black images whose logits are discarded, so N need not be a multiple of anything.
+
+def plain(model: nn.Module, standardise: Callable[[jax.Array], jax.Array]) -> Forward:
+    """Returns prediction as usual: without dropout, normalised by the running statistics."""
+    return lambda variables, inputs, _: model.apply(variables, standardise(inputs), train=False)
+
+
+def predict_records(
+    network: Network, sets: Mapping[str, AnySet], meta: Mapping[str, Any], report: Callable[[str], None]
+) -> dict[str, Predictions]:
+    """Returns the records of every set by name, in the first process; all processes must predict together.
 
     Args:
-      network: such as `network_of(model)`.
-      standardise: maps pixels to the network's inputs.
+      network: of a checkpoint.
+      sets: examples by name, see `OWN_SPLITS`.
+      meta: what every record says about the run.
+      report: takes a line of progress after each set.
+    """
+    predict = make_predict(network.forward, network.mesh, batch_size=network.config.evaluation.batch_size)
+    start, done, total = time.monotonic(), 0, sum(len(data.inputs) for data in sets.values())
+    records = {}
+    for name, data in sets.items():
+        logits = predict(network.variables, data.inputs)
+        if jax.process_index() == 0:  # labels of streamed sets are read for it
+            records[name] = record_of(logits, name, data, network.spec, meta)
+        done += len(data.inputs)
+        remaining = (time.monotonic() - start) * (total - done) / done
+        report(f"predicted {name}: {done:,} of {total:,} examples | ETA {duration(remaining)}")
+    return records
+
+
+def record_of(logits: Logits, name: str, data: AnySet, spec: DatasetSpec, meta: Mapping[str, Any]) -> Predictions:
+    """Returns the record of a set; its meta data say which data set and split it is, and where it comes from.
+
+    Args:
+      logits: float32 `[N, K]`.
+      name: of the set, see `OWN_SPLITS`.
+      data: the set.
+      spec: of the data set that the network was trained on.
+      meta: what else the record says.
+    """
+    dataset, split = (spec.name, name) if name in OWN_SPLITS else (name, "test")
+    origin = {"dataset": dataset, "split": split, "source": data.source}
+    if is_shift(dataset, spec):
+        origin["shift_of"] = spec.name
+    return Predictions(logits, data.labels, {**origin, **meta})
+
+
+def make_predict(forward: Forward, mesh: Mesh, *, batch_size: int) -> Predict:
+    """Returns `predict(variables, inputs) -> logits`, compiled once for all data sets.
+
+    Inputs are in memory or streamed.  The last batch is filled up with zeros whose logits are discarded, so the number
+    of examples need not be a multiple of anything.
+
+    Args:
+      forward: such as `plain(model, standardise)`.
       mesh: a one-dimensional mesh; each device gets an equal share of a batch.
       batch_size: examples a step, rounded up to a multiple of the devices.
     """
-    return _by_batches(predict_batch(network, standardise), mesh, batch_size)
+    batch_size = shared_batch(batch_size, mesh.devices.size)
+    sharding, mine, compiled = by_rows(mesh), process_rows(mesh, batch_size), jitted(forward, mesh)
 
+    def predict(variables: Mapping[str, Any], inputs: npt.NDArray[Any] | CentreCrops) -> Logits:
+        pending = []
+        for number, some in enumerate(_batches(inputs, batch_size, mine)):
+            local = _filled(some, len(mine)), (number * batch_size + mine).astype(np.int32)
+            batch, rows = (jax.make_array_from_process_local_data(sharding, part) for part in local)
+            pending.append((rows, compiled(variables, batch, rows)))
+        return _in_order(pending, len(inputs))
 
-def predict_batch(network: Network, standardise: Callable[[jax.Array], jax.Array]) -> Compute:
-    """Returns the computation that `make_predict` compiles."""
-    return lambda variables, images, _: network(variables, standardise(images))
-
-
-def make_mc_dropout(
-    model: nn.Module,
-    standardise: Callable[[jax.Array], jax.Array],
-    mesh: Mesh,
-    *,
-    batch_size: int,
-    passes: int,
-    key: jax.Array,
-) -> Predict:
-    """Returns `predict(variables, images) -> log probabilities` by Monte Carlo dropout.
-
-    log(1/T sum_t softmax(f(x, mask_t))): the mean over T passes with dropout active and batch normalisation on
-    its running statistics (Gal and Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016, equation 6).
-    The mask of example i in pass t is a function of `key`, t and i alone, neither of the batch nor of the devices.
-
-    Args:
-      model: the network; without dropout, every pass is the plain prediction.
-      standardise: as for `make_predict`.
-      mesh: as for `make_predict`.
-      batch_size: as for `make_predict`.
-      passes: T >= 1.
-      key: of the masks.
-    """
-
-    def log_mean(variables: Mapping[str, Any], images: jax.Array, rows: jax.Array) -> jax.Array:
-        inputs = standardise(images)
-
-        def one_pass(number: jax.Array) -> jax.Array:
-            keys = jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, number)))(rows)
-            return jax.nn.log_softmax(model.apply(variables, inputs, train=False, dropout_keys=keys))
-
-        return jax.nn.logsumexp(jax.lax.map(one_pass, jnp.arange(passes)), axis=0) - math.log(passes)
-
-    return _by_batches(log_mean, mesh, batch_size)
+    return predict
 
 
 def shared_batch(batch_size: int, devices: int) -> int:
@@ -94,41 +150,30 @@ def shared_batch(batch_size: int, devices: int) -> int:
     return -(-batch_size // devices) * devices
 
 
-def jitted(compute: Compute, mesh: Mesh) -> Any:
-    """Returns `compute` for a batch that is shared by the devices of a mesh, whose logits stay with them."""
+def jitted(forward: Forward, mesh: Mesh) -> Any:
+    """Returns `forward` compiled for a batch that the devices of a mesh share; its logits stay with them."""
     options = fast_to_run(mesh.devices.flat[0].platform)
-    return jax.jit(compute, out_shardings=by_rows(mesh), compiler_options=options)
-
-
-def _by_batches(compute: Compute, mesh: Mesh, batch_size: int) -> Predict:
-    """Compiles `compute` and runs it over all examples."""
-    batch_size = shared_batch(batch_size, mesh.devices.size)
-    sharding, mine, compiled = by_rows(mesh), process_rows(mesh, batch_size), jitted(compute, mesh)
-
-    def predict(variables: Mapping[str, Any], images: npt.NDArray[Any] | CentreCrops) -> npt.NDArray[np.float32]:
-        pending = []
-        for number, some in enumerate(_batches(images, batch_size, mine)):
-            local = _filled(some, len(mine)), (number * batch_size + mine).astype(np.int32)
-            inputs, rows = (jax.make_array_from_process_local_data(sharding, part) for part in local)
-            pending.append((rows, compiled(variables, inputs, rows)))
-        return _in_order(pending, len(images))
-
-    return predict
+    return jax.jit(forward, out_shardings=by_rows(mesh), compiler_options=options)
 
 
 def _batches(
-    images: npt.NDArray[Any] | CentreCrops, batch_size: int, mine: npt.NDArray[np.int64]
+    inputs: npt.NDArray[Any] | CentreCrops, batch_size: int, mine: npt.NDArray[np.int64]
 ) -> Iterator[npt.NDArray[Any]]:
     """Yields the rows of every batch that belong to this process; the last batch has what is left."""
-    if isinstance(images, CentreCrops):
-        yield from images.batches(batch_size, mine)
+    if isinstance(inputs, CentreCrops):
+        yield from inputs.batches(batch_size, mine)
         return
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
+    for start in range(0, len(inputs), batch_size):
+        batch = inputs[start : start + batch_size]
         yield batch if len(mine) == batch_size else batch[mine[mine < len(batch)]]
 
 
-def _in_order(pending: Sequence[tuple[jax.Array, jax.Array]], examples: int) -> npt.NDArray[np.float32]:
+def _filled(inputs: npt.NDArray[Any], batch_size: int) -> npt.NDArray[Any]:
+    missing = batch_size - len(inputs)
+    return np.pad(inputs, ((0, missing), *((0, 0),) * (inputs.ndim - 1))) if missing else inputs
+
+
+def _in_order(pending: Sequence[tuple[jax.Array, jax.Array]], examples: int) -> Logits:
     """Returns the logits of all examples, from those that the devices of every process hold with their numbers."""
     rows = np.concatenate([_held(numbers) for numbers, _ in pending])
     values = np.concatenate([_held(logits) for _, logits in pending]).astype(np.float32)
@@ -144,8 +189,3 @@ def _in_order(pending: Sequence[tuple[jax.Array, jax.Array]], examples: int) -> 
 def _held(array: jax.Array) -> npt.NDArray[Any]:
     """Returns the rows that devices of this process hold, device by device."""
     return np.concatenate([np.asarray(shard.data) for shard in array.addressable_shards])
-
-
-def _filled(images: npt.NDArray[Any], batch_size: int) -> npt.NDArray[Any]:
-    missing = batch_size - len(images)
-    return np.pad(images, ((0, missing), *((0, 0),) * (images.ndim - 1))) if missing else images

@@ -15,14 +15,14 @@ import numpy as np
 from mixup_jax import metrics
 from mixup_jax.config import Config, to_dict
 from mixup_jax.data.cache import Arrays
+from mixup_jax.data.catalog import dataset_spec
 from mixup_jax.data.examples import Examples, check_vocabulary, load_examples
 from mixup_jax.devices.processes import by_first, check_agreement, is_first, wait_for_all
 from mixup_jax.metrics.calibration import Bins
-from mixup_jax.prediction.predict import Predict
+from mixup_jax.prediction.predict import Predict, record_of
 from mixup_jax.progress import Progress
 from mixup_jax.runs import workdir as folder
 from mixup_jax.runs.provenance import provenance
-from mixup_jax.runs.records import Predictions
 from mixup_jax.state import TrainState
 from mixup_jax.store.checkpoint import Checkpoints
 from mixup_jax.store.verify import check_state, checksum
@@ -186,10 +186,9 @@ def _record(run: Run, state: TrainState, examples: Examples, epoch: int, outputs
     if epoch not in run.config.evaluation.record_epochs:
         return
     validation = examples.validation
-    origin = {"dataset": run.config.data.name, "split": "validation", "source": validation.source}
-    meta = origin | {"epoch": epoch, "step": int(state.step), "seed": run.config.seed, "config": to_dict(run.config)}
-    record = Predictions(run.predict(state.variables, validation.inputs), validation.labels, meta | provenance())
-    outputs.keep_epoch(epoch, record)
+    meta = {"epoch": epoch, "step": int(state.step), "seed": run.config.seed, "config": to_dict(run.config)}
+    logits, spec = run.predict(state.variables, validation.inputs), dataset_spec(run.config.data.name)
+    outputs.keep_epoch(epoch, record_of(logits, "validation", validation, spec, meta | provenance()))
 
 
 def _train_epoch(

@@ -19,7 +19,7 @@ from mixup_jax.data.tokens import Vocabulary
 from mixup_jax.devices.mesh import AXIS, device_mesh, replicate
 from mixup_jax.errors import InputError
 from mixup_jax.models import check_model, model_of
-from mixup_jax.prediction.predict import Predict, make_predict, network_of
+from mixup_jax.prediction.predict import Predict, make_predict, plain
 from mixup_jax.state import RunKeys, TrainState, run_keys
 from mixup_jax.training.finite import skipping
 from mixup_jax.training.optimizer import make_optimizer
@@ -78,7 +78,7 @@ def prepare(
     mesh, keys = device_mesh(), run_keys(config.seed)
     parts = parts_of(config, spec, mesh, steps_per_epoch, 0 if vocabulary is None else len(vocabulary))
     step, step_keys = mapped_step(parts, config, spec, mesh), replicate(mesh, (keys.augment, keys.step))
-    predict = make_predict(network_of(parts.model), inputs_of(spec), mesh, batch_size=config.evaluation.batch_size)
+    predict = make_predict(plain(parts.model, inputs_of(spec)), mesh, batch_size=config.evaluation.batch_size)
     state = create_state(parts.model, parts.optimizer, keys.init, input_shape(spec, config.data))
 
     def fed_step(state: TrainState, *fed: Any) -> tuple[TrainState, Metrics]:

@@ -1,0 +1,266 @@
+"""Other ways for a trained network to predict: Monte Carlo dropout, batch statistics of clean examples, and ODIN."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from mixup_jax.config import Config
+from mixup_jax.data.examples import load_examples
+from mixup_jax.data.stream import AnySet
+from mixup_jax.errors import InputError
+from mixup_jax.models.layers import BATCH_NORM_MOMENTUM
+from mixup_jax.prediction.predict import Forward, Network
+from mixup_jax.runs.provenance import DERIVED
+from mixup_jax.state import run_keys
+
+ODIN_TEMPERATURE = 1000.0
+ODIN_EPSILONS = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)
+"""Steps in units of the standardised input; the temperature and the larger steps are those of the method's papers."""
+ODIN_EXAMPLES = 1000
+
+Apply = Callable[[jax.Array], jax.Array]
+"""Maps inputs `[B, ...]` to logits `[B, K]`, each row from its own input (batch norm uses its running means)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derivation:
+    """How a network predicts, other than as it was trained; the defaults change nothing.
+
+    Attributes:
+      mc_dropout: passes of Monte Carlo dropout whose probabilities are averaged; 0 is plain prediction.
+      batch_norm_examples: clean training examples on which batch statistics are measured again; 0 keeps the
+        running averages of training.
+    """
+
+    mc_dropout: int = 0
+    batch_norm_examples: int = 0
+
+    def __post_init__(self) -> None:
+        for flag, number in vars(self).items():
+            if number < 0:
+                raise InputError(f"--{flag}={number}; expected a positive number")
+
+    def check(self, config: Config) -> None:
+        """Raises InputError if a network of this config cannot predict in this way."""
+        if self.mc_dropout and not config.model.dropout:
+            raise InputError(
+                f"--mc_dropout={self.mc_dropout}, but it was trained without dropout (model.dropout is 0), so "
+                'all passes would be the same; expected a run with dropout, such as the variant "dropout"'
+            )
+
+    def config(self, config: Mapping[str, Any], name: str) -> dict[str, Any]:
+        """Returns the config of the records: that of the run, with what was changed under `derived` and in its name.
+
+        Args:
+          config: as the checkpoint has it.
+          name: of the run, where the config has no `experiment`.
+        """
+        changes = {key: number for key, number in vars(self).items() if number}
+        if not changes:
+            return dict(config)
+        marks = {"mc_dropout": f"+mc{self.mc_dropout}", "batch_norm_examples": f"+bn{self.batch_norm_examples}"}
+        experiment = (config.get("experiment") or name) + "".join(marks[key] for key in changes)
+        return {**config, "experiment": experiment, DERIVED: changes}
+
+    def apply(self, network: Network, data_dir: Path, report: Callable[[str], None]) -> Network:
+        """Returns the network that predicts in this way; under Monte Carlo dropout it gives log-probabilities.
+
+        What is random is drawn from the run's seed, so the same command gives the same records.
+
+        Raises:
+          InputError: there are fewer training examples, or no batch statistics to measure on them.
+        """
+        masks, chosen = jax.random.split(run_keys(network.config.seed).evaluation)
+        if self.batch_norm_examples:
+            inputs = _clean_inputs(network.config, self.batch_norm_examples, chosen, data_dir)
+            report(f"measuring batch statistics on {self.batch_norm_examples:,} clean training examples")
+            size = network.config.evaluation.batch_size
+            statistics = clean_statistics(
+                network.model, network.variables, network.standardise, inputs, batch_size=size
+            )
+            network = replace(network, variables={**network.variables, "batch_stats": statistics})
+        if self.mc_dropout:
+            forward = mc_dropout(network.model, network.standardise, passes=self.mc_dropout, key=masks)
+            network = replace(network, forward=forward)
+        return network
+
+
+def mc_dropout(
+    model: nn.Module, standardise: Callable[[jax.Array], jax.Array], *, passes: int, key: jax.Array
+) -> Forward:
+    """Returns prediction by Monte Carlo dropout, which gives log-probabilities.
+
+    log(1/T sum_t softmax(f(x, mask_t))): the mean over T passes with dropout active and batch normalisation on
+    its running statistics (Gal and Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016, equation 6).
+    The mask of example i in pass t is a function of `key`, t and i alone, neither of the batch nor of the devices.
+
+    Args:
+      model: the network; without dropout, every pass is the plain prediction.
+      standardise: maps pixels to the network's inputs.
+      passes: T >= 1.
+      key: of the masks.
+    """
+
+    def log_mean(variables: Mapping[str, Any], images: jax.Array, rows: jax.Array) -> jax.Array:
+        inputs = standardise(images)
+
+        def one_pass(number: jax.Array) -> jax.Array:
+            keys = jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, number)))(rows)
+            return jax.nn.log_softmax(model.apply(variables, inputs, train=False, dropout_keys=keys))
+
+        return jax.nn.logsumexp(jax.lax.map(one_pass, jnp.arange(passes)), axis=0) - math.log(passes)
+
+    return log_mean
+
+
+def _clean_inputs(config: Config, examples: int, key: jax.Array, data_dir: Path) -> npt.NDArray[Any]:
+    """Returns so many of a run's training inputs, drawn by a key, in the order of the set."""
+    inputs = load_examples(config.data, data_dir).train.inputs
+    if examples > len(inputs):
+        raise InputError(
+            f"--batch_norm_examples={examples}, but the run has {len(inputs)} training examples; expected at most these"
+        )
+    return inputs[np.sort(np.asarray(jax.random.permutation(key, len(inputs))[:examples]))]
+
+
+def clean_statistics(
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    standardise: Callable[[jax.Array], jax.Array],
+    inputs: npt.NDArray[Any],
+    *,
+    batch_size: int,
+) -> Any:
+    """Returns batch statistics as the mean and variance over all the examples given, a tree like `batch_stats`.
+
+    Training on mixed inputs leaves running averages of mixed activations, while test examples are clean.
+
+    Each normalisation sees what comes out of the ones below it normalised by their batch.  Over batches of
+    n_b examples with means m_b and variances v_b,
+
+        mean = sum_b n_b m_b / N        variance = sum_b n_b (v_b + m_b^2) / N - mean^2
+
+    so every example counts alike, which a running average does not allow.
+
+    Args:
+      model: the network, with this package's batch normalisation.
+      variables: `params` and `batch_stats` (of which only the shapes count).
+      standardise: maps pixels to the network's inputs.
+      inputs: clean, not augmented, `[N, ...]`.
+      batch_size: most examples a batch; the batches differ by at most one.
+
+    Raises:
+      InputError: the network has no batch normalisation.
+    """
+    if not jax.tree.leaves(variables["batch_stats"]):
+        raise InputError(
+            "the network has no batch normalisation, whose statistics could be measured anew; "
+            "expected a checkpoint of one that has"
+        )
+    # From zero, one update is the batch's statistic times 1 - momentum.
+    zero = {"params": variables["params"], "batch_stats": jax.tree.map(jnp.zeros_like, variables["batch_stats"])}
+
+    @jax.jit
+    def moments(batch: jax.Array) -> Any:
+        _, updates = model.apply(zero, standardise(batch), train=True, mutable=["batch_stats"])
+        statistics = jax.tree.map(lambda moved: moved / (1 - BATCH_NORM_MOMENTUM), updates["batch_stats"])
+        return _each_layer(statistics, lambda mean, var: {"mean": mean, "var": var + mean**2})
+
+    total = jax.tree.map(np.zeros_like, jax.device_get(zero["batch_stats"]))
+    for batch in np.array_split(inputs, -(-len(inputs) // batch_size)):
+        share = len(batch) / len(inputs)
+        total = jax.tree.map(lambda sum_, part, share=share: sum_ + share * np.asarray(part), total, moments(batch))
+    return _each_layer(total, lambda mean, square: {"mean": mean, "var": square - mean**2})
+
+
+def _each_layer(statistics: Mapping[str, Any], change: Callable[[Any, Any], dict[str, Any]]) -> dict[str, Any]:
+    """Returns the tree with `change(mean, var)` in the place of every layer's two arrays."""
+    if "mean" in statistics:
+        return change(statistics["mean"], statistics["var"])
+    return {name: _each_layer(below, change) for name, below in statistics.items()}
+
+
+def with_odin(network: Network, validation: AnySet) -> tuple[Network, float]:
+    """Returns the network that gives ODIN's logits, and the epsilon that was chosen on validation images."""
+
+    def logits_of(variables: Mapping[str, Any], inputs: jax.Array) -> jax.Array:
+        return network.model.apply(variables, inputs, train=False)
+
+    def forward(variables: Mapping[str, Any], images: jax.Array, _: jax.Array) -> jax.Array:
+        inputs, apply = network.standardise(images), partial(logits_of, variables)
+        return odin_logits(apply, inputs, temperature=ODIN_TEMPERATURE, epsilon=epsilon)
+
+    some = network.standardise(jnp.asarray(validation.inputs[:ODIN_EXAMPLES]))
+    apply = jax.jit(partial(logits_of, network.variables))
+    epsilon = choose_epsilon(apply, some, ODIN_EPSILONS, temperature=ODIN_TEMPERATURE)
+    return replace(network, forward=forward), epsilon
+
+
+def odin_logits(apply: Apply, inputs: jax.Array, *, temperature: float, epsilon: float) -> jax.Array:
+    """Returns f(x') / T with x' = x + epsilon sign(grad_x log max_k softmax_k(f(x) / T)), float32 `[B, K]`.
+
+    Source: Liang et al. (2018, arXiv:1706.02690), equations 1 and 2: the step raises the confidence, more so for
+    in-distribution inputs.  A pure function that can be jitted; at epsilon 0 it is f(x) / T.  It returns logits, so
+    the ODIN score is `metrics.msp_score` of them, and every other metric applies as well.
+
+    Args:
+      apply: the network f.
+      inputs: `[B, ...]`, floating point, as `apply` takes them; epsilon is in their units (after standardisation,
+        of a standard deviation).
+      temperature: T, a finite number above 0; the paper's is 1000.
+      epsilon: the step, at least 0; chosen on validation data (`choose_epsilon`), never on test data.
+
+    Raises:
+      InputError: the temperature or epsilon is out of range.
+    """
+    if not 0 < temperature < float("inf"):
+        raise InputError(f"temperature of ODIN is {temperature}; expected a finite number above 0")
+    if not 0 <= epsilon < float("inf"):
+        raise InputError(f"epsilon of ODIN is {epsilon}; expected a finite number of at least 0")
+
+    def log_confidence(x: jax.Array) -> jax.Array:
+        # Rows do not see each other, so the gradient of the sum holds the gradient of each.
+        return _log_confidence(apply(x).astype(jnp.float32) / temperature).sum()
+
+    moved = inputs + epsilon * jnp.sign(jax.grad(log_confidence)(inputs))
+    return apply(moved).astype(jnp.float32) / temperature
+
+
+def choose_epsilon(apply: Apply, validation: jax.Array, candidates: Sequence[float], *, temperature: float) -> float:
+    """Returns the candidate of highest mean confidence on in-distribution validation inputs, the first of equals.
+
+    The rule of Hsu et al. (2020, arXiv:2002.11297), section 3.3: it sees no out-of-distribution example at all, let
+    alone one of the test.
+
+    Args:
+      apply: the network.
+      validation: inputs `[B, ...]` of validation examples, as `apply` takes them.
+      candidates: steps, each at least 0.
+      temperature: T, as `odin_logits` takes it.
+
+    Raises:
+      InputError: no candidate, or a number is out of range.
+    """
+    if not candidates:
+        raise InputError("no candidates for ODIN's epsilon; expected at least one number")
+
+    def mean_confidence(epsilon: float) -> float:
+        logits = odin_logits(apply, validation, temperature=temperature, epsilon=epsilon)
+        return float(jnp.exp(_log_confidence(logits)).mean())
+
+    return max(candidates, key=mean_confidence)
+
+
+def _log_confidence(logits: jax.Array) -> jax.Array:
+    return jax.nn.log_softmax(logits).max(axis=-1)
