@@ -17,10 +17,9 @@ from mixup_jax.devices.cluster import FLAGS, add_flags, requested
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import one_line
 from mixup_jax.evaluation.ensemble import mean_of_records
-from mixup_jax.evaluation.export import check_suffix, render
+from mixup_jax.evaluation.export import check_suffix, format_table, render
 from mixup_jax.evaluation.measure import evaluate_records
 from mixup_jax.evaluation.recalibration import POSTHOC, check_posthoc
-from mixup_jax.evaluation.table import format_table
 from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, GIB
 from mixup_jax.runs.files import write_atomically
 from mixup_jax.runs.formats import look_like_probabilities, read_predictions

@@ -9,6 +9,7 @@ from mixup_jax.metrics import (
     auroc,
     bin_confidences,
     bootstrap_intervals,
+    classwise,
     ece,
     intervals,
     noise_floor,
@@ -34,9 +35,10 @@ def measured(confidence, correct, n_bins=15):
 def test_replicates_are_the_metrics_of_the_resampled_sets():
     confidence, correct = draw(np.random.default_rng(0), 40, gap=0.2)
     confidence[:3], correct[:3] = [0.0, 1.0, 2 / 15], [True, False, True]
-    run = replicates.sorted_run(confidence, correct, [15, 100])
+    run = replicates.sorted_run(confidence, correct)
     counts = next(resampling.resample_counts(40, 5, seed=1))
-    found = replicates.statistics(run, counts, ["accuracy", "ece", "oe"])
+    wanted = intervals.named_replicates(["accuracy", "ece", "oe"], [15, 100])
+    found = intervals.replicates_of(run, counts, wanted)
     for row, count in enumerate(counts):
         assert count.sum() == 40
         chosen = np.repeat(np.arange(40), count)
@@ -198,7 +200,7 @@ def test_bad_arguments_are_refused():
             call()
 
 
-EVERY = (*replicates.STATISTICS,)
+EVERY = (*intervals.statistics(),)
 
 
 def every_number(confidence, correct, n_bins):
@@ -224,9 +226,9 @@ def test_every_replicate_is_the_metric_of_the_resampled_set():
     rng = np.random.default_rng(20)
     confidence, correct = draw(rng, 60, gap=0.2)
     confidence[:20] = np.repeat([0.0, 1.0, 0.6, 0.8], 5)
-    run = replicates.sorted_run(confidence, correct, [7], {"loss": confidence**2})
+    run = replicates.sorted_run(confidence, correct, {"loss": confidence**2})
     counts = next(resampling.resample_counts(60, 5, seed=1))
-    found = replicates.statistics(run, counts, EVERY)
+    found = intervals.replicates_of(run, counts, intervals.named_replicates(EVERY, [7]))
     for row, count in enumerate(counts):
         chosen = np.repeat(np.arange(60), count)
         expected = every_number(confidence[chosen], correct[chosen], 7)
@@ -269,7 +271,7 @@ def test_classwise_replicates_and_interval():
     logits = rng.normal(0, 2, (80, 3))
     labels = np.argmax(0.5 * logits + rng.gumbel(0, 1, logits.shape), axis=1)
     counts = next(resampling.resample_counts(80, 4, seed=0))
-    found = intervals._ClassSums(logits, labels, 15).classwise_ece(counts)
+    found = classwise._ClassSums(logits, labels, 15).classwise_ece(counts)
     for value, count in zip(found, counts, strict=True):
         chosen = np.repeat(np.arange(80), count)
         assert value == pytest.approx(metrics.classwise_ece(logits[chosen], labels[chosen]), abs=1e-12)

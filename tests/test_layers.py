@@ -17,8 +17,8 @@ FLOORS = (
     ("runs", "models"),
     ("data", "store", "figures"),
     ("prediction",),
-    ("training", "evaluation"),
-    ("ahead", "report"),
+    ("training", "evaluation", "report"),
+    ("ahead",),
     ("main", "evaluate", "sweep", "checkpoints", "compile_ahead"),
 )
 """From the ground up: folders, and the modules beside them, which may import each other within a floor."""
@@ -45,10 +45,8 @@ NUMPY_ONLY = (
     "runs.arrays_file",
     "figures",
     "evaluation.measure",
-    "evaluation.separation",
     "evaluation.recalibration",
     "evaluation.ensemble",
-    "evaluation.table",
     "evaluation.export",
     "report",
 )

@@ -9,8 +9,8 @@ import sklearn.metrics
 
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
+from mixup_jax.evaluation.export import format_table
 from mixup_jax.evaluation.measure import evaluate_records, measure, measure_ood
-from mixup_jax.evaluation.table import format_table
 from mixup_jax.runs.records import Predictions
 
 

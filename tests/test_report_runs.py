@@ -8,7 +8,7 @@ from report_runs import STEP, make_run, reconfigure, rewrite
 from mixup_jax.errors import InputError
 from mixup_jax.report.__main__ import main
 from mixup_jax.report.groups import kind, make_groups, summarise
-from mixup_jax.report.quantities import AFTER_TEMPERATURE, TEST, interval, value
+from mixup_jax.report.quantities import Quantity, interval, sections, value
 from mixup_jax.report.runs import load_run, load_runs
 from mixup_jax.runs.records import load_predictions, save_predictions
 
@@ -44,9 +44,9 @@ def test_a_run_is_read_with_its_test_and_ood_records(run_folder):
 def test_quantities_are_the_numbers_of_evaluation_json(run_folder):
     run = load_run(run_folder)
     written = json.loads((run_folder / "evaluation.json").read_text())["results"]["fashion_mnist/test"]
-    for quantity in TEST:
-        assert value(run, quantity) == written[quantity.key]
-    by_key = {quantity.key: quantity for quantity in (*TEST, *AFTER_TEMPERATURE)}
+    by_key = {quantity.key: quantity for section in sections(()) for quantity in section.quantities}
+    for key in ("accuracy", "nll", "ece_15", "aurc", "tace_15"):
+        assert value(run, by_key[key]) == written[key]
     assert list(interval(run, by_key["ece_15"])) == written["intervals"]["ece_15"]
     after = by_key["after_temperature/ece_15"]
     assert value(run, after) == written["after_temperature"]["ece_15"]
@@ -151,7 +151,7 @@ def test_runs_that_differ_in_their_seed_alone_form_a_group(original, tmp_path):
     groups = make_groups(load_runs([*folders, other]))
     assert [group.seeds for group in groups] == [(0, 2, 10), (0,)]
     assert [group.name for group in groups] == ["quickstart/erm (epochs 30)", "quickstart/erm (epochs 31)"]
-    assert groups[1].summary(TEST[0]).std is None
+    assert groups[1].summary(Quantity("accuracy", "")).std is None
 
 
 def test_last_and_best_checkpoints_are_not_averaged(original, tmp_path):

@@ -1,4 +1,4 @@
-"""The document of `evaluation.json` in the formats that papers and other tools read."""
+"""The document of `evaluation.json` as tables: for a terminal, and in the formats that papers and other tools read."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mixup_jax.errors import unknown_name
 from mixup_jax.escapes import latex, markdown, spreadsheet
-from mixup_jax.evaluation.table import Table, tables
+from mixup_jax.metrics import table as metric_table
 
 SUFFIXES = (".json", ".md", ".tex", ".csv")
+_POSTHOC_NAMES = {"vector_scaling": "vector scaling", "isotonic": "isotonic"}
 
 
 def check_suffix(output: Path) -> None:
@@ -98,3 +100,95 @@ def _numbers(entry: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from _numbers(value, f"{prefix}{key}/")
         elif not isinstance(value, str):
             yield (prefix + key, value, *intervals.get(key, (None, None)))
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of text.
+
+    Attributes:
+      title: what the numbers belong to.
+      header: one name for each column; the first is that of the rows' names.
+      rows: as many cells as the header has.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def tables(document: Mapping[str, Any]) -> list[Table]:
+    """Returns the document of `evaluate_records` as tables.
+
+    One for each entry of `results`, with intervals, noise floors and, where something was fitted, further columns
+    after it; then one for all of `ood`.
+    """
+    fitted_on = document["temperature_fitted_on"]
+    found = [
+        _result_table(f"{name} (T fitted here)" if name == fitted_on else name, entry)
+        for name, entry in document["results"].items()
+    ]
+    if document["ood"]:
+        found.append(_ood_table(document["ood"]))
+    return found
+
+
+def format_table(document: Mapping[str, Any]) -> str:
+    """Returns the tables of a document as plain text for a terminal, without a final newline."""
+    return "\n\n".join(f"{table.title}\n{_aligned([table.header, *table.rows])}" for table in tables(document))
+
+
+def _result_table(name: str, entry: Mapping[str, Any]) -> Table:
+    left_out = f" ({entry['unlabelled']} unlabelled left out)" if entry["unlabelled"] else ""
+    sides = [("value", entry)]
+    if entry["after_temperature"] is not None:
+        sides.append((f"T = {entry['temperature']:.4f}", entry["after_temperature"]))
+    sides += [(_POSTHOC_NAMES[method], side) for method, side in entry.get("posthoc", {}).items()]
+    header = ["", *(cell for title, _ in sides for cell in (title, "95 % interval")), "noise floor (95th percentile)"]
+    rows = []
+    for row in metric_table.METRICS:
+        cells = [cell for _, side in sides for cell in (_cell(side, row.key), _span(side["intervals"].get(row.key)))]
+        if row.summary and any(cells):
+            floor = entry["noise_floor"].get(row.key)
+            label = row.label.replace("\N{MINUS SIGN}", "-")  # a terminal may know ASCII only
+            rows.append((label, *cells, f"{floor['mean']:.4f} ({floor['p95']:.4f})" if floor else ""))
+    return Table(f"{name}: n = {entry['n']}{left_out}, fractions, not percent", tuple(header), tuple(rows))
+
+
+def _ood_table(entries: Mapping[str, Mapping[str, Any]]) -> Table:
+    first, *others = metric_table.DETECTION  # whose interval is always there
+    labels = {score.key: score.label for score in metric_table.SCORES}
+    rows = []
+    for name, entry in entries.items():
+        sides = [(name, entry)]
+        if entry["after_temperature"] is not None:
+            sides.append((f"{name}, T = {entry['temperature']:.4f}", entry["after_temperature"]))
+        for label, side in sides:
+            sizes = [str(side["n_in"]), str(side["n_out"])]
+            for score, numbers in ((side["score"], side), *side.get("scores", {}).items()):
+                interval = _span(numbers.get("intervals", {}).get(first.key))
+                more = [_cell(numbers, row.key) for row in others]
+                confidence = _cell(side, "mean_confidence") if numbers is side else ""
+                rows.append((label, labels[score], *sizes, _cell(numbers, first.key), interval, *more, confidence))
+    title = "out of distribution: higher score = more foreign; fractions, not percent"
+    header = ("", "score", "n_in", "n_out", first.label, "95 % interval", *(row.short for row in others))
+    return Table(title, (*header, "mean confidence"), tuple(rows))
+
+
+def _cell(entry: Mapping[str, Any], key: str) -> str:
+    """Returns a number of an entry as text; empty where it is missing, "infinite" where JSON has null for it."""
+    value = metric_table.stored(entry, key, missing="")
+    return value if value == "" else "infinite" if value is None else f"{value:.4f}"
+
+
+def _span(interval: list[float] | None) -> str:
+    return "" if interval is None else f"[{interval[0]:.4f}, {interval[1]:.4f}]"
+
+
+def _aligned(table: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    lines = []
+    for label, *cells in table:
+        padded = [label.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))]
+        lines.append(("  " + "  ".join(padded)).rstrip())
+    return "\n".join(lines)

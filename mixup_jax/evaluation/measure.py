@@ -9,11 +9,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
-from mixup_jax.evaluation.held_out import check_held_out, check_same_network
+from mixup_jax.evaluation.checks import check_classes, check_held_out, check_same_network
 from mixup_jax.evaluation.recalibration import (
     Recalibration,
     check_posthoc,
@@ -21,32 +19,13 @@ from mixup_jax.evaluation.recalibration import (
     isotonic_confidence,
     vector_scaled,
 )
-from mixup_jax.evaluation.separation import measure_ood, separate
+from mixup_jax.metrics import table
 from mixup_jax.metrics.examples import Examples
 from mixup_jax.metrics.logits import UNLABELLED
-from mixup_jax.metrics.scores import Bools, Floats
+from mixup_jax.metrics.measuring import Given, full_vector, intervals, scores_of, separation, top_label
 from mixup_jax.runs.records import Predictions
 
-__all__ = ["BIN_COUNTS", "COVERAGES", "SCHEMA", "evaluate_records", "measure", "measure_ood"]
-
 SCHEMA = 1
-BIN_COUNTS = (15, 100)
-"""15 as most of the literature, 100 as the authors of the mixup paper used."""
-COVERAGES = (0.5, 0.8, 0.9, 0.95)
-CHEAP_INTERVALS = (
-    "confidence_minus_accuracy",
-    "mce",
-    "ece_l2",
-    "ece_over",
-    "ece_under",
-    "debiased_ece_l1",
-    "debiased_ece_l2",
-    "brier_reliability",
-    "brier_resolution",
-    "brier_uncertainty",
-)
-DEAR_INTERVALS = ("adaptive_ece", "smooth_ece")
-"""Their resamples take seconds for 10,000 examples, so they are made when asked for."""
 NOTHING_FITTED = Recalibration(None, None)
 
 
@@ -63,20 +42,13 @@ def measure(
       predictions: unlabelled examples (-1) are left out and counted.
       temperature: fitted on other data; None where there is none.
       recalibration: other methods that were fitted on other data.
-      all_intervals: also those of adaptive_ece_15, smooth_ece, classwise_ece_15, tace_15 and the selective
-        numbers, which take seconds.
+      all_intervals: also the intervals that take seconds.
 
     Returns:
-      n, accuracy, nll, brier, ece_15, ece_100, oe_15, oe_100, mce_15, mean_confidence,
-      confidence_minus_accuracy, more calibration errors (see `_more_calibration`), aurc, e_aurc,
-      `accuracy_at_coverage`: {"0.5": ..} for each of COVERAGES; `classwise_ece_15` and `tace_15`;
-      `accuracy_top5`, of more than five classes;
-      `intervals`: {name: [low, high]}, 95 %, for most of them; `noise_floor`: {"ece_15": {"mean", "p95"},
-      "ece_100": ..}; `unlabelled`, how many were left out; `temperature`; `after_temperature`, the same numbers
-      for logits / temperature (class-wise ones without intervals), None without a temperature, as that is; and
-      `posthoc`, {method: the numbers of the top label after it}, for isotonic regression without nll, brier
-      and the selective ones.  `nll` is None where it is infinite (JSON has no infinity): the true class of
-      some example was declared impossible.
+      `n`; the numbers of `metrics.table.METRICS` by their keys; `intervals`: {key: [low, high]}, 95 %;
+      `noise_floor`: {key: {"mean", "p95"}}; `unlabelled`, how many examples were left out; `temperature`;
+      `after_temperature`, the same numbers for logits / temperature, None without one; and `posthoc`, {method: the
+      numbers after it that the method leaves defined}.  docs/evaluation-json.md has each.
 
     Raises:
       InputError: no example has a label, or the temperature is not a finite number above 0.
@@ -98,24 +70,24 @@ def _entry(
     recalibration: Recalibration,
     all_intervals: bool,
 ) -> dict[str, Any]:
-    raw = examples[0].only_labelled()
+    raw, known = examples[0].only_labelled(), _labelled(predictions, predictions.name)
     posthoc = {}
     if recalibration.vector_scaling is not None:
-        posthoc["vector_scaling"] = _calibration(
-            vector_scaled(predictions, recalibration.vector_scaling), all_intervals
-        )
+        posthoc["vector_scaling"] = _top_label(vector_scaled(known, recalibration.vector_scaling), all_intervals)
     if recalibration.isotonic is not None:
         confidence = isotonic_confidence(raw, recalibration.isotonic)
-        posthoc["isotonic"] = _top_label(confidence, raw.correct, all_intervals=all_intervals)
-    entry, known = _calibration(raw, all_intervals), _labelled(predictions, predictions.name)
+        given = Given({"confidence": confidence, "correct": raw.correct})
+        posthoc["isotonic"] = top_label(given, slow=all_intervals)
+    entry = _top_label(raw, all_intervals)
+    given, numbers = full_vector(known.logits, known.labels)
+    entry["intervals"] |= intervals(given, table.METRICS, numbers, slow=all_intervals)
     scaled = None
     if temperature is not None:
-        scaled = {**_calibration(examples[1], all_intervals), **_every_class(known, temperature)}
+        _, of_classes = full_vector(known.logits, known.labels, temperature)
+        scaled = _top_label(examples[1].only_labelled(), all_intervals) | table.nested(of_classes)
     return {
         **entry,
-        **_every_class(known),
-        **_top_5(known),
-        "intervals": entry["intervals"] | (_every_class_intervals(known) if all_intervals else {}),
+        **table.nested(numbers),
         "unlabelled": len(examples[0]) - len(raw),
         "temperature": temperature,
         "after_temperature": scaled,
@@ -123,27 +95,8 @@ def _entry(
     }
 
 
-def _top_5(known: Predictions) -> dict[str, float]:
-    """Returns the accuracy among the five most probable classes, where there are more than five."""
-    if known.logits.shape[1] <= 5:
-        return {}
-    return {"accuracy_top5": metrics.top_k_accuracy(known.logits, known.labels, 5)}
-
-
-def _every_class(known: Predictions, temperature: float = 1.0) -> dict[str, float]:
-    """Returns the calibration errors of the full vector of probabilities."""
-    return {
-        "classwise_ece_15": metrics.classwise_ece(known.logits, known.labels, 15, temperature=temperature),
-        "tace_15": metrics.tace(known.logits, known.labels, 15, temperature=temperature),
-    }
-
-
-def _every_class_intervals(known: Predictions) -> dict[str, list[float]]:
-    tace = metrics.bootstrap_interval_of(metrics.tace, (known.logits, known.labels))
-    return {
-        "classwise_ece_15": list(metrics.bootstrap_classwise_ece(known.logits, known.labels, 15)),
-        "tace_15": [max(tace.low, 0.0), min(tace.high, 1.0)],
-    }
+def _top_label(known: Examples, all_intervals: bool) -> dict[str, Any]:
+    return top_label(Given.of_examples(known), slow=all_intervals)
 
 
 def _labelled(predictions: Predictions, name: str) -> Predictions:
@@ -159,85 +112,59 @@ def _labelled(predictions: Predictions, name: str) -> Predictions:
     return Predictions(predictions.logits[has_label], predictions.labels[has_label], predictions.meta)
 
 
-def _calibration(examples: Examples, all_intervals: bool) -> dict[str, Any]:
-    known = examples.only_labelled()
-    tally = metrics.tally_examples(known, n_bins=())
-    proper = {"nll": tally.nll if math.isfinite(tally.nll) else None, "brier": tally.brier}
-    selective = {
-        "aurc": metrics.aurc(known.msp, known.correct),
-        "e_aurc": metrics.e_aurc(known.msp, known.correct),
-        "accuracy_at_coverage": {
-            str(coverage): metrics.accuracy_at_coverage(known.msp, known.correct, coverage) for coverage in COVERAGES
-        },
-    }
-    bounds = _selective_intervals(known) if all_intervals else {}
-    losses = {"brier": known.brier, "brier_top_label": np.square(known.confidence - known.correct)} | (
-        {"nll": -known.log_likelihood} if math.isfinite(tally.nll) else {}
-    )
-    numbers = _top_label(known.confidence, known.correct, proper, selective, losses, all_intervals)
-    return numbers | {"intervals": numbers["intervals"] | bounds}
-
-
-def _selective_intervals(known: Examples) -> dict[str, list[float]]:
-    return {
-        name: list(metrics.bootstrap_interval_of(statistic, (known.msp, known.correct)))
-        for name, statistic in (("aurc", metrics.aurc), ("e_aurc", metrics.e_aurc))
-    }
-
-
-def _top_label(
-    confidence: Floats,
-    correct: Bools,
-    proper: Mapping[str, Any] | None = None,
-    more: Mapping[str, Any] | None = None,
-    losses: Mapping[str, Floats] | None = None,
-    all_intervals: bool = False,
+def measure_ood(
+    in_distribution: Predictions, out_of_distribution: Predictions, temperature: float | None = None
 ) -> dict[str, Any]:
-    """Returns the numbers of confidence and correctness, with others where a reader expects them."""
-    coarse, fine = (metrics.bin_confidences(confidence, correct, bins) for bins in BIN_COUNTS)
-    numbers: dict[str, Any] = {
-        "n": len(correct),
-        "accuracy": float(correct.mean()),
-        **(proper or {}),
-        "ece_15": metrics.ece(coarse),
-        "ece_100": metrics.ece(fine),
-        "oe_15": metrics.oe(coarse),
-        "oe_100": metrics.oe(fine),
-        "mce_15": metrics.mce(coarse),
-        "mean_confidence": float(confidence.mean()),
-        "confidence_minus_accuracy": metrics.confidence_minus_accuracy(coarse),
-        **_more_calibration(confidence, correct, coarse),
-        **(more or {}),
-    }
-    names = CHEAP_INTERVALS + (DEAR_INTERVALS if all_intervals else ())
-    intervals = metrics.bootstrap_intervals(confidence, correct, BIN_COUNTS)
-    intervals |= metrics.bootstrap_intervals(confidence, correct, (15,), names, losses=losses)
+    """Returns one entry of `ood`: how well scores of the logits tell the two sets apart.
+
+    Args:
+      in_distribution: every example counts, labelled or not.
+      out_of_distribution: labels are ignored.
+      temperature: fitted on in-distribution validation data; None where there is none.
+
+    Returns:
+      score ("msp"), n_in, n_out, the numbers of `metrics.table.DETECTION`, mean_confidence (of the OOD set) and
+      `intervals`: {key: [low, high]}, 95 %; `scores`: for each further score of `metrics.table.SCORES` the same
+      numbers, intervals and the mean score of each set (None where infinite); `temperature`; and
+      `after_temperature`, the keys before it for logits / temperature.  The last two are None without one.
+
+    Raises:
+      InputError: the records have different numbers of classes, or the temperature is out of range.
+    """
+    check_classes("out-of-distribution", out_of_distribution, in_distribution)
+    inside, outside = _examined(in_distribution, temperature), _examined(out_of_distribution, temperature)
+    return _ood_entry(inside, outside, temperature, all_intervals=False)
+
+
+def _ood_entry(
+    inside: list[Examples], outside: list[Examples], temperature: float | None, *, all_intervals: bool
+) -> dict[str, Any]:
+    entries = [_separated(*pair, all_intervals) for pair in zip(inside, outside, strict=True)]
+    return {**entries[0], "temperature": temperature, "after_temperature": None if temperature is None else entries[1]}
+
+
+def _separated(inside: Examples, outside: Examples, all_intervals: bool) -> dict[str, Any]:
+    found = {}
+    for (score, score_in), score_out in zip(scores_of(inside).items(), scores_of(outside).values(), strict=True):
+        means = {"mean_in": _finite(score_in.mean()), "mean_out": _finite(score_out.mean())}
+        found[score.key] = separation(score_in, score_out, slow=all_intervals) | means
+    # The entry itself is that of the first score; its intervals stand after the numbers.
+    first = next(iter(found))
+    main = {key: value for key, value in found.pop(first).items() if key not in ("mean_in", "mean_out")}
+    bounds = main.pop("intervals")
     return {
-        **numbers,
-        # Sums in another order differ in the last digit; a figure must not find a number outside its interval.
-        "intervals": {
-            name: [min(low, numbers[name]), max(high, numbers[name])] for name, (low, high) in intervals.items()
-        },
-        "noise_floor": {f"ece_{bins}": metrics.noise_floor(confidence, bins)._asdict() for bins in BIN_COUNTS},
+        "score": first,
+        "n_in": len(inside),
+        "n_out": len(outside),
+        **main,
+        "mean_confidence": float(outside.confidence.mean()),
+        "intervals": bounds,
+        "scores": found,
     }
 
 
-def _more_calibration(confidence: Floats, correct: Bools, bins: metrics.Bins) -> dict[str, float]:
-    """Returns further errors of the top label; docs/metrics.md says what each is for."""
-    over, under = metrics.ece_direction(bins)
-    parts = metrics.brier_decomposition(confidence, correct, bins.n_bins)._asdict()
-    return {
-        "ece_over_15": over,
-        "ece_under_15": under,
-        "ece_l2_15": metrics.ece(bins, "l2"),
-        "debiased_ece_l1_15": metrics.debiased_ece(bins, "l1"),
-        "debiased_ece_l2_15": metrics.debiased_ece(bins, "l2"),
-        "adaptive_ece_15": metrics.adaptive_ece(confidence, correct, bins.n_bins),
-        "smooth_ece": metrics.smooth_ece(confidence, correct),
-        # The event is "the prediction is right": its Brier score is not the `brier` of all classes.
-        "brier_top_label": parts.pop("brier"),
-        **{f"brier_{part}_15": value for part, value in parts.items()},
-    }
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
 
 
 def evaluate_records(
@@ -310,7 +237,7 @@ def evaluate_records(
         "posthoc": recalibration.as_json(),
         "results": {test_name: _entry(test, tested, temperature, recalibration, all_intervals), **results},
         "ood": {
-            name: separate(tested, _examined(record, temperature), temperature, all_intervals=all_intervals)
+            name: _ood_entry(tested, _examined(record, temperature), temperature, all_intervals=all_intervals)
             for name, record in ood.items()
         },
     }

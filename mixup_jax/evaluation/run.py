@@ -20,7 +20,7 @@ from mixup_jax.data.stream import AnySet
 from mixup_jax.devices.processes import by_first, is_first
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.measure import SCHEMA, evaluate_records
-from mixup_jax.evaluation.separation import by_score
+from mixup_jax.metrics.measuring import separation
 from mixup_jax.prediction.predict import OWN_SPLITS, predict_records, restore
 from mixup_jax.prediction.variants import ODIN_TEMPERATURE, Derivation, with_odin
 from mixup_jax.runs.files import parse, read_bytes, write_json
@@ -190,6 +190,6 @@ def _with_odin(
     inside = metrics.msp_score(records["test"].logits)
     ood = {}
     for name, entry in evaluation["ood"].items():
-        odin = by_score(inside, metrics.msp_score(records[name].logits))
+        odin = separation(inside, metrics.msp_score(records[name].logits))
         ood[name] = entry | {"scores": entry["scores"] | {"odin": odin}}
     return evaluation | {"ood": ood, "odin": {**settings, "epsilon_chosen_on": "validation"}}

@@ -6,7 +6,6 @@ Numbers are fractions, never percent.
 """
 
 from mixup_jax.metrics.adaptive import adaptive_ece, bin_equal_mass
-from mixup_jax.metrics.bootstrap import bootstrap_interval_of, paired_bootstrap_difference_of
 from mixup_jax.metrics.calibration import (
     Bins,
     Direction,
@@ -17,7 +16,7 @@ from mixup_jax.metrics.calibration import (
     mce,
     oe,
 )
-from mixup_jax.metrics.classwise import bin_classes, classwise_ece, classwise_ece_of_bins, tace
+from mixup_jax.metrics.classwise import bin_classes, bootstrap_classwise_ece, classwise_ece, classwise_ece_of_bins, tace
 from mixup_jax.metrics.debiased import debiased_ece
 from mixup_jax.metrics.decomposition import (
     BrierDecomposition,
@@ -29,10 +28,7 @@ from mixup_jax.metrics.decomposition import (
 )
 from mixup_jax.metrics.examples import Examples, examine
 from mixup_jax.metrics.intervals import (
-    NoiseFloor,
-    bootstrap_classwise_ece,
     bootstrap_intervals,
-    noise_floor,
     paired_bootstrap_auroc_difference,
     paired_bootstrap_differences,
 )
@@ -42,7 +38,13 @@ from mixup_jax.metrics.ood import aupr_in, aupr_out, auroc, auroc_interval, fpr9
 from mixup_jax.metrics.ood_scores import energy_score, entropy_score, max_logit_score
 from mixup_jax.metrics.posthoc import fit_temperature, scale
 from mixup_jax.metrics.proper import brier, brier_of_each, nll, nll_of_each
-from mixup_jax.metrics.resampling import Difference, Interval
+from mixup_jax.metrics.replicates import NoiseFloor, noise_floor
+from mixup_jax.metrics.resampling import (
+    Difference,
+    Interval,
+    bootstrap_interval_of,
+    paired_bootstrap_difference_of,
+)
 from mixup_jax.metrics.scores import confidence_and_correct, log_softmax, max_probability, msp_score
 from mixup_jax.metrics.selective import RiskCoverage, accuracy_at_coverage, aurc, e_aurc, risk_coverage
 from mixup_jax.metrics.smooth import Residuals, residuals, smooth_ece

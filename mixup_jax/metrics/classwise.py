@@ -16,6 +16,7 @@ from mixup_jax.metrics.adaptive import bin_equal_mass
 from mixup_jax.metrics.binning import bin_edges, equal_width_index
 from mixup_jax.metrics.calibration import NORMS, Bins, ece
 from mixup_jax.metrics.posthoc import check_temperature
+from mixup_jax.metrics.resampling import Interval, interval_around, resample_counts
 from mixup_jax.metrics.scores import Bools, Floats, Ints, check_all_labelled, shifted_blocks
 
 _COLUMNS = 1 << 20  # probabilities of whole classes held at a time: 8 MiB
@@ -192,3 +193,55 @@ def tace(
       InputError: an argument is malformed.
     """
     return classwise_ece(logits, labels, n_bins, equal_mass=True, threshold=threshold, temperature=temperature)
+
+
+def bootstrap_classwise_ece(
+    logits: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    n_bins: int = 15,
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Returns the confidence interval of `classwise_ece(logits, labels, n_bins)`, as `bootstrap_intervals` makes them.
+
+    The time grows with `N K M resamples`: about a second for 10,000 examples of 10 classes.
+
+    Args:
+      logits: floating point `[N, K]`.
+      labels: integer `[N]` in [0, K).
+      n_bins: M >= 1; equally wide bins.
+      resamples: at least 1.
+      level: in (0, 1).
+      seed: the result is a function of the arguments.
+
+    Raises:
+      InputError: an argument is out of its range.
+    """
+    sums = _ClassSums(logits, labels, n_bins)
+    measured = sums.classwise_ece(np.ones((1, sums.n), np.int64))
+    replicates = np.concatenate([sums.classwise_ece(counts) for counts in resample_counts(sums.n, resamples, seed)])
+    return interval_around(float(measured[0]), replicates, level, 0.0, 1.0)
+
+
+class _ClassSums:
+    """The examples by bin, class after class: their order, residuals p_k - 1[y = k], and where bins start."""
+
+    def __init__(self, logits: npt.ArrayLike, labels: npt.ArrayLike, n_bins: int) -> None:
+        blocks = list(class_cells(logits, check_all_labelled(logits, labels), bin_edges(n_bins)))
+        residuals = np.concatenate([probability - outcome for probability, outcome, _ in blocks], axis=1)
+        cells = np.concatenate([cell for *_, cell in blocks], axis=1)
+        self.n = residuals.shape[1]
+        self.classes = []
+        for residual, cell in zip(residuals, cells, strict=True):
+            order = np.argsort(cell, kind="stable")
+            starts = np.flatnonzero(np.diff(cell[order], prepend=-1))
+            self.classes.append((order, residual[order], starts))
+
+    def classwise_ece(self, counts: Ints) -> Floats:
+        """Returns the class-wise ECE, `[R]`, when example i occurs `counts[r, i]` times."""
+        total = np.zeros(len(counts))
+        for order, residual, starts in self.classes:
+            total += np.abs(np.add.reduceat(counts[:, order] * residual, starts, axis=1)).sum(axis=1)
+        return total / (self.n * len(self.classes))

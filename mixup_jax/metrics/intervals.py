@@ -7,38 +7,86 @@ absolute values, so chance alone makes it positive, the more so the more bins th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from mixup_jax.errors import InputError
+from mixup_jax.errors import InputError, unknown_name
+from mixup_jax.metrics import table
 from mixup_jax.metrics.binning import bin_edges
-from mixup_jax.metrics.classwise import class_cells
 from mixup_jax.metrics.ood import check_scores
-from mixup_jax.metrics.replicates import check_names, sorted_run, statistics
+from mixup_jax.metrics.replicates import Replicates, Resamples, SortedRun, sorted_run, with_bins
 from mixup_jax.metrics.resampling import (
     CHUNK,
     Difference,
     Interval,
-    check_resamples,
     difference_around,
     gathered,
     interval_around,
     resample_counts,
-    row_counts,
 )
-from mixup_jax.metrics.scores import Floats, Ints, check_all_labelled
+from mixup_jax.metrics.scores import Floats, Ints
 
 USUAL = ("accuracy", "ece", "oe")
 
 
-class NoiseFloor(NamedTuple):
-    """What a perfectly calibrated network would score: the mean and the 95th percentile."""
+def statistics() -> dict[str, tuple[Replicates, bool]]:
+    """Returns every name that `bootstrap_intervals` knows: its replicates, and whether it takes a number of bins."""
+    return {
+        row.key.removesuffix(f"_{row.bins}"): (row.interval.replicates, row.bins is not None)
+        for row in table.METRICS
+        if row.interval is not None and row.interval.replicates is not None
+    }
 
-    mean: float
-    p95: float
+
+def named_replicates(names: Sequence[str], n_bins: Sequence[int]) -> dict[str, Callable[[Resamples], Floats]]:
+    """Returns the replicates of the named numbers, those of bins for each number of bins, by their full names.
+
+    Raises:
+      InputError: a name that is none of `statistics`, or a number of bins below 1.
+    """
+    known = statistics()
+    for name in names:
+        if name not in known:
+            raise unknown_name("statistic", name, known)
+    for bins in n_bins:
+        bin_edges(bins)  # for its check
+    found = {name: with_bins(known[name][0], None) for name in names if not known[name][1]}
+    binned = [name for name in names if known[name][1]]
+    return found | {f"{name}_{bins}": with_bins(known[name][0], bins) for bins in n_bins for name in binned}
+
+
+def replicates_of(
+    run: SortedRun, counts: Ints, wanted: Mapping[str, Callable[[Resamples], Floats]]
+) -> dict[str, Floats]:
+    """Returns some numbers, then the mean losses (`[R]` each), when example i occurs `counts[r, i]` times."""
+    resamples = Resamples(run, counts)
+    found = {name: replicates(resamples) for name, replicates in wanted.items()}
+    return found | {name: resamples.weights @ loss / run.n for name, loss in run.losses.items()}
+
+
+def intervals_of(
+    confidence: npt.ArrayLike,
+    correct: npt.ArrayLike,
+    wanted: Mapping[str, Callable[[Resamples], Floats]],
+    losses: Mapping[str, npt.ArrayLike],
+    limits: Mapping[str, tuple[float, float]],
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Returns what `bootstrap_intervals` does, for numbers given by their replicates and by their limits."""
+    run = sorted_run(confidence, correct, losses)
+    # Resampling positions of the sorted set makes the result independent of the order of examples.
+    run = sorted_run(run.confidence, run.correct, run.losses)
+    measured = replicates_of(run, np.ones((1, run.n), np.int64), wanted)
+    found = gathered(replicates_of(run, counts, wanted) for counts in resample_counts(run.n, resamples, seed))
+    ranges = {**limits, **{name: (float(loss.min()), float(loss.max())) for name, loss in run.losses.items()}}
+    return {
+        name: interval_around(float(measured[name][0]), found[name], level, *ranges.get(name, (0.0, 1.0)))
+        for name in measured
+    }
 
 
 def bootstrap_intervals(
@@ -81,18 +129,16 @@ def bootstrap_intervals(
     Raises:
       InputError: an argument is out of its range.
     """
-    check_names(names)
-    run = sorted_run(confidence, correct, n_bins, losses)
-    # Resampling positions of the sorted set makes the result independent of the order of examples.
-    run = sorted_run(run.confidence, run.correct, n_bins, run.losses)
-    measured = statistics(run, np.ones((1, run.n), np.int64), names)
-    replicates = gathered(statistics(run, counts, names) for counts in resample_counts(run.n, resamples, seed))
-    ranges = {"confidence_minus_accuracy": (-1.0, 1.0)}
-    ranges |= {name: (float(loss.min()), float(loss.max())) for name, loss in run.losses.items()}
-    return {
-        name: interval_around(float(measured[name][0]), replicates[name], level, *ranges.get(name, (0.0, 1.0)))
-        for name in measured
-    }
+    wanted = named_replicates(names, n_bins)
+    _check_losses(losses or {})
+    limits = {row.key: row.limits for row in table.METRICS}
+    return intervals_of(confidence, correct, wanted, losses or {}, limits, resamples, level, seed)
+
+
+def _check_losses(losses: Mapping[str, npt.ArrayLike]) -> None:
+    for name in losses:
+        if name in statistics():
+            raise InputError(f"losses name {name!r}, which is a number of the confidences; expected another name")
 
 
 def paired_bootstrap_differences(
@@ -134,11 +180,9 @@ def paired_bootstrap_differences(
     Raises:
       InputError: an argument is out of its range, or the runs differ in length or in their losses.
     """
-    check_names(names)
-    run_a, run_b = (
-        sorted_run(confidence_a, correct_a, n_bins, losses_a),
-        sorted_run(confidence_b, correct_b, n_bins, losses_b),
-    )
+    wanted = named_replicates(names, n_bins)
+    _check_losses({**(losses_a or {}), **(losses_b or {})})
+    run_a, run_b = sorted_run(confidence_a, correct_a, losses_a), sorted_run(confidence_b, correct_b, losses_b)
     if run_a.n != run_b.n:
         raise InputError(f"the runs have {run_a.n} and {run_b.n} examples; expected the same test set for both")
     if run_a.losses.keys() != run_b.losses.keys():
@@ -147,7 +191,7 @@ def paired_bootstrap_differences(
         )
 
     def difference(counts: Ints) -> dict[str, Floats]:
-        a, b = statistics(run_a, counts, names), statistics(run_b, counts, names)
+        a, b = replicates_of(run_a, counts, wanted), replicates_of(run_b, counts, wanted)
         return {name: a[name] - b[name] for name in a}
 
     measured = difference(np.ones((1, run_a.n), np.int64))
@@ -157,58 +201,6 @@ def paired_bootstrap_differences(
         name: difference_around(float(measured[name][0]), replicates[name], level, furthest.get(name, 1.0))
         for name in measured
     }
-
-
-def bootstrap_classwise_ece(
-    logits: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    n_bins: int = 15,
-    *,
-    resamples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Returns the confidence interval of `classwise_ece(logits, labels, n_bins)`, as `bootstrap_intervals` makes them.
-
-    The time grows with `N K M resamples`: about a second for 10,000 examples of 10 classes.
-
-    Args:
-      logits: floating point `[N, K]`.
-      labels: integer `[N]` in [0, K).
-      n_bins: M >= 1; equally wide bins.
-      resamples: at least 1.
-      level: in (0, 1).
-      seed: the result is a function of the arguments.
-
-    Raises:
-      InputError: an argument is out of its range.
-    """
-    sums = _ClassSums(logits, labels, n_bins)
-    measured = sums.classwise_ece(np.ones((1, sums.n), np.int64))
-    replicates = np.concatenate([sums.classwise_ece(counts) for counts in resample_counts(sums.n, resamples, seed)])
-    return interval_around(float(measured[0]), replicates, level, 0.0, 1.0)
-
-
-class _ClassSums:
-    """The examples by bin, class after class: their order, residuals p_k - 1[y = k], and where bins start."""
-
-    def __init__(self, logits: npt.ArrayLike, labels: npt.ArrayLike, n_bins: int) -> None:
-        blocks = list(class_cells(logits, check_all_labelled(logits, labels), bin_edges(n_bins)))
-        residuals = np.concatenate([probability - outcome for probability, outcome, _ in blocks], axis=1)
-        cells = np.concatenate([cell for *_, cell in blocks], axis=1)
-        self.n = residuals.shape[1]
-        self.classes = []
-        for residual, cell in zip(residuals, cells, strict=True):
-            order = np.argsort(cell, kind="stable")
-            starts = np.flatnonzero(np.diff(cell[order], prepend=-1))
-            self.classes.append((order, residual[order], starts))
-
-    def classwise_ece(self, counts: Ints) -> Floats:
-        """Returns the class-wise ECE, `[R]`, when example i occurs `counts[r, i]` times."""
-        total = np.zeros(len(counts))
-        for order, residual, starts in self.classes:
-            total += np.abs(np.add.reduceat(counts[:, order] * residual, starts, axis=1)).sum(axis=1)
-        return total / (self.n * len(self.classes))
 
 
 def paired_bootstrap_auroc_difference(
@@ -253,35 +245,6 @@ def paired_bootstrap_auroc_difference(
     resampled = (resample_counts(size, resamples, [seed, half], rows) for half, size in enumerate(sizes_a))
     replicates = np.concatenate([difference(*pair) for pair in zip(*resampled, strict=True)])
     return difference_around(float(measured[0]), replicates, level)
-
-
-def noise_floor(confidence: npt.ArrayLike, n_bins: int = 15, *, resamples: int = 200, seed: int = 0) -> NoiseFloor:
-    """Returns the ECE that a perfectly calibrated network with these confidences would show by chance.
-
-    Each prediction is redrawn as correct with its own confidence as the probability, `resamples` times.
-    For large bins the mean is near `sqrt(2 / pi) sum_m n_m/n sqrt(mean_m(p (1 - p)) / n_m)`.  An ECE
-    below `p95` is no evidence of miscalibration.
-
-    Args:
-      confidence: `[N]` in [0, 1], N >= 1.
-      n_bins: M >= 1.
-      resamples: at least 1.
-      seed: the result is a function of the arguments and does not depend on the order of examples.
-
-    Raises:
-      InputError: an argument is out of its range.
-    """
-    run = sorted_run(confidence, np.zeros(np.shape(confidence), bool), [n_bins])
-    check_resamples(resamples)
-    starts = run.starts[n_bins]
-    confidence_sum = np.add.reduceat(run.confidence, starts)
-    rng = np.random.default_rng(seed)
-    floors = []
-    for rows in row_counts(run.n, resamples):
-        correct = (rng.random((rows, run.n)) < run.confidence).astype(np.float64)
-        floors.append(np.abs(np.add.reduceat(correct, starts, axis=1) - confidence_sum).sum(axis=1) / run.n)
-    replicates = np.concatenate(floors)
-    return NoiseFloor(mean=float(replicates.mean()), p95=float(np.quantile(replicates, 0.95)))
 
 
 def _auroc(score_in: Floats, score_out: Floats, counts_in: Ints, counts_out: Ints) -> Floats:

@@ -6,41 +6,20 @@ The formulas are those of the metrics themselves, applied along the last axis.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from mixup_jax.errors import InputError, unknown_name
+from mixup_jax.errors import InputError
 from mixup_jax.metrics.adaptive import equal_mass_cuts, tie_ends
 from mixup_jax.metrics.binning import bin_edges, check_confidences
-from mixup_jax.metrics.calibration import calibration_error, overconfidence_error, signed_error
-from mixup_jax.metrics.debiased import debiased_error
-from mixup_jax.metrics.decomposition import resolution, uncertainty
+from mixup_jax.metrics.resampling import check_resamples, row_counts
 from mixup_jax.metrics.scores import Bools, Floats, Ints
 from mixup_jax.metrics.smooth import GRID, grid_shares, smooth_ece_of_grid
-
-BINNED: dict[str, Callable[[Ints, Floats, Floats], Floats]] = {
-    "ece": calibration_error,
-    "oe": overconfidence_error,
-    "mce": partial(calibration_error, norm="max"),
-    "ece_l2": partial(calibration_error, norm="l2"),
-    "ece_over": signed_error,
-    "ece_under": partial(signed_error, sign=-1.0),
-    "debiased_ece_l1": partial(debiased_error, norm="l1"),
-    "debiased_ece_l2": partial(debiased_error, norm="l2"),
-    "brier_reliability": lambda count, confidence, correct: calibration_error(count, confidence, correct, "l2") ** 2,
-    "brier_resolution": lambda count, _, correct: resolution(count, correct),
-    "brier_uncertainty": lambda count, _, correct: uncertainty(count, correct),
-}
-"""Numbers of equally wide bins: from count, sum of confidence and number correct, `[R, M]` each, to `[R]`."""
-
-ADAPTIVE = ("adaptive_ece",)
-UNBINNED = ("accuracy", "confidence_minus_accuracy", "smooth_ece")
-STATISTICS = (*UNBINNED, *BINNED, *ADAPTIVE)
-"""Every name that `bootstrap_intervals` knows."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +29,6 @@ class SortedRun:
     order: Ints
     confidence: Floats
     correct: Bools
-    starts: dict[int, Ints]  # number of bins -> first position of each non-empty bin
     losses: dict[str, Floats]
 
     @property
@@ -68,12 +46,15 @@ class SortedRun:
         """The last position of each distinct confidence."""
         return tie_ends(self.confidence)[1:] - 1
 
+    def starts(self, n_bins: int) -> Ints:
+        """Returns the first position of each non-empty one of equally wide bins."""
+        inner = np.searchsorted(self.confidence, bin_edges(n_bins)[1:-1], side="right")
+        starts = np.unique(np.concatenate([[0], inner]))
+        return starts[starts < self.n]
+
 
 def sorted_run(
-    confidence: npt.ArrayLike,
-    correct: npt.ArrayLike,
-    n_bins: Sequence[int],
-    losses: Mapping[str, npt.ArrayLike] | None = None,
+    confidence: npt.ArrayLike, correct: npt.ArrayLike, losses: Mapping[str, npt.ArrayLike] | None = None
 ) -> SortedRun:
     """Returns a run in ascending confidence after checking it.
 
@@ -85,27 +66,16 @@ def sorted_run(
         raise InputError("confidence holds no examples; expected at least one")
     checked = {name: _checked_loss(name, loss, len(confidences)) for name, loss in (losses or {}).items()}
     order = np.lexsort((*checked.values(), outcomes, confidences))
-    ascending = confidences[order]
     return SortedRun(
         order=order,
-        confidence=ascending,
+        confidence=confidences[order],
         correct=outcomes[order],
-        starts={bins: bin_starts(ascending, bins) for bins in n_bins},
         losses={name: loss[order] for name, loss in checked.items()},
     )
 
 
-def bin_starts(ascending: Floats, n_bins: int) -> Ints:
-    """Returns the first position of each non-empty one of equally wide bins, in ascending confidences."""
-    inner = np.searchsorted(ascending, bin_edges(n_bins)[1:-1], side="right")
-    starts = np.unique(np.concatenate([[0], inner]))
-    return starts[starts < len(ascending)]
-
-
 def _checked_loss(name: str, loss: npt.ArrayLike, n: int) -> Floats:
     values = np.asarray(loss, np.float64)
-    if name in STATISTICS:
-        raise InputError(f"losses name {name!r}, which is a number of the confidences; expected another name")
     if values.shape != (n,):
         raise InputError(f"loss {name} has shape {list(values.shape)}; expected [{n}], one for each example")
     if not np.isfinite(values).all():
@@ -114,48 +84,112 @@ def _checked_loss(name: str, loss: npt.ArrayLike, n: int) -> Floats:
     return values
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Raises InputError for a name that is none of `STATISTICS`."""
-    for name in names:
-        if name not in STATISTICS:
-            raise unknown_name("statistic", name, STATISTICS)
+class Resamples:
+    """Some resamples of a run: the sums that the replicates of its numbers are made of.
+
+    Attributes:
+      run: the run.
+      weights: int64 `[R, N]`, how often each example (in ascending confidence) occurs in each resample.
+      confidence: `weights` times the confidences.
+      correct: `weights` where the prediction is right, else 0.
+    """
+
+    def __init__(self, run: SortedRun, counts: Ints) -> None:
+        """Takes how often each example occurs in each resample, `[R, N]` in the order in which they were given."""
+        self.run = run
+        self.weights = counts if run.in_order else counts[:, run.order]
+        self.confidence, self.correct = self.weights * run.confidence, self.weights * run.correct
+        self._sums: dict[int, tuple[Ints, Floats, Ints]] = {}
+
+    def sums(self, n_bins: int) -> tuple[Ints, Floats, Ints]:
+        """Returns count, sum of confidence and number correct of each non-empty bin, `[R, bins]` each."""
+        if n_bins not in self._sums:
+            starts = self.run.starts(n_bins)
+            count, confidence, correct = (
+                np.add.reduceat(part, starts, axis=1) for part in (self.weights, self.confidence, self.correct)
+            )
+            self._sums[n_bins] = count, confidence, correct
+        return self._sums[n_bins]
 
 
-def statistics(run: SortedRun, counts: Ints, names: Sequence[str]) -> dict[str, Floats]:
-    """Returns the named numbers (`[R]` each) when example i occurs `counts[r, i]` times; then the mean losses."""
-    weights = counts if run.in_order else counts[:, run.order]
-    confidence, correct = weights * run.confidence, weights * run.correct
-    found: dict[str, Floats] = {}
-    if "accuracy" in names:
-        found["accuracy"] = correct.sum(axis=1) / run.n
-    if "confidence_minus_accuracy" in names:
-        found["confidence_minus_accuracy"] = (confidence.sum(axis=1) - correct.sum(axis=1)) / run.n
-    if "smooth_ece" in names:
-        found["smooth_ece"] = _smooth_ece(run, weights)
-    binned = [name for name in names if name in BINNED]
-    for bins, starts in run.starts.items():
-        if binned:
-            sums = [np.add.reduceat(part, starts, axis=1) for part in (weights, confidence, correct)]
-            found |= {f"{name}_{bins}": BINNED[name](*sums) for name in binned}
-        if "adaptive_ece" in names:
-            found[f"adaptive_ece_{bins}"] = _adaptive_ece(run, weights, correct - confidence, bins)
-    return found | {name: weights @ loss / run.n for name, loss in run.losses.items()}
+Replicates = Callable[[Resamples, int], Floats]
+"""From resamples and a number of bins (of no meaning where none is needed) to one number a resample, `[R]`."""
 
 
-def _adaptive_ece(run: SortedRun, weights: Ints, residuals: Floats, n_bins: int) -> Floats:
-    """Each resample gets bins of equal mass of its own."""
-    nothing = np.zeros((len(weights), 1), np.int64)
+def of_bins(formula: Callable[..., Floats]) -> Replicates:
+    """Returns the replicates of a formula of count, sum of confidence and number correct of equally wide bins."""
+    return lambda resamples, n_bins: formula(*resamples.sums(n_bins))
+
+
+def with_bins(replicates: Replicates, n_bins: int | None) -> Callable[[Resamples], Floats]:
+    """Returns the replicates at a number of bins."""
+    return lambda resamples: replicates(resamples, n_bins or 0)
+
+
+def accuracy(resamples: Resamples, n_bins: int) -> Floats:
+    """Returns the replicates of the accuracy."""
+    return np.asarray(resamples.correct.sum(axis=1) / resamples.run.n, np.float64)
+
+
+def confidence_minus_accuracy(resamples: Resamples, n_bins: int) -> Floats:
+    """Returns the replicates of mean confidence minus accuracy."""
+    gap = resamples.confidence.sum(axis=1) - resamples.correct.sum(axis=1)
+    return np.asarray(gap / resamples.run.n, np.float64)
+
+
+def adaptive_ece(resamples: Resamples, n_bins: int) -> Floats:
+    """Returns the replicates of `adaptive_ece`: each resample gets bins of equal mass of its own."""
+    run, nothing = resamples.run, np.zeros((len(resamples.weights), 1), np.int64)
     examples, residual = (
-        np.concatenate([nothing, part.cumsum(axis=1)[:, run.last_of_ties]], axis=1) for part in (weights, residuals)
+        np.concatenate([nothing, part.cumsum(axis=1)[:, run.last_of_ties]], axis=1)
+        for part in (resamples.weights, resamples.correct - resamples.confidence)
     )
     gaps = [np.diff(row[equal_mass_cuts(ends, n_bins)]) for ends, row in zip(examples, residual, strict=True)]
     return np.array([np.abs(gap).sum() for gap in gaps]) / run.n
 
 
-def _smooth_ece(run: SortedRun, weights: Ints) -> Floats:
+def smooth_ece(resamples: Resamples, n_bins: int) -> Floats:
+    """Returns the replicates of `smooth_ece`."""
+    run, weights = resamples.run, resamples.weights
     left, share, residual = grid_shares(run.confidence, run.correct)
     points, starts = np.unique(left, return_index=True)
     grid = np.zeros((len(weights), GRID + 1))
     grid[:, points] = np.add.reduceat(weights * (residual * (1.0 - share)), starts, axis=1)
     grid[:, points + 1] += np.add.reduceat(weights * (residual * share), starts, axis=1)
     return smooth_ece_of_grid(grid / run.n)
+
+
+class NoiseFloor(NamedTuple):
+    """What a perfectly calibrated network would score: the mean and the 95th percentile."""
+
+    mean: float
+    p95: float
+
+
+def noise_floor(confidence: npt.ArrayLike, n_bins: int = 15, *, resamples: int = 200, seed: int = 0) -> NoiseFloor:
+    """Returns the ECE that a perfectly calibrated network with these confidences would show by chance.
+
+    Each prediction is redrawn as correct with its own confidence as the probability, `resamples` times.
+    For large bins the mean is near `sqrt(2 / pi) sum_m n_m/n sqrt(mean_m(p (1 - p)) / n_m)`.  An ECE
+    below `p95` is no evidence of miscalibration.
+
+    Args:
+      confidence: `[N]` in [0, 1], N >= 1.
+      n_bins: M >= 1.
+      resamples: at least 1.
+      seed: the result is a function of the arguments and does not depend on the order of examples.
+
+    Raises:
+      InputError: an argument is out of its range.
+    """
+    run = sorted_run(confidence, np.zeros(np.shape(confidence), bool))
+    check_resamples(resamples)
+    starts = run.starts(n_bins)
+    confidence_sum = np.add.reduceat(run.confidence, starts)
+    rng = np.random.default_rng(seed)
+    floors = []
+    for rows in row_counts(run.n, resamples):
+        correct = (rng.random((rows, run.n)) < run.confidence).astype(np.float64)
+        floors.append(np.abs(np.add.reduceat(correct, starts, axis=1) - confidence_sum).sum(axis=1) / run.n)
+    replicates = np.concatenate(floors)
+    return NoiseFloor(mean=float(replicates.mean()), p95=float(np.quantile(replicates, 0.95)))

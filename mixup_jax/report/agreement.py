@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from typing import Any
 
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
-from mixup_jax.evaluation.separation import rank_metrics
+from mixup_jax.metrics import table
 from mixup_jax.metrics.examples import Examples
+from mixup_jax.metrics.measuring import Given, detection, scores_of, values
 from mixup_jax.runs.files import key
 from mixup_jax.runs.records import Predictions
 
 TOLERANCE = 1e-7
 """How far a number in evaluation.json may be from the one recomputed; relative for numbers above 1."""
 
-OPTIONAL = (
-    *("aurc", "e_aurc", "adaptive_ece_15", "ece_l2_15", "debiased_ece_l2_15", "debiased_ece_l1_15"),
-    *("ece_over_15", "ece_under_15", "brier_reliability_15", "brier_resolution_15", "brier_uncertainty_15"),
-)
-"""Numbers that an evaluation may lack."""
-
-SCORES = ("entropy", "energy", "max_logit")
-COVERAGES = ("0.5", "0.8", "0.9", "0.95")
 AS_TRAINED = ""
 STATES = (AS_TRAINED, "after_temperature")
 
-Pair = tuple[str, float | None, float]
+Pair = tuple[str, float | None, float | None]
 """A number's name, what evaluation.json says and what the records give."""
 
 
@@ -36,11 +29,9 @@ def check_agreement(
 ) -> None:
     """Recomputes the numbers of evaluation.json from the records.
 
-    Of the test set as trained and after its temperature: n, accuracy, NLL, Brier score, ECE and OE at 15 and 100
-    bins, MCE, mean confidence, confidence minus accuracy and, where it has them, the numbers of OPTIONAL and the
-    accuracies of COVERAGES.  Of every out-of-distribution set: both n, the mean confidence and, by every score,
-    AUROC, both AUPR and both FPR95.  Taken as they are: the temperature, intervals and noise floors, the smooth,
-    class-wise and thresholded calibration errors.
+    Of the test set, as trained and after its temperature: n, and the rows of `metrics.table.METRICS` but those that
+    judge the probabilities of all classes.  Of every out-of-distribution set: both n, the mean confidence and, by
+    every score, the rows of `DETECTION`.  Everything else is taken as it is: the temperature, intervals, noise floors.
 
     Args:
       evaluation: of the form that `checks` wants.
@@ -53,13 +44,13 @@ def check_agreement(
     """
     for where, stored, computed in _pairs(evaluation, test_name, test, ood):
         if not _agree(stored, computed):
-            raise InputError(f"{where} is {stored}, but the records beside it give {computed:.9g}")
+            given = "inf" if computed is None else f"{computed:.9g}"
+            raise InputError(f"{where} is {stored}, but the records beside it give {given}")
 
 
-def _agree(stored: float | None, computed: float) -> bool:
-    # JSON has no infinity; null stands for it.
-    if stored is None or not math.isfinite(computed):
-        return stored is None and not math.isfinite(computed)
+def _agree(stored: float | None, computed: float | None) -> bool:
+    if stored is None or computed is None:  # infinite
+        return stored is computed
     return abs(stored - computed) <= TOLERANCE * max(1.0, abs(computed))
 
 
@@ -93,62 +84,29 @@ def _named(part: str, name: str, state: str) -> str:
 
 def _separations(where: str, entry: Mapping[str, Any], inside: Examples, outside: Examples) -> Iterator[Pair]:
     counts = {"n_in": len(inside), "n_out": len(outside), "mean_confidence": float(outside.confidence.mean())}
-    yield from _compared(where, entry, {**counts, **rank_metrics(inside.msp, outside.msp)})
-    for score in SCORES:
-        stored = (entry.get("scores") or {}).get(score)
-        if stored:
-            computed = rank_metrics(getattr(inside, score), getattr(outside, score))
-            yield from _compared(key(key(where, "scores"), score), stored, computed, optional=True)
+    (first, score_in), *others = scores_of(inside).items()
+    foreign = scores_of(outside)
+    yield from _compared(where, entry, {**counts, **detection(score_in, foreign[first])})
+    for score, score_in in others:
+        found = table.stored(entry, f"scores/{score.key}")
+        if found:
+            numbers = detection(score_in, foreign[score])
+            yield from _compared(key(key(where, "scores"), score.key), found, numbers, optional=True)
 
 
 def _compared(
-    where: str, stored: Mapping[str, Any], computed: Mapping[str, Any], *, optional: bool = False
+    where: str, entry: Mapping[str, Any], computed: Mapping[str, Any], *, optional: bool = False
 ) -> Iterator[Pair]:
+    may_be_missing = {row.key for row in table.METRICS if not row.required}
     for name, value in computed.items():
-        if isinstance(value, dict):
-            yield from _compared(key(where, name), stored.get(name) or {}, value, optional=True)
-        elif not (stored.get(name) is None and (optional or name in OPTIONAL)):
-            yield key(where, name), stored.get(name), value
+        found = table.stored(entry, name)
+        if found is not None or not (optional or name in may_be_missing):
+            yield reduce(key, name.split("/"), where), found, value
 
 
-def _test_numbers(examples: Examples) -> dict[str, Any]:
+def _test_numbers(examples: Examples) -> dict[str, float | None]:
     known = examples.only_labelled()
     if not len(known):
         raise InputError("the record of the test set has no labels; expected at least one labelled example")
-    tally = metrics.tally_examples(known, n_bins=(15, 100))
-    coarse, fine = tally.bins
-    over, under = metrics.ece_direction(coarse)
-    return {
-        "n": len(known),
-        "accuracy": tally.accuracy,
-        "nll": tally.nll,
-        "brier": tally.brier,
-        "ece_15": metrics.ece(coarse),
-        "ece_100": metrics.ece(fine),
-        "oe_15": metrics.oe(coarse),
-        "oe_100": metrics.oe(fine),
-        "mce_15": metrics.mce(coarse),
-        "mean_confidence": tally.mean_confidence,
-        "confidence_minus_accuracy": metrics.confidence_minus_accuracy(coarse),
-        "ece_l2_15": metrics.ece(coarse, "l2"),
-        "ece_over_15": over,
-        "ece_under_15": under,
-        "debiased_ece_l2_15": metrics.debiased_ece(coarse, "l2"),
-        "debiased_ece_l1_15": metrics.debiased_ece(coarse, "l1"),
-        **_of_confidences(known),
-    }
-
-
-def _of_confidences(known: Examples) -> dict[str, Any]:
-    parts = metrics.brier_decomposition(known.confidence, known.correct, 15)
-    return {
-        "adaptive_ece_15": metrics.adaptive_ece(known.confidence, known.correct, 15),
-        "brier_reliability_15": parts.reliability,
-        "brier_resolution_15": parts.resolution,
-        "brier_uncertainty_15": parts.uncertainty,
-        "aurc": metrics.aurc(known.msp, known.correct),
-        "e_aurc": metrics.e_aurc(known.msp, known.correct),
-        "accuracy_at_coverage": {
-            name: metrics.accuracy_at_coverage(known.msp, known.correct, float(name)) for name in COVERAGES
-        },
-    }
+    rows = [row for row in table.METRICS if not row.full_vector]
+    return {"n": len(known), **values(Given.of_examples(known), rows)}

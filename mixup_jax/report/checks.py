@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from mixup_jax.errors import InputError
+from mixup_jax.metrics import table
+from mixup_jax.metrics.table import Metric
 from mixup_jax.runs.files import key, shown
 
 SCHEMA = 1
 """The version of evaluation.json that is understood."""
-
-COUNTS = ("n", "n_in", "n_out")
-NULLABLE = ("nll",)
-"""Numbers that must be there, as null where they are infinite."""
-
-RESULT_KEYS = (
-    *("n", "accuracy", "nll", "brier", "ece_15", "ece_100", "oe_15", "oe_100", "mce_15"),
-    *("mean_confidence", "confidence_minus_accuracy"),
-)
-"""What the report needs of a test set."""
-
-OPTIONAL_RESULT_KEYS = (
-    *("adaptive_ece_15", "smooth_ece", "ece_l2_15", "debiased_ece_l2_15", "debiased_ece_l1_15"),
-    *("ece_over_15", "ece_under_15", "classwise_ece_15", "tace_15"),
-    *("brier_reliability_15", "brier_resolution_15", "brier_uncertainty_15", "aurc", "e_aurc"),
-)
-"""Numbers that it shows where they are; absent or null where they are not."""
-
-SEPARATION_KEYS = ("auroc", "aupr_in", "aupr_out", "fpr95_ood", "fpr95_id")
-OOD_KEYS = ("n_in", "n_out", *SEPARATION_KEYS, "mean_confidence")
-"""What the report needs of an out-of-distribution set."""
 
 METHOD_NUMBERS = ("mixup_alpha", "label_smoothing", "entropy_weight")
 METHOD_SWITCHES = ("mix_inputs", "mix_labels")
@@ -98,12 +81,25 @@ class Checks:
             self._numbers(key(where, "after_temperature"), after)
 
     def _numbers(self, where: str, entry: Any) -> None:
-        self._required(where, entry, RESULT_KEYS)
-        for name in OPTIONAL_RESULT_KEYS:
-            self._number(key(where, name), entry.get(name), optional=True)
-        self._each(where, entry, "accuracy_at_coverage", self._optional_number)
+        self._counted(where, entry, ("n",))
+        self._rows(where, entry, table.METRICS)
         self._each(where, entry, "intervals", self._interval)
         self._each(where, entry, "noise_floor", self._floor)
+
+    def _counted(self, where: str, entry: Any, names: Sequence[str]) -> None:
+        if not isinstance(entry, dict):
+            raise self._wrong(where, entry, "an object of numbers")
+        for name in names:
+            self._whole(key(where, name), entry.get(name), least=1)
+
+    def _rows(self, where: str, entry: Mapping[str, Any], rows: Sequence[Metric], *, optional: bool = False) -> None:
+        for row in rows:
+            group = row.key.rpartition("/")[0]
+            if not isinstance(entry.get(group), dict | None):
+                raise self._wrong(key(where, group), entry[group], "an object")
+            may_be_null = optional or not row.required or row.limits[1] == math.inf
+            named = reduce(key, row.key.split("/"), where)
+            self._number(named, table.stored(entry, row.key), optional=may_be_null)
 
     def _ood(self, where: str, entry: Any) -> None:
         self._separation(where, entry)
@@ -116,7 +112,9 @@ class Checks:
             raise self._wrong(key(where, "temperature"), entry["temperature"], "a number above 0")
 
     def _separation(self, where: str, entry: Any) -> None:
-        self._required(where, entry, OOD_KEYS)
+        self._counted(where, entry, ("n_in", "n_out"))
+        self._rows(where, entry, table.DETECTION)
+        self._number(key(where, "mean_confidence"), entry.get("mean_confidence"))
         self._each(where, entry, "intervals", self._interval)
         self._each(where, entry, "scores", self._score)
 
@@ -125,8 +123,7 @@ class Checks:
             return
         if not isinstance(entry, dict):
             raise self._wrong(where, entry, "an object of numbers")
-        for name in SEPARATION_KEYS:
-            self._number(key(where, name), entry.get(name), optional=True)
+        self._rows(where, entry, table.DETECTION, optional=True)
         self._each(where, entry, "intervals", self._interval)
 
     def _floor(self, where: str, entry: Any) -> None:
@@ -155,18 +152,6 @@ class Checks:
             raise self._wrong(key(where, name), parts, "an object")
         for part, value in parts.items():
             check(key(key(where, name), part), value)
-
-    def _required(self, where: str, entry: Any, names: Sequence[str]) -> None:
-        if not isinstance(entry, dict):
-            raise self._wrong(where, entry, "an object of numbers")
-        for name in names:
-            if name in COUNTS:
-                self._whole(key(where, name), entry.get(name), least=1)
-            else:
-                self._number(key(where, name), entry.get(name), optional=name in NULLABLE)
-
-    def _optional_number(self, where: str, value: Any) -> None:
-        self._number(where, value, optional=True)
 
     def _number(self, where: str, value: Any, *, optional: bool = False, least: float | None = None) -> None:
         if value is None and optional:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from mixup_jax.metrics import table
+from mixup_jax.metrics.table import Metric
 from mixup_jax.report.runs import Run, dig
 
 
@@ -45,89 +47,53 @@ class Section:
     quantities: tuple[Quantity, ...]
 
 
-TEST = (
-    Quantity("accuracy", "Accuracy", "higher"),
-    Quantity("nll", "Negative log-likelihood (nats)", "lower"),
-    Quantity("brier", "Brier score (sum over classes)", "lower"),
-    Quantity("ece_15", "ECE, 15 bins", "lower", bins=15),
-    Quantity("ece_100", "ECE, 100 bins", "lower", bins=100),
-    Quantity("oe_15", "OE, 15 bins", "lower", bins=15),
-    Quantity("oe_100", "OE, 100 bins", "lower", bins=100),
-    Quantity("mce_15", "MCE, 15 bins", "lower", bins=15),
-    Quantity("confidence_minus_accuracy", "Confidence \N{MINUS SIGN} accuracy", "near 0", signed=True),
-)
-NOISE_FLOOR = (
-    Quantity("noise_floor/ece_15/mean", "ECE, 15 bins: mean", bins=15),
-    Quantity("noise_floor/ece_15/p95", "ECE, 15 bins: 95th percentile", bins=15),
-    Quantity("noise_floor/ece_100/mean", "ECE, 100 bins: mean", bins=100),
-    Quantity("noise_floor/ece_100/p95", "ECE, 100 bins: 95th percentile", bins=100),
-)
-MORE = (
-    Quantity("ece_over_15", "Over-confident part of ECE, 15 bins", "lower", bins=15),
-    Quantity("ece_under_15", "Under-confident part of ECE, 15 bins", "lower", bins=15),
-    Quantity("ece_l2_15", "ECE, squared gaps, 15 bins", "lower", bins=15),
-    Quantity("debiased_ece_l1_15", "ECE, debiased, 15 bins", "lower", bins=15),
-    Quantity("debiased_ece_l2_15", "ECE, squared gaps, debiased, 15 bins", "lower", bins=15),
-    Quantity("adaptive_ece_15", "Adaptive ECE, 15 bins of equal size", "lower", bins=15),
-    Quantity("smooth_ece", "Smooth ECE", "lower"),
-    Quantity("classwise_ece_15", "Class-wise ECE, 15 bins", "lower", bins=15),
-    Quantity("tace_15", "Thresholded adaptive ECE, 15 bins", "lower", bins=15),
-    Quantity("brier_top_label", "Brier score of being right", "lower"),
-    Quantity("brier_reliability_15", "Brier score of being right: reliability", "lower", bins=15),
-    Quantity("brier_resolution_15", "Brier score of being right: resolution", "higher", bins=15),
-    Quantity("brier_uncertainty_15", "Brier score of being right: uncertainty", bins=15),
-)
+_AFTER = ", after temperature scaling"
 
 
-def _scaled(quantities: Sequence[Quantity]) -> tuple[Quantity, ...]:
-    """Returns the same numbers after temperature scaling."""
-    return tuple(replace(quantity, key=f"after_temperature/{quantity.key}") for quantity in quantities)
-
-
-AFTER_TEMPERATURE = (
-    Quantity("temperature", "Temperature T"),
-    *_scaled([quantity for quantity in TEST if quantity.key != "accuracy"]),  # which no temperature changes
-)
-SELECTIVE = (
-    Quantity("aurc", "AURC", "lower"),
-    Quantity("e_aurc", "E-AURC", "lower"),
-    *(
-        Quantity(f"accuracy_at_coverage/{share}", f"Accuracy on the surest {words}", "higher")
-        for share, words in (("0.5", "50 %"), ("0.8", "80 %"), ("0.9", "90 %"), ("0.95", "95 %"))
-    ),
-)
-OOD = (
-    Quantity("auroc", "AUROC", "higher"),
-    Quantity("aupr_in", "AUPR, in-distribution as positive", "higher"),
-    Quantity("aupr_out", "AUPR, out-of-distribution as positive", "higher"),
-    Quantity("fpr95_ood", "FPR95-OOD (share of in-distribution flagged)", "lower"),
-    Quantity("fpr95_id", "FPR95-ID (share of OOD accepted)", "lower"),
-    Quantity("scores/entropy/auroc", "AUROC by entropy", "higher"),
-    Quantity("scores/energy/auroc", "AUROC by energy", "higher"),
-    Quantity("scores/max_logit/auroc", "AUROC by largest logit", "higher"),
-    Quantity("mean_confidence", "Mean confidence on it", "lower"),
-    Quantity("after_temperature/auroc", "AUROC, after temperature scaling", "higher"),
-    Quantity("after_temperature/mean_confidence", "Mean confidence on it, after temperature scaling", "lower"),
-)
+def of_row(row: Metric, prefix: str = "", suffix: str = "") -> Quantity:
+    """Returns the quantity of a row of the table of metrics, with something before its key and after its label."""
+    return Quantity(prefix + row.key, row.label + suffix, row.aim, row.bins, row.aim == "near 0")
 
 
 def sections(ood_names: Sequence[str]) -> list[Section]:
     """Returns the blocks of the main table, one more for each out-of-distribution set."""
-    return [
-        Section("Test set, as trained", TEST),
-        Section("Test set, after temperature scaling", AFTER_TEMPERATURE),
-        Section("Noise floor: ECE that a perfectly calibrated network of the same confidences would show", NOISE_FLOOR),
-        Section("More calibration errors, as trained", MORE),
-        Section("More calibration errors, after temperature scaling", _scaled(MORE)),
-        Section("Selective prediction, as trained", SELECTIVE),
-        *(
-            Section(
-                f"Out of distribution: {name}",
-                tuple(Quantity(f"ood/{name}/{quantity.key}", quantity.label, quantity.aim) for quantity in OOD),
-            )
-            for name in ood_names
-        ),
+    test, more, selective = (
+        [of_row(row) for row in table.METRICS if row.section == section] for section in ("test", "more", "selective")
+    )
+    scaled = [of_row(row, "after_temperature/") for row in table.METRICS if row.section == "test" and not row.unscaled]
+    floors = [
+        Quantity(f"noise_floor/{row.key}/{part}", f"{row.label}: {words}", bins=row.bins)
+        for row in table.METRICS
+        if row.floor is not None
+        for part, words in (("mean", "mean"), ("p95", "95th percentile"))
     ]
+    return [
+        Section("Test set, as trained", tuple(test)),
+        Section("Test set, after temperature scaling", (Quantity("temperature", "Temperature T"), *scaled)),
+        Section(
+            "Noise floor: ECE that a perfectly calibrated network of the same confidences would show", tuple(floors)
+        ),
+        Section("More calibration errors, as trained", tuple(more)),
+        Section(
+            "More calibration errors, after temperature scaling",
+            tuple(of_row(row, "after_temperature/") for row in table.METRICS if row.section == "more"),
+        ),
+        Section("Selective prediction, as trained", tuple(selective)),
+        *(Section(f"Out of distribution: {name}", _foreign(f"ood/{name}/")) for name in ood_names),
+    ]
+
+
+def _foreign(prefix: str) -> tuple[Quantity, ...]:
+    """Returns the numbers of an out-of-distribution set, whose keys begin with `prefix`."""
+    first = table.DETECTION[0]
+    confidence = Quantity("mean_confidence", "Mean confidence on it", "lower")
+    return (
+        *(of_row(row, prefix) for row in table.DETECTION),
+        *(of_row(first, f"{prefix}scores/{score.key}/", f" by {score.label}") for score in table.SCORES[1:]),
+        replace(confidence, key=f"{prefix}{confidence.key}"),
+        of_row(first, f"{prefix}after_temperature/", _AFTER),
+        replace(confidence, key=f"{prefix}after_temperature/{confidence.key}", label=confidence.label + _AFTER),
+    )
 
 
 def ood_names(runs: Sequence[Run]) -> list[str]:

@@ -6,7 +6,6 @@ import numpy as np
 
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
-from mixup_jax.evaluation.separation import check_classes
 from mixup_jax.metrics.blocks import blocks
 from mixup_jax.runs.records import Predictions
 
@@ -49,3 +48,12 @@ def check_same_network(what: str, record: Predictions, test: Predictions) -> Non
         if ours is not None and theirs is not None and ours != theirs:
             found = f"{theirs} instead of {ours}" if key == "step" else "another one"
             raise InputError(f"{what} has {key} {found}; expected predictions of the same network as the test record")
+
+
+def check_classes(what: str, record: Predictions, test: Predictions) -> None:
+    """Raises InputError if a record has another number of classes than the test record."""
+    if record.logits.shape[1] != test.logits.shape[1]:
+        raise InputError(
+            f"{what} has {record.logits.shape[1]} classes; "
+            f"expected {test.logits.shape[1]}, as the in-distribution record has"
+        )

@@ -1,0 +1,197 @@
+"""The numbers of a set of examples, row by row of the table: values, intervals and noise floors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixup_jax.metrics import table
+from mixup_jax.metrics.calibration import bin_confidences
+from mixup_jax.metrics.decomposition import brier_decomposition
+from mixup_jax.metrics.examples import Examples
+from mixup_jax.metrics.intervals import intervals_of
+from mixup_jax.metrics.replicates import with_bins
+from mixup_jax.metrics.resampling import bootstrap_interval_of
+from mixup_jax.metrics.scores import Floats
+from mixup_jax.metrics.table import Bootstrap, Metric, Score
+
+_DERIVED = {"bins": bin_confidences, "brier_parts": brier_decomposition}
+"""What is made of confidence, correctness and a number of bins, such as "bins_15"."""
+
+
+class Given:
+    """What rows of the table are computed from.
+
+    Bins and the like are made once, whichever rows share them.
+    """
+
+    def __init__(self, vectors: Mapping[str, npt.NDArray[Any]], temperature: float = 1.0) -> None:
+        """Takes arrays over the same examples by the names that rows use; logits are divided by the temperature."""
+        self.vectors = vectors
+        self.temperature = temperature
+        self._derived: dict[str, Any] = {}
+
+    @classmethod
+    def of_examples(cls, examples: Examples) -> Given:
+        """Returns what is known of labelled examples."""
+        return cls(vars(examples))
+
+    def has(self, row: Metric) -> bool:
+        """Whether the row can be computed."""
+        few = "logits" in self.vectors and self.vectors["logits"].shape[1] < row.classes
+        return not few and all(name in self.vectors for name in self.vectors_of(row))
+
+    def vectors_of(self, row: Metric) -> tuple[str, ...]:
+        """Returns the names of the arrays that a row is computed from."""
+        names = [("confidence", "correct") if _derived_from(name) else (name,) for name in row.of]
+        return tuple(dict.fromkeys(name for group in names for name in group))
+
+    def number(self, row: Metric) -> float:
+        """Returns the number of a row."""
+        scaled = {"temperature": self.temperature} if self.temperature != 1.0 else {}
+        return float(row.function(*self.arguments(row), **scaled))
+
+    def arguments(self, row: Metric) -> list[Any]:
+        """Returns what the function of a row takes."""
+        return [self._argument(name) for name in row.of]
+
+    def _argument(self, name: str) -> Any:
+        make = _derived_from(name)
+        if make is None:
+            return self.vectors[name]
+        if name not in self._derived:
+            bins = int(name.rpartition("_")[2])
+            self._derived[name] = make(self.vectors["confidence"], self.vectors["correct"], bins)
+        return self._derived[name]
+
+
+def _derived_from(name: str) -> Any:
+    return _DERIVED.get(name.rpartition("_")[0])
+
+
+def values(given: Given, rows: Sequence[Metric]) -> dict[str, float | None]:
+    """Returns the number of each row that can be computed, by its key; None where it is infinite (JSON has none)."""
+    numbers = {row.key: given.number(row) for row in rows if given.has(row)}
+    return {key: number if math.isfinite(number) else None for key, number in numbers.items()}
+
+
+def noise_floors(confidence: Floats, rows: Sequence[Metric]) -> dict[str, dict[str, float]]:
+    """Returns mean and 95th percentile of the noise floor of each row that has one, by its key."""
+    return {row.key: row.floor(confidence)._asdict() for row in rows if row.floor is not None}
+
+
+def intervals(
+    given: Given, rows: Sequence[Metric], numbers: Mapping[str, float | None], *, slow: bool
+) -> dict[str, list[float]]:
+    """Returns [low, high], 95 %, of the rows that have an interval and a finite number, by their keys.
+
+    Args:
+      given: what the rows are computed from.
+      rows: any of the table's.
+      numbers: their `values`.
+      slow: also those that take a second or more.
+    """
+    made = {
+        row: row.interval
+        for row in rows
+        if row.interval is not None and (slow or not row.interval.slow) and numbers.get(row.key) is not None
+    }
+    together = {row: how for row, how in made.items() if how.replicates is not None or how.each is not None}
+    found = _together(given, together, numbers) if together else {}
+    found |= {row.key: _alone(given, row, how) for row, how in made.items() if row not in together}
+    order = {key: place for place, key in enumerate(table.INTERVALS)}
+    return dict(sorted(found.items(), key=lambda item: order.get(item[0], len(order))))
+
+
+def _together(
+    given: Given, rows: Mapping[Metric, Bootstrap], numbers: Mapping[str, float | None]
+) -> dict[str, list[float]]:
+    """Returns the intervals of the rows whose replicates are made for many resamples at once."""
+    wanted = {row.key: with_bins(how.replicates, row.bins) for row, how in rows.items() if how.replicates}
+    losses = {row.key: how.each(*given.arguments(row)) for row, how in rows.items() if how.each}
+    # In this order they decide the order of examples that are equally sure and right.
+    losses = dict(sorted(losses.items()))
+    limits = {row.key: row.limits for row in rows}
+    found = intervals_of(given.vectors["confidence"], given.vectors["correct"], wanted, losses, limits)
+    # Sums in another order differ in the last digit; a figure must not find a number outside its interval.
+    return {
+        key: [min(low, number), max(high, number)]
+        for key, (low, high) in found.items()
+        if (number := numbers[key]) is not None
+    }
+
+
+def _alone(given: Given, row: Metric, how: Bootstrap) -> list[float]:
+    """Returns the interval of a row that has a function for it, or is computed anew for every resample."""
+    if how.own is not None:
+        return list(how.own(*given.arguments(row)))
+    names = given.vectors_of(row)
+
+    def number(*arrays: npt.NDArray[Any]) -> float:
+        return Given(dict(zip(names, arrays, strict=True)), given.temperature).number(row)
+
+    vectors = [(given.vectors[name],) for name in names]
+    # Arrays of the same examples are resampled together, the scores of two sets apart.
+    sets = vectors if row.of == table.SETS else [tuple(vector for (vector,) in vectors)]
+    low, high = bootstrap_interval_of(number, *sets)
+    return [max(low, row.limits[0]), min(high, row.limits[1])]
+
+
+def top_label(given: Given, *, slow: bool = False) -> dict[str, Any]:
+    """Returns n, the numbers of all rows that can be computed, `intervals` and `noise_floor`: of labelled examples.
+
+    Args:
+      given: the vectors of the examples, at least confidence and correct.
+      slow: also the intervals that take a second or more.
+    """
+    rows = [row for row in table.METRICS if not row.full_vector]
+    numbers = values(given, rows)
+    return {
+        "n": len(given.vectors["correct"]),
+        **table.nested(numbers),
+        "intervals": intervals(given, rows, numbers, slow=slow),
+        "noise_floor": noise_floors(given.vectors["confidence"], rows),
+    }
+
+
+def full_vector(
+    logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], temperature: float = 1.0
+) -> tuple[Given, dict[str, float | None]]:
+    """Returns the numbers of the rows that judge all classes, and what they were computed from.
+
+    Args:
+      logits: `[N, K]`.
+      labels: `[N]`, 0 to K - 1.
+      temperature: that the logits are divided by; where it is not 1, rows that no temperature changes are left out.
+    """
+    given = Given({"logits": logits, "labels": labels}, temperature)
+    rows = [row for row in table.METRICS if row.full_vector and not (row.unscaled and temperature != 1.0)]
+    return given, values(given, rows)
+
+
+def scores_of(examples: Examples) -> dict[Score, Floats]:
+    """Returns the scores of examples that follow from their logits."""
+    return {score: getattr(examples, score.field) for score in table.SCORES if score.field is not None}
+
+
+def separation(score_in: Floats, score_out: Floats, *, slow: bool = False) -> dict[str, Any]:
+    """Returns how well one score (higher = more foreign) tells two sets apart: the rows of DETECTION, and `intervals`.
+
+    Args:
+      score_in: `[N]`, of in-distribution examples.
+      score_out: `[M]`, of out-of-distribution ones.
+      slow: also the intervals that take a second or more.
+    """
+    numbers = detection(score_in, score_out)
+    given = Given(dict(zip(table.SETS, (score_in, score_out), strict=True)))
+    return {**table.nested(numbers), "intervals": intervals(given, table.DETECTION, numbers, slow=slow)}
+
+
+def detection(score_in: Floats, score_out: Floats) -> dict[str, float | None]:
+    """Returns the numbers of the rows of DETECTION for one score."""
+    # Sorted once here: sorting what is sorted costs each metric little.
+    return values(Given(dict(zip(table.SETS, (np.sort(score_in), np.sort(score_out)), strict=True))), table.DETECTION)

@@ -1,0 +1,553 @@
+"""The table of metrics: one row for each number, and all that is to be known of it.
+
+Measuring (`measuring`), the check of stored numbers and the tables of the report, and the pages docs/metrics.md and
+docs/evaluation-json.md go through these rows.  To add a metric, write its function and its row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from mixup_jax.metrics import replicates
+from mixup_jax.metrics.adaptive import adaptive_ece
+from mixup_jax.metrics.calibration import (
+    calibration_error,
+    confidence_minus_accuracy,
+    ece,
+    ece_direction,
+    mce,
+    oe,
+    overconfidence_error,
+    signed_error,
+)
+from mixup_jax.metrics.classwise import bootstrap_classwise_ece, classwise_ece, tace
+from mixup_jax.metrics.debiased import debiased_ece, debiased_error
+from mixup_jax.metrics.decomposition import brier_decomposition, resolution, uncertainty
+from mixup_jax.metrics.ood import aupr_in, aupr_out, auroc, auroc_interval, fpr95_id, fpr95_ood
+from mixup_jax.metrics.replicates import NoiseFloor, Replicates, noise_floor, of_bins
+from mixup_jax.metrics.scores import Bools, Floats, Ints
+from mixup_jax.metrics.selective import accuracy_at_coverage, aurc, e_aurc
+from mixup_jax.metrics.smooth import smooth_ece
+from mixup_jax.metrics.top_k import top_k_accuracy
+
+BIN_COUNTS = (15, 100)
+"""15 as most of the literature, 100 as the authors of the mixup paper used."""
+COVERAGES = (0.5, 0.8, 0.9, 0.95)
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How the 95 % interval of a metric is made.  With none of the three, the metric is called for every resample.
+
+    Attributes:
+      replicates: gives the metric of many resamples at once.
+      each: gives a number for each example, of which the metric is the mean; it takes what the metric takes.
+      own: a function that returns the interval; it takes what the metric takes.
+      slow: whether it takes a second or more for 10,000 examples, and is made only where all intervals are asked for.
+    """
+
+    replicates: Replicates | None = None
+    each: Callable[..., Floats | Bools] | None = None
+    own: Callable[..., Sequence[float]] | None = None
+    slow: bool = False
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A row of the table.
+
+    Attributes:
+      key: its key in an entry of evaluation.json; a slash stands between the keys of nested objects.
+      label: its name in tables and on the page.
+      function: takes what `of` names and returns the number.  What takes logits takes `temperature` too, unless
+        the metric is `unscaled`.
+      of: fields of `Examined`, such as ("confidence", "correct"); or ("logits", "labels"); or ("bins_15",), the `Bins`
+        of 15 bins, or ("brier_parts_15",), the `BrierDecomposition` of as many.
+      aim: what is better: "lower", "higher", "near 0", or "" where neither is.
+      equation: its definition, in a line.
+      where: the heading of docs/metrics.md under which more is said.
+      bins: how many bins it is computed with; None where it needs none.
+      limits: the least and the largest value.
+      interval: how its interval is made; None where none is.
+      floor: what gives its noise floor, from the confidences; None where it has none.
+      unscaled: whether a temperature does not change it.
+      classes: the fewest classes for which it is reported.
+      required: whether every evaluation.json of schema 1 has it; one that is not may be missing.
+      section: where it stands on the report's page: "test", "more" or "selective"; nowhere if empty.
+      summary: whether `python -m mixup_jax.evaluate` prints it.
+      short: its name above a narrow column; the label if empty.
+    """
+
+    key: str
+    label: str
+    function: Callable[..., float]
+    of: tuple[str, ...]
+    aim: str = "lower"
+    equation: str = ""
+    where: str = ""
+    bins: int | None = None
+    limits: tuple[float, float] = (0.0, 1.0)
+    interval: Bootstrap | None = None
+    floor: Callable[[Floats], NoiseFloor] | None = None
+    unscaled: bool = False
+    classes: int = 2
+    required: bool = False
+    section: str = "more"
+    summary: bool = True
+    short: str = ""
+
+    @property
+    def full_vector(self) -> bool:
+        """Whether it judges the probabilities of all classes, for which it needs the logits themselves."""
+        return "logits" in self.of
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score of how foreign an example looks; higher means more foreign.
+
+    Attributes:
+      key: its key in `scores` of an entry of `ood`; that of the first is the `score` of the entry itself.
+      label: its name in tables and on the page.
+      equation: its definition.
+      field: the field of `Examined` that holds it; None for a score that needs the network.
+      level: whether it reads the level of the logits, which softmax ignores: without meaning for probabilities.
+      source: who proposed it.
+    """
+
+    key: str
+    label: str
+    equation: str
+    field: str | None
+    level: bool = False
+    source: str = ""
+
+
+def mean(values: Floats | Bools) -> float:
+    """Returns the mean of the values of the examples."""
+    return float(values.mean())
+
+
+def _nll(log_likelihood: Floats) -> float:
+    return 0.0 - mean(log_likelihood)
+
+
+def _itself(values: Floats) -> Floats:
+    return values
+
+
+def _part(name: str) -> Callable[[Any], float]:
+    """Returns the function that takes a named part of a named tuple."""
+    return lambda parts: float(getattr(parts, name))
+
+
+def _direction(side: int) -> Callable[[Any], float]:
+    return lambda bins: ece_direction(bins)[side]
+
+
+BINS_PAGE, MORE_PAGE = "Calibration: bins, ECE, OE, MCE", "Calibration beyond equally wide bins"
+
+
+def _of_bins(
+    key: str, label: str, function: Callable[..., float], formula: Callable[..., Floats], equation: str, **more: Any
+) -> Metric:
+    """Returns the row of a metric of equally wide bins, whose number ends its key."""
+    bins = key.rpartition("_")[2]
+    row: dict[str, Any] = {
+        "of": (f"bins_{bins}",),
+        "where": BINS_PAGE,
+        "bins": int(bins),
+        "interval": Bootstrap(of_bins(formula)),
+    }
+    return Metric(key, label, function, equation=equation, **(row | more))
+
+
+def _reliability(count: Ints, confidence_sum: Floats, correct_sum: Floats) -> Floats:
+    return calibration_error(count, confidence_sum, correct_sum, "l2") ** 2
+
+
+def _brier_part(part: str, aim: str, equation: str, **more: Any) -> Metric:
+    """Returns the row of a part of the Brier score of the event "the prediction is right"."""
+    label, bins = f"Brier score of being right: {part.replace('_', ' ')}", 15
+    row: dict[str, Any] = {"bins": bins, "where": MORE_PAGE, "summary": False}
+    return Metric(f"brier_{part}_{bins}", label, _part(part), ("brier_parts_15",), aim, equation, **(row | more))
+
+
+def _at_coverage(coverage: float) -> Metric:
+    return Metric(
+        f"accuracy_at_coverage/{coverage}",
+        f"Accuracy on the surest {100 * coverage:g} %",
+        partial(accuracy_at_coverage, coverage=coverage),
+        ("msp", "correct"),
+        "higher",
+        f"1 - risk_k at k = ceil({coverage} N)",
+        "Selective prediction",
+        section="selective",
+    )
+
+
+_ECE = "sum_m n_m/n abs(acc_m - conf_m)"
+_OE = "sum_m n_m/n conf_m max(conf_m - acc_m, 0)"
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        "accuracy",
+        "Accuracy",
+        mean,
+        ("correct",),
+        "higher",
+        "share of the examples whose largest logit is that of the label",
+        "Confidence and correctness",
+        interval=Bootstrap(replicates.accuracy),
+        unscaled=True,
+        required=True,
+        section="test",
+    ),
+    Metric(
+        "nll",
+        "Negative log-likelihood (nats)",
+        _nll,
+        ("log_likelihood",),
+        "lower",
+        "-mean_i log p_i[y_i]; null where infinite",
+        "Proper scores",
+        limits=(0.0, math.inf),
+        interval=Bootstrap(each=np.negative),
+        required=True,
+        section="test",
+    ),
+    Metric(
+        "brier",
+        "Brier score (sum over classes)",
+        mean,
+        ("brier",),
+        "lower",
+        "mean_i sum_k (p_ik - 1[k = y_i])^2",
+        "Proper scores",
+        limits=(0.0, 2.0),
+        interval=Bootstrap(each=_itself),
+        required=True,
+        section="test",
+    ),
+    *(
+        _of_bins(
+            f"ece_{bins}",
+            f"ECE, {bins} bins",
+            ece,
+            calibration_error,
+            _ECE,
+            floor=partial(noise_floor, n_bins=bins),
+            required=True,
+            section="test",
+        )
+        for bins in BIN_COUNTS
+    ),
+    *(
+        _of_bins(f"oe_{bins}", f"OE, {bins} bins", oe, overconfidence_error, _OE, required=True, section="test")
+        for bins in BIN_COUNTS
+    ),
+    _of_bins(
+        "mce_15",
+        "MCE, 15 bins",
+        mce,
+        partial(calibration_error, norm="max"),
+        "max over non-empty bins of abs(acc_m - conf_m)",
+        required=True,
+        section="test",
+    ),
+    Metric(
+        "mean_confidence",
+        "Mean confidence",
+        mean,
+        ("confidence",),
+        "",
+        "mean_i max_k p_ik",
+        "Confidence and correctness",
+        required=True,
+        section="",
+    ),
+    Metric(
+        "confidence_minus_accuracy",
+        "Confidence \N{MINUS SIGN} accuracy",
+        confidence_minus_accuracy,
+        ("bins_15",),
+        "near 0",
+        "mean confidence - accuracy, signed",
+        BINS_PAGE,
+        limits=(-1.0, 1.0),
+        interval=Bootstrap(replicates.confidence_minus_accuracy),
+        required=True,
+        section="test",
+    ),
+    _of_bins(
+        "ece_over_15",
+        "Over-confident part of ECE, 15 bins",
+        _direction(0),
+        signed_error,
+        "sum_m n_m/n max(conf_m - acc_m, 0)",
+        where=MORE_PAGE,
+        summary=False,
+    ),
+    _of_bins(
+        "ece_under_15",
+        "Under-confident part of ECE, 15 bins",
+        _direction(1),
+        partial(signed_error, sign=-1.0),
+        "sum_m n_m/n max(acc_m - conf_m, 0)",
+        where=MORE_PAGE,
+        summary=False,
+    ),
+    _of_bins(
+        "ece_l2_15",
+        "ECE, squared gaps, 15 bins",
+        partial(ece, norm="l2"),
+        partial(calibration_error, norm="l2"),
+        "sqrt(sum_m n_m/n (acc_m - conf_m)^2)",
+        where=MORE_PAGE,
+        summary=False,
+    ),
+    _of_bins(
+        "debiased_ece_l1_15",
+        "ECE, debiased, 15 bins",
+        partial(debiased_ece, norm="l1"),
+        partial(debiased_error, norm="l1"),
+        "max(0, 2 ECE - E[ECE with acc_m redrawn from N(acc_m, acc_m (1 - acc_m)/n_m)])",
+        where=MORE_PAGE,
+        summary=False,
+    ),
+    _of_bins(
+        "debiased_ece_l2_15",
+        "ECE, squared gaps, debiased, 15 bins",
+        partial(debiased_ece, norm="l2"),
+        partial(debiased_error, norm="l2"),
+        "sqrt(max(0, sum_m n_m/n ((acc_m - conf_m)^2 - acc_m (1 - acc_m)/(n_m - 1))))",
+        where=MORE_PAGE,
+    ),
+    Metric(
+        "adaptive_ece_15",
+        "Adaptive ECE, 15 bins of equal size",
+        adaptive_ece,
+        ("confidence", "correct"),
+        "lower",
+        "ECE over 15 bins of equal mass",
+        MORE_PAGE,
+        bins=15,
+        interval=Bootstrap(replicates.adaptive_ece, slow=True),
+    ),
+    Metric(
+        "smooth_ece",
+        "Smooth ECE",
+        smooth_ece,
+        ("confidence", "correct"),
+        "lower",
+        "the s with integral abs(mean_i (correct_i - confidence_i) K_s(t, confidence_i)) dt = s",
+        MORE_PAGE,
+        interval=Bootstrap(replicates.smooth_ece, slow=True),
+    ),
+    Metric(
+        "classwise_ece_15",
+        "Class-wise ECE, 15 bins",
+        classwise_ece,
+        ("logits", "labels"),
+        "lower",
+        "mean over classes k of the ECE of (p_k, label = k)",
+        MORE_PAGE,
+        bins=15,
+        interval=Bootstrap(own=bootstrap_classwise_ece, slow=True),
+    ),
+    Metric(
+        "tace_15",
+        "Thresholded adaptive ECE, 15 bins",
+        tace,
+        ("logits", "labels"),
+        "lower",
+        "class-wise ECE of equal mass over probabilities above 0.001",
+        MORE_PAGE,
+        bins=15,
+        interval=Bootstrap(slow=True),
+        summary=False,
+    ),
+    Metric(
+        "brier_top_label",
+        "Brier score of being right",
+        lambda confidence, correct: brier_decomposition(confidence, correct).brier,
+        ("confidence", "correct"),
+        "lower",
+        "mean_i (confidence_i - correct_i)^2, not the Brier score of all classes",
+        MORE_PAGE,
+        interval=Bootstrap(each=lambda confidence, correct: np.square(confidence - correct)),
+        summary=False,
+    ),
+    _brier_part(
+        "reliability",
+        "lower",
+        "sum_m n_m/n (conf_m - acc_m)^2",
+        interval=Bootstrap(of_bins(_reliability)),
+    ),
+    _brier_part(
+        "resolution",
+        "higher",
+        "sum_m n_m/n (acc_m - acc)^2",
+        interval=Bootstrap(of_bins(lambda count, _, correct: resolution(count, correct))),
+    ),
+    _brier_part(
+        "uncertainty",
+        "",
+        "acc (1 - acc)",
+        interval=Bootstrap(of_bins(lambda count, _, correct: uncertainty(count, correct))),
+    ),
+    _brier_part("within_bin_variance", "", "variance of the confidences within their bins", section=""),
+    _brier_part(
+        "within_bin_covariance",
+        "",
+        "twice the covariance of confidence and correctness within bins",
+        limits=(-1.0, 1.0),
+        section="",
+    ),
+    Metric(
+        "aurc",
+        "AURC",
+        aurc,
+        ("msp", "correct"),
+        "lower",
+        "1/N sum_k risk_k",
+        "Selective prediction",
+        interval=Bootstrap(slow=True),
+        section="selective",
+    ),
+    Metric(
+        "e_aurc",
+        "E-AURC",
+        e_aurc,
+        ("msp", "correct"),
+        "lower",
+        "AURC - 1/N sum_(j=1..E) j / (N - E + j), with E errors",
+        "Selective prediction",
+        interval=Bootstrap(slow=True),
+        section="selective",
+    ),
+    *(_at_coverage(coverage) for coverage in COVERAGES),
+    Metric(
+        "accuracy_top5",
+        "Accuracy among the five largest logits",
+        partial(top_k_accuracy, k=5),
+        ("logits", "labels"),
+        "higher",
+        "share of the examples whose label is among the five largest logits, of equal ones the first",
+        "Confidence and correctness",
+        unscaled=True,
+        classes=6,
+        section="",
+        summary=False,
+    ),
+)
+"""The numbers of one set of labelled examples, in the order in which they are written and shown."""
+
+INTERVALS = (
+    *("accuracy", "ece_15", "oe_15", "ece_100", "oe_100", "confidence_minus_accuracy", "smooth_ece", "mce_15"),
+    *("ece_l2_15", "ece_over_15", "ece_under_15", "debiased_ece_l1_15", "debiased_ece_l2_15", "brier_reliability_15"),
+    *("brier_resolution_15", "brier_uncertainty_15", "adaptive_ece_15", "brier", "brier_top_label", "nll"),
+)
+"""The order of `intervals` in files of schema 1, which stays; metrics that are not named follow in theirs."""
+
+_OOD_PAGE = "Out-of-distribution detection"
+SETS = ("score_in", "score_out")
+
+DETECTION: tuple[Metric, ...] = (
+    Metric(
+        "auroc",
+        "AUROC",
+        auroc,
+        SETS,
+        "higher",
+        "P(out > in) + P(out = in)/2",
+        _OOD_PAGE,
+        required=True,
+        interval=Bootstrap(own=auroc_interval),
+    ),
+    Metric(
+        "aupr_in",
+        "AUPR, in-distribution as positive",
+        aupr_in,
+        SETS,
+        "higher",
+        "average precision of finding in-distribution by low scores",
+        _OOD_PAGE,
+        required=True,
+        interval=Bootstrap(slow=True),
+        short="AUPR-in",
+    ),
+    Metric(
+        "aupr_out",
+        "AUPR, out-of-distribution as positive",
+        aupr_out,
+        SETS,
+        "higher",
+        "average precision, sum_t (R_t - R_(t-1)) P_t, of finding OOD by high scores",
+        _OOD_PAGE,
+        required=True,
+        interval=Bootstrap(slow=True),
+        short="AUPR-out",
+    ),
+    Metric(
+        "fpr95_ood",
+        "FPR95-OOD (share of in-distribution flagged)",
+        fpr95_ood,
+        SETS,
+        "lower",
+        "share of in-distribution flagged when at least 95 % of OOD is caught",
+        _OOD_PAGE,
+        required=True,
+        interval=Bootstrap(slow=True),
+        short="FPR95-ood",
+    ),
+    Metric(
+        "fpr95_id",
+        "FPR95-ID (share of OOD accepted)",
+        fpr95_id,
+        SETS,
+        "lower",
+        "share of OOD accepted when at least 95 % of in-distribution is accepted",
+        _OOD_PAGE,
+        required=True,
+        interval=Bootstrap(slow=True),
+        short="FPR95-id",
+    ),
+)
+"""The numbers of two sets of scores (higher = more foreign): in-distribution, and out of it."""
+
+SCORES: tuple[Score, ...] = (
+    Score("msp", "MSP", "log(1 - max_k p_k)", "msp", source="Hendrycks & Gimpel 2017"),
+    Score("entropy", "entropy", "log(-sum_k p_k log p_k)", "entropy"),
+    Score("energy", "energy", "-T logsumexp_k(z_k / T)", "energy", level=True, source="Liu et al. 2020, eq. 4"),
+    Score("max_logit", "largest logit", "-max_k z_k", "max_logit", level=True, source="Hendrycks et al. 2022"),
+    Score("odin", "ODIN", "MSP of f(x + eps sign(grad_x log max_k p_k)) / T", None, source="Liang et al. 2018"),
+)
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an entry of evaluation.json from numbers by the keys of their rows."""
+    entry: dict[str, Any] = {}
+    for key, value in flat.items():
+        *outer, last = key.split("/")
+        place = entry
+        for part in outer:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return entry
+
+
+def stored(entry: Mapping[str, Any], key: str, missing: Any = None) -> Any:
+    """Returns what an entry of evaluation.json has for a row; `missing` where it has nothing."""
+    found: Any = entry
+    for part in key.split("/"):
+        if not isinstance(found, Mapping) or part not in found:
+            return missing
+        found = found[part]
+    return found
