@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
     from mixup_jax.data.paths import default_data_dir
     from mixup_jax.devices.processes import is_first, joined
     from mixup_jax.training.loop import train
-    from mixup_jax.training.preemption import EXIT_INTERRUPTED, Interrupted, Signals
+    from mixup_jax.training.stop import EXIT_INTERRUPTED, Interrupted, Signals
 
     with joined(cluster):
         try:

@@ -18,7 +18,7 @@ from mixup_jax.command import run_command
 from mixup_jax.config import Config
 from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.training import loop
-from mixup_jax.training.preemption import Stop
+from mixup_jax.training.stop import Stop
 
 last, number, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 requested, train = Stop.requested, loop.train

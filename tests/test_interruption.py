@@ -1,6 +1,7 @@
 """Runs that are stopped between two steps, or meet numbers that are none, or a folder in use."""
 
 import dataclasses
+import errno
 import fcntl
 import itertools
 import json
@@ -28,12 +29,13 @@ from mixup_jax.errors import InputError
 from mixup_jax.models import IMAGE_MODELS, MODELS
 from mixup_jax.state import Batch, TrainState
 from mixup_jax.store.verify import inspect, steps_in
-from mixup_jax.training import lock, loop
+from mixup_jax.training import loop
 from mixup_jax.training import run as run_parts
-from mixup_jax.training.finite import check_losses, skipping
-from mixup_jax.training.metrics_log import JsonLines
-from mixup_jax.training.preemption import EXIT_INTERRUPTED, Interrupted, Stop
+from mixup_jax.training.finite import check_losses
+from mixup_jax.training.logs import JsonLines
 from mixup_jax.training.recent import Recent, means
+from mixup_jax.training.step import skipping
+from mixup_jax.training.stop import EXIT_INTERRUPTED, Interrupted, Stop, locked
 
 pytestmark = pytest.mark.xdist_group("interruption")
 LAST = 15
@@ -339,45 +341,45 @@ def test_a_log_that_cannot_be_read_is_named(tmp_path: Path):
 
 
 def test_a_folder_in_use_is_refused_with_the_one_who_uses_it(tiny_config: Config, data_dir: Path, tmp_path: Path):
-    with lock.hold(tmp_path, print):
+    with locked(tmp_path, print):
         with pytest.raises(InputError, match=rf"in use by process {os.getpid()} on .* since 2\d\d\d-"):
             loop.train(config_of(tiny_config), tmp_path, data_dir)
         assert not steps_in(tmp_path / "checkpoints")
-    with lock.hold(tmp_path, print):
+    with locked(tmp_path, print):
         pass
 
 
 def test_the_lock_of_a_process_that_was_killed_is_free(tmp_path: Path):
-    script = "import sys, time; from pathlib import Path; from mixup_jax.training import lock\n"
-    script += "with lock.hold(Path(sys.argv[1]), print): print('held', flush=True); time.sleep(60)"
+    script = "import sys, time; from pathlib import Path; from mixup_jax.training.stop import locked\n"
+    script += "with locked(Path(sys.argv[1]), print): print('held', flush=True); time.sleep(60)"
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"held\n"
-    with pytest.raises(InputError, match=f"in use by process {process.pid} on"), lock.hold(tmp_path, print):
+    with pytest.raises(InputError, match=f"in use by process {process.pid} on"), locked(tmp_path, print):
         pass
     process.kill()
     process.wait()
     process.stdout.close()
-    with lock.hold(tmp_path, print):
+    with locked(tmp_path, print):
         assert f"process {os.getpid()} " in (tmp_path / "lock").read_text()
 
 
 def test_a_file_system_without_locks_is_mentioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def unsupported(*_: Any) -> None:
-        raise OSError(lock.errno.ENOLCK, "No locks available")
+        raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
     said: list[str] = []
-    with lock.hold(tmp_path, said.append):
+    with locked(tmp_path, said.append):
         assert "file system without locks" in said[0]
 
 
 SIGNALLED = """
 import sys, time
 from mixup_jax.devices.mesh import replicate
-from mixup_jax.training.preemption import Signals
+from mixup_jax.training.stop import Signals
 with Signals() as stop:
     print("ready", flush=True)
     if sys.argv[1] == "starting":
@@ -429,9 +431,7 @@ def test_signals_end_a_process_as_documented(case: str, number: signal.Signals, 
 
 def test_with_several_processes_jax_decides_at_which_step(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(
-        "mixup_jax.training.preemption.multihost_utils.reached_preemption_sync_point", lambda step: step == 3
-    )
+    monkeypatch.setattr("mixup_jax.training.stop.multihost_utils.reached_preemption_sync_point", lambda step: step == 3)
     stop = Stop()
     stop.request()
     assert [stop.requested(step) for step in (1, 2, 3, 4)] == [False, False, True, False]

@@ -26,7 +26,7 @@ FLOORS = (
 HOMES = {
     "tensorflow": ("libraries",),
     "tensorflow_datasets": ("data",),
-    "clu": ("training.metrics_log",),
+    "clu": ("training.logs",),
     "orbax": ("store",),
     "matplotlib": ("figures", "report"),
     "grain": ("data.stream",),

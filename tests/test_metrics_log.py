@@ -7,8 +7,8 @@ import pytest
 
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.calibration import bin_confidences
-from mixup_jax.training import metrics_log
-from mixup_jax.training.metrics_log import JsonLines, open_logs
+from mixup_jax.training import logs as training_logs
+from mixup_jax.training.logs import JsonLines, open_logs
 
 
 def test_lines_after_the_step_that_training_continues_from_are_dropped(tmp_path: Path):
@@ -35,7 +35,7 @@ def test_a_foreign_line_is_named_and_nothing_is_changed(tmp_path: Path, line: st
 
 
 def test_without_tensorflow_one_line_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(metrics_log.importlib.util, "find_spec", lambda package: None)
+    monkeypatch.setattr(training_logs.importlib.util, "find_spec", lambda package: None)
     said: list[str] = []
     with open_logs(tmp_path, last_step=0, tensorboard=True, report=said.append) as logs:
         assert len(logs) == 1
@@ -67,7 +67,7 @@ def test_a_drawn_diagram_leaves_no_figure_behind():
     """Figures are cycles of references, of which many would gather before Python's collector comes by."""
     from matplotlib.figure import Figure
 
-    log = object.__new__(metrics_log.TensorBoard)  # without TensorFlow, which loads for seconds
+    log = object.__new__(training_logs.TensorBoard)  # without TensorFlow, which loads for seconds
     log._writer = SimpleNamespace(write_images=lambda step, images: None)
     gc.collect()
     before = sum(issubclass(type(one), Figure) for one in gc.get_objects())

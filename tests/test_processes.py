@@ -29,7 +29,7 @@ from mixup_jax.runs.records import load_predictions
 from mixup_jax.store.verify import inspect, read_item, steps_in
 from mixup_jax.training import loop
 from mixup_jax.training import run as run_parts
-from mixup_jax.training.preemption import EXIT_INTERRUPTED
+from mixup_jax.training.stop import EXIT_INTERRUPTED
 
 pytestmark = pytest.mark.xdist_group("processes")
 SCRIPT = Path(__file__).parent / "one_process.py"

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from mixup_jax.config import OptimizerConfig
-from mixup_jax.training.optimizer import make_optimizer
-from mixup_jax.training.schedule import learning_rate
+from mixup_jax.training.optimizer import learning_rate, make_optimizer
 
 
 def rates(epochs: int, **settings: object) -> np.ndarray:

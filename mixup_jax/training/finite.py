@@ -5,34 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mixup_jax.config import Config
 from mixup_jax.errors import InputError
-from mixup_jax.state import Batch, TrainState
-from mixup_jax.training.step import Metrics, TrainStep
-
-
-def skipping(train_step: TrainStep) -> TrainStep:
-    """Returns a step that keeps the state from before it where its loss or the new state is not finite.
-
-    Such a step counts as taken, so the order of the data is what it would have been.  Its metrics are 0,
-    and `skipped` is 1; of every other step `skipped` is 0.
-
-    Args:
-      train_step: pure; under a mapped axis its loss and state must be the same on every device.
-    """
-
-    def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
-        new, metrics = train_step(state, batch, key)
-        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((new, metrics["loss"]))]))
-        kept = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
-        counted = {name: jnp.where(finite, value, 0) for name, value in metrics.items()}
-        return kept._replace(step=new.step), counted | {"skipped": 1.0 - finite}
-
-    return step
 
 
 def check_losses(config: Config, losses: Sequence[Any], last_step: int) -> None:

@@ -26,16 +26,15 @@ from mixup_jax.runs.provenance import provenance
 from mixup_jax.state import TrainState
 from mixup_jax.store.checkpoint import Checkpoints
 from mixup_jax.store.verify import check_state, checksum
-from mixup_jax.training import lock
 from mixup_jax.training.feed import Fed, make_feed
 from mixup_jax.training.finite import check_losses
-from mixup_jax.training.metrics_log import MetricsLog, open_logs
+from mixup_jax.training.logs import MetricsLog, open_logs
 from mixup_jax.training.outputs import Outputs
 from mixup_jax.training.parallel import check_divisible, splits_groups
-from mixup_jax.training.preemption import Abandoned, Interrupted, Stop
 from mixup_jax.training.recent import Recent, means
 from mixup_jax.training.run import Run, check_names, count_steps, prepare, with_vectors
 from mixup_jax.training.state import parameter_count
+from mixup_jax.training.stop import Abandoned, Interrupted, Stop, locked
 
 Report = Callable[[str], None]
 
@@ -105,7 +104,7 @@ def _data_facts(examples: Examples) -> list[Any]:
 
 def _locked(workdir: Path, report: Report) -> contextlib.AbstractContextManager[None]:
     """Holds the folder's lock; of several processes the first does."""
-    return lock.hold(workdir, report) if is_first() else contextlib.nullcontext()
+    return locked(workdir, report) if is_first() else contextlib.nullcontext()
 
 
 def _write_config(workdir: Path, config: Config) -> None:

@@ -1,4 +1,4 @@
-"""The optimisers: gradient descent, Adadelta and Adam, with weight decay and a bound on the last layer's weights."""
+"""The optimisers, with weight decay and a bound on the last layer's weights, and the learning rate of each step."""
 
 from __future__ import annotations
 
@@ -12,6 +12,26 @@ from mixup_jax.config import OptimizerConfig
 
 HEAD = "head"
 """The name of the last layer's parameters in every network."""
+
+
+def learning_rate(config: OptimizerConfig, *, epochs: int, steps_per_epoch: int) -> optax.Schedule:
+    """Returns the learning rate of step s (counted from 0), for a run of `epochs` epochs.
+
+    "steps": learning_rate * step_factor^(number of step_epochs that have passed).
+    "cosine": learning_rate * (1 + cos(pi * s / S)) / 2, S being all steps of the run.
+    A warm-up of w epochs multiplies either by a + (1 - a) min(1, (s + 1) / (w * steps_per_epoch)), where
+    a = warmup_start / learning_rate (Goyal et al. 2017, section 2.2, whose rate rises from that of one worker).
+    """
+    if config.schedule == "cosine":
+        decay = optax.cosine_decay_schedule(config.learning_rate, epochs * steps_per_epoch)
+    else:
+        boundaries = {epoch * steps_per_epoch: config.step_factor for epoch in config.step_epochs}
+        decay = optax.piecewise_constant_schedule(config.learning_rate, boundaries)
+    warmup_steps = config.warmup_epochs * steps_per_epoch
+    if not warmup_steps:
+        return decay
+    low = config.warmup_start / config.learning_rate
+    return lambda step: decay(step) * (low + (1 - low) * jnp.minimum(1.0, (step + 1) / warmup_steps))
 
 
 def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:

@@ -14,7 +14,7 @@ from mixup_jax.runs.records import Predictions, save_predictions
 from mixup_jax.runs.workdir import EPOCHS
 from mixup_jax.state import TrainState
 from mixup_jax.store.checkpoint import Checkpoints
-from mixup_jax.training.metrics_log import MetricsLog
+from mixup_jax.training.logs import MetricsLog
 
 
 @dataclass(frozen=True)

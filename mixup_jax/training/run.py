@@ -21,12 +21,10 @@ from mixup_jax.errors import InputError
 from mixup_jax.models import check_model, model_of
 from mixup_jax.prediction.predict import Predict, make_predict, plain
 from mixup_jax.state import RunKeys, TrainState, run_keys
-from mixup_jax.training.finite import skipping
-from mixup_jax.training.optimizer import make_optimizer
+from mixup_jax.training.optimizer import learning_rate, make_optimizer
 from mixup_jax.training.parallel import MappedStep, make_batch_step, make_resident_step
-from mixup_jax.training.schedule import learning_rate
 from mixup_jax.training.state import create_state, with_embedding
-from mixup_jax.training.step import Metrics, TrainStep, make_train_step
+from mixup_jax.training.step import Metrics, TrainStep, make_train_step, skipping
 
 FedStep = Callable[..., tuple[TrainState, Metrics]]
 """Takes the state and what the feed yields, and returns the next state and its metrics."""

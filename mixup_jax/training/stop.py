@@ -1,27 +1,38 @@
-"""Ending a run early and in order: by SIGTERM, SIGINT, or the notice of a cluster.
+"""Ending a run early and in order, and keeping other processes out of its folder.
 
-A request is answered between two steps: the run saves a checkpoint and raises `Interrupted`.  Before
-the first step is taken there is nothing to save, and the process ends at once; so it does at the
-second signal, whatever it is doing, since a checkpoint appears whole or not at all.
+SIGTERM, SIGINT or the notice of a cluster asks for the end.  It is answered between two steps: the run saves a
+checkpoint and raises `Interrupted`.  Before the first step there is nothing to save, and the process ends at once;
+so it does at the second signal, since a checkpoint appears whole or not at all.
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime
+import errno
+import fcntl
 import os
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 
 import jax
 from jax.experimental import multihost_utils
 
+from mixup_jax.errors import InputError
+
 EXIT_INTERRUPTED = 75
 """EX_TEMPFAIL of sysexits.h: not finished, and the same command continues."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+LOCK_FILE = "lock"
+NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
+"""What a file system answers that knows no locks."""
 
 
 class Interrupted(Exception):  # noqa: N818, since nothing is wrong
@@ -124,3 +135,50 @@ class Signals(Stop):
 def _leave(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
     os._exit(EXIT_INTERRUPTED)
+
+
+@contextlib.contextmanager
+def locked(workdir: Path, report: Callable[[str], None]) -> Iterator[None]:
+    """Holds the lock of a folder in the block: a folder belongs to one process at a time.
+
+    The operating system releases it when the process ends, however it ends, so a lock cannot be left
+    behind; the file stays and says who held it last.
+
+    Args:
+      workdir: of the run; must exist.
+      report: takes a line where the file system knows no locks, and the run goes on without.
+
+    Raises:
+      InputError: another process holds it; the message says which, where and since when.  Or its file cannot be opened.
+    """
+    path = workdir / LOCK_FILE
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be opened ({error.strerror}); expected a writable file, by which a run keeps its folder to "
+            "itself: delete it if no run goes on there"
+        ) from error
+    try:
+        _take_lock(descriptor, path, report)
+        since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _take_lock(descriptor: int, path: Path, report: Callable[[str], None]) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "a process that has just started"
+        raise InputError(
+            f"workdir {path.parent} is in use by {holder} ({path}); expected one run in a folder at a time: "
+            "wait for it or end it, or choose another --workdir"
+        ) from error
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        report(f"{path.parent} is on a file system without locks ({error}); take care that no other run writes there")
