@@ -8,7 +8,7 @@ from mixup_jax import metrics
 from mixup_jax.runs.files import write_json
 from mixup_jax.runs.records import Predictions, load_predictions, save_predictions
 from mixup_jax.runs.workdir import record_path
-from studies.settled import numbers, page, records
+from studies.settled import numbers, page, records, rounding
 from studies.settled.intervals import compare, corrected
 
 
@@ -20,12 +20,14 @@ def made(rows: int, seed: int, classes: int = 10) -> Predictions:
     return Predictions(logits, labels)
 
 
-def run_folder(folder, alpha=0.2, seed=0):
+def run_folder(folder, alpha=0.2, seed=0, width=8):
     """A finished run of images whose test set is as large as Fashion-MNIST's."""
     config = {
         "seed": seed,
         "data": {"name": "fashion_mnist", "crop_padding": 0, "train_examples": 1000},
         "method": {"mixup_alpha": alpha},
+        "model": {"name": "resnet8", "width": width},
+        "epochs": 40,
     }
     sizes = {"fashion_mnist/test": 10_000, "fashion_mnist/validation": 5000, "corrupted/test": 900, "mnist/test": 900}
     for number, (name, rows) in enumerate(sizes.items()):
@@ -63,13 +65,9 @@ def test_kept_records_are_the_first_rows_and_give_the_same_numbers_to_three_digi
     network = numbers.load_network(tmp_path / "kept" / "a-0")
     assert (network.regime.size, network.alpha, network.seed) == (1000, 0.2, 0)
     assert network.numbers["train_loss"] == 0.25
-    exact = {
-        name: Predictions(record.logits[: records.ROWS[name]], record.labels[: records.ROWS[name]], record.meta)
-        for name, record in numbers.load_records(run).items()
-    }
-    for key, value in numbers.measured(exact, "fashion_mnist").items():
+    for key, value in rounding.moved(run, tmp_path / "kept" / "a-0").items():
         # An example that crosses the edge of a bin moves ECE by the weight of one example.
-        assert network.numbers[key] == pytest.approx(value, abs=1e-3 if "shift_ece" in key else 5e-4), key
+        assert value < (1e-3 if "shift_ece" in key else 5e-4), key
 
 
 def test_what_is_measured_agrees_with_the_package_on_each_number(tmp_path):
@@ -140,13 +138,16 @@ def test_a_page_is_written_of_any_part_of_the_grid(tmp_path):
     for seed in range(4):
         for alpha in (0.0, 0.2):
             run_folder(runs / f"a{alpha}-{seed}", alpha, seed)
+            run_folder(runs / f"w{alpha}-{seed}", alpha, seed, width=16)
     records.main([str(runs), str(kept)])
     page.main([str(kept)])
     text = (kept / "README.md").read_text()
     study = numbers.load_study(kept)
-    (regime,) = numbers.regimes(study)
+    regime = numbers.Regime("images", "plain", 1000)
     values = [study[regime, 0.2][seed]["nll_t"] - study[regime, 0.0][seed]["nll_t"] for seed in range(4)]
     assert page.shown(compare(values)) in text
+    assert "| 1,000 images, width 16 | 4 |" in text.partition("## Later blocks")[2]
+    assert "width 16" not in text.partition("## Later blocks")[0]
     assert page.NOT_YET not in text
     for name in ("before", "after", "ood", "shift", "size"):
         assert (kept / "figures" / f"{name}.svg").read_bytes().startswith(b"<?xml")

@@ -3,19 +3,29 @@
 Protocol   docs/results/settled/protocol.md, written before the first run.
 Command    python -m mixup_jax.sweep --grid=configs/grids/settled.py --output=runs/settled --jobs=2
 Data       python -m mixup_jax.data fashion_mnist mnist mr glove_6b_50d amazon_snippets nyt_snippets
-Cost       200 image and 75 text networks, each half a minute to three minutes of one core: five hours of one core.
+Cost       200 image and 75 text networks, each half a minute to three minutes of one core: five hours of one core; then
+           50 image networks in later blocks, wider or trained for longer: three hours.
 
 The order makes every prefix useful: seed by seed, within a seed all cells, the cheap ones first.
 """
 
 from mixup_jax.grid import PlannedRun, planned
 
+FILE = "configs/fashion_mnist_small.py"
 SEEDS = range(5)
 ALPHAS = (0.0, 0.1, 0.2, 0.4, 1.0)  # 0 is ERM
 IMAGE_EPOCHS = {1_000: 40, 2_500: 30, 10_000: 12, 55_000: 3}
 """Training images -> epochs; 55,000 is all that the 5,000 of validation leave."""
 TEXT_EPOCHS = {1_000: 20, 3_000: 20, 8_562: 10}
 """Training sentences -> epochs; 8,562 is all that the 950 of validation leave."""
+
+LATER = (
+    ("width_16", {"model.width": 16}, (1_000, 10_000), IMAGE_EPOCHS),
+    ("width_32", {"model.width": 32}, (1_000, 10_000), IMAGE_EPOCHS),
+    ("long", {}, (10_000,), {10_000: 40}),
+)
+"""Later blocks without augmentation: name, settings, sizes and epochs of each."""
+LATER_ALPHAS = (0.0, 0.2)
 
 IMAGES = {
     "notes": "",
@@ -39,8 +49,8 @@ TEXTS = {
 
 
 def get_grid() -> list[PlannedRun]:
-    """Returns the runs of every size, augmentation and alpha, seed by seed."""
-    return [run for seed in SEEDS for run in of_seed(seed)]
+    """Returns the runs of every size, augmentation and alpha, seed by seed, and after them the later blocks."""
+    return [run for seed in SEEDS for run in of_seed(seed)] + later()
 
 
 def of_seed(seed: int) -> list[PlannedRun]:
@@ -58,9 +68,18 @@ def images(sizes: list[int], seed: int) -> list[PlannedRun]:
 def image(size: int, plan: str, alpha: float, seed: int) -> PlannedRun:
     """Returns one run on Fashion-MNIST, with or without augmentation."""
     settings = IMAGES | (AUGMENTED if plan == "augmented" else {})
-    return cell(
-        "configs/fashion_mnist_small.py", f"images_{size}_{plan}", size, IMAGE_EPOCHS[size], alpha, seed, settings
-    )
+    return cell(FILE, f"images_{size}_{plan}", size, IMAGE_EPOCHS[size], alpha, seed, settings)
+
+
+def later() -> list[PlannedRun]:
+    """Returns the runs of the later blocks, block by block."""
+    return [
+        cell(FILE, f"images_{size}_{name}", size, epochs[size], alpha, seed, IMAGES | settings)
+        for name, settings, sizes, epochs in LATER
+        for seed in SEEDS
+        for size in sizes
+        for alpha in LATER_ALPHAS
+    ]
 
 
 def text(size: int, alpha: float, seed: int) -> PlannedRun:

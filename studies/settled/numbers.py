@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,13 @@ BINS = 15
 
 @dataclass(frozen=True, order=True)
 class Regime:
-    """A data set ("images" or "texts"), a number of training examples and an augmentation; in the order of a page."""
+    """What the runs of a comparison share.
+
+    Attributes:
+      task: "images" or "texts".
+      plan: "plain", "augmented" or, of the later blocks, "width 16", "width 32" or "40 epochs".
+      size: the number of training examples.
+    """
 
     task: str
     plan: str
@@ -27,7 +34,7 @@ class Regime:
     def __str__(self) -> str:
         if self.task == "texts":
             return f"{self.size:,} sentences"
-        return f"{self.size:,} images" + (", augmented" if self.plan == "augmented" else "")
+        return f"{self.size:,} images" + ("" if self.plan == "plain" else f", {self.plan}")
 
 
 @dataclass(frozen=True)
@@ -58,10 +65,18 @@ def load_network(folder: Path) -> Network:
     config, training = read_object(folder / "config.json"), read_object(folder / "training.json")
     data = config["data"]
     task = "texts" if data["name"] == "mr" else "images"
-    plan = "augmented" if data["crop_padding"] else "plain"
     numbers = measured(load_records(folder), data["name"]) | {"train_loss": training["train_loss"]}
-    regime = Regime(task, plan, data["train_examples"])
+    regime = Regime(task, plan_of(config), data["train_examples"])
     return Network(regime, config["method"]["mixup_alpha"], config["seed"], numbers)
+
+
+def plan_of(config: dict[str, Any]) -> str:
+    """Returns the plan of a run."""
+    if config["data"]["crop_padding"]:
+        return "augmented"
+    if config["model"]["name"] == "resnet8" and config["model"]["width"] != 8:
+        return f"width {config['model']['width']}"
+    return "40 epochs" if (config["data"]["train_examples"], config["epochs"]) == (10_000, 40) else "plain"
 
 
 def load_records(folder: Path) -> dict[str, Predictions]:
@@ -116,8 +131,8 @@ def foreign(name: str, test: Predictions, record: Predictions, temperature: floa
 def regimes(study: Study) -> list[Regime]:
     """Returns the regimes that have a network, plain images first, texts last."""
     found = {regime for regime, _ in study}
-    order = {"plain": 0, "augmented": 1}
-    return sorted(found, key=lambda regime: (regime.task != "images", order[regime.plan], regime.size))
+    order = ["plain", "augmented", "width 16", "width 32", "40 epochs"]
+    return sorted(found, key=lambda regime: (regime.task != "images", order.index(regime.plan), regime.size))
 
 
 def differences(study: Study, regime: Regime, alpha: float, key: str) -> dict[int, float]:

@@ -18,6 +18,8 @@ from studies.settled.records import FOLDER
 
 ALPHAS = (0.1, 0.2, 0.4, 1.0)
 PRIMARY = 0.2
+MAIN = ("plain", "augmented")
+"""Plans of the grid itself; others are later blocks, and are reported apart."""
 SEEDS = 5
 PLANNED = 275
 SHARE = {0.1: 0.0585, 0.2: 0.1011, 0.4: 0.1602, 1.0: 0.25}
@@ -352,6 +354,8 @@ python -m mixup_jax.evaluate --predictions=docs/results/settled/NAME/predictions
 
 def written(study: Study) -> tuple[str, dict[str, bytes]]:
     """Returns the page and its figures."""
+    later = {key: value for key, value in study.items() if key[0].plan not in MAIN}
+    study = {key: value for key, value in study.items() if key[0].plan in MAIN}
     parts, figures = [OPENING + state(study)], {}
     for title, section in SECTIONS.items():
         text, drawn = section(study)
@@ -359,6 +363,9 @@ def written(study: Study) -> tuple[str, dict[str, bytes]]:
             text = NOT_YET + BREAK + text.partition(BREAK)[2]
         parts.append(f"## {title}\n{text}")
         figures |= drawn
+    if later:
+        keys = {"ece": "ECE", "ece_t": "ECE, after", "nll_t": "NLL, after", "acc": "accuracy"}
+        parts.append(f"## Later blocks: wider networks, longer training\n{table(later, keys)}")
     return "\n\n".join([*parts, RECORDS]), figures
 
 
