@@ -1,10 +1,13 @@
 """The study's records lose nothing that is printed; its pairs, intervals and corrections are the textbook's."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from mixup_jax import metrics
+from mixup_jax.data.corruptions import KINDS, PLANS
 from mixup_jax.runs.files import write_json
 from mixup_jax.runs.records import Predictions, load_predictions, save_predictions
 from mixup_jax.runs.workdir import record_path
@@ -85,6 +88,27 @@ def test_what_is_measured_agrees_with_the_package_on_each_number(tmp_path):
     )
     assert "shift_ece_t" in found
     assert "auroc/corrupted" not in found
+
+
+def test_kinds_of_corruption_are_told_apart_by_their_rows():
+    record = made(900, 5)
+    rows = numbers.corrupted_rows(900)
+    assert len(set(rows)) == 900
+    rotated = np.isin(rows % 12, (9, 10, 11))  # the last three of the mixture
+    expected = metrics.nll(record.logits[rotated], record.labels[rotated])
+    assert numbers.by_kind(record, 2.0)["rotation_nll"] == pytest.approx(expected)
+    assert PLANS["corrupted"][9:] == (("rotation", 1), ("rotation", 2), ("rotation", 3))
+
+
+def test_corrupted_records_are_of_the_test_images_that_the_rows_say():
+    kept = sorted((Path(__file__).parents[1] / records.FOLDER).glob("images_*"))
+    if not kept:
+        pytest.skip("no records yet")
+    found = numbers.load_records(kept[0])
+    test, corrupted = found["fashion_mnist/test"], found["corrupted/test"]
+    rows = numbers.corrupted_rows(len(corrupted.labels))
+    known = rows < len(test.labels)
+    np.testing.assert_array_equal(corrupted.labels[known], test.labels[rows[known]])
 
 
 def test_pairs_are_of_one_seed_and_regime(tmp_path):
@@ -169,6 +193,7 @@ def invented(effect, *, seeds=5, images=(1000, 2500, 10_000, 55_000)):
                         "shift_gap": gap + 0.2,
                         "train_loss": 0.01 if gap > 0.02 else 0.3,
                     }
+                    one |= {f"{kind}_{key}": 0.5 for kind in KINDS for key in ("acc", "nll", "nll_t")}
                     for name in ("mnist", "gaussian_noise"):
                         one |= {f"conf/{name}": 0.7, f"auroc/{name}": 0.8}
                     if alpha:

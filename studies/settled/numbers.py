@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 
 from mixup_jax import metrics
+from mixup_jax.data.corruptions import KINDS, PLANS
+from mixup_jax.metrics.scores import Ints
 from mixup_jax.runs.files import read_object
 from mixup_jax.runs.records import Predictions, load_predictions
 
 Numbers = dict[str, float]
 """By key: acc, nll, ece, gap, nll_t, .., refinement, temperature, val_gap, train_loss, shift_ece, .., auroc/NAME, .."""
 BINS = 15
+TEST_IMAGES = 10_000
+MIXTURE = PLANS["corrupted"]
+"""Image i of the test set has corruption number i mod 12."""
 
 
 @dataclass(frozen=True, order=True)
@@ -100,6 +105,7 @@ def measured(records: dict[str, Predictions], dataset: str) -> Numbers:
     for name, record in records.items():
         if record.meta.get("shift_of"):
             numbers |= {f"shift_{key}": value for key, value in labelled(record, temperature).items()}
+            numbers |= by_kind(record, temperature)
         elif name not in own:
             numbers |= foreign(name.partition("/")[0], test, record, temperature)
     return numbers
@@ -116,6 +122,22 @@ def labelled(record: Predictions, temperature: float) -> Numbers:
         numbers[f"gap{mark}"] = metrics.confidence_minus_accuracy(bins)
         numbers["acc"] = float(examples.correct.mean())
     return numbers
+
+
+def by_kind(record: Predictions, temperature: float) -> Numbers:
+    """Returns accuracy, and NLL as trained and after a temperature, of each kind of corruption."""
+    corruption = corrupted_rows(len(record.labels)) % len(MIXTURE)
+    numbers: Numbers = {}
+    for kind in KINDS:
+        rows = np.flatnonzero([MIXTURE[number][0] == kind for number in corruption])
+        some = labelled(Predictions(record.logits[rows], record.labels[rows]), temperature)
+        numbers |= {f"{kind}_{key}": some[key] for key in ("acc", "nll", "nll_t")}
+    return numbers
+
+
+def corrupted_rows(n: int) -> Ints:
+    """Returns which of the 10,000 test images the n corrupted ones are: those that `evaluation.ood_examples` draws."""
+    return np.sort(np.random.default_rng(0).permutation(TEST_IMAGES)[:n])
 
 
 def foreign(name: str, test: Predictions, record: Predictions, temperature: float) -> Numbers:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from mixup_jax.data.corruptions import KINDS
 from mixup_jax.report import wording
 from mixup_jax.runs.files import write_atomically
 from studies.settled.figures import Panel, against_gap, against_size
@@ -217,7 +218,18 @@ def under_shift(study: Study) -> Page:
     ]
     figures = {"shift.svg": against_gap(panels, gaps)}
     keys = {"shift_ece": "ECE", "shift_ece_t": "ECE, after", "shift_nll_t": "NLL, after", "shift_acc": "accuracy"}
-    return f"{answer}\n\n![Changes on corrupted images](figures/shift.svg)\n\n{table(images, keys)}", figures
+    text = f"{answer}\n\n![Changes on corrupted images](figures/shift.svg)\n\n"
+    return f"{text}{table(images, keys)}\n\n{kinds_table(images)}", figures
+
+
+def kinds_table(study: Study) -> str:
+    """Returns the pooled comparisons of each kind of corruption, which describe and are not corrected."""
+    lines = ["| kind, pooled | accuracy | NLL | NLL, after |", "| --- | --- | --- | --- |"]
+    for kind in KINDS:
+        lines.append(
+            f"| {kind} | " + " | ".join(shown(pooled(study, f"{kind}_{key}")) for key in ("acc", "nll", "nll_t")) + " |"
+        )
+    return "\n".join(lines)
 
 
 def accuracy(study: Study) -> Page:
