@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixup_jax.command import CommandParser, run_command
+from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ checkpoints/damaged-STEP; evaluate does the same for --checkpoint=last, and refu
 def main(argv: Sequence[str]) -> int:
     """Runs the command with its arguments; returns the exit code."""
     parser = CommandParser(prog="python -m mixup_jax.checkpoints", description=DESCRIPTION, epilog=EXAMPLES)
-    parser.add_argument("workdirs", nargs="+", type=Path, metavar="WORKDIR", help="folder of a run")
+    parser.add_argument("workdirs", nargs="+", type=path, metavar="WORKDIR", help="folder of a run")
     workdirs = parser.parse_args(argv).workdirs
 
     # Imported here, so that --help and a mistyped flag need not wait for jax, which takes seconds.

@@ -1,12 +1,17 @@
-"""What every command shares: one line for a user's mistake, and a parser that makes no guesses."""
+"""What every command shares: flags, one line for a user's mistake, and exit codes."""
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
+import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 from mixup_jax.errors import InputError, unknown_name
@@ -80,6 +85,85 @@ def _failed(line: str, code: int, debug: bool) -> int:
     return code
 
 
+def callable_module(name: str, function: Callable[..., Any]) -> None:
+    """Makes a command's module callable, as its function of the same name.
+
+    Importing the module `mixup_jax.evaluate` makes it the attribute `evaluate` of the package, where a notebook expects
+    the function of this name: so the module can be called like it.
+
+    Args:
+      name: of the module, its `__name__`.
+      function: what a call of the module calls; its signature and docstring become the module's.
+    """
+    module = sys.modules[name]
+    module.__class__ = type("CallableModule", (ModuleType,), {"__call__": staticmethod(function)})
+    module.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    module.__doc__ = function.__doc__
+
+
+def path(text: str) -> Path:
+    """Returns the path that a flag names, with `~` expanded; refuses the address of an object store."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is an address; expected a path, such as that of a mounted bucket (docs/launch.md)"
+        )
+    return Path(text).expanduser()
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Returns names that a flag lists with commas between."""
+    found = tuple(name.strip() for name in text.split(","))
+    if "" in found:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} holds an empty name; expected names with commas between, such as test,mnist"
+        )
+    return found
+
+
+def paths(text: str) -> tuple[Path, ...]:
+    """Returns paths that a flag lists with commas between; what exists under the whole text is one path."""
+    whole = path(text)
+    return (whole,) if whole.exists() else tuple(path(name) for name in names(text))
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag of a command.
+
+    Attributes:
+      name: without its dashes.
+      metavar: what its value is called; None for a switch, which takes none.
+      help: a line for --help.
+      type: makes its value of the text; raises `argparse.ArgumentTypeError`.
+      repeats: it may be given several times, and its value is the list of them.
+      needs: the flag that it must be given with.
+    """
+
+    name: str
+    metavar: str | None
+    help: str
+    type: Callable[[str], Any] = str
+    repeats: bool = False
+    needs: str = ""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One of several ways to use a command: a name, which is the flag that chooses it, and all flags that it takes.
+
+    Attributes:
+      name: of the flag that chooses it.
+      help: the title of its flags in --help.
+      run: what it does; takes the values of its flags by their names.
+      flags: all that may be given with it.
+    """
+
+    name: str
+    help: str
+    run: Callable[..., Any]
+    flags: tuple[Flag, ...]
+
+
 class CommandParser(argparse.ArgumentParser):
     """An argument parser whose complaints are `InputError`s.
 
@@ -91,6 +175,43 @@ class CommandParser(argparse.ArgumentParser):
         """Takes argparse's settings; the description and epilog are printed as they are."""
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
         self.add_argument("--debug", action="store_true", help="show the traceback of a bad-input error")
+
+    def add_flags(self, title: str, flags: Iterable[Flag]) -> None:
+        """Adds a group of flags; those that are not given have the value None."""
+        group = self.add_argument_group(title)
+        for flag in flags:
+            help = f"{flag.help} (needs --{flag.needs})" if flag.needs else flag.help
+            if flag.metavar is None:
+                group.add_argument(f"--{flag.name}", action="store_true", default=None, help=help)
+            else:
+                action = "append" if flag.repeats else "store"
+                group.add_argument(f"--{flag.name}", action=action, metavar=flag.metavar, type=flag.type, help=help)
+
+    def parse_mode(self, argv: Sequence[str], modes: Sequence[Mode]) -> tuple[Mode, dict[str, Any]]:
+        """Adds the flags of all modes and parses; returns the mode that was chosen, and the values of the flags given.
+
+        Raises:
+          InputError: no mode or several are chosen, or a flag is given that the mode does not take or without the flag
+            that it needs.
+        """
+        owners: dict[Flag, list[str]] = {}
+        for mode in modes:
+            self.add_flags(f"with --{mode.name}: {mode.help}", [flag for flag in mode.flags if flag not in owners])
+            for flag in mode.flags:
+                owners.setdefault(flag, []).append(f"--{mode.name}")
+        values = vars(self.parse_args(argv))
+        given = {flag.name: values[flag.name] for flag in owners if values[flag.name] is not None}
+        chosen = [mode for mode in modes if mode.name in given]
+        if len(chosen) != 1:
+            found = " and ".join(f"--{mode.name}" for mode in chosen) or "none of them"
+            raise InputError(f"expected exactly one of {', '.join(f'--{mode.name}' for mode in modes)}; found {found}")
+        for flag in owners:
+            if flag.name in given and flag not in chosen[0].flags:
+                owner = " or ".join(owners[flag])
+                raise InputError(f"--{flag.name} given without {owner}; expected it with {owner} only")
+            if flag.name in given and flag.needs and flag.needs not in given:
+                raise InputError(f"--{flag.name} given without --{flag.needs}; expected both")
+        return chosen[0], given
 
     def error(self, message: str) -> NoReturn:
         """Raises what argparse has to complain of."""

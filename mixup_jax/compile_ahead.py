@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixup_jax.command import CommandParser, run_command
+from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.errors import InputError, unknown_name
 
 STEPS = ("train", "eval")
@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
         "--topology", required=True, metavar="NAME", help="cpu:N, cuda:N or a TPU slice such as v5e:4x4"
     )
     parser.add_argument("--steps", default=",".join(STEPS), metavar="NAMES", help="train, eval, or both (the default)")
-    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write what is printed, and more, as JSON")
+    parser.add_argument("--output", type=path, metavar="FILE.json", help="write what is printed, and more, as JSON")
     parser.add_argument(
         "--examples", type=int, default=50_000, metavar="N", help="of a data set that is held on the devices"
     )

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 
-from mixup_jax.command import CommandParser, run_command
-from mixup_jax.devices.cluster import add_flags, requested
+from mixup_jax.command import CommandParser, path, run_command
+from mixup_jax.devices import cluster
 from mixup_jax.methods.method import VARIANTS
 
 DESCRIPTION = f"""\
@@ -45,17 +44,17 @@ def main(argv: Sequence[str]) -> int:
         "--config", required=True, metavar="FILE[:VARIANT]", help="config file, and which of its variants"
     )
     parser.add_argument(
-        "--workdir", required=True, type=Path, metavar="DIR", help="folder of this run; made if missing"
+        "--workdir", required=True, type=path, metavar="DIR", help="folder of this run; made if missing"
     )
     parser.add_argument(
         "--data_dir",
-        type=Path,
+        type=path,
         metavar="DIR",
         help="where data is prepared (default: $TFDS_DATA_DIR or ~/tensorflow_datasets)",
     )
-    add_flags(parser)
+    parser.add_flags(cluster.TITLE, cluster.FLAGS)
     arguments, overrides = parser.parse_known_args(argv)
-    cluster = requested(arguments)
+    processes = cluster.requested(vars(arguments))
 
     # Imported here, so that --help and a mistyped flag need not wait for jax, which takes seconds.
     from mixup_jax.config_file import load_config
@@ -71,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
     from mixup_jax.training.loop import train
     from mixup_jax.training.stop import EXIT_INTERRUPTED, Interrupted, Signals
 
-    with joined(cluster):
+    with joined(processes):
         try:
             with Signals() as stop:
                 train(config, arguments.workdir, arguments.data_dir or default_data_dir(), stop=stop)

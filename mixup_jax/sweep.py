@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
 
-from mixup_jax.command import CommandParser, run_command
+from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.config import Config
 from mixup_jax.config_file import load_config
 from mixup_jax.errors import InputError
@@ -52,12 +52,12 @@ def main(argv: Sequence[str]) -> int:
 def grid_parser(prog: str, description: str, epilog: str) -> CommandParser:
     """Returns a parser of the arguments that every way to run a grid takes: those that `run_grid` reads."""
     parser = CommandParser(prog=prog, description=description, epilog=epilog)
-    parser.add_argument("--grid", required=True, type=Path, metavar="FILE", help="Python file that defines get_grid()")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder of the runs' folders")
+    parser.add_argument("--grid", required=True, type=path, metavar="FILE", help="Python file that defines get_grid()")
+    parser.add_argument("--output", required=True, type=path, metavar="DIR", help="folder of the runs' folders")
     parser.add_argument(
         "--dry_run", "--dry-run", action="store_true", help="print the commands and the state of each run; run none"
     )
-    parser.add_argument("--data_dir", type=Path, metavar="DIR", help="where data is prepared")
+    parser.add_argument("--data_dir", type=path, metavar="DIR", help="where data is prepared")
     return parser
 
 

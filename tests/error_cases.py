@@ -511,7 +511,9 @@ CASES: dict[str, list[Case]] = {
         Case(
             "memory that ran out",
             f"{EVALUATE} --ood=noise.npz",
-            patches=raising("mixup_jax.evaluate.evaluate_records", lambda: MemoryError("Unable to allocate 7.45 GiB")),
+            patches=raising(
+                "mixup_jax.evaluation.modes.evaluate_records", lambda: MemoryError("Unable to allocate 7.45 GiB")
+            ),
         ),
         Case(
             "an accelerator that is not there",
@@ -557,7 +559,7 @@ UNHARMED: list[Case] = [
     ),
     Case(
         "the same clock, and a record that is written",
-        "mixup_jax.runs.records.save_predictions('new.npz', mixup_jax.runs.records.load_predictions('test.npz'))",
+        "mixup_jax.runs.records.save_predictions('new.npz', mixup_jax.runs.records.load_record('test.npz'))",
         patches=lambda: [
             mock.patch("time.time", return_value=0.0),
             mock.patch("time.localtime", return_value=time.gmtime(0)),

@@ -42,7 +42,7 @@ from mixup_jax.config import Config, from_dict, to_dict
 from mixup_jax.errors import InputError
 from mixup_jax.report.runs import load_run
 from mixup_jax.runs.files import read_object
-from mixup_jax.runs.formats import read_predictions
+from mixup_jax.runs.formats import load_predictions
 from mixup_jax.runs.records import Predictions, save_predictions
 
 SECONDS = 10.0
@@ -106,7 +106,7 @@ def read(kind: str, folder: pathlib.Path) -> None:
         assert isinstance(from_dict(read_object(folder / "config.json")), Config)
     else:
         labels = folder / "labels.npy" if kind == "npy" else None
-        record = read_predictions(folder / f"p.{kind}", labels=labels)
+        record = load_predictions(folder / f"p.{kind}", labels=labels)
         assert record.labels.shape == record.logits.shape[:1]
         assert record.labels.min() >= -1
         assert not np.isnan(record.logits).any()

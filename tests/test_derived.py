@@ -25,7 +25,7 @@ from mixup_jax.prediction.variants import Derivation, clean_statistics
 from mixup_jax.prediction.variants import mc_dropout as mc_dropout_by
 from mixup_jax.report.groups import kind, make_groups
 from mixup_jax.report.runs import load_run
-from mixup_jax.runs.records import load_predictions
+from mixup_jax.runs.records import load_record
 from mixup_jax.training import loop
 
 pytestmark = pytest.mark.xdist_group("training")
@@ -107,7 +107,7 @@ def test_a_derived_evaluation_is_a_run_of_its_own_that_the_report_reads(workdir:
     both = derive(workdir, data_dir, tmp_path / "both", mc_dropout=2, batch_norm_examples=300)
     assert both["config"]["derived"] == {"mc_dropout": 2, "batch_norm_examples": 300}
     assert json.loads((tmp_path / "both" / "config.json").read_text()) == both["config"]
-    record = load_predictions(tmp_path / "both" / "predictions" / "fashion_mnist-test-5.npz")
+    record = load_record(tmp_path / "both" / "predictions" / "fashion_mnist-test-5.npz")
     assert record.meta["config"] == both["config"]
     np.testing.assert_allclose(np.exp(record.logits.astype(float)).sum(axis=1), 1, rtol=1e-5)
     runs = [load_run(folder) for folder in (workdir, tmp_path / "both")]

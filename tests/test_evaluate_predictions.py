@@ -9,7 +9,7 @@ import pytest
 from mixup_jax.command import EXIT_BAD_INPUT, run_command
 from mixup_jax.evaluate import main
 from mixup_jax.evaluation.measure import evaluate_records
-from mixup_jax.runs.records import Predictions, load_predictions, save_predictions
+from mixup_jax.runs.records import Predictions, load_record, save_predictions
 
 
 def write(path, seed, n=60, classes=4, labelled=True, **meta):
@@ -32,7 +32,7 @@ def files(tmp_path, monkeypatch):
 def test_the_document_is_written_beside_the_file_and_the_table_printed(files, capsys):
     assert main(["--predictions=preds.npz"]) == 0
     document = json.loads((files / "preds.evaluation.json").read_text())
-    assert document == evaluate_records(load_predictions("preds.npz"), test_name="preds")
+    assert document == evaluate_records(load_record("preds.npz"), test_name="preds")
     printed = capsys.readouterr().out
     assert "preds: n = 60" in printed
     assert printed.count("No temperature was fitted") == 1
@@ -48,9 +48,9 @@ def test_validation_and_ood_records(files, capsys):
     document = json.loads((files / "out/e.json").read_text())
     ood = {"noise": "noise.npz", "noise-2": "sub/noise.npz", "kmnist": "x.npz"}
     assert document == evaluate_records(
-        load_predictions("preds.npz"),
-        validation=load_predictions("val.npz"),
-        ood={name: load_predictions(path) for name, path in ood.items()},
+        load_record("preds.npz"),
+        validation=load_record("val.npz"),
+        ood={name: load_record(path) for name, path in ood.items()},
         test_name="preds",
         validation_name="val",
     )
@@ -85,7 +85,7 @@ def test_files_of_the_same_name_in_two_folders(files):
             "--checkpoint=newest is not a checkpoint; expected last, best",
         ),
         (["--workdir=.", "--checkpoint=-1"], "--checkpoint=-1 is not a checkpoint"),
-        (["--workdir=.", "--datasets=test,,mnist"], "--datasets='test,,mnist' holds an empty name"),
+        (["--workdir=.", "--datasets=test,,mnist"], "argument --datasets: 'test,,mnist' holds an empty name"),
         (["--predictions=absent.npz"], "absent.npz does not exist"),
         (["--predictions=preds.npz", "--ood=absent.npz"], "absent.npz does not exist"),
         (["--predictions=preds.npz", "--validation=preds.npz"], "--validation=preds.npz is the test record itself"),

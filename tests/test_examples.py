@@ -121,14 +121,14 @@ BOUNDED = """
 import json, resource, sys
 import numpy as np
 from mixup_jax.evaluation.measure import evaluate_records
-from mixup_jax.runs.formats import read_predictions
+from mixup_jax.runs.formats import load_predictions
 from mixup_jax.metrics import blocks
 from mixup_jax.runs.records import Predictions
 from pathlib import Path
 blocks.MOST_THREADS = 1  # each takes a stack and a few blocks of its own
 folder = Path(sys.argv[2])
-test = read_predictions(folder / "logits.npy", labels=folder / "labels.npy")
-held_out = read_predictions(folder / "val.npy", labels=folder / "val_labels.npy")
+test = load_predictions(folder / "logits.npy", labels=folder / "labels.npy")
+held_out = load_predictions(folder / "val.npy", labels=folder / "val_labels.npy")
 # numpy's matrix products take their buffers, of a fixed size, at first use, and so does the compiler of the loops.
 np.ones((600, 600)) @ np.ones((600, 600))
 evaluate_records(Predictions(np.eye(99, dtype=np.float32), np.arange(99)))

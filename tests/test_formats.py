@@ -16,8 +16,8 @@ from mixup_jax.command import EXIT_BAD_INPUT, run_command
 from mixup_jax.errors import InputError
 from mixup_jax.evaluate import main
 from mixup_jax.evaluation.measure import evaluate_records
-from mixup_jax.runs.formats import look_like_probabilities, read_predictions
-from mixup_jax.runs.records import Predictions, load_predictions, logits_of_probabilities, save_predictions
+from mixup_jax.runs.formats import load_predictions, look_like_probabilities
+from mixup_jax.runs.records import Predictions, load_record, logits_of_probabilities, save_predictions
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(30, 4)).astype(np.float32) * 3
@@ -49,11 +49,11 @@ def test_each_format_holds_the_same_record(folder):
     write_csv(Path("p.csv"))
     write_parquet(Path("p.parquet"))
     for name in ("p.npz", "p.npy", "p.csv", "p.parquet"):
-        record = read_predictions(Path(name), labels=Path("labels.npy") if name == "p.npy" else None)
+        record = load_predictions(Path(name), labels=Path("labels.npy") if name == "p.npy" else None)
         np.testing.assert_array_equal(record.logits, LOGITS)
         np.testing.assert_array_equal(record.labels, LABELS)
         assert evaluate_records(record) == evaluate_records(Predictions(LOGITS, LABELS))
-    assert (read_predictions(Path("p.npy")).labels == -1).all()
+    assert (load_predictions(Path("p.npy")).labels == -1).all()
 
 
 def test_out_of_distribution_examples_need_no_labels(folder):
@@ -62,11 +62,11 @@ def test_out_of_distribution_examples_need_no_labels(folder):
         csv.writer(file).writerows([[f"logit_{k}" for k in range(4)], *(map(repr, map(float, row)) for row in LOGITS)])
     parquet.write_table(arrow.table({f"{k}": LOGITS[:, k] for k in range(4)}), "p.parquet")
     for name in ("p.npz", "p.csv", "p.parquet"):
-        record = read_predictions(Path(name), labelled=False)
+        record = load_predictions(Path(name), labelled=False)
         np.testing.assert_array_equal(record.logits, LOGITS)
         assert (record.labels == -1).all()
         with pytest.raises(InputError, match=rf"{name} lacks labels"):
-            read_predictions(Path(name))
+            load_predictions(Path(name))
     save_predictions("test.npz", Predictions(LOGITS, np.arange(30) % 4))
     assert run_command(main, ["--predictions=test.npz", "--ood=p.npz"]) == 0
     assert run_command(main, ["--predictions=p.npz"]) == EXIT_BAD_INPUT
@@ -79,9 +79,9 @@ def test_probabilities_are_logits_of_the_same_predictions(folder):
     np.savez("p.npz", logits=probabilities, labels=LABELS)
     np.save("p.npy", probabilities)
     for name in ("p.csv", "p.parquet", "p.npz", "p.npy"):
-        record = read_predictions(Path(name), probabilities=True)
+        record = load_predictions(Path(name), probabilities=True)
         np.testing.assert_allclose(scipy.special.softmax(record.logits, axis=1), probabilities, rtol=1e-12)
-        assert look_like_probabilities(read_predictions(Path(name)))
+        assert look_like_probabilities(load_predictions(Path(name)))
     assert not look_like_probabilities(Predictions(LOGITS, LABELS))
     assert logits_of_probabilities(np.array([[0.0, 1.0]])).tolist() == [[-np.inf, 0.0]]
 
@@ -118,33 +118,33 @@ def test_what_is_no_probability_is_refused(row, message):
 def test_malformed_csv_is_refused_in_one_line_that_names_the_file(folder, text, message):
     Path("p.csv").write_text(text)
     with pytest.raises(InputError, match=message) as caught:
-        read_predictions(Path("p.csv"))
+        load_predictions(Path("p.csv"))
     assert "p.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_columns_in_any_order_and_a_byte_order_mark(folder):
     Path("p.csv").write_bytes(b'\xef\xbb\xbf"p 1",label,p 0\r\n0.9,1,0.1\r\n')
-    assert read_predictions(Path("p.csv")).logits.tolist() == [[0.1, 0.9]]
+    assert load_predictions(Path("p.csv")).logits.tolist() == [[0.1, 0.9]]
 
 
 def test_parquet_of_text_is_refused(folder):
     parquet.write_table(arrow.table({"label": [0], "0": ["a"], "1": ["b"]}), "p.parquet")
     with pytest.raises(InputError, match="column '0' is string"):
-        read_predictions(Path("p.parquet"))
+        load_predictions(Path("p.parquet"))
 
 
 def test_a_file_that_would_unfold_beyond_the_limit_is_refused_before_it_does(folder):
     np.savez_compressed("p.npz", logits=np.zeros((100_000, 50), np.float32), labels=np.zeros(100_000, int))
     assert Path("p.npz").stat().st_size < 100_000
     with pytest.raises(InputError, match=r"would take 0.0194 GiB in memory; expected at most 0.00931 GiB .*--max_gib"):
-        load_predictions("p.npz", limit=10_000_000)
-    assert len(load_predictions("p.npz", limit=21_000_000).labels) == 100_000
+        load_record("p.npz", limit=10_000_000)
+    assert len(load_record("p.npz", limit=21_000_000).labels) == 100_000
     write_csv(Path("p.csv"))
     write_parquet(Path("p.parquet"))
     for name in ("p.csv", "p.parquet"):
         with pytest.raises(InputError, match="in memory"):
-            read_predictions(Path(name), limit=100)
+            load_predictions(Path(name), limit=100)
 
 
 def test_a_header_that_promises_more_than_there_is_allocates_nothing(folder):
@@ -156,7 +156,7 @@ def test_a_header_that_promises_more_than_there_is_allocates_nothing(folder):
         archive.write("honest.npy", "labels.npy")
     for name in ("p.npy", "p.npz"):
         with pytest.raises(InputError, match=r"cannot be read \(an array of shape \[3000000000000, 4\]"):
-            read_predictions(Path(name))
+            load_predictions(Path(name))
 
 
 def file_of(folder, kind):
@@ -184,7 +184,7 @@ def test_random_damage_is_an_input_error_or_a_valid_record(tmp_path_factory, kin
     path.write_bytes(content)
     message = path.name
     try:
-        assert isinstance(read_predictions(path), Predictions)
+        assert isinstance(load_predictions(path), Predictions)
     except InputError as error:
         message = str(error)
     assert path.name in message
@@ -193,19 +193,19 @@ def test_random_damage_is_an_input_error_or_a_valid_record(tmp_path_factory, kin
 
 def test_unknown_suffixes_and_missing_files(folder):
     with pytest.raises(InputError, match=r"unknown format of predictions '.npzz' \(did you mean '.npz'\?\)"):
-        read_predictions(Path("p.npzz"))
+        load_predictions(Path("p.npzz"))
     for name in ("p.npz", "p.npy", "p.csv", "p.parquet", "p.pt"):
         with pytest.raises(InputError, match=rf"{name} does not exist"):
-            read_predictions(Path(name))
+            load_predictions(Path(name))
     write_csv(Path("p.csv"))
     with pytest.raises(InputError, match=r"labels file l\.npy given for p\.csv"):
-        read_predictions(Path("p.csv"), labels=Path("l.npy"))
+        load_predictions(Path("p.csv"), labels=Path("l.npy"))
 
 
 def test_a_header_with_an_open_quote_is_named_in_one_line(folder):
     Path("p.csv").write_text('"label,0,1\n0,1.0,2.0\n1,2.0,1.0\n')
     with pytest.raises(InputError) as caught:
-        read_predictions(Path("p.csv"))
+        load_predictions(Path("p.csv"))
     assert "is neither 'label' nor a class" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -255,17 +255,17 @@ def test_torch_files_are_read_by_torch_without_unpickling(folder, monkeypatch, c
     with zipfile.ZipFile("p.pt", "w") as archive:
         archive.writestr("p/data.pkl", b"")
     if message is None:
-        np.testing.assert_array_equal(read_predictions(Path("p.pt")).logits, LOGITS)
+        np.testing.assert_array_equal(load_predictions(Path("p.pt")).logits, LOGITS)
         return
     with pytest.raises(InputError, match=message):
-        read_predictions(Path("p.pt"))
+        load_predictions(Path("p.pt"))
 
 
 def test_torch_missing_is_said(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     Path("p.pt").write_bytes(b"x")
     with pytest.raises(InputError, match=r"p\.pt needs torch"):
-        read_predictions(Path("p.pt"))
+        load_predictions(Path("p.pt"))
 
 
 def test_a_real_torch_file(folder):
@@ -279,12 +279,12 @@ def test_a_real_torch_file(folder):
         (logits.detach().bfloat16(), narrow),
     ):
         torch.save({"logits": tensor, "labels": labels}, "p.pt")
-        read = read_predictions(Path("p.pt"))
+        read = load_predictions(Path("p.pt"))
         np.testing.assert_array_equal(read.logits, expected)
         np.testing.assert_array_equal(read.labels, LABELS)
     torch.save(torch.nn.Linear(2, 2), "p.pt")
     with pytest.raises(InputError, match="holds more than tensors"):
-        read_predictions(Path("p.pt"))
+        load_predictions(Path("p.pt"))
 
 
 def test_the_command_reads_all_of_them_and_writes_four_formats(folder, capsys):
@@ -307,7 +307,7 @@ def test_the_command_reads_all_of_them_and_writes_four_formats(folder, capsys):
     ("arguments", "message"),
     [
         (["--output=e.txt"], "unknown format of results '.txt'"),
-        (["--posthoc=isotonic"], "--posthoc=isotonic given without --validation"),
+        (["--posthoc=isotonic"], "--posthoc given without --validation"),
         (["--validation=v.npz", "--posthoc=platt"], "unknown post-hoc method 'platt'"),
         (["--validation_labels=v.npy"], "--validation_labels given without --validation"),
         (["--max_gib=-1"], "--max_gib=-1.0 is not a size"),

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from mixup_jax.errors import InputError
-from mixup_jax.runs.formats import read_predictions
-from mixup_jax.runs.records import Predictions, load_predictions, save_predictions
+from mixup_jax.runs.formats import load_predictions
+from mixup_jax.runs.records import Predictions, load_record, save_predictions
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_crashes_and_hangs_and_wrong_refusals_are_found(monkeypatch):
 
 def refusal(path, **more):
     with pytest.raises(InputError) as caught:
-        read_predictions(path, **more)
+        load_predictions(path, **more)
     assert str(caught.value).isprintable()
     return str(caught.value)
 
@@ -66,7 +66,7 @@ def test_numbers_beyond_unicode_are_no_text(tmp_path):
     assert "meta holds the mark 0x200000, which is no character" in refusal(tmp_path / "p.npz")
     swapped = np.array('{"dataset": "x"}').astype(">U16")
     np.savez(tmp_path / "p.npz", logits=np.eye(2), labels=[0, 1], meta=swapped)
-    assert load_predictions(tmp_path / "p.npz").name == "x"
+    assert load_record(tmp_path / "p.npz").name == "x"
 
 
 @pytest.mark.filterwarnings("error")
@@ -74,7 +74,7 @@ def test_a_header_that_may_be_of_python_2_is_no_warning(tmp_path):
     np.save(tmp_path / "p.npy", np.zeros((6, 4), np.float32))
     content = (tmp_path / "p.npy").read_bytes()
     (tmp_path / "p.npy").write_bytes(content.replace(b"(6, 4), } ", b"(6L, 4), }", 1))
-    assert len(read_predictions(tmp_path / "p.npy").labels) == 6
+    assert len(load_predictions(tmp_path / "p.npy").labels) == 6
 
 
 def test_marks_in_what_a_library_says_are_escaped(tmp_path):

@@ -47,6 +47,8 @@ NUMPY_ONLY = (
     "evaluation.measure",
     "evaluation.recalibration",
     "evaluation.ensemble",
+    "evaluation.arrays",
+    "evaluation.modes",
     "evaluation.export",
     "report",
 )

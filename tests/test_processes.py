@@ -25,7 +25,7 @@ from mixup_jax.devices.mesh import device_mesh
 from mixup_jax.devices.watch import EXIT_LOST
 from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.models import IMAGE_MODELS, MODELS
-from mixup_jax.runs.records import load_predictions
+from mixup_jax.runs.records import load_record
 from mixup_jax.store.verify import inspect, read_item, steps_in
 from mixup_jax.training import loop
 from mixup_jax.training import run as run_parts
@@ -136,7 +136,7 @@ def test_a_run_of_four_processes_loses_one_and_is_finished_by_two(tmp_path: Path
     one, several = finished(tmp_path / "one"), finished(tmp_path / "several")
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), several, one)
     for path in [*(tmp_path / "one" / "predictions").iterdir(), tmp_path / "one" / "epochs" / "3.npz"]:
-        record, other = load_predictions(path), load_predictions(tmp_path / "several" / path.parent.name / path.name)
+        record, other = load_record(path), load_record(tmp_path / "several" / path.parent.name / path.name)
         np.testing.assert_array_equal(other.labels, record.labels)
         np.testing.assert_allclose(other.logits, record.logits, rtol=1e-3, atol=1e-4)
 

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from mixup_jax.errors import InputError
 from mixup_jax.runs.files import write_atomically, write_json
-from mixup_jax.runs.records import Predictions, load_predictions, save_predictions
+from mixup_jax.runs.records import Predictions, load_record, save_predictions
 
 json_values = st.recursive(
     st.none()
@@ -36,7 +36,7 @@ def test_a_saved_record_is_read_back_exactly(tmp_path_factory, logits, meta):
     path = tmp_path_factory.mktemp("records") / "deep" / "record.npz"
     labels = np.arange(len(logits)) % (logits.shape[1] + 1) - 1
     save_predictions(path, Predictions(logits, labels, meta))
-    loaded = load_predictions(path)
+    loaded = load_record(path)
     np.testing.assert_array_equal(loaded.logits, logits)
     assert loaded.logits.dtype == logits.dtype
     np.testing.assert_array_equal(loaded.labels, labels)
@@ -47,7 +47,7 @@ def test_a_saved_record_is_read_back_exactly(tmp_path_factory, logits, meta):
 
 def test_logits_and_labels_suffice(tmp_path):
     np.savez(tmp_path / "p.npz", logits=np.zeros((2, 3)), labels=np.array([0, 2], np.uint8))
-    loaded = load_predictions(tmp_path / "p.npz")
+    loaded = load_record(tmp_path / "p.npz")
     assert (loaded.meta, loaded.name, loaded.labels.tolist()) == ({}, "", [0, 2])
 
 
@@ -91,7 +91,7 @@ def test_malformed_arrays_are_refused_in_memory_and_from_a_file(tmp_path, logits
         Predictions(logits, labels)
     np.savez(tmp_path / "bad.npz", logits=logits, labels=labels)
     with pytest.raises(InputError, match=rf"bad\.npz: .*{message}"):
-        load_predictions(tmp_path / "bad.npz")
+        load_record(tmp_path / "bad.npz")
 
 
 class Bomb:
@@ -128,22 +128,22 @@ def test_a_file_that_is_no_plain_npz_is_refused_in_one_line(tmp_path, kind):
     path = tmp_path / f"{kind}.npz"
     path.write_bytes(UNREADABLE[kind])
     with pytest.raises(InputError, match=rf"{kind}\.npz cannot be read") as caught:
-        load_predictions(path)
+        load_record(path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_single_array_is_refused(tmp_path):
     np.save(tmp_path / "array.npy", GOOD)
     with pytest.raises(InputError, match="it holds a single array"):
-        load_predictions(tmp_path / "array.npy")
+        load_record(tmp_path / "array.npy")
 
 
 def test_missing_files_and_entries_are_named(tmp_path):
     with pytest.raises(InputError, match=r"absent\.npz does not exist"):
-        load_predictions(tmp_path / "absent.npz")
+        load_record(tmp_path / "absent.npz")
     np.savez(tmp_path / "p.npz", predictions=GOOD, labels=[0, 1])
     with pytest.raises(InputError, match=r"lacks logits \(it holds 'labels', 'predictions'\)"):
-        load_predictions(tmp_path / "p.npz")
+        load_record(tmp_path / "p.npz")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_missing_files_and_entries_are_named(tmp_path):
 def test_malformed_meta_is_refused(tmp_path, meta, message):
     np.savez(tmp_path / "p.npz", logits=GOOD, labels=[0, 1], meta=np.array(meta))
     with pytest.raises(InputError, match=rf"p\.npz: {message}"):
-        load_predictions(tmp_path / "p.npz")
+        load_record(tmp_path / "p.npz")
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -190,7 +190,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_meta_that_could_not_be_written_again_is_refused(tmp_path, meta, message):
     np.savez(tmp_path / "p.npz", logits=np.eye(3), labels=np.arange(3), meta=np.array(meta))
     with pytest.raises(InputError, match=message):
-        load_predictions(tmp_path / "p.npz")
+        load_record(tmp_path / "p.npz")
 
 
 @pytest.mark.parametrize("value", [1e101, -1e101])

@@ -10,7 +10,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.report.__main__ import main
 from mixup_jax.report.build import build_report
 from mixup_jax.report.runs import load_run
-from mixup_jax.runs.records import load_predictions, save_predictions
+from mixup_jax.runs.records import load_record, save_predictions
 
 TEST = ("results", "fashion_mnist/test")
 AFTER = (*TEST, "after_temperature")
@@ -159,7 +159,7 @@ def test_a_name_too_long_for_a_file_is_refused(folder, tmp_path):
 @pytest.mark.parametrize("meta", [{"source": "\ud800"}, {"versions": {"\ud800": 1}}, {"machine": "\x00"}])
 def test_origins_that_cannot_be_printed_are_named(folder, tmp_path, meta):
     path = folder / "predictions" / f"fashion_mnist-test-{STEP}.npz"
-    record = load_predictions(path)
+    record = load_record(path)
     save_predictions(path, type(record)(record.logits, record.labels, {**record.meta, **meta}))
     message = refusal(folder, tmp_path / "out")
     assert str(path) in message

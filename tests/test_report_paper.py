@@ -25,7 +25,7 @@ from mixup_jax.report.held_out import pooled_bins
 from mixup_jax.report.paper import paper_sections, soft_label_families
 from mixup_jax.report.published import AUROC, name_in_paper, printed_auroc
 from mixup_jax.report.runs import load_run, load_runs
-from mixup_jax.runs.records import Predictions, load_predictions, save_predictions
+from mixup_jax.runs.records import Predictions, load_record, save_predictions
 
 EPOCHS = (0, 2, 10)
 
@@ -147,7 +147,7 @@ def test_figures_of_nothing_are_refused(call):
 
 def keep_epochs(folder):
     """Gives a run the records of epochs, and what a real run logs of its validations."""
-    validation = load_predictions(next((folder / "predictions").glob("*-validation-*.npz")))
+    validation = load_record(next((folder / "predictions").glob("*-validation-*.npz")))
     for epoch in EPOCHS:
         logits = validation.logits * (epoch + 1) / 11
         save_predictions(folder / "epochs" / f"{epoch}.npz", Predictions(logits, validation.labels, {"epoch": epoch}))

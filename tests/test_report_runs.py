@@ -10,7 +10,7 @@ from mixup_jax.report.__main__ import main
 from mixup_jax.report.groups import kind, make_groups, summarise
 from mixup_jax.report.quantities import Quantity, interval, sections, value
 from mixup_jax.report.runs import load_run, load_runs
-from mixup_jax.runs.records import load_predictions, save_predictions
+from mixup_jax.runs.records import load_record, save_predictions
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_an_output_that_is_a_file_is_refused(run_folder, tmp_path):
 
 def test_evaluation_that_disagrees_with_its_record_is_refused(run_folder, tmp_path, capsys):
     path = run_folder / "predictions" / f"fashion_mnist-test-{STEP}.npz"
-    record = load_predictions(path)
+    record = load_record(path)
     labels = record.labels.copy()
     labels[0] = (labels[0] + 1) % 10
     save_predictions(path, type(record)(record.logits, labels, record.meta))
@@ -111,7 +111,7 @@ def test_evaluation_that_disagrees_with_its_record_is_refused(run_folder, tmp_pa
 
 def test_ood_confidence_that_disagrees_with_its_record_is_refused(run_folder, tmp_path, capsys):
     path = run_folder / "predictions" / f"mnist-test-{STEP}.npz"
-    record = load_predictions(path)
+    record = load_record(path)
     save_predictions(path, type(record)(record.logits * np.float32(1.01), record.labels, record.meta))
     assert "ood.mnist.mean_confidence is 0." in failure([run_folder], tmp_path / "out", capsys)
 

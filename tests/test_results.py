@@ -7,7 +7,7 @@ import pytest
 
 from mixup_jax.evaluation.measure import evaluate_records
 from mixup_jax.report.evidence import written
-from mixup_jax.runs.records import load_predictions
+from mixup_jax.runs.records import load_record
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -24,9 +24,7 @@ def test_the_tables_of_the_documents_are_those_of_the_records():
 
 @pytest.mark.parametrize("run", ["quickstart/erm-0", "outside/mixup-0"])
 def test_an_evaluation_follows_from_its_records(run: str):
-    records = {
-        path.name.rsplit("-", 1)[0]: load_predictions(path) for path in (RESULTS / run / "predictions").iterdir()
-    }
+    records = {path.name.rsplit("-", 1)[0]: load_record(path) for path in (RESULTS / run / "predictions").iterdir()}
     stored = json.loads((RESULTS / run / "evaluation.json").read_text())
     again = evaluate_records(
         records["fashion_mnist-test"],

@@ -9,7 +9,7 @@ from scipy import stats
 from mixup_jax import metrics
 from mixup_jax.data.corruptions import KINDS, PLANS
 from mixup_jax.runs.files import write_json
-from mixup_jax.runs.records import Predictions, load_predictions, save_predictions
+from mixup_jax.runs.records import Predictions, load_record, save_predictions
 from mixup_jax.runs.workdir import record_path
 from studies.settled import numbers, page, records, rounding
 from studies.settled.intervals import compare, corrected
@@ -56,8 +56,8 @@ def run_folder(folder, alpha=0.2, seed=0, width=8):
 def test_kept_records_are_the_first_rows_and_give_the_same_numbers_to_three_digits(tmp_path):
     run = run_folder(tmp_path / "runs" / "a-0")
     assert records.main([str(tmp_path / "runs"), str(tmp_path / "kept")]) == 0
-    whole = load_predictions(record_path(run, "fashion_mnist/test", 7))
-    kept = load_predictions(record_path(tmp_path / "kept" / "a-0", "fashion_mnist/test", 7))
+    whole = load_record(record_path(run, "fashion_mnist/test", 7))
+    kept = load_record(record_path(tmp_path / "kept" / "a-0", "fashion_mnist/test", 7))
     assert len(kept.labels) == 3500
     np.testing.assert_array_equal(kept.labels, whole.labels[:3500])
     np.testing.assert_array_equal(kept.logits.argmax(axis=1), whole.logits[:3500].argmax(axis=1))

@@ -30,7 +30,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.methods.method import Method
 from mixup_jax.prediction.predict import make_predict
-from mixup_jax.runs.records import load_predictions
+from mixup_jax.runs.records import load_record
 from mixup_jax.runs.workdir import check_same
 from mixup_jax.store.checkpoint import Checkpoints
 from mixup_jax.training import loop
@@ -302,7 +302,7 @@ def test_a_run_is_evaluated_on_the_split_that_it_has_not_seen(workdir: Path, ima
     result = evaluation["results"]["imagenet2012/test"]
     assert result["n"] == TEST
     assert result["accuracy_top5"] >= result["accuracy"]
-    record = load_predictions(workdir / "predictions" / "imagenet2012-test-4.npz")
+    record = load_record(workdir / "predictions" / "imagenet2012-test-4.npz")
     assert record.logits.shape == (TEST, 1000)
     top5 = np.argsort(-record.logits, axis=1, kind="stable")[:, :5]
     assert result["accuracy_top5"] == np.mean((top5 == LABELS[:TEST, None]).any(axis=1))

@@ -26,7 +26,7 @@ from mixup_jax.metrics.calibration import Bins
 from mixup_jax.models import create_model
 from mixup_jax.prediction.predict import make_predict, plain
 from mixup_jax.prediction.variants import ODIN_EPSILONS
-from mixup_jax.runs.records import load_predictions
+from mixup_jax.runs.records import load_record
 from mixup_jax.store.checkpoint import Checkpoints
 from mixup_jax.training import loop
 from mixup_jax.training.run import prepare
@@ -72,9 +72,9 @@ def test_a_run_leaves_its_config_metrics_and_checkpoints(workdir: Path, tiny_con
 
 def test_validation_records_of_the_chosen_epochs_are_kept(workdir: Path, evaluation: dict[str, Any]):
     assert sorted(path.name for path in (workdir / "epochs").iterdir()) == ["0.npz", "2.npz"]
-    first, last = (load_predictions(workdir / "epochs" / name) for name in ("0.npz", "2.npz"))
+    first, last = (load_record(workdir / "epochs" / name) for name in ("0.npz", "2.npz"))
     assert [(record.meta["epoch"], record.meta["step"]) for record in (first, last)] == [(0, 0), (2, 10)]
-    validation = load_predictions(next((workdir / "predictions").glob("*-validation-10.npz")))
+    validation = load_record(next((workdir / "predictions").glob("*-validation-10.npz")))
     np.testing.assert_array_equal(last.logits, validation.logits)
     np.testing.assert_array_equal(first.labels, validation.labels)
     assert not np.array_equal(first.logits, last.logits)
@@ -137,7 +137,7 @@ def test_pmap_trains_to_the_same_losses(workdir: Path, tmp_path: Path, tiny_conf
 
 def test_evaluation_agrees_with_scikit_learn_on_the_saved_logits(workdir: Path, evaluation: dict[str, Any]):
     def probabilities(name: str) -> tuple[np.ndarray, np.ndarray]:
-        record = load_predictions(workdir / "predictions" / f"{name}-10.npz")
+        record = load_record(workdir / "predictions" / f"{name}-10.npz")
         shifted = np.exp(record.logits.astype(np.float64) - record.logits.max(axis=1, keepdims=True))
         return shifted / shifted.sum(axis=1, keepdims=True), record.labels
 
@@ -162,7 +162,7 @@ def test_the_temperature_is_fitted_on_validation(evaluation: dict[str, Any]):
 
 
 def test_records_say_where_they_come_from(workdir: Path, tiny_config: Config, evaluation: dict[str, Any]):
-    meta = load_predictions(workdir / "predictions" / "fashion_mnist-test-10.npz").meta
+    meta = load_record(workdir / "predictions" / "fashion_mnist-test-10.npz").meta
     assert (meta["dataset"], meta["split"], meta["step"]) == ("fashion_mnist", "test", 10)
     assert (meta["device_count"], meta["seed"]) == (8, tiny_config.seed)
     assert meta["config"]["method"]["mixup_alpha"] == 0.2
@@ -274,9 +274,7 @@ def test_odin_joins_the_scores_and_its_records_are_kept(copy: Path, data_dir: Pa
     with_odin = evaluate_workdir(copy, datasets=None, checkpoint="last", data_dir=data_dir, force=False, odin=True)
     assert with_odin["odin"]["epsilon"] in ODIN_EPSILONS
     assert with_odin["results"] == evaluation["results"]
-    records = [
-        load_predictions(copy / "predictions" / f"{name}-test-odin-10.npz") for name in ("fashion_mnist", "mnist")
-    ]
+    records = [load_record(copy / "predictions" / f"{name}-test-odin-10.npz") for name in ("fashion_mnist", "mnist")]
     assert records[0].meta["odin"]["epsilon"] == with_odin["odin"]["epsilon"]
     scores = with_odin["ood"]["mnist"]["scores"]
     assert scores["odin"]["auroc"] == metrics.auroc(*(metrics.msp_score(record.logits) for record in records))

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
+from typing import Any
 
+from mixup_jax.command import Flag
 from mixup_jax.errors import InputError
 
-FLAGS = ("coordinator", "processes", "process")
+TITLE = "on several machines or accelerators, one command for each process"
+FLAGS = (
+    Flag("distributed", None, "this is one process of several, as a TPU pod slice, Slurm, Open MPI or Kubernetes says"),
+    Flag("coordinator", "HOST:PORT", "instead of --distributed: where process 0 is reached, any free port"),
+    Flag("processes", "N", "with --coordinator: how many there are", type=int),
+    Flag("process", "I", "with --coordinator: which this one is, 0 to N-1", type=int),
+)
 
 
 @dataclass(frozen=True)
@@ -25,48 +32,37 @@ class Cluster:
     process: int | None = None
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that `requested` reads."""
-    group = parser.add_argument_group("on several machines or accelerators, one command for each process")
-    group.add_argument(
-        "--distributed",
-        action="store_true",
-        default=None,
-        help="this is one process of several, as a TPU pod slice, Slurm, Open MPI or Kubernetes says",
-    )
-    group.add_argument("--coordinator", metavar="HOST:PORT", help="instead: where process 0 is reached, any free port")
-    group.add_argument("--processes", type=int, metavar="N", help="with --coordinator: how many there are")
-    group.add_argument("--process", type=int, metavar="I", help="with --coordinator: which this one is, 0 to N-1")
-
-
-def requested(flags: argparse.Namespace) -> Cluster | None:
-    """Returns what the flags say, None where the process is alone.
+def requested(flags: dict[str, Any]) -> Cluster | None:
+    """Takes FLAGS out of `flags` and returns what they say; None where the process is alone.
 
     Raises:
-      InputError: they contradict each other, or name no process that there can be.
+      InputError: they contradict each other, or name a process that cannot be.
     """
-    given = [name for name in FLAGS if getattr(flags, name) is not None]
+    values = {flag.name: flags.pop(flag.name, None) for flag in FLAGS}
+    distributed = values.pop("distributed")
+    given = [name for name, value in values.items() if value is not None]
     if not given:
-        return Cluster() if flags.distributed else None
-    if flags.distributed:
+        return Cluster() if distributed else None
+    if distributed:
         raise InputError(
             f"--distributed given with --{given[0]}; expected --distributed alone, where the cluster says who is "
             "who, or --coordinator, --processes and --process"
         )
-    missing = [name for name in FLAGS if name not in given]
+    missing = [name for name in values if name not in given]
     if missing:
         raise InputError(
             f"--{given[0]} given without --{missing[0]}; expected --coordinator=HOST:PORT, --processes=N and "
             "--process=I, or --distributed"
         )
-    _check_address(flags.coordinator)
-    if flags.processes < 1:
-        raise InputError(f"--processes={flags.processes}; expected how many processes there are, at least 1")
-    if not 0 <= flags.process < flags.processes:
+    _check_address(values["coordinator"])
+    if values["processes"] < 1:
+        raise InputError(f"--processes={values['processes']}; expected how many processes there are, at least 1")
+    if not 0 <= values["process"] < values["processes"]:
         raise InputError(
-            f"--process={flags.process}, but there are {flags.processes}; expected 0 to {flags.processes - 1}"
+            f"--process={values['process']}, but there are {values['processes']}; "
+            f"expected 0 to {values['processes'] - 1}"
         )
-    return Cluster(flags.coordinator, flags.processes, flags.process)
+    return Cluster(**values)
 
 
 def _check_address(address: str) -> None:

@@ -12,7 +12,7 @@ from mixup_jax.evaluation.ensemble import mean_of_records
 from mixup_jax.evaluation.measure import evaluate_records
 from mixup_jax.runs.files import write_json
 from mixup_jax.runs.provenance import DERIVED, NOT_PART_OF_THE_RESULT, provenance
-from mixup_jax.runs.records import Predictions, load_predictions, save_predictions
+from mixup_jax.runs.records import Predictions, load_record, save_predictions
 from mixup_jax.runs.workdir import CONFIG_FILE, EVALUATION_FILE, check_derived, record_path
 
 
@@ -53,7 +53,7 @@ def evaluate_ensemble(
     for name in _shared_sets(evaluations):
         mean = mean_of_records(
             [
-                load_predictions(record_path(member, name, evaluation["step"]))
+                load_record(record_path(member, name, evaluation["step"]))
                 for member, evaluation in zip(members, evaluations, strict=True)
             ]
         )

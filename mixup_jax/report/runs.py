@@ -20,7 +20,7 @@ from mixup_jax.report.agreement import check_agreement
 from mixup_jax.report.checks import Checks
 from mixup_jax.runs.files import check_values, read_lines, read_object, shown
 from mixup_jax.runs.provenance import NOT_PART_OF_THE_RESULT
-from mixup_jax.runs.records import Predictions, load_predictions
+from mixup_jax.runs.records import Predictions, load_record
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +195,7 @@ def _record(folder: Path, dataset: str, split: str | None, step: int) -> Predict
 
 
 def _checked_record(path: Path) -> Predictions:
-    record = load_predictions(path)
+    record = load_record(path)
     try:
         check_values(record.meta, "meta")
     except InputError as error:

@@ -6,6 +6,7 @@ Each reader only finds the numbers; `Predictions` checks them, so every format h
 from __future__ import annotations
 
 import csv
+import os
 import re
 import warnings
 import zipfile
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError, unknown_name
 from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, UNREADABLE, check_size, map_npy
-from mixup_jax.runs.records import Predictions, load_predictions, logits_of_probabilities, no_labels
+from mixup_jax.runs.records import Predictions, load_record, logits_of_probabilities, no_labels
 
 Array = npt.NDArray[Any]
 _LABEL = "label"
@@ -28,10 +29,10 @@ LARGEST_FOOTER = 1 << 20
 """Bytes of a text, and number of entries of a list, in the metadata of a Parquet file."""
 
 
-def read_predictions(
-    path: Path,
+def load_predictions(
+    path: str | os.PathLike[str],
     *,
-    labels: Path | None = None,
+    labels: str | os.PathLike[str] | None = None,
     probabilities: bool = False,
     labelled: bool = True,
     limit: int = DEFAULT_LIMIT,
@@ -40,7 +41,7 @@ def read_predictions(
 
     | suffix | content |
     | --- | --- |
-    | `.npz` | arrays `logits` [N, K] and `labels` [N], and `meta` if there is any (see `load_predictions`) |
+    | `.npz` | arrays `logits` [N, K] and `labels` [N], and `meta` if there is any (see `load_record`) |
     | `.npy` | logits [N, K], memory-mapped; labels [N] in a second `.npy`, or none |
     | `.csv` | a header line; a column `label`, and a column for each class |
     | `.parquet` | the same columns (needs pyarrow) |
@@ -61,6 +62,7 @@ def read_predictions(
       InputError: the file is missing, damaged, too large, in another format, or breaks what `Predictions`
         promises; the message names the file.
     """
+    path, labels = Path(path), None if labels is None else Path(labels)
     readers: dict[str, Callable[[Path, int], tuple[Array, Array | None]]] = {
         ".csv": _read_csv,
         ".parquet": _read_parquet,
@@ -72,7 +74,7 @@ def read_predictions(
     if labels is not None and suffix != ".npy":
         raise InputError(f"labels file {labels} given for {path}; expected one only for an .npy, others hold labels")
     if suffix == ".npz":
-        return load_predictions(path, probabilities=probabilities, labelled=labelled, limit=limit)
+        return load_record(path, probabilities=probabilities, labelled=labelled, limit=limit)
     logits, classes = _read_npy(path, labels) if suffix == ".npy" else _read(path, limit, readers[suffix])
     if classes is None:
         if labelled:

@@ -128,7 +128,7 @@ def no_labels(logits: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
     return np.full(len(logits) if logits.ndim else 0, UNLABELLED, np.int32)
 
 
-def load_predictions(
+def load_record(
     path: str | os.PathLike[str],
     *,
     probabilities: bool = False,

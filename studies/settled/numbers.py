@@ -12,7 +12,7 @@ from mixup_jax import metrics
 from mixup_jax.data.corruptions import KINDS, PLANS
 from mixup_jax.metrics.scores import Ints
 from mixup_jax.runs.files import read_object
-from mixup_jax.runs.records import Predictions, load_predictions
+from mixup_jax.runs.records import Predictions, load_record
 
 Numbers = dict[str, float]
 """By key: acc, nll, ece, gap, nll_t, .., refinement, temperature, val_gap, train_loss, shift_ece, .., auroc/NAME, .."""
@@ -86,7 +86,7 @@ def plan_of(config: dict[str, Any]) -> str:
 
 def load_records(folder: Path) -> dict[str, Predictions]:
     """Returns the records of a network by dataset/split."""
-    records = [load_predictions(path) for path in sorted((folder / "predictions").glob("*.npz"))]
+    records = [load_record(path) for path in sorted((folder / "predictions").glob("*.npz"))]
     return {record.name: record for record in records}
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from mixup_jax.runs.files import read_lines, read_object, write_json
-from mixup_jax.runs.records import Predictions, load_predictions
+from mixup_jax.runs.records import Predictions, load_record
 from mixup_jax.runs.workdir import record_path
 
 FOLDER = Path("docs/results/settled")
@@ -42,7 +42,7 @@ def keep(run: Path, folder: Path) -> None:
     step, target = evaluation["step"], folder / run.name
     names = [*evaluation["results"], *(f"{name}/test" for name in evaluation["ood"])]
     for name in dict.fromkeys(names):
-        record = load_predictions(record_path(run, name, step))
+        record = load_record(record_path(run, name, step))
         save_rows(record_path(target, name, step), record, ROWS[name])
     write_json(target / "training.json", training(run))
     write_json(target / "config.json", evaluation["config"])

@@ -1,0 +1,80 @@
+"""Evaluating anyone's logits in a notebook: `mixup_jax.evaluate`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixup_jax.errors import InputError
+from mixup_jax.evaluation.measure import evaluate_records
+from mixup_jax.runs.formats import load_predictions
+from mixup_jax.runs.records import Predictions, logits_of_probabilities, no_labels
+
+Given = npt.ArrayLike | tuple[npt.ArrayLike, npt.ArrayLike] | Predictions | str | os.PathLike[str]
+"""Logits `[N, K]`; logits and labels `[N]`; a record; or the path of a file that holds one."""
+
+
+def evaluate(
+    logits: Given,
+    labels: npt.ArrayLike | None = None,
+    *,
+    validation: Given | None = None,
+    ood: Mapping[str, Given] | None = None,
+    probabilities: bool = False,
+    posthoc: Sequence[str] = (),
+    all_intervals: bool = False,
+) -> dict[str, Any]:
+    """Returns what evaluation.json holds for the logits of one network; docs/metrics.md defines every number.
+
+    Each argument of logits is an array `[N, K]` of NumPy, JAX or PyTorch, a `Predictions`, or the path of a file in a
+    format of `load_predictions`.
+
+    Args:
+      logits: of the test examples.
+      labels: their classes, integers `[N]` in 0 .. K-1; None where `logits` is a record or a path, which has them.
+      validation: `(logits, labels)` of held-out examples, a record or a path; a temperature is fitted on it.
+      ood: logits of out-of-distribution examples by the name of their data set.
+      probabilities: all of them are probabilities, not logits.
+      posthoc: also fit these on the validation examples: "vector_scaling", "isotonic".
+      all_intervals: bootstrap adaptive, smooth and class-wise ECE as well (seconds more).
+
+    Returns:
+      {"results": {"test": {"accuracy", "ece_15", "nll", .., "intervals"}, ..}, "ood": {name: ..}, ..}
+
+    Raises:
+      InputError: logits or labels have a wrong shape, type or value, or are not of one network.
+    """
+    records = {name: _record_of(given, None, probabilities, labelled=False) for name, given in (ood or {}).items()}
+    return evaluate_records(
+        _record_of(logits, labels, probabilities),
+        validation=None if validation is None else _record_of(validation, None, probabilities),
+        ood=records,
+        posthoc=posthoc,
+        all_intervals=all_intervals,
+    )
+
+
+def _record_of(
+    given: Given, labels: npt.ArrayLike | None, probabilities: bool, *, labelled: bool = True
+) -> Predictions:
+    if isinstance(given, Predictions | str | os.PathLike):
+        if labels is not None:
+            raise InputError("labels given with a record or a file, which holds its own; expected the logits alone")
+        if isinstance(given, Predictions):
+            return given
+        return load_predictions(Path(given).expanduser(), probabilities=probabilities, labelled=labelled)
+    if isinstance(given, tuple) and len(given) == 2:
+        given, labels = given
+    logits = np.asarray(given)
+    if logits.dtype.name == "bfloat16":  # JAX's, which numpy does not count among the floating-point types
+        logits = logits.astype(np.float32)
+    if labels is None:
+        if labelled:
+            raise InputError("labels are missing; expected them beside the logits: (logits, labels)")
+        labels = no_labels(logits)
+    return Predictions(logits_of_probabilities(logits) if probabilities else logits, np.asarray(labels))

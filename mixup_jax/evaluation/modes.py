@@ -1,0 +1,202 @@
+"""The modes of `python -m mixup_jax.evaluate`: files of predictions, a checkpoint of a run, an ensemble of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mixup_jax.devices.cluster import Cluster
+from mixup_jax.environment import FULL, check_versions
+from mixup_jax.errors import InputError
+from mixup_jax.escapes import one_line
+from mixup_jax.evaluation.ensemble import mean_of_records
+from mixup_jax.evaluation.export import check_suffix, render
+from mixup_jax.evaluation.measure import evaluate_records
+from mixup_jax.evaluation.recalibration import check_posthoc
+from mixup_jax.libraries import keep_freed_memory
+from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, GIB
+from mixup_jax.runs.files import write_atomically
+from mixup_jax.runs.formats import load_predictions, look_like_probabilities
+from mixup_jax.runs.records import Predictions
+
+EVALUATION_FILE = "evaluation.json"
+NO_TEMPERATURE = "No temperature was fitted: that takes held-out data (--validation=V.npz), never the test record."
+TAKEN_FOR_LOGITS = "The rows look like probabilities but were taken for logits; --probabilities says they are."
+
+
+class Outcome(NamedTuple):
+    """An evaluation (None in all processes of a run but the first), where it was written, and notes for its reader."""
+
+    document: dict[str, Any] | None
+    written: Sequence[Path]
+    notes: Sequence[str] = ()
+
+
+def evaluate_files(
+    predictions: Sequence[Path],
+    *,
+    labels: Path | None = None,
+    validation: Sequence[Path] = (),
+    validation_labels: Path | None = None,
+    ood: Sequence[Sequence[Path]] = (),
+    output: Sequence[Path] = (),
+    probabilities: bool = False,
+    posthoc: Sequence[str] = (),
+    all_intervals: bool = False,
+    max_gib: float = DEFAULT_LIMIT / GIB,
+) -> Outcome:
+    """Evaluates files of predictions and writes the outcome; several files for one record are an ensemble's members.
+
+    Args:
+      predictions: the test record.
+      labels: an `.npy` of its labels, where it is an `.npy` itself.
+      validation: the record to fit a temperature on; empty for none.
+      validation_labels: an `.npy` of its labels, where it is an `.npy` itself.
+      ood: out-of-distribution records.
+      output: files to write; empty for one beside the test record.
+      probabilities: the files hold probabilities, not logits.
+      posthoc: methods to fit on the validation record as well.
+      all_intervals: bootstrap adaptive, smooth and class-wise ECE as well.
+      max_gib: most memory that the arrays of a file may take.
+
+    Raises:
+      InputError: a file is damaged or missing, two of them contradict each other, or an output cannot be written.
+    """
+    if not 0 < max_gib < float("inf"):
+        raise InputError(f"--max_gib={max_gib} is not a size; expected a number above 0, such as 8")
+    output = output or [predictions[0].with_name("+".join(path.stem for path in predictions) + ".evaluation.json")]
+    label_files = [path for path in (labels, validation_labels) if path is not None]
+    _check_outputs(output, [path for paths in (predictions, validation, label_files, *ood) for path in paths])
+    tested = {path.resolve() for path in predictions}
+    for path in validation:
+        if path.resolve() in tested:
+            raise InputError(
+                f"--validation={path} is the test record itself; "
+                "expected other data, since a temperature fitted on the test set would flatter it"
+            )
+    check_posthoc(posthoc)
+
+    def record(paths: Sequence[Path], labels: Path | None = None, *, labelled: bool = True) -> Predictions:
+        options: dict[str, Any] = {"probabilities": probabilities, "limit": int(max_gib * GIB)}
+        members = [load_predictions(path, labels=labels, labelled=labelled, **options) for path in paths]
+        return members[0] if len(members) == 1 else mean_of_records(members)
+
+    test = record(predictions, labels)
+    name, validation_name = _name(predictions), _name(validation)
+    document = evaluate_records(
+        test,
+        validation=record(validation, validation_labels) if validation else None,
+        ood=_named([(_name(paths), record(paths, labelled=False)) for paths in ood]),
+        test_name=name,
+        validation_name=validation_name if validation_name != name else f"{validation_name} (validation)",
+        posthoc=posthoc,
+        all_intervals=all_intervals,
+    )
+    for file in output:
+        _write(file, document)
+    notes = [] if validation else [NO_TEMPERATURE]
+    if not probabilities and look_like_probabilities(test):
+        notes.append(TAKEN_FOR_LOGITS)
+    return Outcome(document, output, notes)
+
+
+def _check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
+    for output in outputs:
+        if output.resolve() in [path.resolve() for path in inputs]:
+            raise InputError(f"--output={output} is one of the records to read; expected another file")
+        check_suffix(output)
+
+
+def _name(paths: Sequence[Path]) -> str:
+    return one_line("+".join(path.stem for path in paths))
+
+
+def _named(records: Sequence[tuple[str, Predictions]]) -> dict[str, Predictions]:
+    """Returns the records by their data set, or else by their file, numbered where names repeat."""
+    named: dict[str, Predictions] = {}
+    for file, record in records:
+        name = base = str(record.meta.get("dataset") or file)
+        number = 1
+        while name in named:
+            number += 1
+            name = f"{base}-{number}"
+        named[name] = record
+    return named
+
+
+def _write(output: Path, document: dict[str, Any]) -> None:
+    try:
+        write_atomically(output, render(document, output).encode())
+    except OSError as error:
+        if error.errno in FULL:
+            raise OSError(error.errno, error.strerror, str(output)) from error
+        reason = error.strerror or str(error)
+        raise InputError(f"{output} cannot be written ({reason}); expected a writable place, see --output") from error
+
+
+def evaluate_checkpoint(
+    workdir: Path,
+    *,
+    checkpoint: str = "last",
+    odin: bool = False,
+    mc_dropout: int | None = None,
+    batch_norm_examples: int | None = None,
+    save_as: Path | None = None,
+    cluster: Cluster | None = None,
+    **options: Any,
+) -> Outcome:
+    """Evaluates a checkpoint of a run, after checking what is asked for; see `evaluation.run.evaluate_workdir`.
+
+    Args:
+      workdir: folder of the run.
+      checkpoint: "last", "best" or the number of a step.
+      odin: also score with ODIN.
+      mc_dropout: passes of Monte Carlo dropout.
+      batch_norm_examples: clean training examples to measure batch statistics on.
+      save_as: folder of the records, where one of the last two changes what is predicted.
+      cluster: the processes that evaluate together; None for this one alone.
+      options: `datasets`, `data_dir` and `force`, as `evaluate_workdir` takes them.
+
+    Raises:
+      InputError: the arguments contradict each other, or the run cannot be evaluated.
+    """
+    if checkpoint not in ("last", "best") and not (checkpoint.isascii() and checkpoint.isdigit()):
+        raise InputError(f"--checkpoint={checkpoint} is not a checkpoint; expected last, best or a step such as 1200")
+    if not workdir.is_dir():
+        raise InputError(f"--workdir={workdir} is not a folder; expected the workdir of a finished run")
+    changes = {"mc_dropout": mc_dropout, "batch_norm_examples": batch_norm_examples}
+    changes = {name: number for name, number in changes.items() if number is not None}
+    for name, number in changes.items():
+        if number is not None and number < 1:
+            raise InputError(f"--{name}={number}; expected a positive number")
+    if save_as is not None and not changes:
+        raise InputError("--save_as given without --mc_dropout or --batch_norm_examples, which change predictions")
+    if changes and odin:
+        raise InputError("--odin takes gradients of the network as it was trained; expected it without --save_as")
+    if cluster is not None and (odin or batch_norm_examples is not None):
+        name = "odin" if odin else "batch_norm_examples"
+        raise InputError(f"--{name} works in one process only; expected neither --distributed nor --coordinator")
+
+    # Imported here: jax takes seconds, and files of predictions have no use for it.
+    from mixup_jax.devices.processes import joined
+    from mixup_jax.evaluation.run import evaluate_workdir
+    from mixup_jax.prediction.variants import Derivation
+
+    check_versions()
+    keep_freed_memory()
+    with joined(cluster):
+        options = {"datasets": None, "data_dir": None, "force": False, **options}
+        derivation = Derivation(**{name: int(number) for name, number in changes.items() if number is not None})
+        document = evaluate_workdir(
+            workdir, checkpoint=checkpoint, odin=odin, derivation=derivation, save_as=save_as, **options
+        )
+    return Outcome(document, [(save_as or workdir) / EVALUATION_FILE])
+
+
+def evaluate_runs(ensemble: Sequence[Path], *, save_as: Path) -> Outcome:
+    """Evaluates the mean of the probabilities of several runs; see `evaluation.ensemble_run.evaluate_ensemble`."""
+    # Imported here: it loads the modules of configs, which files of predictions have no use for.
+    from mixup_jax.evaluation.ensemble_run import evaluate_ensemble
+
+    return Outcome(evaluate_ensemble(ensemble, save_as), [save_as / EVALUATION_FILE])
