@@ -171,7 +171,7 @@ def _ood_table(entries: Mapping[str, Mapping[str, Any]]) -> Table:
                 confidence = _cell(side, "mean_confidence") if numbers is side else ""
                 rows.append((label, labels[score], *sizes, _cell(numbers, first.key), interval, *more, confidence))
     title = "out of distribution: higher score = more foreign; fractions, not percent"
-    header = ("", "score", "n_in", "n_out", first.label, "95 % interval", *(row.short for row in others))
+    header = ("", "score", "n_in", "n_out", first.label, "95 % interval", *(row.short or row.label for row in others))
     return Table(title, (*header, "mean confidence"), tuple(rows))
 
 

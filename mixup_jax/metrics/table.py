@@ -40,6 +40,10 @@ BIN_COUNTS = (15, 100)
 """15 as most of the literature, 100 as the authors of the mixup paper used."""
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
 
+BINS_PAGE, MORE_PAGE = "Calibration: bins, ECE, OE, MCE", "Calibration beyond equally wide bins"
+CONFIDENCE_PAGE, PROPER_PAGE = "Confidence and correctness", "Proper scores"
+SELECTIVE_PAGE, OOD_PAGE = "Selective prediction", "Out-of-distribution detection"
+
 
 @dataclass(frozen=True)
 class Bootstrap:
@@ -82,6 +86,7 @@ class Metric:
       section: where it stands on the report's page: "test", "more" or "selective"; nowhere if empty.
       summary: whether `python -m mixup_jax.evaluate` prints it.
       short: its name above a narrow column; the label if empty.
+      source: where it was proposed, as the list at the end of docs/metrics.md has it.
     """
 
     key: str
@@ -90,7 +95,7 @@ class Metric:
     of: tuple[str, ...]
     aim: str = "lower"
     equation: str = ""
-    where: str = ""
+    where: str = MORE_PAGE
     bins: int | None = None
     limits: tuple[float, float] = (0.0, 1.0)
     interval: Bootstrap | None = None
@@ -101,6 +106,7 @@ class Metric:
     section: str = "more"
     summary: bool = True
     short: str = ""
+    source: str = ""
 
     @property
     def full_vector(self) -> bool:
@@ -138,20 +144,13 @@ def _nll(log_likelihood: Floats) -> float:
     return 0.0 - mean(log_likelihood)
 
 
-def _itself(values: Floats) -> Floats:
-    return values
+def _part(name: str, function: Callable[[Any], Any] = lambda parts: parts) -> Callable[[Any], float]:
+    """Returns the function that takes a named part of what a function returns."""
+    return lambda argument: float(getattr(function(argument), name))
 
 
-def _part(name: str) -> Callable[[Any], float]:
-    """Returns the function that takes a named part of a named tuple."""
-    return lambda parts: float(getattr(parts, name))
-
-
-def _direction(side: int) -> Callable[[Any], float]:
-    return lambda bins: ece_direction(bins)[side]
-
-
-BINS_PAGE, MORE_PAGE = "Calibration: bins, ECE, OE, MCE", "Calibration beyond equally wide bins"
+def _brier_top_label(confidence: Floats, correct: Bools) -> float:
+    return brier_decomposition(confidence, correct).brier
 
 
 def _of_bins(
@@ -174,278 +173,95 @@ def _reliability(count: Ints, confidence_sum: Floats, correct_sum: Floats) -> Fl
 
 def _brier_part(part: str, aim: str, equation: str, **more: Any) -> Metric:
     """Returns the row of a part of the Brier score of the event "the prediction is right"."""
-    label, bins = f"Brier score of being right: {part.replace('_', ' ')}", 15
-    row: dict[str, Any] = {"bins": bins, "where": MORE_PAGE, "summary": False}
-    return Metric(f"brier_{part}_{bins}", label, _part(part), ("brier_parts_15",), aim, equation, **(row | more))
+    label = f"Brier score of being right: {part.replace('_', ' ')}"
+    of = ("brier_parts_15",)
+    return Metric(f"brier_{part}_15", label, _part(part), of, aim, equation, bins=15, summary=False, **more)
 
 
-def _at_coverage(coverage: float) -> Metric:
-    return Metric(
-        f"accuracy_at_coverage/{coverage}",
-        f"Accuracy on the surest {100 * coverage:g} %",
-        partial(accuracy_at_coverage, coverage=coverage),
-        ("msp", "correct"),
-        "higher",
-        f"1 - risk_k at k = ceil({coverage} N)",
-        "Selective prediction",
-        section="selective",
-    )
+_TEST: dict[str, Any] = {"required": True, "section": "test"}
+_MORE: dict[str, Any] = {"where": MORE_PAGE, "summary": False}
+_SELECTIVE: dict[str, Any] = {"where": SELECTIVE_PAGE, "section": "selective"}
+_RESAMPLED = Bootstrap(slow=True)
 
-
-_ECE = "sum_m n_m/n abs(acc_m - conf_m)"
-_OE = "sum_m n_m/n conf_m max(conf_m - acc_m, 0)"
-
+# fmt: off
 METRICS: tuple[Metric, ...] = (
-    Metric(
-        "accuracy",
-        "Accuracy",
-        mean,
-        ("correct",),
-        "higher",
-        "share of the examples whose largest logit is that of the label",
-        "Confidence and correctness",
-        interval=Bootstrap(replicates.accuracy),
-        unscaled=True,
-        required=True,
-        section="test",
-    ),
-    Metric(
-        "nll",
-        "Negative log-likelihood (nats)",
-        _nll,
-        ("log_likelihood",),
-        "lower",
-        "-mean_i log p_i[y_i]; null where infinite",
-        "Proper scores",
-        limits=(0.0, math.inf),
-        interval=Bootstrap(each=np.negative),
-        required=True,
-        section="test",
-    ),
-    Metric(
-        "brier",
-        "Brier score (sum over classes)",
-        mean,
-        ("brier",),
-        "lower",
-        "mean_i sum_k (p_ik - 1[k = y_i])^2",
-        "Proper scores",
-        limits=(0.0, 2.0),
-        interval=Bootstrap(each=_itself),
-        required=True,
-        section="test",
-    ),
-    *(
-        _of_bins(
-            f"ece_{bins}",
-            f"ECE, {bins} bins",
-            ece,
-            calibration_error,
-            _ECE,
-            floor=partial(noise_floor, n_bins=bins),
-            required=True,
-            section="test",
-        )
-        for bins in BIN_COUNTS
-    ),
-    *(
-        _of_bins(f"oe_{bins}", f"OE, {bins} bins", oe, overconfidence_error, _OE, required=True, section="test")
-        for bins in BIN_COUNTS
-    ),
-    _of_bins(
-        "mce_15",
-        "MCE, 15 bins",
-        mce,
-        partial(calibration_error, norm="max"),
-        "max over non-empty bins of abs(acc_m - conf_m)",
-        required=True,
-        section="test",
-    ),
-    Metric(
-        "mean_confidence",
-        "Mean confidence",
-        mean,
-        ("confidence",),
-        "",
-        "mean_i max_k p_ik",
-        "Confidence and correctness",
-        required=True,
-        section="",
-    ),
-    Metric(
-        "confidence_minus_accuracy",
-        "Confidence \N{MINUS SIGN} accuracy",
-        confidence_minus_accuracy,
-        ("bins_15",),
-        "near 0",
-        "mean confidence - accuracy, signed",
-        BINS_PAGE,
-        limits=(-1.0, 1.0),
-        interval=Bootstrap(replicates.confidence_minus_accuracy),
-        required=True,
-        section="test",
-    ),
-    _of_bins(
-        "ece_over_15",
-        "Over-confident part of ECE, 15 bins",
-        _direction(0),
-        signed_error,
-        "sum_m n_m/n max(conf_m - acc_m, 0)",
-        where=MORE_PAGE,
-        summary=False,
-    ),
-    _of_bins(
-        "ece_under_15",
-        "Under-confident part of ECE, 15 bins",
-        _direction(1),
-        partial(signed_error, sign=-1.0),
-        "sum_m n_m/n max(acc_m - conf_m, 0)",
-        where=MORE_PAGE,
-        summary=False,
-    ),
-    _of_bins(
-        "ece_l2_15",
-        "ECE, squared gaps, 15 bins",
-        partial(ece, norm="l2"),
-        partial(calibration_error, norm="l2"),
-        "sqrt(sum_m n_m/n (acc_m - conf_m)^2)",
-        where=MORE_PAGE,
-        summary=False,
-    ),
-    _of_bins(
-        "debiased_ece_l1_15",
-        "ECE, debiased, 15 bins",
-        partial(debiased_ece, norm="l1"),
-        partial(debiased_error, norm="l1"),
-        "max(0, 2 ECE - E[ECE with acc_m redrawn from N(acc_m, acc_m (1 - acc_m)/n_m)])",
-        where=MORE_PAGE,
-        summary=False,
-    ),
-    _of_bins(
-        "debiased_ece_l2_15",
-        "ECE, squared gaps, debiased, 15 bins",
-        partial(debiased_ece, norm="l2"),
-        partial(debiased_error, norm="l2"),
-        "sqrt(max(0, sum_m n_m/n ((acc_m - conf_m)^2 - acc_m (1 - acc_m)/(n_m - 1))))",
-        where=MORE_PAGE,
-    ),
-    Metric(
-        "adaptive_ece_15",
-        "Adaptive ECE, 15 bins of equal size",
-        adaptive_ece,
-        ("confidence", "correct"),
-        "lower",
-        "ECE over 15 bins of equal mass",
-        MORE_PAGE,
-        bins=15,
-        interval=Bootstrap(replicates.adaptive_ece, slow=True),
-    ),
-    Metric(
-        "smooth_ece",
-        "Smooth ECE",
-        smooth_ece,
-        ("confidence", "correct"),
-        "lower",
-        "the s with integral abs(mean_i (correct_i - confidence_i) K_s(t, confidence_i)) dt = s",
-        MORE_PAGE,
-        interval=Bootstrap(replicates.smooth_ece, slow=True),
-    ),
-    Metric(
-        "classwise_ece_15",
-        "Class-wise ECE, 15 bins",
-        classwise_ece,
-        ("logits", "labels"),
-        "lower",
-        "mean over classes k of the ECE of (p_k, label = k)",
-        MORE_PAGE,
-        bins=15,
-        interval=Bootstrap(own=bootstrap_classwise_ece, slow=True),
-    ),
-    Metric(
-        "tace_15",
-        "Thresholded adaptive ECE, 15 bins",
-        tace,
-        ("logits", "labels"),
-        "lower",
-        "class-wise ECE of equal mass over probabilities above 0.001",
-        MORE_PAGE,
-        bins=15,
-        interval=Bootstrap(slow=True),
-        summary=False,
-    ),
-    Metric(
-        "brier_top_label",
-        "Brier score of being right",
-        lambda confidence, correct: brier_decomposition(confidence, correct).brier,
-        ("confidence", "correct"),
-        "lower",
-        "mean_i (confidence_i - correct_i)^2, not the Brier score of all classes",
-        MORE_PAGE,
-        interval=Bootstrap(each=lambda confidence, correct: np.square(confidence - correct)),
-        summary=False,
-    ),
-    _brier_part(
-        "reliability",
-        "lower",
-        "sum_m n_m/n (conf_m - acc_m)^2",
-        interval=Bootstrap(of_bins(_reliability)),
-    ),
-    _brier_part(
-        "resolution",
-        "higher",
-        "sum_m n_m/n (acc_m - acc)^2",
-        interval=Bootstrap(of_bins(lambda count, _, correct: resolution(count, correct))),
-    ),
-    _brier_part(
-        "uncertainty",
-        "",
-        "acc (1 - acc)",
-        interval=Bootstrap(of_bins(lambda count, _, correct: uncertainty(count, correct))),
-    ),
-    _brier_part("within_bin_variance", "", "variance of the confidences within their bins", section=""),
-    _brier_part(
-        "within_bin_covariance",
-        "",
-        "twice the covariance of confidence and correctness within bins",
-        limits=(-1.0, 1.0),
-        section="",
-    ),
-    Metric(
-        "aurc",
-        "AURC",
-        aurc,
-        ("msp", "correct"),
-        "lower",
-        "1/N sum_k risk_k",
-        "Selective prediction",
-        interval=Bootstrap(slow=True),
-        section="selective",
-    ),
-    Metric(
-        "e_aurc",
-        "E-AURC",
-        e_aurc,
-        ("msp", "correct"),
-        "lower",
-        "AURC - 1/N sum_(j=1..E) j / (N - E + j), with E errors",
-        "Selective prediction",
-        interval=Bootstrap(slow=True),
-        section="selective",
-    ),
-    *(_at_coverage(coverage) for coverage in COVERAGES),
-    Metric(
-        "accuracy_top5",
-        "Accuracy among the five largest logits",
-        partial(top_k_accuracy, k=5),
-        ("logits", "labels"),
-        "higher",
-        "share of the examples whose label is among the five largest logits, of equal ones the first",
-        "Confidence and correctness",
-        unscaled=True,
-        classes=6,
-        section="",
-        summary=False,
-    ),
+    Metric("accuracy", "Accuracy", mean, ("correct",), "higher",
+           "share of the examples whose largest logit is that of the label", CONFIDENCE_PAGE,
+           interval=Bootstrap(replicates.accuracy), unscaled=True, **_TEST),
+    Metric("nll", "Negative log-likelihood (nats)", _nll, ("log_likelihood",), "lower",
+           "-mean_i log p_i[y_i]; null where infinite", PROPER_PAGE,
+           limits=(0.0, math.inf), interval=Bootstrap(each=np.negative), **_TEST),
+    Metric("brier", "Brier score (sum over classes)", mean, ("brier",), "lower",
+           "mean_i sum_k (p_ik - 1[k = y_i])^2", PROPER_PAGE,
+           limits=(0.0, 2.0), interval=Bootstrap(each=lambda brier: brier), source="Brier 1950", **_TEST),
+    *(_of_bins(f"ece_{bins}", f"ECE, {bins} bins", ece, calibration_error,
+               "sum_m n_m/n abs(acc_m - conf_m)",
+               floor=partial(noise_floor, n_bins=bins), source="Guo et al. 2017, eq. 3", **_TEST)
+      for bins in BIN_COUNTS),
+    *(_of_bins(f"oe_{bins}", f"OE, {bins} bins", oe, overconfidence_error,
+               "sum_m n_m/n conf_m max(conf_m - acc_m, 0); never above ECE",
+               source="Thulasidasan et al. 2019, section 3", **_TEST)
+      for bins in BIN_COUNTS),
+    _of_bins("mce_15", "MCE, 15 bins", mce, partial(calibration_error, norm="max"),
+             "max over non-empty bins of abs(acc_m - conf_m)", source="Guo et al. 2017, eq. 4", **_TEST),
+    Metric("mean_confidence", "Mean confidence", mean, ("confidence",), "",
+           "mean_i max_k p_ik", CONFIDENCE_PAGE, required=True, section=""),
+    Metric("confidence_minus_accuracy", "Confidence \N{MINUS SIGN} accuracy", confidence_minus_accuracy, ("bins_15",),
+           "near 0", "mean confidence - accuracy, signed", BINS_PAGE,
+           limits=(-1.0, 1.0), interval=Bootstrap(replicates.confidence_minus_accuracy), **_TEST),
+    _of_bins("ece_over_15", "Over-confident part of ECE, 15 bins", _part("over", ece_direction), signed_error,
+             "sum_m n_m/n max(conf_m - acc_m, 0)", **_MORE),
+    _of_bins("ece_under_15", "Under-confident part of ECE, 15 bins", _part("under", ece_direction),
+             partial(signed_error, sign=-1.0), "sum_m n_m/n max(acc_m - conf_m, 0)", **_MORE),
+    _of_bins("ece_l2_15", "ECE, squared gaps, 15 bins", partial(ece, norm="l2"), partial(calibration_error, norm="l2"),
+             "sqrt(sum_m n_m/n (acc_m - conf_m)^2); never below ECE", source="Kumar et al. 2019", **_MORE),
+    _of_bins("debiased_ece_l1_15", "ECE, debiased, 15 bins", partial(debiased_ece, norm="l1"),
+             partial(debiased_error, norm="l1"),
+             "max(0, 2 ECE - E[ECE with acc_m redrawn from N(acc_m, acc_m (1 - acc_m)/n_m)]), in closed form",
+             source="Kumar et al. 2019", **_MORE),
+    _of_bins("debiased_ece_l2_15", "ECE, squared gaps, debiased, 15 bins", partial(debiased_ece, norm="l2"),
+             partial(debiased_error, norm="l2"),
+             "sqrt(max(0, sum_m n_m/n ((acc_m - conf_m)^2 - acc_m (1 - acc_m)/(n_m - 1))))",
+             where=MORE_PAGE, source="Kumar et al. 2019"),
+    Metric("adaptive_ece_15", "Adaptive ECE, 15 bins of equal size", adaptive_ece, ("confidence", "correct"), "lower",
+           "ECE over 15 bins of equal mass (`bin_equal_mass`)",
+           bins=15, interval=Bootstrap(replicates.adaptive_ece, slow=True), source="Nixon et al. 2019"),
+    Metric("smooth_ece", "Smooth ECE", smooth_ece, ("confidence", "correct"), "lower",
+           "the s with integral abs(mean_i (correct_i - confidence_i) K_s(t, confidence_i)) dt = s, K_s a Gaussian "
+           "reflected at 0 and 1",
+           interval=Bootstrap(replicates.smooth_ece, slow=True), source="Błasiok & Nakkiran 2024"),
+    Metric("classwise_ece_15", "Class-wise ECE, 15 bins", classwise_ece, ("logits", "labels"), "lower",
+           "mean over classes of ECE of (p_k, label = k): SCE",
+           bins=15, interval=Bootstrap(own=bootstrap_classwise_ece, slow=True), source="Nixon et al. 2019"),
+    Metric("tace_15", "Thresholded adaptive ECE, 15 bins", tace, ("logits", "labels"), "lower",
+           "class-wise ECE over bins of equal mass, of the probabilities above 0.001",
+           bins=15, interval=_RESAMPLED, source="Nixon et al. 2019", summary=False),
+    Metric("brier_top_label", "Brier score of being right", _brier_top_label, ("confidence", "correct"), "lower",
+           "mean_i (confidence_i - correct_i)^2 = reliability - resolution + uncertainty + within-bin variance - "
+           "within-bin covariance; not the Brier score of all classes",
+           interval=Bootstrap(each=lambda confidence, correct: np.square(confidence - correct)),
+           source="Murphy 1973; Stephenson et al. 2008", summary=False),
+    _brier_part("reliability", "lower", "sum_m n_m/n (conf_m - acc_m)^2", interval=Bootstrap(of_bins(_reliability))),
+    _brier_part("resolution", "higher", "sum_m n_m/n (acc_m - acc)^2",
+                interval=Bootstrap(of_bins(lambda count, _, correct: resolution(count, correct)))),
+    _brier_part("uncertainty", "", "acc (1 - acc)",
+                interval=Bootstrap(of_bins(lambda count, _, correct: uncertainty(count, correct)))),
+    _brier_part("within_bin_variance", "", "mean squared distance of a confidence from conf_m of its bin", section=""),
+    _brier_part("within_bin_covariance", "", "2 mean_i (confidence_i - conf_m) (correct_i - acc_m)",
+                limits=(-1.0, 1.0), section=""),
+    Metric("aurc", "AURC", aurc, ("msp", "correct"), "lower",
+           "1/N sum_k risk_k", interval=_RESAMPLED, source="Geifman et al. 2019", **_SELECTIVE),
+    Metric("e_aurc", "E-AURC", e_aurc, ("msp", "correct"), "lower",
+           "AURC - 1/N sum_(j=1..E) j / (N - E + j), with E errors: above a perfect ranking, exactly",
+           interval=_RESAMPLED, source="Geifman et al. 2019", **_SELECTIVE),
+    *(Metric(f"accuracy_at_coverage/{coverage}", f"Accuracy on the surest {100 * coverage:g} %",
+             partial(accuracy_at_coverage, coverage=coverage), ("msp", "correct"), "higher",
+             f"1 - risk_k at k = ceil({coverage} N)", **_SELECTIVE)
+      for coverage in COVERAGES),
+    Metric("accuracy_top5", "Accuracy among the five largest logits", partial(top_k_accuracy, k=5),
+           ("logits", "labels"), "higher",
+           "share of the examples whose label is among the five largest logits (of equal ones the first); where there "
+           "are more than five classes", CONFIDENCE_PAGE, unscaled=True, classes=6, section="", summary=False),
 )
 """The numbers of one set of labelled examples, in the order in which they are written and shown."""
 
@@ -456,69 +272,24 @@ INTERVALS = (
 )
 """The order of `intervals` in files of schema 1, which stays; metrics that are not named follow in theirs."""
 
-_OOD_PAGE = "Out-of-distribution detection"
 SETS = ("score_in", "score_out")
+_DETECTED: dict[str, Any] = {"where": OOD_PAGE, "required": True}
+_SLOWLY: dict[str, Any] = _DETECTED | {"interval": _RESAMPLED}
 
 DETECTION: tuple[Metric, ...] = (
-    Metric(
-        "auroc",
-        "AUROC",
-        auroc,
-        SETS,
-        "higher",
-        "P(out > in) + P(out = in)/2",
-        _OOD_PAGE,
-        required=True,
-        interval=Bootstrap(own=auroc_interval),
-    ),
-    Metric(
-        "aupr_in",
-        "AUPR, in-distribution as positive",
-        aupr_in,
-        SETS,
-        "higher",
-        "average precision of finding in-distribution by low scores",
-        _OOD_PAGE,
-        required=True,
-        interval=Bootstrap(slow=True),
-        short="AUPR-in",
-    ),
-    Metric(
-        "aupr_out",
-        "AUPR, out-of-distribution as positive",
-        aupr_out,
-        SETS,
-        "higher",
-        "average precision, sum_t (R_t - R_(t-1)) P_t, of finding OOD by high scores",
-        _OOD_PAGE,
-        required=True,
-        interval=Bootstrap(slow=True),
-        short="AUPR-out",
-    ),
-    Metric(
-        "fpr95_ood",
-        "FPR95-OOD (share of in-distribution flagged)",
-        fpr95_ood,
-        SETS,
-        "lower",
-        "share of in-distribution flagged when at least 95 % of OOD is caught",
-        _OOD_PAGE,
-        required=True,
-        interval=Bootstrap(slow=True),
-        short="FPR95-ood",
-    ),
-    Metric(
-        "fpr95_id",
-        "FPR95-ID (share of OOD accepted)",
-        fpr95_id,
-        SETS,
-        "lower",
-        "share of OOD accepted when at least 95 % of in-distribution is accepted",
-        _OOD_PAGE,
-        required=True,
-        interval=Bootstrap(slow=True),
-        short="FPR95-id",
-    ),
+    Metric("auroc", "AUROC", auroc, SETS, "higher",
+           "P(out > in) + P(out = in)/2, the exact Mann-Whitney statistic; chance 1/2",
+           interval=Bootstrap(own=auroc_interval), **_DETECTED),
+    Metric("aupr_in", "AUPR, in-distribution as positive", aupr_in, SETS, "higher",
+           "average precision of finding in-distribution by low scores", short="AUPR-in", **_SLOWLY),
+    Metric("aupr_out", "AUPR, out-of-distribution as positive", aupr_out, SETS, "higher",
+           "average precision, sum_t (R_t - R_(t-1)) P_t, of finding OOD by high scores", short="AUPR-out", **_SLOWLY),
+    Metric("fpr95_ood", "FPR95-OOD (share of in-distribution flagged)", fpr95_ood, SETS, "lower",
+           "share of in-distribution **flagged** when at least 95 % of OOD is caught", short="FPR95-ood",
+           source="Zhang et al. 2023 (FPR@95)", **_SLOWLY),
+    Metric("fpr95_id", "FPR95-ID (share of OOD accepted)", fpr95_id, SETS, "lower",
+           "share of OOD **accepted** when at least 95 % of in-distribution is accepted (FPR95 in many papers)",
+           short="FPR95-id", **_SLOWLY),
 )
 """The numbers of two sets of scores (higher = more foreign): in-distribution, and out of it."""
 
@@ -529,6 +300,7 @@ SCORES: tuple[Score, ...] = (
     Score("max_logit", "largest logit", "-max_k z_k", "max_logit", level=True, source="Hendrycks et al. 2022"),
     Score("odin", "ODIN", "MSP of f(x + eps sign(grad_x log max_k p_k)) / T", None, source="Liang et al. 2018"),
 )
+# fmt: on
 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,194 @@
+"""docs/evaluation-json.md and the tables of docs/metrics.md, written from the table of metrics:
+
+python tests/metric_pages.py --write
+"""
+
+import math
+import re
+import sys
+from pathlib import Path
+
+from mixup_jax.metrics import table
+from mixup_jax.metrics.table import Metric
+
+DOCS = Path(__file__).parents[1] / "docs"
+METRICS_PAGE, SCHEMA_PAGE = DOCS / "metrics.md", DOCS / "evaluation-json.md"
+BLOCK = re.compile(
+    r"(?P<opening><!-- from the table of metrics: (?P<heading>.*?) -->\n).*?(?P<closing><!-- table ends -->)", re.DOTALL
+)
+SCORES_HEADING = "Out-of-distribution scores"
+
+
+def line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+def rows_table(rows: list[Metric]) -> str:
+    """Returns the rows as a Markdown table: definition, range, what is better, interval, source."""
+    header = ["key", "name", "definition", "range", "better", "95 % interval", "source"]
+    return (
+        line(header)
+        + line(["---"] * len(header))
+        + "".join(
+            line([f"`{row.key}`", row.label, row.equation, limits(row), row.aim, interval(row), row.source])
+            for row in rows
+        )
+    )
+
+
+def scores_table() -> str:
+    """Returns the scores of the table as a Markdown table."""
+    header = ["key", "name", "equation, higher = more foreign", "adding c to a row", "source"]
+    return (
+        line(header)
+        + line(["---"] * len(header))
+        + "".join(
+            line(
+                [
+                    f"`{score.key}`",
+                    score.label,
+                    score.equation,
+                    "lowers it by c" if score.level else "nothing",
+                    score.source,
+                ]
+            )
+            for score in table.SCORES
+        )
+    )
+
+
+def limits(row: Metric) -> str:
+    low, high = (f"{limit:g}" for limit in row.limits)
+    return f"[{low}, inf)" if row.limits[1] == math.inf else f"[{low}, {high}]"
+
+
+def interval(row: Metric) -> str:
+    if row.interval is None:
+        return ""
+    return "with `--all_intervals`" if row.interval.slow else "always"
+
+
+def metrics_page(text: str) -> str:
+    """Returns docs/metrics.md with each marked table as the rows have it."""
+
+    def filled(match: re.Match[str]) -> str:
+        heading = match["heading"]
+        rows = [row for row in (*table.METRICS, *table.DETECTION) if row.where == heading]
+        return match["opening"] + (scores_table() if heading == SCORES_HEADING else rows_table(rows)) + match["closing"]
+
+    return BLOCK.sub(filled, text)
+
+
+SCHEMA_TEXT = """\
+# evaluation.json, schema {schema}
+
+Written by `python tests/metric_pages.py --write` from the table of metrics, `mixup_jax/metrics/table.py`. \
+Every number is a fraction,
+never a percentage. No key changes its meaning without a new schema number; keys may be added. A reader takes \
+a key that is
+missing for a number that was not computed, and null for one that is not finite, since JSON has no infinity.
+
+## The document
+
+| key | content |
+| --- | --- |
+| `schema` | {schema} |
+| `step`, `config` | of the checkpoint, or null where the record does not say |
+| `temperature_fitted_on` | the key in `results` of the record the temperature was fitted on, or null |
+| `posthoc` | what else was fitted: `vector_scaling` {{`weights`, `bias`, `converged`}}, `isotonic` \
+{{`confidence`, `accuracy`}}; empty where nothing was asked for |
+| `results` | an entry for each set of labelled examples, such as `fashion_mnist/test` |
+| `ood` | an entry for each out-of-distribution set, such as `mnist` |
+| `odin` | where it was asked for: `temperature`, `epsilon`, and what `epsilon` was chosen on |
+| `checkpoint`, `training_seconds`, `versions`, `commit`, `machine` | of a run: which checkpoint was asked \
+for, how long it had trained, and what evaluated it |
+
+## An entry of `results`
+
+| key | content |
+| --- | --- |
+| `n` | labelled examples |
+| `intervals` | {{key: [low, high]}}, 95 %, of the numbers below |
+| `noise_floor` | {{key: {{`mean`, `p95`}}}}: what a perfectly calibrated network of the same confidences \
+would show; of {floors} |
+| `unlabelled` | examples left out because they have no label (-1) |
+| `temperature` | T, fitted on the validation record, or null without one |
+| `after_temperature` | `n`, `intervals`, `noise_floor` and the numbers below for logits / T, or null; \
+without {unscaled}, and without intervals of {of_classes} |
+| `posthoc` | {{method: the numbers after it}}; after `isotonic` those that need confidence and correctness alone |
+
+{metrics}
+A slash in a key stands for an object within an object.
+
+## An entry of `ood`
+
+Every example of the test record counts as in-distribution, labelled or not.
+
+| key | content |
+| --- | --- |
+| `score` | the score the entry's own numbers are of: `{score}` |
+| `n_in`, `n_out` | examples of the test record, and of the out-of-distribution record |
+| `mean_confidence` | of the out-of-distribution set |
+| `intervals` | {{key: [low, high]}}, 95 %, of the numbers below |
+| `scores` | {{score: the numbers below, their `intervals`, and the mean score of each set, `mean_in` and \
+`mean_out` (null where infinite)}}, of {scores}; `odin` where it was asked for, without means |
+| `temperature`, `after_temperature` | as in an entry of `results` |
+
+{detection}
+"""
+
+
+def schema_page() -> str:
+    """Returns docs/evaluation-json.md."""
+
+    def keys(rows: list[Metric]) -> str:
+        return ", ".join(f"`{row.key}`" for row in rows)
+
+    def numbers(rows: tuple[Metric, ...]) -> str:
+        header = ["key", "content", "95 % interval", "always there"]
+        return (
+            line(header)
+            + line(["---"] * len(header))
+            + "".join(
+                line(
+                    [
+                        f"`{row.key}`",
+                        f"[{row.label}](metrics.md#{anchor(row.where)})",
+                        interval(row),
+                        "yes" if row.required else "",
+                    ]
+                )
+                for row in rows
+            )
+        )
+
+    scaled = [row for row in table.METRICS if row.full_vector]
+    return (
+        SCHEMA_TEXT.format(
+            schema=1,
+            floors=keys([row for row in table.METRICS if row.floor is not None]),
+            unscaled=keys([row for row in scaled if row.unscaled]),
+            of_classes=keys([row for row in scaled if not row.unscaled]),
+            metrics=numbers(table.METRICS),
+            score=table.SCORES[0].key,
+            scores=", ".join(f"`{score.key}`" for score in table.SCORES[1:] if score.field is not None),
+            detection=numbers(table.DETECTION),
+        ).rstrip("\n")
+        + "\n"
+    )
+
+
+def anchor(heading: str) -> str:
+    """Returns the anchor that a heading has on a page."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+if __name__ == "__main__":
+    pages = {METRICS_PAGE: metrics_page(METRICS_PAGE.read_text()), SCHEMA_PAGE: schema_page()}
+    if "--write" in sys.argv:
+        for path, text in pages.items():
+            path.write_text(text)
+    elif stale := [path for path, text in pages.items() if not path.exists() or path.read_text() != text]:
+        sys.exit(
+            f"{', '.join(map(str, stale))}: not what the table says; write with: python tests/metric_pages.py --write"
+        )
