@@ -1,12 +1,12 @@
 """CIFAR-100 with VGG-16 or ResNet-34: the paper's experiments on this data set.
 
 Paper      Thulasidasan et al., "On Mixup Training", NeurIPS 2019 (arXiv 1905.11001).
-Variants   every name in `mixup_jax.methods.method.VARIANTS`:   --config=configs/cifar100.py:mixup
+Variants   the methods of docs/methods.md:   --config=configs/cifar100.py:mixup
 Command    python -m mixup_jax.main --config=configs/cifar100.py:mixup --workdir=runs/c100-mixup-0
            and for the other network of the paper   --config.model.name=vgg16
 Evaluate   python -m mixup_jax.evaluate --workdir=runs/c100-mixup-0
 
-Where the numbers are from
+Where the numbers are from (they stand in `paper_images` of mixup_jax/recipes.py, if not below)
   The paper: both networks; SGD with Nesterov momentum; 200 epochs; learning rate 0.1, lowered at epochs 60, 120
   and 160; weight decay 5e-4; alpha in [0.2, 0.4], epsilon in [0.05, 0.1] over the other classes and kappa = 0.1
   the best.
@@ -28,33 +28,13 @@ Cost       200 epochs of 45,000 images: hours on one accelerator; not for a CPU.
 
 from ml_collections import ConfigDict
 
-from mixup_jax.config import apply_variant, base_config
+from mixup_jax.recipes import paper_images
 
 
 def get_config(name: str = "mixup") -> ConfigDict:
-    """Returns the config of a variant: a name in `mixup_jax.methods.method.VARIANTS`."""
-    config = base_config()
-    config.experiment = f"cifar100/{name}"
-    apply_variant(config, name)
-
-    config.epochs = 200
-    config.batch_size = 128
-
+    """Returns the config of a method, by its name."""
+    config = paper_images("cifar100", name)
     config.data.name = "cifar100"
-    config.data.validation_examples = 5000
-    config.data.crop_padding = 4
-    config.data.flip = True
-
     config.model.name = "resnet34"
-    config.model.width = 64
-
-    config.optimizer.learning_rate = 0.1
-    config.optimizer.momentum = 0.9
-    config.optimizer.nesterov = True
-    config.optimizer.weight_decay = 5e-4
-    config.optimizer.schedule = "steps"
-    config.optimizer.step_epochs = (60, 120, 160)
-    config.optimizer.step_factor = 0.2
-
     config.evaluation.ood = ("svhn_cropped", "cifar10", "gaussian_noise")
     return config

@@ -5,7 +5,7 @@ Variants   the methods of docs/methods.md:   --config=configs/fashion_mnist.py:m
 Command    python -m mixup_jax.main --config=configs/fashion_mnist.py:mixup --workdir=runs/fm-mixup-0
 Evaluate   python -m mixup_jax.evaluate --workdir=runs/fm-mixup-0
 
-Where the numbers are from
+Where the numbers are from (they stand in `paper_images` of mixup_jax/recipes.py, if not below)
   The paper: ResNet-18; SGD with Nesterov momentum; 200 epochs; learning rate 0.1, lowered at epochs
   60, 120 and 160; weight decay 5e-4; epsilon of label smoothing in [0.05, 0.1], spread over the other
   classes; kappa = 0.1 of the entropy term; alpha in [0.2, 0.4] the best.
@@ -25,33 +25,13 @@ Cost       200 epochs of 55,000 images at width 64: days on a small CPU; meant f
 
 from ml_collections import ConfigDict
 
-from mixup_jax.config import apply_variant, base_config
+from mixup_jax.recipes import paper_images
 
 
 def get_config(name: str = "mixup") -> ConfigDict:
-    """Returns the config of a variant: a name in `mixup_jax.methods.method.VARIANTS`."""
-    config = base_config()
-    config.experiment = f"fashion_mnist/{name}"
-    apply_variant(config, name)
-
-    config.epochs = 200
-    config.batch_size = 128
-
+    """Returns the config of a method, by its name."""
+    config = paper_images("fashion_mnist", name)
     config.data.name = "fashion_mnist"
-    config.data.validation_examples = 5000
-    config.data.crop_padding = 4
-    config.data.flip = True
-
     config.model.name = "resnet18"
-    config.model.width = 64
-
-    config.optimizer.learning_rate = 0.1
-    config.optimizer.momentum = 0.9
-    config.optimizer.nesterov = True
-    config.optimizer.weight_decay = 5e-4
-    config.optimizer.schedule = "steps"
-    config.optimizer.step_epochs = (60, 120, 160)
-    config.optimizer.step_factor = 0.2
-
     config.evaluation.ood = ("mnist", "gaussian_noise")
     return config

@@ -1,7 +1,7 @@
 """The paper's Fashion-MNIST experiment at a size that two CPU cores can do with several seeds.
 
 Paper      Thulasidasan et al., "On Mixup Training", NeurIPS 2019 (arXiv 1905.11001).
-Variants   every name in `mixup_jax.methods.method.VARIANTS`:   --config=configs/fashion_mnist_small.py:mixup
+Variants   the methods of docs/methods.md:   --config=configs/fashion_mnist_small.py:mixup
 Command    python -m mixup_jax.main --config=configs/fashion_mnist_small.py:mixup --workdir=runs/fms-mixup-0
 Evaluate   python -m mixup_jax.evaluate --workdir=runs/fms-mixup-0
 
@@ -21,7 +21,7 @@ Cost       80,000 images a run: about 3 minutes on one core.
 
 from ml_collections import ConfigDict
 
-from mixup_jax.config import apply_variant, base_config
+from mixup_jax.recipes import recipe
 
 NOTES = (
     "The paper's Fashion-MNIST experiment made small: ResNet-18 of width 8, 5,000 training images without "
@@ -31,11 +31,9 @@ NOTES = (
 
 
 def get_config(name: str = "mixup") -> ConfigDict:
-    """Returns the config of a variant: a name in `mixup_jax.methods.method.VARIANTS`."""
-    config = base_config()
-    config.experiment = f"fashion_mnist_small/{name}"
+    """Returns the config of a method, by its name."""
+    config = recipe("fashion_mnist_small", name)
     config.notes = NOTES
-    apply_variant(config, name)
 
     config.epochs = 16
     config.batch_size = 64

@@ -1,7 +1,7 @@
 """ImageNet (ILSVRC 2012) with ResNet-50 or ResNeXt-101 32x4d: the paper's largest experiment.
 
 Paper      Thulasidasan et al., "On Mixup Training", NeurIPS 2019 (arXiv 1905.11001).
-Variants   every name in `mixup_jax.methods.method.VARIANTS`:   --config=configs/imagenet.py:mixup
+Variants   the methods of docs/methods.md:   --config=configs/imagenet.py:mixup
 Data       python -m mixup_jax.data imagenet2012        (docs/data.md: which files to put where)
 Command    python -m mixup_jax.main --config=configs/imagenet.py --workdir=runs/imagenet-mixup-0
            and for the other network of the paper   --config.model.name=resnext101_32x4d
@@ -34,15 +34,12 @@ Cost       90 epochs of 1.27 million images. JPEG decoding takes 5 to 10 ms a ph
 
 from ml_collections import ConfigDict
 
-from mixup_jax.config import apply_variant, base_config
+from mixup_jax.recipes import recipe
 
 
 def get_config(name: str = "mixup") -> ConfigDict:
-    """Returns the config of a variant: a name in `mixup_jax.methods.method.VARIANTS`."""
-    config = base_config()
-    config.experiment = f"imagenet/{name}"
-    apply_variant(config, name)
-
+    """Returns the config of a method, by its name."""
+    config = recipe("imagenet", name)
     config.epochs = 90
     config.batch_size = 1024
 

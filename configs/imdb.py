@@ -1,12 +1,12 @@
 """IMDB (whole film reviews, two classes) with Kim's sentence CNN: the paper's experiment on this data set.
 
 Paper      Thulasidasan et al., "On Mixup Training", NeurIPS 2019 (arXiv 1905.11001).
-Variants   the names of `method.VARIANTS` (cutmix is for images alone):   --config=configs/imdb.py:mixup
+Variants   the methods of docs/methods.md, but for cutmix:   --config=configs/imdb.py:mixup
 Data       python -m mixup_jax.data imdb glove_6b_50d
 Command    python -m mixup_jax.main --config=configs/imdb.py:mixup --workdir=runs/imdb-mixup-0
 Evaluate   python -m mixup_jax.evaluate --workdir=runs/imdb-mixup-0
 
-Where the numbers are from
+Where the numbers are from (they stand in `kim_sentences` of mixup_jax/recipes.py, if not below)
   As in configs/mr.py, which has the sources: Kim's sentence CNN (EMNLP 2014) with GloVe vectors that are trained
   on, mixing on the embedded words, dropout 0.5 in every variant, Adadelta, batch 50, 25 epochs at most.
   Ours: 400 tokens (most reviews are shorter; of the others the end is cut off);
@@ -18,37 +18,14 @@ Cost       450 steps an epoch of seven times MR's length: hours on a CPU, minute
 
 from ml_collections import ConfigDict
 
-from mixup_jax.config import apply_variant, base_config
+from mixup_jax.recipes import kim_sentences
 
 
 def get_config(name: str = "mixup") -> ConfigDict:
-    """Returns the config of a variant, a name of `method.VARIANTS`."""
-    config = base_config()
-    config.experiment = f"imdb/{name}"
-
-    config.epochs = 25
-    config.batch_size = 50
-
+    """Returns the config of a method, by its name."""
+    config = kim_sentences("imdb", name)
     config.data.name = "imdb"
     config.data.validation_examples = 2500
-    config.data.crop_padding = 0
-    config.data.flip = False
     config.data.max_tokens = 400
-    config.data.vectors = "glove_6b_50d"
-    config.data.vector_size = 50
-
-    config.model.name = "text_cnn"
-    config.model.width = 100
-    config.model.filter_widths = (3, 4, 5)
-    config.model.dropout = 0.5
-
-    config.optimizer.name = "adadelta"
-    config.optimizer.learning_rate = 1.0
-    config.optimizer.weight_decay = 0.0
-    config.optimizer.max_norm = 3.0
-    config.optimizer.schedule = "steps"
-    config.optimizer.step_epochs = ()
-
     config.evaluation.ood = ("trec", "random_tokens")
-    apply_variant(config, name)
     return config

@@ -1,12 +1,12 @@
 """MR (sentences of film reviews, two classes) with Kim's sentence CNN: the paper's experiment on this data set.
 
 Paper      Thulasidasan et al., "On Mixup Training", NeurIPS 2019 (arXiv 1905.11001).
-Variants   the names of `method.VARIANTS` (cutmix is for images alone):   --config=configs/mr.py:mixup
+Variants   the methods of docs/methods.md, but for cutmix:   --config=configs/mr.py:mixup
 Data       python -m mixup_jax.data mr glove_6b_50d amazon_snippets nyt_snippets tweets
 Command    python -m mixup_jax.main --config=configs/mr.py:mixup --workdir=runs/mr-mixup-0
 Evaluate   python -m mixup_jax.evaluate --workdir=runs/mr-mixup-0
 
-Where the numbers are from
+Where the numbers are from (they stand in `kim_sentences` of mixup_jax/recipes.py, if not below)
   The paper: Kim's sentence CNN with GloVe vectors that are trained on; mixing on the embedded words;
   the methods' numbers as for images.
   Kim (EMNLP 2014): filters of 3, 4 and 5 words with 100 maps each; dropout 0.5 in every variant (so the
@@ -29,37 +29,14 @@ Cost       171 steps an epoch: about 2 minutes on one CPU core for 25 epochs.
 
 from ml_collections import ConfigDict
 
-from mixup_jax.config import apply_variant, base_config
+from mixup_jax.recipes import kim_sentences
 
 
 def get_config(name: str = "mixup") -> ConfigDict:
-    """Returns the config of a variant, a name of `method.VARIANTS`."""
-    config = base_config()
-    config.experiment = f"mr/{name}"
-
-    config.epochs = 25
-    config.batch_size = 50
-
+    """Returns the config of a method, by its name."""
+    config = kim_sentences("mr", name)
     config.data.name = "mr"
     config.data.validation_examples = 950
-    config.data.crop_padding = 0
-    config.data.flip = False
     config.data.max_tokens = 60
-    config.data.vectors = "glove_6b_50d"
-    config.data.vector_size = 50
-
-    config.model.name = "text_cnn"
-    config.model.width = 100
-    config.model.filter_widths = (3, 4, 5)
-    config.model.dropout = 0.5
-
-    config.optimizer.name = "adadelta"
-    config.optimizer.learning_rate = 1.0
-    config.optimizer.weight_decay = 0.0
-    config.optimizer.max_norm = 3.0
-    config.optimizer.schedule = "steps"
-    config.optimizer.step_epochs = ()
-
     config.evaluation.ood = ("amazon_snippets", "nyt_snippets", "tweets", "random_tokens")
-    apply_variant(config, name)
     return config

@@ -15,7 +15,7 @@ Cost       62,400 images a run: about 40 seconds on two cores.
 
 from ml_collections import ConfigDict
 
-from mixup_jax.config import apply_variant, base_config
+from mixup_jax.recipes import recipe
 
 NOTES = (
     "A regime chosen to show the effect in minutes: 2,500 training images, no augmentation and 25 epochs, so that the "
@@ -27,11 +27,9 @@ NOTES = (
 
 
 def get_config(name: str = "mixup") -> ConfigDict:
-    """Returns the config of a variant: a name in `mixup_jax.methods.method.VARIANTS`."""
-    config = base_config()
-    config.experiment = f"quickstart/{name}"
+    """Returns the config of a method, by its name."""
+    config = recipe("quickstart", name)
     config.notes = NOTES
-    apply_variant(config, name)
 
     config.epochs = 25
     config.batch_size = 64

@@ -6,6 +6,7 @@ import pytest
 
 from mixup_jax.config import Config, base_config, from_dict, to_dict
 from mixup_jax.config_file import load_config
+from mixup_jax.data.catalog import check_ood_name, dataset_spec
 from mixup_jax.errors import InputError
 from mixup_jax.methods.method import VARIANTS
 
@@ -134,3 +135,11 @@ def test_the_documentation_lists_every_key_with_its_default():
     text = (CONFIGS.parent / "docs" / "configuration.md").read_text()
     rows = dict(re.findall(r"^\| `([a-z_.]+)` \| `(.+?)` \|", text, flags=re.MULTILINE))
     assert rows == flat(to_dict(Config()))
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
+def test_every_set_that_a_header_recommends_is_accepted(path: Path):
+    spec = dataset_spec(load_config(str(path)).data.name)
+    for names in re.findall(r"--datasets=(\S+)", path.read_text()):
+        for name in names.split(","):
+            check_ood_name(name, spec)

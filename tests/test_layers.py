@@ -13,7 +13,7 @@ FLOORS = (
     ("errors", "escapes", "environment", "libraries", "command", "progress", "state"),
     ("devices",),
     ("methods", "metrics"),
-    ("config", "config_file", "grid", "cpu_convolution"),
+    ("config", "config_file", "recipes", "grid", "cpu_convolution"),
     ("runs", "models"),
     ("data", "store", "figures"),
     ("prediction",),
@@ -30,7 +30,7 @@ HOMES = {
     "orbax": ("store",),
     "matplotlib": ("figures", "report"),
     "grain": ("data.stream",),
-    "ml_collections": ("config", "config_file"),
+    "ml_collections": ("config", "config_file", "recipes"),
     "numba": ("metrics.compiling", "metrics.compiled_cells", "metrics.compiled_softmax", "cpu_convolution"),
     "llvmlite": ("cpu_convolution",),
 }
