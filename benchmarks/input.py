@@ -159,13 +159,12 @@ def waiting_share() -> tuple[float, float]:
     """Returns the milliseconds a step takes, and the share of them that its resident batch was waited for."""
     import jax
 
-    from mixup_jax.data.cache import Arrays
-    from mixup_jax.training.feed import make_feed
+    from mixup_jax.data.sets import ExampleSet
     from mixup_jax.training.run import prepare
 
     case, steps = CASES[0], 16
     run, state = prepare(case.config, case.spec, EXAMPLES // BATCH)
-    feed = make_feed(case.config, Arrays(*case.examples(), "random"), run.keys.order, run.mesh).batches(0)
+    feed = run.feed.fed(ExampleSet(*case.examples(), "random"), run.keys.order, run.mesh, 0)
     state, metrics = run.step(state, *next(feed))
     jax.block_until_ready(metrics)
     waited, start = 0.0, time.perf_counter()

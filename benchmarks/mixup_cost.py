@@ -40,7 +40,7 @@ def cpu_step(name: str, width: int, variant: str) -> Callable[[], None]:
 
     from mixup_jax.config import Config, DataConfig, ModelConfig
     from mixup_jax.data.catalog import training_spec
-    from mixup_jax.data.resident import Resident, epoch_order
+    from mixup_jax.data.feed import Resident, epoch_order
     from mixup_jax.methods.method import VARIANTS
     from mixup_jax.training.run import prepare
 

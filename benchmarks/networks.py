@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mixup_jax.config import Config, DataConfig, ModelConfig, OptimizerConfig
 from mixup_jax.data.catalog import DatasetSpec, training_spec
-from mixup_jax.data.tokens import Vocabulary
+from mixup_jax.data.text import Vocabulary
 from mixup_jax.methods.method import Method
 
 BATCH = 128

@@ -10,8 +10,8 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from mixup_jax.data.cache import Arrays, write_cache
-from mixup_jax.data.paths import arrays_folder
+from mixup_jax.data.cache import arrays_folder, write_cache
+from mixup_jax.data.sets import ExampleSet
 from mixup_jax.models import IMAGE_MODELS, MODELS
 from mixup_jax.models.dropout import dropout
 
@@ -55,12 +55,12 @@ def add_model() -> None:
 def make_data(data_dir: Path, *, train: int = 200, test: int = 60) -> None:
     """Writes made-up images under the names fashion_mnist and mnist."""
 
-    def stripes(examples: int, seed: int) -> Arrays:
+    def stripes(examples: int, seed: int) -> ExampleSet:
         generator = np.random.default_rng(seed)
         labels = np.arange(examples, dtype=np.int32) % 10
         bright = 100 + 100 * np.sin(np.arange(28)[None, :, None, None] * (labels[:, None, None, None] + 1) * 0.3)
         noisy = np.clip(bright + generator.normal(0, 30, (examples, 28, 28, 1)), 0, 255)
-        return Arrays(noisy.astype(np.uint8), labels, "made-up stripes")
+        return ExampleSet(noisy.astype(np.uint8), labels, "made-up stripes")
 
     write_cache(arrays_folder(data_dir, "fashion_mnist"), {"train": stripes(train, 0), "test": stripes(test, 1)})
     write_cache(arrays_folder(data_dir, "mnist"), {"test": stripes(40, 2)})

@@ -39,14 +39,13 @@ def add(event, seconds, **_):
     compiling += seconds * (event == "/jax/core/compile/backend_compile_duration")
 jax.monitoring.register_event_duration_secs_listener(add)
 from networks import BATCH, CASES, EXAMPLES
-from mixup_jax.data.cache import Arrays
-from mixup_jax.training.feed import make_feed
+from mixup_jax.data.sets import ExampleSet
 from mixup_jax.training.run import prepare
 
 case = CASES[0]
 ready = time.perf_counter()
 run, state = prepare(case.config, case.spec, EXAMPLES // BATCH, case.vocabulary())
-feed = make_feed(case.config, Arrays(*case.examples(), "random"), run.keys.order, run.mesh).batches(0)
+feed = run.feed.fed(ExampleSet(*case.examples(), "random"), run.keys.order, run.mesh, 0)
 def step():
     global state
     state, metrics = run.step(state, *next(feed))

@@ -25,12 +25,11 @@ def ours(case: Case) -> Run:
     keep_freed_memory()
     import jax
 
-    from mixup_jax.data.cache import Arrays
-    from mixup_jax.training.feed import make_feed
+    from mixup_jax.data.sets import ExampleSet
     from mixup_jax.training.run import prepare
 
     run, state = prepare(case.config, case.spec, EXAMPLES // BATCH, case.vocabulary())
-    feed = make_feed(case.config, Arrays(*case.examples(), "random"), run.keys.order, run.mesh).batches(0)
+    feed = run.feed.fed(ExampleSet(*case.examples(), "random"), run.keys.order, run.mesh, 0)
 
     def steps(count: int) -> None:
         nonlocal state

@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     keep_freed_memory()
     config = load_config(arguments.config, overrides)
 
-    from mixup_jax.data.paths import default_data_dir
+    from mixup_jax.data.cache import default_data_dir
     from mixup_jax.devices.processes import is_first, joined
     from mixup_jax.training.loop import train
     from mixup_jax.training.stop import EXIT_INTERRUPTED, Interrupted, Signals

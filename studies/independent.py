@@ -93,7 +93,7 @@ class ResNet8(nn.Module):
 
 
 def held_out_split(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the training and the held-out indices of the package's split with seed 0 (`mixup_jax.data.split`)."""
+    """Returns the training and the held-out indices of the package's split with seed 0 (`mixup_jax.data.sets`)."""
     order = np.argsort(np.random.PCG64(0).random_raw(n), kind="stable")
     return order[HELD_OUT : HELD_OUT + EXAMPLES], order[:HELD_OUT]
 

@@ -15,22 +15,22 @@ import pytest
 
 from mixup_jax import libraries
 from mixup_jax.config import Config, DataConfig, EvaluationConfig, ModelConfig, OptimizerConfig
-from mixup_jax.data.cache import Arrays, write_cache
-from mixup_jax.data.paths import arrays_folder
+from mixup_jax.data.cache import arrays_folder, write_cache
+from mixup_jax.data.sets import ExampleSet
 from mixup_jax.methods.method import Method
 
 # Commands set this for their process, which a test that calls one is not: it goes on, and would only grow.
 libraries.MALLOC.clear()
 
 
-def stripes(examples: int, seed: int) -> Arrays:
+def stripes(examples: int, seed: int) -> ExampleSet:
     """Ten classes of noisy striped images: easy enough to be learnt in a few steps."""
     generator = np.random.default_rng(seed)
     labels = np.arange(examples, dtype=np.int32) % 10
     rows = np.arange(28)[None, :, None, None]
     signal = 100 + 100 * np.sin(rows * (labels[:, None, None, None] + 1) * 0.3)
     images = np.clip(signal + generator.normal(0, 30, (examples, 28, 28, 1)), 0, 255).astype(np.uint8)
-    return Arrays(images, labels, "stripes made for tests")
+    return ExampleSet(images, labels, "stripes made for tests")
 
 
 @pytest.fixture(scope="session")

@@ -30,8 +30,8 @@ import numpy as np
 from report_runs import STEP, make_run, reconfigure, rewrite
 
 from mixup_jax.command import EXIT_ENVIRONMENT, run_command
-from mixup_jax.data.cache import Arrays, write_cache
-from mixup_jax.data.paths import arrays_folder
+from mixup_jax.data.cache import arrays_folder, write_cache
+from mixup_jax.data.sets import ExampleSet
 from mixup_jax.errors import InputError
 from mixup_jax.runs.records import Predictions, save_predictions
 
@@ -80,7 +80,7 @@ def write_files(folder: Path) -> None:
         save_predictions(folder / f"{name}.npz", Predictions(logits, labels))
     np.save(folder / "logits.npy", np.zeros((60, 4), np.float32))
     images = rng.integers(0, 256, (4500, 28, 28, 1), dtype=np.uint8)
-    train, test = (Arrays(images[:n], np.arange(n, dtype=np.int32) % 10, "made up") for n in (4500, 50))
+    train, test = (ExampleSet(images[:n], np.arange(n, dtype=np.int32) % 10, "made up") for n in (4500, 50))
     write_cache(arrays_folder(folder / "data", "fashion_mnist"), {"train": train, "test": test})
     write_cache(arrays_folder(folder / "data", "mnist"), {"test": test})
     make_run(folder / "run", n=40, ood=("mnist",))
@@ -444,7 +444,7 @@ CASES: dict[str, list[Case]] = {
         Case("a list of files that is damaged", TRAIN, text("data/arrays/fashion_mnist/source.json", "{}")),
         Case(
             "a split that is not there",
-            "mixup_jax.data.arrays.load_arrays('mnist', 'train', 'data')",
+            "mixup_jax.data.load.load_split('mnist', 'train', 'data')",
         ),
         Case(
             "a wrong file among one's own",
@@ -596,7 +596,7 @@ def _run(typed: str) -> int:
     import mixup_jax.compile_ahead
     import mixup_jax.config
     import mixup_jax.data.__main__
-    import mixup_jax.data.arrays
+    import mixup_jax.data.load
     import mixup_jax.evaluate
     import mixup_jax.main
     import mixup_jax.report.__main__

@@ -10,10 +10,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from mixup_jax.config import Config
 from mixup_jax.config_file import load_config
+from mixup_jax.data.augment import input_shape
 from mixup_jax.data.catalog import training_spec
-from mixup_jax.data.inputs import input_shape
-from mixup_jax.data.resident import Resident, epoch_order
-from mixup_jax.data.tokens import Vocabulary
+from mixup_jax.data.feed import Resident, epoch_order
+from mixup_jax.data.text import Vocabulary
 from mixup_jax.devices.mesh import AXIS, replicate
 from mixup_jax.training.run import check_names, prepare
 from mixup_jax.training.state import parameter_count

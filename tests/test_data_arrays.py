@@ -7,11 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixup_jax.data import arrays as arrays_module
-from mixup_jax.data.arrays import Arrays, load_arrays, load_ood
-from mixup_jax.data.cache import cached_splits, read_cache, write_cache
+from mixup_jax.data import load as load_module
+from mixup_jax.data.cache import (
+    arrays_folder,
+    cached_splits,
+    default_data_dir,
+    prepare_command,
+    read_cache,
+    write_cache,
+)
 from mixup_jax.data.catalog import DATASETS, dataset_spec
-from mixup_jax.data.paths import arrays_folder, default_data_dir, prepare_command
+from mixup_jax.data.load import load_ood, load_split
+from mixup_jax.data.sets import ExampleSet
 from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.errors import InputError
 
@@ -21,7 +28,7 @@ FASHION = DATASETS["fashion_mnist"]
 def random_arrays(n, seed=0, source="made for a test"):
     generator = np.random.default_rng(seed)
     images = generator.integers(0, 256, (n, 28, 28, 1), dtype=np.uint8)
-    return Arrays(images, generator.integers(0, 10, n, dtype=np.int32), source)
+    return ExampleSet(images, generator.integers(0, 10, n, dtype=np.int32), source)
 
 
 @pytest.fixture
@@ -41,8 +48,8 @@ def assert_same(one, other):
 
 def test_cache_gives_back_what_was_written(tmp_path, folder):
     assert cached_splits(folder) == ("train", "test")
-    assert_same(load_arrays("fashion_mnist", "train", tmp_path), random_arrays(30, 1))
-    assert_same(load_arrays("fashion_mnist", "test", str(tmp_path)), random_arrays(20, 2))
+    assert_same(load_split("fashion_mnist", "train", tmp_path), random_arrays(30, 1))
+    assert_same(load_split("fashion_mnist", "test", str(tmp_path)), random_arrays(20, 2))
     assert sorted(path.name for path in folder.iterdir()) == [
         "source.json",
         "test-images.npy",
@@ -68,13 +75,13 @@ def test_truncated_altered_or_missing_files_are_noticed(tmp_path, folder, name):
     with pytest.raises(
         InputError, match=rf"{name} is damaged: it has {len(whole) - 1} bytes.*run: python -m mixup_jax"
     ):
-        load_arrays("fashion_mnist", "train", tmp_path)
+        load_split("fashion_mnist", "train", tmp_path)
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(InputError, match=rf"{name} is damaged: its SHA-256"):
-        load_arrays("fashion_mnist", "train", tmp_path)
+        load_split("fashion_mnist", "train", tmp_path)
     path.unlink()
     with pytest.raises(InputError, match=rf"{name} is missing"):
-        load_arrays("fashion_mnist", "train", tmp_path)
+        load_split("fashion_mnist", "train", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -84,14 +91,14 @@ def test_truncated_altered_or_missing_files_are_noticed(tmp_path, folder, name):
 def test_damaged_record_is_noticed(tmp_path, folder, text):
     (folder / "source.json").write_text(text)
     with pytest.raises(InputError, match=r"source.json is damaged"):
-        load_arrays("fashion_mnist", "train", tmp_path)
+        load_split("fashion_mnist", "train", tmp_path)
 
 
 def test_record_of_another_format_is_refused(tmp_path, folder):
     record = json.loads((folder / "source.json").read_text())
     (folder / "source.json").write_text(json.dumps({**record, "format": 2}))
     with pytest.raises(InputError, match="expected a cache record of format 1"):
-        load_arrays("fashion_mnist", "train", tmp_path)
+        load_split("fashion_mnist", "train", tmp_path)
 
 
 def test_interrupted_writing_leaves_no_readable_cache(folder, monkeypatch):
@@ -113,12 +120,12 @@ def test_interrupted_writing_leaves_no_readable_cache(folder, monkeypatch):
 def test_split_that_the_cache_lacks_names_what_there_is(tmp_path):
     write_cache(arrays_folder(tmp_path, "mnist"), {"test": random_arrays(5, source="five digits")})
     with pytest.raises(InputError, match=r"has no split 'train'; it holds test \(source: five digits\)"):
-        load_arrays("mnist", "train", tmp_path)
+        load_split("mnist", "train", tmp_path)
 
 
 def test_missing_data_names_the_folder_and_the_command(tmp_path):
     with pytest.raises(InputError) as caught:
-        load_arrays("fashion_mnist", "train", tmp_path)
+        load_split("fashion_mnist", "train", tmp_path)
     message = str(caught.value)
     assert str(arrays_folder(tmp_path, "fashion_mnist")) in message
     assert message.endswith(f"run: python -m mixup_jax.data fashion_mnist --data_dir={tmp_path}")
@@ -128,9 +135,9 @@ def test_missing_data_names_the_folder_and_the_command(tmp_path):
 
 def test_unknown_names_and_splits_list_the_choices(tmp_path):
     with pytest.raises(InputError, match=r"unknown data set 'fashion'.*fashion_mnist.*, mnist"):
-        load_arrays("fashion", "train", tmp_path)
+        load_split("fashion", "train", tmp_path)
     with pytest.raises(InputError, match=r"unknown split of mnist 'valid'; choose one of: test, train"):
-        load_arrays("mnist", "valid", tmp_path)
+        load_split("mnist", "valid", tmp_path)
 
 
 def test_other_data_set_becomes_out_of_distribution_without_labels(tmp_path):
@@ -150,8 +157,8 @@ def test_the_training_set_itself_is_not_out_of_distribution(tmp_path):
 
 def test_reading_a_cache_loads_neither_tensorflow_nor_tfds_nor_jax(tmp_path, folder):
     code = (
-        "import sys; from mixup_jax.data.arrays import load_arrays\n"
-        f"load_arrays('fashion_mnist', 'train', {str(tmp_path)!r})\n"
+        "import sys; from mixup_jax.data.load import load_split\n"
+        f"load_split('fashion_mnist', 'train', {str(tmp_path)!r})\n"
         "print(sorted({'tensorflow', 'tensorflow_datasets', 'jax', 'PIL', 'absl'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -183,7 +190,7 @@ def test_a_set_built_by_tfds_is_decoded_once_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(tfds_source, "decode", decode)
     pretend_built(tmp_path)
     for _ in range(2):
-        assert_same(load_arrays("fashion_mnist", "test", tmp_path), random_arrays(4, 2))
+        assert_same(load_split("fashion_mnist", "test", tmp_path), random_arrays(4, 2))
     assert calls == [("fashion_mnist", tmp_path)]
 
 
@@ -192,15 +199,15 @@ def test_a_folder_that_cannot_be_written_still_serves(tmp_path, monkeypatch):
         raise PermissionError("read-only")
 
     monkeypatch.setattr(tfds_source, "decode", lambda *_: {"train": random_arrays(6), "test": random_arrays(4)})
-    monkeypatch.setattr(arrays_module, "write_cache", refuse)
+    monkeypatch.setattr(load_module, "write_cache", refuse)
     pretend_built(tmp_path)
-    assert len(load_arrays("fashion_mnist", "train", tmp_path).inputs) == 6
+    assert len(load_split("fashion_mnist", "train", tmp_path).inputs) == 6
 
 
 def test_a_set_built_as_tfrecord_is_left_to_the_command(tmp_path):
     pretend_built(tmp_path, "tfrecord")
     with pytest.raises(InputError, match=r"not prepared .* run: python -m mixup_jax.data fashion_mnist"):
-        load_arrays("fashion_mnist", "train", tmp_path)
+        load_split("fashion_mnist", "train", tmp_path)
 
 
 def test_tfds_examples_become_the_right_arrays_without_tensorflow(tmp_path):
@@ -260,7 +267,7 @@ def test_images_of_other_sizes_are_resized_and_selected_by_class_while_they_are_
 
 def test_a_shifted_set_keeps_its_labels_for_networks_of_the_set_it_shifts(tmp_path: Path):
     generator = np.random.default_rng(0)
-    shifted = Arrays(
+    shifted = ExampleSet(
         generator.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8), np.arange(6, dtype=np.int32), "made-up fog"
     )
     write_cache(arrays_folder(tmp_path, "cifar10_corrupted_fog_3"), {"test": shifted})

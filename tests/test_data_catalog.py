@@ -3,16 +3,17 @@ import dataclasses
 import pytest
 
 from mixup_jax.data.catalog import (
+    ALIKE,
     CORRUPTED,
     CORRUPTIONS,
     DATASETS,
-    NOISES,
     SEVERITIES,
     check_ood_name,
     dataset_spec,
+    imagenet_labels_not_in_stl10,
     training_spec,
 )
-from mixup_jax.data.imagenet_not_stl10 import ALIKE, kept_labels
+from mixup_jax.data.noise import NOISES
 from mixup_jax.data.prepare import FALLBACKS, originals_of
 from mixup_jax.data.sources.originals import ORIGINALS
 from mixup_jax.data.sources.questions import CLASSES, FILES
@@ -81,7 +82,7 @@ def test_trec_is_read_from_the_files_and_in_the_classes_of_tfds():
 def test_imagenet_without_stl10_leaves_out_the_classes_of_its_rule():
     tfds = pytest.importorskip("tensorflow_datasets")
     names = tfds.builder("imagenet2012", data_dir="/nonexistent").info.features["label"].names
-    kept = {names[label] for label in kept_labels()}
+    kept = {names[label] for label in imagenet_labels_not_in_stl10()}
     # Airliner, cock, albatross, sports car, lynx, Chihuahua, hairless dog, sorrel, squirrel monkey, yawl, truck.
     alike = (
         "n02690373 n01514668 n02058221 n04285008 n02127052 n02085620 n02113978 n02389026 n02494079 n04612504 n04467665"
@@ -91,7 +92,7 @@ def test_imagenet_without_stl10_leaves_out_the_classes_of_its_rule():
     assert not kept & set(alike.split())
     assert set(foreign.split()) <= kept
     assert set(ALIKE) == {"airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"}
-    assert len(kept) == len(kept_labels()) == 1000 - (3 + 59 + 13 + 7 + 118 + 1 + 13 + 15 + 7)
+    assert len(kept) == len(imagenet_labels_not_in_stl10()) == 1000 - (3 + 59 + 13 + 7 + 118 + 1 + 13 + 15 + 7)
 
 
 def test_unknown_data_set_lists_the_choices_and_the_nearest():

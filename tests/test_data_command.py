@@ -7,9 +7,9 @@ from PIL import Image
 
 from mixup_jax.command import run_command
 from mixup_jax.data import __main__ as command
-from mixup_jax.data.cache import Arrays, write_cache
+from mixup_jax.data.cache import arrays_folder, write_cache
 from mixup_jax.data.catalog import DATASETS
-from mixup_jax.data.paths import arrays_folder
+from mixup_jax.data.sets import ExampleSet
 from mixup_jax.errors import InputError
 
 
@@ -17,7 +17,7 @@ from mixup_jax.errors import InputError
 def prepared(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (30, 28, 28, 1), dtype=np.uint8)
     labels = np.arange(30, dtype=np.int32) % 10
-    write_cache(arrays_folder(tmp_path, "mnist"), {"test": Arrays(images, labels, "thirty digits")})
+    write_cache(arrays_folder(tmp_path, "mnist"), {"test": ExampleSet(images, labels, "thirty digits")})
     return tmp_path
 
 

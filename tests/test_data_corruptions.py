@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from mixup_jax.data.arrays import Arrays, load_ood
-from mixup_jax.data.cache import write_cache
+from mixup_jax.data.cache import arrays_folder, write_cache
 from mixup_jax.data.catalog import check_ood_name, dataset_spec, is_shift
 from mixup_jax.data.corruptions import BLUR, CONTRAST, KINDS, NOISE, PLANS, SEVERITIES, corrupt, corrupted_images
-from mixup_jax.data.paths import arrays_folder
+from mixup_jax.data.load import load_ood
+from mixup_jax.data.sets import ExampleSet
 from mixup_jax.errors import InputError
 
 GREY = np.random.default_rng(0).integers(0, 256, (28, 28, 1), dtype=np.uint8)
@@ -88,7 +88,7 @@ def test_the_mixture_goes_through_all_twelve_and_does_not_depend_on_how_many_ima
 
 def test_a_network_of_any_images_gets_the_corrupted_test_set_with_its_labels(tmp_path):
     spec = dataset_spec("fashion_mnist")
-    clean = Arrays(np.stack([GREY] * 14), np.arange(14, dtype=np.int32) % 10, "made up")
+    clean = ExampleSet(np.stack([GREY] * 14), np.arange(14, dtype=np.int32) % 10, "made up")
     write_cache(arrays_folder(tmp_path, "fashion_mnist"), {"test": clean})
     made = load_ood("corrupted", spec, tmp_path)
     np.testing.assert_array_equal(made.labels, clean.labels)

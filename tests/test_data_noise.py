@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mixup_jax.data.arrays import load_ood
-from mixup_jax.data.catalog import DATASETS, NOISES
-from mixup_jax.data.ood import match_shape, noise_images
+from mixup_jax.data.catalog import DATASETS
+from mixup_jax.data.images import match_shape
+from mixup_jax.data.load import load_ood
+from mixup_jax.data.noise import NOISES, noise_images
 from mixup_jax.errors import InputError
 
 GREY = DATASETS["fashion_mnist"]

@@ -16,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixup_jax.data import prepare as prepare_module
-from mixup_jax.data.arrays import load_arrays
-from mixup_jax.data.cache import Arrays
+from mixup_jax.data.cache import arrays_folder, manual_folder
 from mixup_jax.data.catalog import DATASETS
-from mixup_jax.data.describe import channel_statistics, check
-from mixup_jax.data.paths import arrays_folder, manual_folder
+from mixup_jax.data.describe import check
+from mixup_jax.data.images import channel_statistics
+from mixup_jax.data.load import load_split
 from mixup_jax.data.prepare import prepare
+from mixup_jax.data.sets import ExampleSet
 from mixup_jax.data.sources import debian, digits, originals, pypi
 from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.data.sources.originals import ORIGINALS, Originals, have_originals
@@ -51,7 +52,7 @@ def tiny(monkeypatch):
         built.append(manual_dir)
 
     def decode(spec, data_dir, report):
-        return {"train": Arrays(*train, "tiny"), "test": Arrays(*test, "tiny")}
+        return {"train": ExampleSet(*train, "tiny"), "test": ExampleSet(*test, "tiny")}
 
     monkeypatch.setattr(tfds_source, "build", build)
     monkeypatch.setattr(tfds_source, "decode", decode)
@@ -154,7 +155,7 @@ def test_users_own_files_are_used_without_network(tmp_path, tiny, offline):
     lines = []
     prepare("fashion_mnist", tmp_path, lines.append)
     assert tiny == [folder]
-    assert len(load_arrays("fashion_mnist", "train", tmp_path).inputs) == 40
+    assert len(load_split("fashion_mnist", "train", tmp_path).inputs) == 40
     assert all(line.startswith("[") and "s] fashion_mnist: " in line for line in lines)
 
 
@@ -174,7 +175,7 @@ def test_damaged_cache_is_made_again(tmp_path, tiny, offline):
     (arrays_folder(tmp_path, "fashion_mnist") / "test-labels.npy").write_bytes(b"")
     prepare("fashion_mnist", tmp_path, print)
     assert len(tiny) == 2
-    assert len(load_arrays("fashion_mnist", "test", tmp_path).labels) == 20
+    assert len(load_split("fashion_mnist", "test", tmp_path).labels) == 20
 
 
 def test_wrong_file_of_the_user_is_named(tmp_path, tiny, offline):
@@ -353,7 +354,7 @@ def test_mnist_comes_from_the_wheel_where_the_internet_is_out_of_reach(tmp_path,
     monkeypatch.setattr(prepare_module, "can_reach", lambda url: False)
     monkeypatch.setattr(pypi.subprocess, "run", run)
     prepare("mnist", tmp_path, print)
-    arrays = load_arrays("mnist", "test", tmp_path)
+    arrays = load_split("mnist", "test", tmp_path)
     assert len(arrays.inputs) == 10
     assert "not its official test set" in arrays.source
 
@@ -363,7 +364,7 @@ def test_a_wheel_that_the_user_put_there_is_used(tmp_path, offline, monkeypatch)
     folder.mkdir(parents=True)
     monkeypatch.setattr(digits, "MEMBER_SHA256", write_wheel(folder / digits.WHEEL, digit_table()[1]))
     prepare("mnist", tmp_path, print)
-    assert len(load_arrays("mnist", "test", tmp_path).inputs) == 10
+    assert len(load_split("mnist", "test", tmp_path).inputs) == 10
 
 
 def test_a_wheel_with_other_digits_is_refused(tmp_path, offline):
@@ -410,13 +411,13 @@ def test_channel_statistics_do_not_overflow_or_depend_on_chunks():
 def test_check_names_what_is_wrong():
     spec = DATASETS["mnist"]
     images, labels = images_like(spec, 20)
-    check(spec, "test", Arrays(images, labels, ""))
+    check(spec, "test", ExampleSet(images, labels, ""))
     with pytest.raises(InputError, match="mnist/train has mean"):
-        check(spec, "train", Arrays(images, labels, ""))
+        check(spec, "train", ExampleSet(images, labels, ""))
     with pytest.raises(InputError, match="labels from 0 to 19; expected 0 to 9"):
-        check(spec, "test", Arrays(images, np.arange(20, dtype=np.int32), ""))
+        check(spec, "test", ExampleSet(images, np.arange(20, dtype=np.int32), ""))
     with pytest.raises(InputError, match="expected uint8"):
-        check(spec, "test", Arrays(images.astype(np.float32), labels, ""))
+        check(spec, "test", ExampleSet(images.astype(np.float32), labels, ""))
 
 
 def test_published_checksums_are_those_of_tfds():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixup_jax.data.split import train_validation_split
+from mixup_jax.data.sets import train_validation_split
 from mixup_jax.errors import InputError
 
 seeds = st.integers(0, 2**32)

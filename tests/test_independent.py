@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mixup_jax.config import ModelConfig
-from mixup_jax.data.split import train_validation_split
+from mixup_jax.data.sets import train_validation_split
 from mixup_jax.models import model_of
 
 torch = pytest.importorskip("torch")

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import pytest
 
 from benchmarks.small import NAME, add_model
 from mixup_jax.config import CheckpointConfig, Config, ModelConfig
+from mixup_jax.data.feed import ResidentFeed
 from mixup_jax.devices.mesh import replicate
 from mixup_jax.errors import InputError
 from mixup_jax.models import IMAGE_MODELS, MODELS
@@ -170,20 +170,17 @@ def test_a_feed_that_fails_because_of_the_signal_is_an_interruption(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    stop, make_feed = Stop(), loop.make_feed
+    stop, fed = Stop(), ResidentFeed.fed
 
-    def failing(*arguments: Any) -> Any:
-        def batches(first: int) -> Any:
-            yield from itertools.islice(make_feed(*arguments).batches(first), 7 - first)
-            if asked:
-                stop.request()
-            raise RuntimeError("a worker process was ended")
-
-        return types.SimpleNamespace(batches=batches)
+    def failing(feed: Any, train: Any, key: Any, mesh: Any, first: int) -> Any:
+        yield from itertools.islice(fed(feed, train, key, mesh, first), 7 - first)
+        if asked:
+            stop.request()
+        raise RuntimeError("a worker process was ended")
 
     config = config_of(tiny_config)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "make_feed", failing)
+        patch.setattr(ResidentFeed, "fed", failing)
         error, message = (Interrupted, "after step 7 of 15") if asked else (RuntimeError, "a worker process was ended")
         with pytest.raises(error, match=message):
             loop.train(config, tmp_path, data_dir, stop=stop)

@@ -13,12 +13,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 from small_networks import Convolution
 
 from mixup_jax.ahead.hlo import collectives, donated_parameters, host_transfers
-from mixup_jax.data.resident import Resident, epoch_order
+from mixup_jax.config import Config, DataConfig
+from mixup_jax.data.feed import Resident, ResidentFeed, StreamedFeed, epoch_order
 from mixup_jax.devices.mesh import AXIS, device_mesh, replicate
 from mixup_jax.errors import InputError
 from mixup_jax.methods.method import Method
 from mixup_jax.state import TrainState, run_keys
-from mixup_jax.training.parallel import MappedStep, check_divisible, make_batch_step, make_resident_step
+from mixup_jax.training.parallel import MappedStep, check_divisible, make_step
 from mixup_jax.training.state import create_state
 from mixup_jax.training.step import make_train_step
 
@@ -71,7 +72,8 @@ def trained(parallel: str, devices: int, method: Method = BLENDED) -> Ran:
     with jax.enable_x64(True):
         mesh = device_mesh(jax.devices()[:devices])
         optimizer = optax.sgd(0.1, momentum=0.9, nesterov=True)
-        step = make_resident_step(
+        data = DataConfig(crop_padding=1, flip=True, rotation=15.0)
+        step = make_step(
             make_train_step(
                 Convolution(axis_name, rate=0.3),
                 optimizer,
@@ -81,12 +83,9 @@ def trained(parallel: str, devices: int, method: Method = BLENDED) -> Ran:
                 axis_name=axis_name,
                 mesh=None if axis_name else mesh,
             ),
+            ResidentFeed(Config(batch_size=32, data=data)),
             mesh,
             parallel=parallel,
-            batch_size=32,
-            padding=1,
-            flip=True,
-            rotation=15.0,
         )
         state = replicate(mesh, create_state(Convolution(), optimizer, KEYS.init, (6, 6, 1)))
         resident = replicate(mesh, Resident(jnp.asarray(images), jnp.asarray(labels)))
@@ -135,13 +134,13 @@ def one_step(parallel: str, devices: int, resident: bool) -> Ran:
             mesh=None if axis_name else mesh,
         )
         state = replicate(mesh, create_state(Convolution(), optimizer, KEYS.init, (6, 6, 1)))
-        kind = {"parallel": parallel, "batch_size": 8, "flip": True}
+        config = Config(batch_size=8, data=DataConfig(crop_padding=0, flip=True))
         keys = replicate(mesh, (KEYS.augment, KEYS.step))
         if resident:
-            step = make_resident_step(train_step, mesh, **kind, padding=0, rotation=0.0)
+            step = make_step(train_step, ResidentFeed(config), mesh, parallel=parallel)
             held = replicate(mesh, Resident(jnp.asarray(images), jnp.asarray(labels)))
             return run_steps(step, state, [(held, replicate(mesh, jnp.arange(8)), keys)])
-        step = make_batch_step(train_step, mesh, **kind)
+        step = make_step(train_step, StreamedFeed(config), mesh, parallel=parallel)
         each = (devices, 8 // devices) if parallel == "pmap" else (8,)
         rows = (images.reshape(*each, 6, 6, 1), labels.reshape(each))
         placed = jax.device_put(rows, NamedSharding(mesh, PartitionSpec(AXIS)))

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mixup_jax.data.augment import draw_crops, transform
-from mixup_jax.data.resident import Resident, batch_rows, epoch_order, gather_batch
+from mixup_jax.data.feed import Resident, batch_rows, epoch_order, gather_batch
 
 
 def test_an_epoch_visits_examples_once_and_epochs_differ():

@@ -20,10 +20,12 @@ from scipy import stats
 from mixup_jax.config import Config, DataConfig, EvaluationConfig, ModelConfig, OptimizerConfig, to_dict
 from mixup_jax.config_file import load_config
 from mixup_jax.data.catalog import dataset_spec
-from mixup_jax.data.crops import centre_box, decode, random_box
 from mixup_jax.data.describe import describe
-from mixup_jax.data.examples import load_examples, load_test
+from mixup_jax.data.feed import StreamedFeed
+from mixup_jax.data.images import centre_box, decode, random_box
+from mixup_jax.data.load import load_test, load_training_data
 from mixup_jax.data.prepare import prepare
+from mixup_jax.data.sets import ExampleSet
 from mixup_jax.data.stream import CentreCrops, Records, TrainingBatches, ahead, crop_draws, epoch_order
 from mixup_jax.devices.mesh import device_mesh, process_rows
 from mixup_jax.errors import InputError
@@ -34,7 +36,6 @@ from mixup_jax.runs.records import load_record
 from mixup_jax.runs.workdir import check_same
 from mixup_jax.store.checkpoint import Checkpoints
 from mixup_jax.training import loop
-from mixup_jax.training.feed import StreamedFeed
 from mixup_jax.training.run import check_names
 from mixup_jax.training.run import prepare as prepare_run
 
@@ -236,7 +237,7 @@ def test_evaluation_sees_every_example_once(imagenet: Path, config: Config):
 
 
 def test_validation_is_a_part_of_the_training_split(imagenet: Path, config: Config):
-    train, validation, _ = load_examples(config.data, imagenet)
+    train, validation, _ = load_training_data(config.data, imagenet)
     rows = np.concatenate([train.inputs.rows, validation.inputs.rows])
     np.testing.assert_array_equal(np.sort(rows), np.arange(TRAIN))
     assert (len(train.inputs), len(validation.inputs)) == (TRAIN - 5, 5)
@@ -248,7 +249,8 @@ def test_the_feed_lays_a_batch_over_the_devices(images: CentreCrops, parallel: s
     mesh = device_mesh(jax.devices()[:4])
     np.testing.assert_array_equal(process_rows(mesh, 8), np.arange(8))
     made = TrainingBatches(images, seed=4, batch_size=8, epochs=1, rows=process_rows(mesh, 8))
-    fed = list(StreamedFeed(made, mesh, parallel, workers=0).batches(1))
+    config = Config(seed=4, batch_size=8, epochs=1, parallel=parallel, data=DataConfig(workers=0))
+    fed = list(StreamedFeed(config).fed(ExampleSet(images, None, "made"), jax.random.key(0), mesh, 1))
     assert len(fed) == 1
     pixels, labels = fed[0]
     assert pixels.shape[:-3] == ((8,) if parallel == "jit" else (4, 2))
@@ -333,7 +335,7 @@ def test_what_is_there_is_described_and_what_is_not_is_asked_for(imagenet: Path,
     with pytest.raises(
         InputError, match=r"'imagenet2012' is not prepared .* run: python -m mixup_jax.data imagenet2012"
     ):
-        load_examples(DataConfig(name="imagenet2012"), tmp_path)
+        load_training_data(DataConfig(name="imagenet2012"), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ import sklearn.metrics
 
 from mixup_jax import metrics
 from mixup_jax.config import Config
-from mixup_jax.data.arrays import Arrays
 from mixup_jax.data.augment import standardise
 from mixup_jax.data.catalog import dataset_spec
+from mixup_jax.data.sets import ExampleSet
 from mixup_jax.devices.mesh import device_mesh
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation import run as evaluation_run
@@ -82,7 +82,7 @@ def test_validation_records_of_the_chosen_epochs_are_kept(workdir: Path, evaluat
 
 def test_a_sample_of_an_ood_set_is_the_same_for_every_run():
     images = np.arange(40, dtype=np.uint8).reshape(10, 2, 2, 1)
-    data = Arrays(images, np.arange(10, dtype=np.int32), "here")
+    data = ExampleSet(images, np.arange(10, dtype=np.int32), "here")
     some = evaluation_run._some(data, 4)
     assert len(some.labels) == 4
     np.testing.assert_array_equal(some.inputs, images[some.labels])

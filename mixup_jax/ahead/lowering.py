@@ -11,13 +11,14 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mixup_jax.config import Config
-from mixup_jax.data.catalog import DatasetSpec
-from mixup_jax.data.inputs import input_shape, inputs_of
-from mixup_jax.data.resident import Resident
+from mixup_jax.data.augment import input_shape, inputs_of
+from mixup_jax.data.feed import feed_of
+from mixup_jax.data.sets import DatasetSpec
 from mixup_jax.devices.mesh import AXIS
 from mixup_jax.prediction.predict import jitted, plain, shared_batch
 from mixup_jax.state import run_keys
-from mixup_jax.training.run import Parts, count_steps, mapped_step, parts_of
+from mixup_jax.training.parallel import make_step
+from mixup_jax.training.run import Parts, count_steps, parts_of
 from mixup_jax.training.state import initial_state
 
 BACKWARD = 3
@@ -54,7 +55,7 @@ class Call(NamedTuple):
 def parts_for(config: Config, spec: DatasetSpec, mesh: Mesh, shapes: Shapes) -> Parts:
     """Returns the parts of a run on data of these shapes; an InputError if there are too few examples for a batch."""
     # How many steps an epoch of streamed examples has changes a number of the schedule, and no shape.
-    steps_per_epoch = 1 if spec.streams else count_steps(config, shapes.examples)
+    steps_per_epoch = count_steps(config, shapes.examples) if feed_of(config, spec).resident else 1
     return parts_of(config, spec, mesh, steps_per_epoch, shapes.words if spec.task == "text" else 0)
 
 
@@ -64,8 +65,9 @@ def train_call(config: Config, spec: DatasetSpec, parts: Parts, mesh: Mesh, shap
     initialise = partial(initial_state, parts.model, parts.optimizer, input_shape=input_shape(spec, config.data))
     state = jax.eval_shape(initialise, jax.random.key(0))
     keys = jax.eval_shape(run_keys, 0)
-    step = mapped_step(parts, config, spec, mesh)
-    fed = _batch(config, spec, mesh) if spec.streams else _placed(_resident(config, spec, shapes), replicated)
+    feed = feed_of(config, spec)
+    step = make_step(parts.train_step, feed, mesh, parallel=config.parallel)
+    fed = feed.shapes(_example(config, spec), shapes.examples, mesh)
     placed = (_placed(state, replicated), *fed, _placed((keys.augment, keys.step), replicated))
     return Call(step.function, (*step.first, *placed), config.batch_size // mesh.devices.size)
 
@@ -96,26 +98,15 @@ def _variables(config: Config, spec: DatasetSpec, parts: Parts) -> Any:
 
 
 def _inputs(config: Config, spec: DatasetSpec, batch: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
-    """Returns the shapes of so many examples, and of their labels or numbers."""
-    dtype = jnp.int32 if spec.task == "text" else jnp.uint8
-    inputs = jax.ShapeDtypeStruct((batch, *input_shape(spec, config.data)), dtype)
+    """Returns the shapes of so many examples, and of their numbers."""
+    example = _example(config, spec)
+    inputs = jax.ShapeDtypeStruct((batch, *example.shape), example.dtype)
     return inputs, jax.ShapeDtypeStruct((batch,), jnp.int32)
 
 
-def _batch(config: Config, spec: DatasetSpec, mesh: Mesh) -> Any:
-    """Returns what a streamed feed yields."""
-    inputs, labels = _inputs(config, spec, config.batch_size)
-    if config.parallel == "jit":
-        return _placed((inputs, labels), NamedSharding(mesh, PartitionSpec(AXIS)))
-    devices = mesh.devices.size
-    each = (devices, config.batch_size // devices)
-    return tuple(jax.ShapeDtypeStruct((*each, *one.shape[1:]), one.dtype) for one in (inputs, labels))
-
-
-def _resident(config: Config, spec: DatasetSpec, shapes: Shapes) -> Any:
-    """Returns what a resident feed yields."""
-    held: Any = _inputs(config, spec, shapes.examples)
-    return Resident(*held), jax.ShapeDtypeStruct((shapes.examples,), jnp.int32)
+def _example(config: Config, spec: DatasetSpec) -> jax.ShapeDtypeStruct:
+    """Returns the shape of one example."""
+    return jax.ShapeDtypeStruct(input_shape(spec, config.data), jnp.int32 if spec.task == "text" else jnp.uint8)
 
 
 def _placed(tree: Any, sharding: NamedSharding | None) -> Any:

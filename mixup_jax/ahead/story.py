@@ -15,7 +15,8 @@ from mixup_jax.ahead.program import compile_program
 from mixup_jax.ahead.record import SCHEMA, program_record, warnings
 from mixup_jax.ahead.topology import Target, chips, find_target
 from mixup_jax.config import Config, to_dict
-from mixup_jax.data.catalog import DatasetSpec
+from mixup_jax.data.feed import feed_of
+from mixup_jax.data.sets import DatasetSpec
 from mixup_jax.errors import InputError
 from mixup_jax.progress import duration, heartbeat
 from mixup_jax.training.parallel import check_divisible, splits_groups
@@ -63,7 +64,7 @@ def compile_ahead(
         "schema": SCHEMA,
         "config": to_dict(config),
         "topology": _topology(target),
-        "assumed": _assumed(spec, shapes),
+        "assumed": _assumed(config, spec, shapes),
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
         "steps": records,
         "warnings": [
@@ -73,9 +74,9 @@ def compile_ahead(
     }
 
 
-def _assumed(spec: DatasetSpec, shapes: Shapes) -> dict[str, int]:
+def _assumed(config: Config, spec: DatasetSpec, shapes: Shapes) -> dict[str, int]:
     """Returns what the data would decide, had it been read."""
-    assumed = {} if spec.streams else {"examples": shapes.examples}
+    assumed = {"examples": shapes.examples} if feed_of(config, spec).resident else {}
     return assumed | ({"words": shapes.words} if spec.task == "text" else {})
 
 

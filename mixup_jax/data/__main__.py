@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mixup_jax.command import CommandParser, run_command
+from mixup_jax.data.cache import default_data_dir
 from mixup_jax.data.catalog import DATASETS, dataset_spec
 from mixup_jax.data.describe import describe
-from mixup_jax.data.paths import default_data_dir
 from mixup_jax.data.prepare import prepare
-from mixup_jax.data.vectors import GLOVE, prepare_glove
+from mixup_jax.data.sources.glove import prepare_glove
+from mixup_jax.data.text import GLOVE
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,14 +1,19 @@
-"""Augmentation and standardisation of images, as part of the compiled step."""
+"""What happens to a batch before the network sees it, as part of the compiled step: augmentation, standardisation."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
+
+from mixup_jax.config import DataConfig
+from mixup_jax.data.sets import DatasetSpec
+from mixup_jax.errors import InputError
 
 
 class Crops(NamedTuple):
@@ -105,3 +110,34 @@ def standardise(images: jax.Array, mean: Sequence[float], std: Sequence[float]) 
     """
     pixels = images.astype(jnp.float32) / 255.0
     return (pixels - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
+
+
+def inputs_of(spec: DatasetSpec) -> Callable[[jax.Array], jax.Array]:
+    """Returns what maps a batch to a network's inputs: pixels are standardised, tokens go in as they are."""
+    if spec.task == "text":
+        return lambda tokens: tokens
+    return partial(standardise, mean=spec.mean, std=spec.std)
+
+
+def input_shape(spec: DatasetSpec, config: DataConfig) -> tuple[int, ...]:
+    """Returns the shape of one input: `(H, W, C)` of an image, `(L,)` of a text."""
+    return (config.max_tokens,) if spec.task == "text" else spec.sized(config.image_size).shape
+
+
+def check_augmentation(config: DataConfig, spec: DatasetSpec) -> None:
+    """Raises InputError where a set is to be augmented in a way that is not for its kind."""
+    if spec.task == "text" and (config.crop_padding or config.flip):
+        raise InputError(
+            f"data.crop_padding is {config.crop_padding} and data.flip is {config.flip}; expected 0 and False: "
+            f"{spec.name} is text"
+        )
+    if spec.streams and (config.crop != "random_resized" or config.crop_padding or config.rotation):
+        raise InputError(
+            f"data.crop is {config.crop!r}, data.crop_padding {config.crop_padding} and data.rotation "
+            f"{config.rotation}; expected 'random_resized', 0 and 0: {spec.name} is streamed"
+        )
+    if not spec.streams and (config.crop != "pad" or config.image_size):
+        raise InputError(
+            f"data.crop is {config.crop!r} and data.image_size {config.image_size}; expected 'pad' and 0: "
+            f"{spec.name} is held in memory as it is"
+        )

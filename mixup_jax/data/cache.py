@@ -1,4 +1,4 @@
-"""Decoded data on disk: what training and evaluation read, with numpy alone.
+"""Prepared data on disk, where it lies and how it is kept: read with numpy alone.
 
 A set's folder holds, for each split, `<split>-images.npy` (uint8 `[N, H, W, C]`) or
 `<split>-sentences.npy` (uint8: UTF-8, a newline after each text), and `<split>-labels.npy`.  Word
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mixup_jax.data.sets import ExampleSet, text_set
 from mixup_jax.errors import InputError
 from mixup_jax.runs.files import write_json
 
@@ -29,44 +30,13 @@ KINDS_OF_PARTS = ({"images", "labels"}, {"sentences", "labels"}, {"words", "vect
 
 
 @dataclass(frozen=True)
-class Arrays:
-    """One split of a data set as networks take it, whole and in memory.
-
-    Attributes:
-      inputs: images in pixel units, 0 to 255: uint8 `[N, H, W, C]`, or float32 for noise (which may leave
-        the range); or tokens, int32 `[N, L]`, 0 after the end of a text.
-      labels: int32 `[N]`, the class of each example; -1 where it has none.
-      source: one line saying where the examples come from.
-    """
-
-    inputs: npt.NDArray[Any]
-    labels: npt.NDArray[np.int32]
-    source: str
-
-
-@dataclass(frozen=True)
-class Sentences:
-    """One split of a text data set, before tokens are made of it.
-
-    Attributes:
-      texts: N of them, none with a line break.
-      labels: int32 `[N]`.
-      source: as of `Arrays`.
-    """
-
-    texts: tuple[str, ...]
-    labels: npt.NDArray[np.int32]
-    source: str
-
-
-@dataclass(frozen=True)
 class Vectors:
     """Words and their vectors, in the order of the file they are from (GloVe's: the commonest first).
 
     Attributes:
       words: W of them.
       vectors: float32 `[W, E]`.
-      source: as of `Arrays`.
+      source: one line saying where they come from.
     """
 
     words: tuple[str, ...]
@@ -74,10 +44,10 @@ class Vectors:
     source: str
 
 
-Split = Arrays | Sentences | Vectors
+Kept = ExampleSet | Vectors
 
 
-def write_cache(folder: Path, splits: Mapping[str, Split]) -> None:
+def write_cache(folder: Path, splits: Mapping[str, Kept]) -> None:
     """Writes every split of a set into `folder`, replacing what was there.
 
     Interrupted at any point it leaves no readable cache, never a mixed one: the old `source.json`
@@ -100,7 +70,7 @@ def write_cache(folder: Path, splits: Mapping[str, Split]) -> None:
     write_json(folder / SOURCE_FILE, record)
 
 
-def read_cache(folder: Path, split: str) -> Split | None:
+def read_cache(folder: Path, split: str) -> Kept | None:
     """Reads one split, or returns None where `folder` has no cache at all.
 
     Every byte is checked against `source.json`; Fashion-MNIST's training set (47 MB) takes about 0.1 s.
@@ -119,8 +89,8 @@ def read_cache(folder: Path, split: str) -> Split | None:
     if "words" in parts:
         return Vectors(_unpack(parts["words"]), parts["vectors"], record["source"])
     if "sentences" in parts:
-        return Sentences(_unpack(parts["sentences"]), parts["labels"], record["source"])
-    return Arrays(parts["images"], parts["labels"], record["source"])
+        return text_set(_unpack(parts["sentences"]), parts["labels"], record["source"])
+    return ExampleSet(parts["images"], parts["labels"], record["source"])
 
 
 def cached_splits(folder: Path) -> tuple[str, ...]:
@@ -139,15 +109,16 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _parts(examples: Split) -> dict[str, npt.NDArray[Any]]:
+def _parts(examples: Kept) -> dict[str, npt.NDArray[Any]]:
     if isinstance(examples, Vectors):
         return {"words": _pack(examples.words), "vectors": examples.vectors}
-    if isinstance(examples, Sentences):
-        return {"sentences": _pack(examples.texts), "labels": examples.labels}
-    return {"images": examples.inputs, "labels": examples.labels}
+    if examples.are_texts:
+        return {"sentences": _pack(examples.array), "labels": examples.labels}
+    return {"images": examples.array, "labels": examples.labels}
 
 
-def _pack(texts: tuple[str, ...]) -> npt.NDArray[np.uint8]:
+def _pack(texts: Iterable[str]) -> npt.NDArray[np.uint8]:
+    texts = list(texts)
     if any("\n" in text for text in texts):
         raise ValueError("a text has a line break, which the cache keeps between texts")
     return np.frombuffer("".join(f"{text}\n" for text in texts).encode(), np.uint8)
@@ -202,3 +173,30 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
     if not intact:
         raise InputError(f"{path} is damaged or of another version; expected a cache record of format {FORMAT}")
     return dict(record)
+
+
+def default_data_dir() -> Path:
+    """Returns `$TFDS_DATA_DIR`, or `~/tensorflow_datasets` where it is unset or empty: tfds's own convention."""
+    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def arrays_folder(data_dir: str | os.PathLike[str], name: str) -> Path:
+    """Returns the folder of a set's decoded arrays."""
+    return Path(data_dir).expanduser() / "arrays" / name
+
+
+def vectors_folder(data_dir: str | os.PathLike[str], name: str) -> Path:
+    """Returns the folder of prepared word vectors."""
+    return Path(data_dir).expanduser() / "vectors" / name
+
+
+def manual_folder(data_dir: str | os.PathLike[str], name: str) -> Path:
+    """Returns the folder in which users may put a set's original files themselves."""
+    return Path(data_dir).expanduser() / "downloads" / "manual" / name
+
+
+def prepare_command(name: str, data_dir: str | os.PathLike[str]) -> str:
+    """Returns the shell command that prepares a set in `data_dir`, for error messages."""
+    folder = Path(data_dir).expanduser()
+    option = "" if folder == default_data_dir() else f" --data_dir={folder}"
+    return f"python -m mixup_jax.data {name}{option}"

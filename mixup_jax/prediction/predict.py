@@ -6,7 +6,7 @@ Every example is computed exactly once, on any number of devices.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,10 +19,10 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from mixup_jax.config import Config
-from mixup_jax.data.catalog import DatasetSpec, dataset_spec, is_shift
-from mixup_jax.data.inputs import input_shape, inputs_of
-from mixup_jax.data.stream import AnySet, CentreCrops
-from mixup_jax.data.tokens import Vocabulary
+from mixup_jax.data.augment import input_shape, inputs_of
+from mixup_jax.data.catalog import dataset_spec, is_shift
+from mixup_jax.data.sets import DatasetSpec, ExampleSet, Inputs, batches_of
+from mixup_jax.data.text import Vocabulary
 from mixup_jax.devices.mesh import by_rows, device_mesh, process_rows
 from mixup_jax.libraries import fast_to_run
 from mixup_jax.models import init_variables, model_of
@@ -31,7 +31,7 @@ from mixup_jax.runs.records import Predictions
 from mixup_jax.store.checkpoint import Checkpoints
 
 Logits = npt.NDArray[np.float32]
-Predict = Callable[[Mapping[str, Any], npt.NDArray[Any] | CentreCrops], Logits]
+Predict = Callable[[Mapping[str, Any], Inputs], Logits]
 """Maps variables and all inputs of a data set `[N, ...]`, images in pixel units, to logits `[N, K]` on the host."""
 Forward = Callable[[Mapping[str, Any], jax.Array, jax.Array], jax.Array]
 """Maps variables, a batch of inputs `[B, ...]` and the numbers of its examples `[B]` to logits `[B, K]`."""
@@ -80,7 +80,7 @@ def plain(model: nn.Module, standardise: Callable[[jax.Array], jax.Array]) -> Fo
 
 
 def predict_records(
-    network: Network, sets: Mapping[str, AnySet], meta: Mapping[str, Any], report: Callable[[str], None]
+    network: Network, sets: Mapping[str, ExampleSet], meta: Mapping[str, Any], report: Callable[[str], None]
 ) -> dict[str, Predictions]:
     """Returns the records of every set by name, in the first process; all processes must predict together.
 
@@ -103,7 +103,7 @@ def predict_records(
     return records
 
 
-def record_of(logits: Logits, name: str, data: AnySet, spec: DatasetSpec, meta: Mapping[str, Any]) -> Predictions:
+def record_of(logits: Logits, name: str, data: ExampleSet, spec: DatasetSpec, meta: Mapping[str, Any]) -> Predictions:
     """Returns the record of a set; its meta data say which data set and split it is, and where it comes from.
 
     Args:
@@ -134,9 +134,9 @@ def make_predict(forward: Forward, mesh: Mesh, *, batch_size: int) -> Predict:
     batch_size = shared_batch(batch_size, mesh.devices.size)
     sharding, mine, compiled = by_rows(mesh), process_rows(mesh, batch_size), jitted(forward, mesh)
 
-    def predict(variables: Mapping[str, Any], inputs: npt.NDArray[Any] | CentreCrops) -> Logits:
+    def predict(variables: Mapping[str, Any], inputs: Inputs) -> Logits:
         pending = []
-        for number, some in enumerate(_batches(inputs, batch_size, mine)):
+        for number, some in enumerate(batches_of(inputs, batch_size, mine)):
             local = _filled(some, len(mine)), (number * batch_size + mine).astype(np.int32)
             batch, rows = (jax.make_array_from_process_local_data(sharding, part) for part in local)
             pending.append((rows, compiled(variables, batch, rows)))
@@ -154,18 +154,6 @@ def jitted(forward: Forward, mesh: Mesh) -> Any:
     """Returns `forward` compiled for a batch that the devices of a mesh share; its logits stay with them."""
     options = fast_to_run(mesh.devices.flat[0].platform)
     return jax.jit(forward, out_shardings=by_rows(mesh), compiler_options=options)
-
-
-def _batches(
-    inputs: npt.NDArray[Any] | CentreCrops, batch_size: int, mine: npt.NDArray[np.int64]
-) -> Iterator[npt.NDArray[Any]]:
-    """Yields the rows of every batch that belong to this process; the last batch has what is left."""
-    if isinstance(inputs, CentreCrops):
-        yield from inputs.batches(batch_size, mine)
-        return
-    for start in range(0, len(inputs), batch_size):
-        batch = inputs[start : start + batch_size]
-        yield batch if len(mine) == batch_size else batch[mine[mine < len(batch)]]
 
 
 def _filled(inputs: npt.NDArray[Any], batch_size: int) -> npt.NDArray[Any]:

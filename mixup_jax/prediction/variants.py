@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.config import Config
-from mixup_jax.data.examples import load_examples
-from mixup_jax.data.stream import AnySet
+from mixup_jax.data.load import load_training_data
+from mixup_jax.data.sets import ExampleSet
 from mixup_jax.errors import InputError
 from mixup_jax.models.layers import BATCH_NORM_MOMENTUM
 from mixup_jax.prediction.predict import Forward, Network
@@ -126,7 +126,7 @@ def mc_dropout(
 
 def _clean_inputs(config: Config, examples: int, key: jax.Array, data_dir: Path) -> npt.NDArray[Any]:
     """Returns so many of a run's training inputs, drawn by a key, in the order of the set."""
-    inputs = load_examples(config.data, data_dir).train.inputs
+    inputs = load_training_data(config.data, data_dir).train.inputs
     if examples > len(inputs):
         raise InputError(
             f"--batch_norm_examples={examples}, but the run has {len(inputs)} training examples; expected at most these"
@@ -191,7 +191,7 @@ def _each_layer(statistics: Mapping[str, Any], change: Callable[[Any, Any], dict
     return {name: _each_layer(below, change) for name, below in statistics.items()}
 
 
-def with_odin(network: Network, validation: AnySet) -> tuple[Network, float]:
+def with_odin(network: Network, validation: ExampleSet) -> tuple[Network, float]:
     """Returns the network that gives ODIN's logits, and the epsilon that was chosen on validation images."""
 
     def logits_of(variables: Mapping[str, Any], inputs: jax.Array) -> jax.Array:

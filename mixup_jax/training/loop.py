@@ -14,9 +14,9 @@ import numpy as np
 
 from mixup_jax import metrics
 from mixup_jax.config import Config, to_dict
-from mixup_jax.data.cache import Arrays
 from mixup_jax.data.catalog import dataset_spec
-from mixup_jax.data.examples import Examples, check_vocabulary, load_examples
+from mixup_jax.data.feed import Fed
+from mixup_jax.data.load import TrainingData, check_vocabulary, load_training_data
 from mixup_jax.devices.processes import by_first, check_agreement, is_first, wait_for_all
 from mixup_jax.metrics.calibration import Bins
 from mixup_jax.prediction.predict import Predict, record_of
@@ -26,7 +26,6 @@ from mixup_jax.runs.provenance import provenance
 from mixup_jax.state import TrainState
 from mixup_jax.store.checkpoint import Checkpoints
 from mixup_jax.store.verify import check_state, checksum
-from mixup_jax.training.feed import Fed, make_feed
 from mixup_jax.training.finite import check_losses
 from mixup_jax.training.logs import MetricsLog, open_logs
 from mixup_jax.training.outputs import Outputs
@@ -63,7 +62,7 @@ def train(config: Config, workdir: Path, data_dir: Path, report: Report = print,
     spec = check_names(config)
     check_agreement("config", to_dict(config))
     check_divisible(config.batch_size, config.method, jax.device_count(), config.parallel)
-    examples = load_examples(config.data, data_dir)
+    examples = load_training_data(config.data, data_dir)
     steps_per_epoch = count_steps(config, len(examples.train.inputs))
     check_agreement("data", _data_facts(examples))
     folder.check(workdir, config)
@@ -83,7 +82,7 @@ def train(config: Config, workdir: Path, data_dir: Path, report: Report = print,
         if splits_groups(config.batch_size, config.method, jax.device_count()):
             report(_split_groups(config))
         state = _continued(state, checkpoints, run, report)
-        batches = make_feed(config, examples.train, run.keys.order, run.mesh).batches(int(state.step))
+        batches = run.feed.fed(examples.train, run.keys.order, run.mesh, int(state.step))
         with (
             contextlib.closing(batches),
             _open_logs(workdir, int(state.step), facts.get("metrics_lines"), config.tensorboard, report) as logs,
@@ -94,11 +93,11 @@ def train(config: Config, workdir: Path, data_dir: Path, report: Report = print,
     report(f"{workdir}: trained {run.total_steps} steps")
 
 
-def _data_facts(examples: Examples) -> list[Any]:
+def _data_facts(examples: TrainingData) -> list[Any]:
     """Returns what tells one machine's examples from another's: where they are from, how many, and their bytes."""
     facts: list[Any] = [examples.train.source, len(examples.train.inputs), len(examples.validation.inputs)]
-    if jax.process_count() > 1 and isinstance(examples.train, Arrays):
-        facts.append(checksum([examples.train.inputs, examples.train.labels]))
+    if jax.process_count() > 1:
+        facts.append(checksum(examples.train.in_memory))
     return facts
 
 
@@ -145,7 +144,7 @@ def _outputs(
     checkpoints: Checkpoints,
     logs: list[MetricsLog],
     before: Mapping[str, Any],
-    examples: Examples,
+    examples: TrainingData,
     workdir: Path,
 ) -> Outputs:
     """Returns where results go, for a run that `before` is known of from its last checkpoint."""
@@ -163,7 +162,7 @@ def _train_epochs(
     run: Run,
     state: TrainState,
     before: Mapping[str, Any],
-    examples: Examples,
+    examples: TrainingData,
     batches: Fed,
     outputs: Outputs,
     stop: Stop,
@@ -180,7 +179,7 @@ def _train_epochs(
             _validate_and_save(run, state, epoch, examples, outputs, stop)
 
 
-def _record(run: Run, state: TrainState, examples: Examples, epoch: int, outputs: Outputs) -> None:
+def _record(run: Run, state: TrainState, examples: TrainingData, epoch: int, outputs: Outputs) -> None:
     """Keeps the validation logits after an epoch, if they are asked for."""
     if epoch not in run.config.evaluation.record_epochs:
         return
@@ -213,7 +212,7 @@ def _train_epoch(
 
 
 def _validate_and_save(
-    run: Run, state: TrainState, epoch: int, examples: Examples, outputs: Outputs, stop: Stop
+    run: Run, state: TrainState, epoch: int, examples: TrainingData, outputs: Outputs, stop: Stop
 ) -> None:
     step = int(state.step)
     check_state(state, step)
@@ -255,7 +254,7 @@ def _log_training(run: Run, outputs: Outputs, step: int, steps: Sequence[Mapping
     outputs.show(step, {name: scalars[name] for name in ("train_loss",) if name in scalars})
 
 
-def validate(predict: Predict, state: TrainState, examples: Examples) -> tuple[dict[str, float], Bins]:
+def validate(predict: Predict, state: TrainState, examples: TrainingData) -> tuple[dict[str, float], Bins]:
     """Returns accuracy (top 5 too, of more classes), NLL (nats), ECE-15, OE-15 and mean confidence; and 15 bins."""
     logits, labels = predict(state.variables, examples.validation.inputs), examples.validation.labels
     confidence, correct = metrics.confidence_and_correct(logits, labels)
@@ -281,7 +280,7 @@ def _split_groups(config: Config) -> str:
     )
 
 
-def _headline(config: Config, run: Run, state: TrainState, examples: Examples) -> str:
+def _headline(config: Config, run: Run, state: TrainState, examples: TrainingData) -> str:
     return (
         f"{config.experiment or config.data.name} seed {config.seed}: {config.model.name} width {config.model.width} "
         f"({parameter_count(state):,} parameters), {len(examples.train.inputs):,} training and "

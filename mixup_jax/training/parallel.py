@@ -19,18 +19,14 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mixup_jax.data import augment
-from mixup_jax.data.resident import Resident, batch_rows, gather_batch
+from mixup_jax.data.feed import Feed
 from mixup_jax.devices.axis import local_rows
 from mixup_jax.devices.mesh import AXIS
 from mixup_jax.errors import InputError
 from mixup_jax.libraries import fast_to_run
 from mixup_jax.methods.method import Method
-from mixup_jax.state import Batch, TrainState
+from mixup_jax.state import TrainState
 from mixup_jax.training.step import Metrics, TrainStep
-
-Keys = tuple[jax.Array, jax.Array]
-"""Of the augmentation and of the training step; the same at every step."""
 
 
 @dataclass(frozen=True)
@@ -78,70 +74,31 @@ def splits_groups(batch_size: int, method: Method, devices: int) -> bool:
     return method.mixes and bool((batch_size // devices) % method.group(batch_size))
 
 
-def make_resident_step(
-    train_step: TrainStep,
-    mesh: Mesh,
-    *,
-    parallel: str,
-    batch_size: int,
-    padding: int,
-    flip: bool,
-    rotation: float,
-) -> MappedStep:
-    """Returns `step(state, resident, order, keys) -> (state, metrics)`.
+def make_step(train_step: TrainStep, feed: Feed, mesh: Mesh, *, parallel: str) -> MappedStep:
+    """Returns `step(state, *fed, keys) -> (state, metrics)`, of what `feed.fed` yields.
 
-    It gathers the batch of `state.step` from the resident examples, augments it and takes a training
-    step.  The state is donated: its buffers are reused and the caller's copy is gone.
+    It makes the batch of `state.step` and takes a training step.  The state is donated: its buffers are
+    reused and the caller's copy is gone.
 
     Args:
       train_step: made with `axis_name=AXIS` for pmap and without for jit.
+      feed: makes the batch.
       mesh: of the devices to use, which need not be of this machine where it is only lowered.
       parallel: "jit" or "pmap".
-      batch_size: B, over all devices.
-      padding: of the random crop, pixels.
-      flip: random mirror.
-      rotation: the largest random rotation either way, degrees.
     """
     axis_name = AXIS if parallel == "pmap" else None
 
-    def step(state: TrainState, resident: Resident, order: jax.Array, keys: Keys) -> Any:
-        rows = batch_rows(order, state.step, batch_size)
-        crops = None
-        if padding or flip or rotation:
-            key = jax.random.fold_in(keys[0], state.step)
-            crops = augment.draw_crops(key, batch_size, padding=padding, flip=flip, rotation=rotation)
+    def share(drawn: Any) -> Any:
         if axis_name is None:
-            rows, crops = jax.lax.with_sharding_constraint((rows, crops), NamedSharding(mesh, PartitionSpec(AXIS)))
-        else:
-            rows, crops = local_rows((rows, crops), axis_name)
-        return train_step(state, gather_batch(resident, rows, crops, padding=padding), keys[1])
+            return jax.lax.with_sharding_constraint(drawn, NamedSharding(mesh, PartitionSpec(AXIS)))
+        return local_rows(drawn, axis_name)
 
-    return _pmap(step, mesh) if parallel == "pmap" else _jit(step, mesh)
+    def step(state: TrainState, *arguments: Any) -> tuple[TrainState, Metrics]:
+        *fed, (augment_key, step_key) = arguments
+        batch = feed.batch(tuple(fed), state.step, jax.random.fold_in(augment_key, state.step), share)
+        return train_step(state, batch, step_key)
 
-
-def make_batch_step(train_step: TrainStep, mesh: Mesh, *, parallel: str, batch_size: int, flip: bool) -> MappedStep:
-    """Returns `step(state, images, labels, keys) -> (state, metrics)`.
-
-    The state is donated.  Images are uint8 and labels int32, sharded over the mesh by their first axis:
-    `[B, H, W, C]` and `[B]` for jit, `[D, B / D, H, W, C]` and `[D, B / D]` on D devices for pmap.
-
-    Args:
-      train_step: made with `axis_name=AXIS` for pmap and without for jit.
-      mesh: of the devices to use, which need not be of this machine where it is only lowered.
-      parallel: "jit" or "pmap".
-      batch_size: B, over all devices.
-      flip: random mirror.
-    """
-    axis_name = AXIS if parallel == "pmap" else None
-
-    def step(state: TrainState, images: jax.Array, labels: jax.Array, keys: Keys) -> Any:
-        if flip:
-            key = jax.random.fold_in(keys[0], state.step)
-            mirrored = augment.draw_crops(key, batch_size, padding=0, flip=True).mirrored
-            images = augment.mirror(images, local_rows(mirrored, axis_name))
-        return train_step(state, Batch(images, labels, jnp.ones(labels.shape, jnp.float32)), keys[1])
-
-    return _pmap(step, mesh, batch_axis=0) if parallel == "pmap" else _jit(step, mesh)
+    return _pmap(step, mesh, feed.device_axis) if parallel == "pmap" else _jit(step, mesh)
 
 
 def _jit(step: Callable[..., Any], mesh: Mesh) -> MappedStep:
@@ -150,7 +107,7 @@ def _jit(step: Callable[..., Any], mesh: Mesh) -> MappedStep:
     return MappedStep(jax.jit(step, donate_argnums=0, out_shardings=everywhere, compiler_options=options))
 
 
-def _pmap(step: Callable[..., Any], mesh: Mesh, batch_axis: int | None = None) -> MappedStep:
+def _pmap(step: Callable[..., Any], mesh: Mesh, batch_axis: int | None) -> MappedStep:
     # pmap wants one argument with a device axis; all the others but a batch, the state too, are the same
     # on every device and go in and come out without one.
     mapped = jax.pmap(

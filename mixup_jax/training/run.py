@@ -12,17 +12,19 @@ import optax
 from jax.sharding import Mesh
 
 from mixup_jax.config import Config
-from mixup_jax.data.catalog import DatasetSpec, check_ood_name, training_spec
-from mixup_jax.data.examples import Examples, first_embedding
-from mixup_jax.data.inputs import check_augmentation, input_shape, inputs_of
-from mixup_jax.data.tokens import Vocabulary
+from mixup_jax.data.augment import check_augmentation, input_shape, inputs_of
+from mixup_jax.data.catalog import check_ood_name, training_spec
+from mixup_jax.data.feed import Feed, feed_of
+from mixup_jax.data.load import TrainingData, first_embedding
+from mixup_jax.data.sets import DatasetSpec
+from mixup_jax.data.text import Vocabulary
 from mixup_jax.devices.mesh import AXIS, device_mesh, replicate
 from mixup_jax.errors import InputError
 from mixup_jax.models import check_model, model_of
 from mixup_jax.prediction.predict import Predict, make_predict, plain
 from mixup_jax.state import RunKeys, TrainState, run_keys
 from mixup_jax.training.optimizer import learning_rate, make_optimizer
-from mixup_jax.training.parallel import MappedStep, make_batch_step, make_resident_step
+from mixup_jax.training.parallel import make_step
 from mixup_jax.training.state import create_state, with_embedding
 from mixup_jax.training.step import Metrics, TrainStep, make_train_step, skipping
 
@@ -37,6 +39,7 @@ class Run:
     Attributes:
       config: of the run.
       step: the compiled training step; takes the state and what the feed yields.
+      feed: makes the batches.
       predict: the compiled prediction.
       schedule: learning rate by step.
       keys: random keys by purpose.
@@ -46,6 +49,7 @@ class Run:
 
     config: Config
     step: FedStep
+    feed: Feed
     predict: Predict
     schedule: optax.Schedule
     keys: RunKeys
@@ -75,14 +79,15 @@ def prepare(
     """Builds the compiled parts of a run and its state at step 0; text needs its vocabulary."""
     mesh, keys = device_mesh(), run_keys(config.seed)
     parts = parts_of(config, spec, mesh, steps_per_epoch, 0 if vocabulary is None else len(vocabulary))
-    step, step_keys = mapped_step(parts, config, spec, mesh), replicate(mesh, (keys.augment, keys.step))
+    feed, step_keys = feed_of(config, spec), replicate(mesh, (keys.augment, keys.step))
+    step = make_step(parts.train_step, feed, mesh, parallel=config.parallel)
     predict = make_predict(plain(parts.model, inputs_of(spec)), mesh, batch_size=config.evaluation.batch_size)
     state = create_state(parts.model, parts.optimizer, keys.init, input_shape(spec, config.data))
 
     def fed_step(state: TrainState, *fed: Any) -> tuple[TrainState, Metrics]:
         return step(state, *fed, step_keys)
 
-    return Run(config, fed_step, predict, parts.schedule, keys, mesh, steps_per_epoch), replicate(mesh, state)
+    return Run(config, fed_step, feed, predict, parts.schedule, keys, mesh, steps_per_epoch), replicate(mesh, state)
 
 
 class Parts(NamedTuple):
@@ -114,18 +119,6 @@ def parts_of(config: Config, spec: DatasetSpec, mesh: Mesh, steps_per_epoch: int
     return Parts(model, optimizer, schedule, skipping(train_step) if config.on_nan == "skip" else train_step)
 
 
-def mapped_step(parts: Parts, config: Config, spec: DatasetSpec, mesh: Mesh) -> MappedStep:
-    """Returns the step over all devices of a mesh, for the kind of feed that the data set has.
-
-    It takes the state, what the feed yields, and the keys of augmentation and mixing.
-    """
-    shared: dict[str, Any] = {"parallel": config.parallel, "batch_size": config.batch_size, "flip": config.data.flip}
-    if spec.streams:
-        return make_batch_step(parts.train_step, mesh, **shared)
-    padding, rotation = config.data.crop_padding, config.data.rotation
-    return make_resident_step(parts.train_step, mesh, **shared, padding=padding, rotation=rotation)
-
-
 def count_steps(config: Config, examples: int) -> int:
     """Returns the whole batches of an epoch; raises InputError where there is none."""
     if config.batch_size > examples:
@@ -136,7 +129,7 @@ def count_steps(config: Config, examples: int) -> int:
     return examples // config.batch_size
 
 
-def with_vectors(state: TrainState, run: Run, examples: Examples, data_dir: Path) -> TrainState:
+def with_vectors(state: TrainState, run: Run, examples: TrainingData, data_dir: Path) -> TrainState:
     """Returns the first state with the config's word vectors, if it names any."""
     if examples.vocabulary is None:
         return state

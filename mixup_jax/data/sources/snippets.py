@@ -16,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mixup_jax.data.cache import Sentences
+from mixup_jax.data.sets import ExampleSet, text_set, train_validation_split
 from mixup_jax.data.sources.pypi import PackageError, download, read_member
-from mixup_jax.data.split import train_validation_split
 
 REQUIREMENT = "vaderSentiment==0.5"
 ARCHIVE = "vaderSentiment-0.5.zip"
@@ -37,7 +36,7 @@ ORIGINAL_FILES = ("rt-polarity.neg", "rt-polarity.pos")
 """Pang and Lee's own files of MR (sentence polarity data set 1.0), in the order of the classes."""
 
 
-def prepare_snippets(name: str, manual: Path, report: Callable[[str], None]) -> Mapping[str, Sentences]:
+def prepare_snippets(name: str, manual: Path, report: Callable[[str], None]) -> Mapping[str, ExampleSet]:
     """Returns the splits of one of the four data sets.
 
     MR is read from Pang and Lee's files where the user put them into `manual`; else, like the others, from
@@ -56,7 +55,7 @@ def prepare_snippets(name: str, manual: Path, report: Callable[[str], None]) -> 
     return with_test_split(sentences) if name == "mr" else {"test": sentences}
 
 
-def fetch_snippets(name: str) -> Sentences:
+def fetch_snippets(name: str) -> ExampleSet:
     """Downloads the package's source archive with pip and reads the sentences of one data set out of it.
 
     Raises:
@@ -67,7 +66,7 @@ def fetch_snippets(name: str) -> Sentences:
         return read_snippets(Path(folder) / ARCHIVE, name)
 
 
-def read_snippets(archive: Path, name: str) -> Sentences:
+def read_snippets(archive: Path, name: str) -> ExampleSet:
     """Reads one data set out of the archive.
 
     Raises:
@@ -81,7 +80,7 @@ def read_snippets(archive: Path, name: str) -> Sentences:
         return parse_ratings(file.read())
 
 
-def parse_ratings(table: bytes) -> Sentences:
+def parse_ratings(table: bytes) -> ExampleSet:
     """Parses lines of number, mean rating and sentence with tabs between; class 1 is a rating above 0.
 
     Sentences rated exactly 0 belong to neither class and are left out.
@@ -93,10 +92,10 @@ def parse_ratings(table: bytes) -> Sentences:
         f"of the mean human rating, {len(rows) - len(rated)} rated 0 left out"
     )
     labels = np.array([rating > 0 for rating, _ in rated], np.int32)
-    return Sentences(tuple(text for _, text in rated), labels, source)
+    return text_set([text for _, text in rated], labels, source)
 
 
-def read_originals(folder: Path) -> Sentences | None:
+def read_originals(folder: Path) -> ExampleSet | None:
     """Reads Pang and Lee's files of MR, if `folder` holds both: latin-1, one sentence a line."""
     if not all((folder / name).is_file() for name in ORIGINAL_FILES):
         return None
@@ -108,18 +107,15 @@ def read_originals(folder: Path) -> Sentences | None:
         texts += sentences
         labels += [label] * len(sentences)
     source = f"sentence polarity data set of Pang and Lee ({', '.join(ORIGINAL_FILES)}), class = stars of the review"
-    return Sentences(tuple(texts), np.array(labels, np.int32), source)
+    return text_set(texts, labels, source)
 
 
-def with_test_split(sentences: Sentences, seed: int = 0) -> Mapping[str, Sentences]:
+def with_test_split(sentences: ExampleSet, seed: int = 0) -> Mapping[str, ExampleSet]:
     """Divides sentences at random, a tenth for test as in one fold of Kim's ten; MR has no split of its own."""
-    n = len(sentences.texts)
+    n = len(sentences)
     train, test = train_validation_split(n, train_examples=0, validation_examples=n // 10, seed=seed)
     source = f"{sentences.source}; {len(test)} of {n} drawn for test, seed {seed}"
-    return {
-        split: Sentences(tuple(sentences.texts[row] for row in rows), sentences.labels[rows], source)
-        for split, rows in (("train", train), ("test", test))
-    }
+    return {split: sentences.part(rows, source) for split, rows in (("train", train), ("test", test))}
 
 
 def _decoded(line: bytes) -> str:

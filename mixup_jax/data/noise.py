@@ -1,15 +1,60 @@
-"""Out-of-distribution inputs: noise, and other data sets brought to a network's input shape."""
+"""Noise as out-of-distribution input: independent pixels or independent words."""
 
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mixup_jax.data.catalog import DatasetSpec, NoiseSpec
-from mixup_jax.data.tokens import PADDING, UNKNOWN, Encoder
+from mixup_jax.data.sets import DatasetSpec
+from mixup_jax.data.text import PADDING, UNKNOWN, Encoder
+
+
+@dataclass(frozen=True)
+class NoiseSpec:
+    """A synthetic out-of-distribution set of independent pixels or tokens.
+
+    Attributes:
+      name: how configurations name it.
+      description: one line on what it is.
+      kind: "normal" and "uniform" pixels, or "tokens".
+      scale: of normal noise, in standard deviations of the training set; of uniform noise, the share of 0..255.
+      clip: whether pixels are rounded and clipped to 0..255, as an image file would hold them.
+    """
+
+    name: str
+    description: str
+    kind: str = "normal"
+    scale: float = 1.0
+    clip: bool = False
+
+    @property
+    def task(self) -> str:
+        """What kind of network it is noise for: "image" or "text"."""
+        return "text" if self.kind == "tokens" else "image"
+
+
+NOISE_SETS = (
+    NoiseSpec("gaussian_noise", "independent normal pixels with the training set's mean and variance, not clipped"),
+    NoiseSpec("gaussian_noise_x0.5", "the same draws with half the training set's deviation", scale=0.5),
+    NoiseSpec("gaussian_noise_x2", "the same draws with twice the training set's deviation", scale=2.0),
+    NoiseSpec(
+        "gaussian_noise_clipped",
+        "the draws of gaussian_noise rounded and clipped to 0..255, which moves their mean and variance",
+        clip=True,
+    ),
+    NoiseSpec("uniform_noise", "independent pixels, each value from 0 to 255 as likely as any other", kind="uniform"),
+    NoiseSpec("uniform_noise_x0.5", "the same of the middle half of the values, 64 to 191", kind="uniform", scale=0.5),
+    NoiseSpec(
+        "random_tokens",
+        "independent words, each of the vocabulary as likely as any other, in texts as long as those of the test split",
+        kind="tokens",
+    ),
+)
+NOISES = {noise.name: noise for noise in NOISE_SETS}
 
 
 def noise_images(noise: NoiseSpec, like: DatasetSpec, n: int, seed: int) -> npt.NDArray[Any]:
@@ -61,50 +106,3 @@ def noise_tokens(lengths: npt.NDArray[np.int64], encoder: Encoder, n: int, seed:
     words = generator.integers(UNKNOWN + 1, len(encoder.vocabulary), (n, encoder.max_tokens), dtype=np.int32)
     drawn = generator.choice(lengths, n)
     return np.where(np.arange(encoder.max_tokens) < drawn[:, None], words, PADDING).astype(np.int32)
-
-
-def match_shape(images: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Brings images to another height, width and number of channels.
-
-    Where the size differs, see `fit_image`.  Grey becomes RGB by repetition; RGB becomes grey by luma,
-    0.299 R + 0.587 G + 0.114 B (ITU-R BT.601).  Images that already fit are returned unchanged.
-
-    Args:
-      images: uint8 `[N, h, w, c]`, c in {1, 3}.
-      shape: (H, W, C), C in {1, 3}.
-
-    Returns:
-      uint8 `[N, H, W, C]`.
-    """
-    if images.shape[1:] == shape:
-        return images
-    out = np.empty((len(images), *shape), np.uint8)
-    for row, pixels in zip(out, images, strict=True):
-        row[:] = fit_image(pixels, shape)
-    return out
-
-
-def fit_image(pixels: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Cuts the largest box of the wanted aspect ratio out of an image's middle and resizes it.
-
-    Pillow's bilinear filter, which averages over all pixels when it shrinks an image (it is anti-aliased).
-
-    Args:
-      pixels: uint8 `[h, w, c]`, c in {1, 3}.
-      shape: (H, W, C), C in {1, 3}.
-
-    Returns:
-      uint8 `[H, W, C]`.
-    """
-    from PIL import Image
-
-    height, width, channels = shape
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    picture = picture.convert("L" if channels == 1 else "RGB")
-    scale = min(picture.width / width, picture.height / height)
-    cut_width, cut_height = max(1, round(scale * width)), max(1, round(scale * height))
-    left, top = (picture.width - cut_width) // 2, (picture.height - cut_height) // 2
-    # Cut first: `resize(box=...)` would let pixels from outside of the box into its edge.
-    cut = picture.crop((left, top, left + cut_width, top + cut_height))
-    resized = np.asarray(cut.resize((width, height), Image.Resampling.BILINEAR))
-    return resized if resized.ndim == 3 else resized[..., None]

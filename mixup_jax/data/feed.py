@@ -1,0 +1,198 @@
+"""How a training step gets its batch: gathered from examples on the devices, or made on the host ahead of time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy.typing as npt
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mixup_jax.config import Config
+from mixup_jax.data import augment
+from mixup_jax.data.sets import DatasetSpec, ExampleSet
+from mixup_jax.data.stream import TrainingBatches, ahead
+from mixup_jax.devices.mesh import AXIS, by_rows, process_rows, replicate
+from mixup_jax.state import Batch
+
+Fed = Generator[tuple[Any, ...], None, None]
+"""What a compiled step takes besides the state and its keys, step by step."""
+Share = Callable[[Any], Any]
+"""Maps arrays with a row for each example of the global batch to the rows that this device computes."""
+
+
+class Feed(Protocol):
+    """How the steps of a run get their batches: `fed` on the host, `batch` in the compiled step."""
+
+    @property
+    def device_axis(self) -> int | None:
+        """The axis of devices in the arrays that are fed under pmap; None where every device gets the same."""
+
+    @property
+    def resident(self) -> bool:
+        """Whether all training examples are kept on the devices."""
+
+    def fed(self, train: ExampleSet, key: jax.Array, mesh: Mesh, first_step: int) -> Fed:
+        """Yields what the compiled step takes, for step `first_step` (from 0) and those after it.
+
+        A function of the config and the step alone, so that a run goes on from any step.  Closing the
+        iterator ends what it has started.
+
+        Args:
+          train: the training examples.
+          key: of the orders of resident examples; those of streamed ones are drawn from the seed.
+          mesh: of the devices.
+          first_step: where to begin.
+        """
+
+    def batch(self, fed: tuple[Any, ...], step: jax.Array, key: jax.Array, share: Share) -> Batch:
+        """Returns this device's part of the batch of a step, augmented; traced as a part of the compiled step.
+
+        Everything random is drawn for the global batch.
+
+        Args:
+          fed: as `fed` yields it.
+          step: the optimiser step, counted from 0 over the whole run.
+          key: of the augmentation of this step.
+          share: takes what was drawn for the global batch.
+        """
+
+    def shapes(self, example: jax.ShapeDtypeStruct, examples: int, mesh: Mesh) -> tuple[Any, ...]:
+        """Returns the shapes and shardings of what `fed` yields, for a set of which only these are known."""
+
+
+class Resident(NamedTuple):
+    """All training examples, on the device.
+
+    Attributes:
+      inputs: images uint8 `[N, H, W, C]`, or tokens int32 `[N, L]`.
+      labels: int32 `[N]`.
+    """
+
+    inputs: jax.Array
+    labels: jax.Array
+
+
+@dataclass(frozen=True)
+class ResidentFeed:
+    """A copy of all examples on every device, and the order of the epoch."""
+
+    config: Config
+    device_axis: int | None = None
+    resident: bool = True
+
+    def fed(self, train: ExampleSet, key: jax.Array, mesh: Mesh, first_step: int) -> Fed:
+        """Yields `(examples, order)`; ends never."""
+        examples = Resident(*replicate(mesh, (train.inputs, train.labels)))
+        steps_per_epoch = len(train) // self.config.batch_size
+        first_epoch, done = divmod(first_step, steps_per_epoch)
+        for epoch in itertools.count(first_epoch):
+            order = replicate(mesh, epoch_order(key, epoch, len(train)))
+            for _ in range(done, steps_per_epoch):
+                yield examples, order
+            done = 0
+
+    def batch(self, fed: tuple[Any, ...], step: jax.Array, key: jax.Array, share: Share) -> Batch:
+        """Gathers the rows of the step, and crops, turns and mirrors them as the config says."""
+        (examples, order), data, crops = fed, self.config.data, None
+        rows = batch_rows(order, step, self.config.batch_size)
+        if data.crop_padding or data.flip or data.rotation:
+            crops = augment.draw_crops(
+                key, self.config.batch_size, padding=data.crop_padding, flip=data.flip, rotation=data.rotation
+            )
+        rows, crops = share((rows, crops))
+        return gather_batch(examples, rows, crops, padding=data.crop_padding)
+
+    def shapes(self, example: jax.ShapeDtypeStruct, examples: int, mesh: Mesh) -> tuple[Any, ...]:
+        """Returns the shapes of `(examples, order)`."""
+        sharding = None if self.config.parallel == "pmap" else NamedSharding(mesh, PartitionSpec())
+        labels = jax.ShapeDtypeStruct((examples,), jnp.int32, sharding=sharding)
+        inputs = jax.ShapeDtypeStruct((examples, *example.shape), example.dtype, sharding=sharding)
+        return Resident(inputs, labels), labels  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class StreamedFeed:
+    """Batches that this process's workers make; the devices get the next one while they compute."""
+
+    config: Config
+    device_axis: int | None = 0
+    resident: bool = False
+
+    def fed(self, train: ExampleSet, key: jax.Array, mesh: Mesh, first_step: int) -> Fed:
+        """Yields `(images, labels)`, over the devices; ends with the run."""
+        config, waiting = self.config, None
+        rows = process_rows(mesh, config.batch_size)
+        batches = TrainingBatches(train.photographs, config.seed, config.batch_size, config.epochs, rows)
+        with closing(ahead(batches, config.data.workers, first_step)) as made:
+            for images, labels in made:
+                # Its transfer begins before the step that comes first is handed over.
+                last, waiting = waiting, (self._place(images, mesh), self._place(labels, mesh))
+                if last is not None:
+                    yield last
+            if waiting is not None:
+                yield waiting
+
+    def _place(self, rows: npt.NDArray[Any], mesh: Mesh) -> jax.Array:
+        """Returns the global array of which this process has these rows; pmap wants an axis of devices."""
+        if self.config.parallel == "pmap":
+            rows = rows.reshape(mesh.local_mesh.devices.size, -1, *rows.shape[1:])
+        return jax.make_array_from_process_local_data(by_rows(mesh), rows)
+
+    def batch(self, fed: tuple[Any, ...], step: jax.Array, key: jax.Array, share: Share) -> Batch:
+        """Mirrors the images as the config says; they were cropped on the host."""
+        images, labels = fed
+        if self.config.data.flip:
+            mirrored = augment.draw_crops(key, self.config.batch_size, padding=0, flip=True).mirrored
+            images = augment.mirror(images, share(mirrored))
+        return Batch(images, labels, jnp.ones(labels.shape, jnp.float32))
+
+    def shapes(self, example: jax.ShapeDtypeStruct, examples: int, mesh: Mesh) -> tuple[Any, ...]:
+        """Returns the shapes of `(images, labels)`; the number of examples does not matter."""
+        batch, devices = self.config.batch_size, mesh.devices.size
+        pmap = self.config.parallel == "pmap"
+        sharding = None if pmap else NamedSharding(mesh, PartitionSpec(AXIS))
+        rows = (devices, batch // devices) if pmap else (batch,)
+        images = jax.ShapeDtypeStruct((*rows, *example.shape), example.dtype, sharding=sharding)
+        return images, jax.ShapeDtypeStruct(rows, jnp.int32, sharding=sharding)
+
+
+def feed_of(config: Config, spec: DatasetSpec) -> Feed:
+    """Returns the feed for a data set: the one place where it matters whether a set is streamed."""
+    return StreamedFeed(config) if spec.streams else ResidentFeed(config)
+
+
+def epoch_order(key: jax.Array, epoch: int, examples: int) -> jax.Array:
+    """Returns the order in which an epoch (counted from 0) visits the examples: int32 `[examples]`.
+
+    A function of (key, epoch) alone: there is no shuffle state.
+    """
+    return jax.random.permutation(jax.random.fold_in(key, epoch), examples)
+
+
+def batch_rows(order: jax.Array, step: jax.Array, batch_size: int) -> jax.Array:
+    """Returns the positions of the examples of a step: int32 `[batch_size]`.
+
+    The last examples of an epoch's order, too few for a whole batch, are left out of that epoch;
+    the next order leaves out others.
+
+    Args:
+      order: of the epoch that the step belongs to.
+      step: the optimiser step, counted from 0 over the whole run.
+      batch_size: B, at most `order`'s length.
+    """
+    position = step % (order.shape[0] // batch_size)
+    return jax.lax.dynamic_slice_in_dim(order, position * batch_size, batch_size)
+
+
+def gather_batch(resident: Resident, rows: jax.Array, crops: augment.Crops | None, *, padding: int) -> Batch:
+    """Returns the batch of the given rows, augmented unless `crops` is None, every example with weight 1."""
+    inputs = resident.inputs[rows]
+    if crops is not None:
+        inputs = augment.transform(inputs, crops, padding=padding)
+    return Batch(inputs, resident.labels[rows], jnp.ones(rows.shape, jnp.float32))

@@ -1,0 +1,242 @@
+"""What a run and its evaluation read: prepared sets, split and encoded, and noise."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mixup_jax.data.cache import Vectors, arrays_folder, prepare_command, read_cache, write_cache
+from mixup_jax.data.catalog import check_ood_name, dataset_spec, is_shift, training_spec
+from mixup_jax.data.corruptions import PLANS, corrupted_images
+from mixup_jax.data.images import match_shape
+from mixup_jax.data.noise import NOISES, noise_images, noise_tokens
+from mixup_jax.data.sets import DatasetSpec, ExampleSet, train_validation_split
+from mixup_jax.data.sources import tfds as tfds_source
+from mixup_jax.data.stream import open_streamed
+from mixup_jax.data.text import Encoder, Vocabulary, build_vocabulary, embedding_table, load_vectors
+from mixup_jax.errors import InputError, unknown_name
+from mixup_jax.metrics.logits import UNLABELLED
+
+if TYPE_CHECKING:
+    from mixup_jax.config import DataConfig
+
+_log = logging.getLogger(__name__)
+
+
+class TrainingData(NamedTuple):
+    """The two parts of a training split, which have no example in common, and for text how it is encoded."""
+
+    train: ExampleSet
+    validation: ExampleSet
+    encoder: Encoder | None = None
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The words that the training examples are encoded by; None for images."""
+        return None if self.encoder is None else self.encoder.vocabulary
+
+
+def load_training_data(config: DataConfig, data_dir: str | os.PathLike[str]) -> TrainingData:
+    """Reads a prepared training split and divides it as the config says.
+
+    A function of the config alone: training and evaluation get the same validation examples, and for
+    text the same vocabulary, which is made of the training examples (and of the commonest words of the
+    vectors' file, see `DataConfig.common_words`).
+
+    Raises:
+      InputError: the data set is unknown, unfit for training or not prepared, or has fewer examples than
+        are asked for; or the vectors are missing or of another size.
+    """
+    whole = _whole(config, "train", data_dir)
+    rows, held_out = train_validation_split(
+        len(whole),
+        train_examples=config.train_examples,
+        validation_examples=config.validation_examples,
+        seed=config.split_seed,
+    )
+    source = f"{whole.source}; {len(held_out)} training examples held out, seed {config.split_seed}"
+    train, validation = whole.part(rows), whole.part(held_out, source)
+    if not whole.are_texts:
+        return TrainingData(train, validation)
+    vectors = _vectors(config, data_dir)
+    common = vectors.words[: config.common_words] if vectors else ()
+    encoder = Encoder(build_vocabulary(train.array, common), config.max_tokens)
+    return TrainingData(encoder.encoded(train), encoder.encoded(validation), encoder)
+
+
+def load_test(config: DataConfig, data_dir: str | os.PathLike[str], encoder: Encoder | None) -> ExampleSet:
+    """Reads the test split of the set that a run trains on; texts need the run's encoder.
+
+    Raises:
+      InputError: as `load_training_data`.
+    """
+    return _encoded(_whole(config, "test", data_dir), config.name, encoder)
+
+
+def load_ood(
+    name: str,
+    like: DatasetSpec,
+    data_dir: str | os.PathLike[str],
+    encoder: Encoder | None = None,
+    n: int = 10_000,
+    seed: int = 0,
+) -> ExampleSet:
+    """Returns an out-of-distribution set, ready for a network trained on `like`.
+
+    Args:
+      name: a data set other than `like`, whose whole test split is taken and brought to `like.shape`
+        (see `images.match_shape`), a noise set or a corrupted one, which are generated; of the same task.
+      like: the data set that the network was trained on.
+      data_dir: the folder that `python -m mixup_jax.data` prepared; not touched for noise on images.
+      encoder: of the network, for text.
+      n: how many examples of noise, at least 1; a data set is always taken whole.
+      seed: of the noise, non-negative; the same for every run, so that all see the same examples.
+
+    Returns:
+      Images `[N, H, W, C]` of `like.shape` in pixel units (uint8; float32 for unclipped noise), or tokens
+      int32 `[N, L]`; labels all -1, unless the set is `like` under a shift, which keeps them.
+
+    Raises:
+      InputError: unknown name, `like` itself, n < 1, or as `load_split`.
+    """
+    check_ood_name(name, like)
+    if name in PLANS:
+        clean = load_split(like.name, "test", data_dir)
+        source = f"generated: {name} of {clean.source}, seed {seed}"
+        return ExampleSet(corrupted_images(name, clean.array, seed), clean.labels, source)
+    if name in NOISES:
+        return _noise(name, like, data_dir, encoder, n, seed)
+    found = _encoded(load_split(name, "test", data_dir), name, encoder)
+    if is_shift(name, like):
+        return found
+    inputs = match_shape(found.array, like.shape) if like.task == "image" else found.array
+    return ExampleSet(inputs, _unlabelled(len(inputs)), found.source)
+
+
+def load_split(name: str, split: str, data_dir: str | os.PathLike[str]) -> ExampleSet:
+    """Reads one split of a prepared data set that fits in memory: images, or texts without tokens.
+
+    Normally reads the decoded cache with numpy alone.  Where there is none but tfds has built the set
+    in `data_dir` as array_record, decodes that once (half a minute for Fashion-MNIST) and writes the
+    cache, unless the folder is read-only.  Never downloads and never loads TensorFlow.
+
+    Args:
+      name: of a data set of the catalogue.
+      split: one of its splits.
+      data_dir: the folder that `python -m mixup_jax.data` prepared.
+
+    Raises:
+      InputError: the name or split is unknown, the set is not prepared, or its cache lacks the split
+        or is damaged; the message has the command to run.
+    """
+    spec = dataset_spec(name)
+    if split not in spec.splits:
+        raise unknown_name(f"split of {name}", split, spec.splits)
+    folder = arrays_folder(data_dir, name)
+    try:
+        cached = read_cache(folder, split)
+    except InputError as error:
+        # A cache that lacks a split or is damaged can only be replaced as a whole.
+        remedy = f"to build it again, delete {folder} and run: {prepare_command(name, data_dir)}"
+        raise InputError(f"{error}; {remedy}") from error
+    if isinstance(cached, ExampleSet):
+        return cached
+    return _decode(spec, Path(data_dir).expanduser(), folder)[split]
+
+
+def first_embedding(
+    config: DataConfig, vocabulary: Vocabulary, data_dir: str | os.PathLike[str], seed: int
+) -> npt.NDArray[np.float32] | None:
+    """Returns the word vectors that a run begins with, float32 `[V, E]`; None where the config names none.
+
+    Args:
+      config: names the vectors.
+      vocabulary: whose words are looked up.
+      data_dir: the folder that `python -m mixup_jax.data` prepared.
+      seed: of the run, for words without a vector.
+
+    Raises:
+      InputError: as `load_training_data`.
+    """
+    vectors = _vectors(config, data_dir)
+    return None if vectors is None else embedding_table(vocabulary, vectors, seed)
+
+
+def check_vocabulary(vocabulary: Vocabulary | None, facts: Mapping[str, Any], workdir: Path) -> None:
+    """Raises InputError unless a checkpoint with these facts was trained with this vocabulary."""
+    trained = facts.get("vocabulary")
+    found = None if vocabulary is None else vocabulary.fingerprint
+    if found != trained:
+        raise InputError(
+            f"{workdir} was trained with the vocabulary {trained}, but the prepared data give {found} (SHA-256 of the "
+            "words); expected the data and word vectors that it was trained with"
+        )
+
+
+def _whole(config: DataConfig, split: str, data_dir: str | os.PathLike[str]) -> ExampleSet:
+    """Returns a whole split of the set that a run trains on."""
+    spec = training_spec(config.name)
+    if spec.streams:
+        size = spec.sized(config.image_size).shape[0]
+        return open_streamed(spec, split, Path(data_dir).expanduser(), size, config.workers)
+    return load_split(config.name, split, data_dir)
+
+
+def _encoded(examples: ExampleSet, name: str, encoder: Encoder | None) -> ExampleSet:
+    """Returns texts as tokens, and other examples as they are."""
+    if not examples.are_texts:
+        return examples
+    if encoder is None:
+        raise TypeError(f"{name} is a text data set: pass the encoder of the network's vocabulary")
+    return encoder.encoded(examples)
+
+
+def _noise(
+    name: str, like: DatasetSpec, data_dir: str | os.PathLike[str], encoder: Encoder | None, n: int, seed: int
+) -> ExampleSet:
+    noise = NOISES[name]
+    if n < 1:
+        raise InputError(f"{name} was asked for n={n} examples; expected at least 1")
+    if noise.task == "image":
+        inputs = noise_images(noise, like, n, seed)
+    elif encoder is None:
+        raise TypeError(f"{name} is noise on texts: pass the encoder of the network's vocabulary")
+    else:
+        texts = load_split(like.name, "test", data_dir).array
+        inputs = noise_tokens(np.count_nonzero(encoder.encode(texts), axis=1), encoder, n, seed)
+    source = f"generated: {noise.description} ({like.name}, seed {seed})"
+    return ExampleSet(inputs, _unlabelled(n), source)
+
+
+def _unlabelled(n: int) -> npt.NDArray[np.int32]:
+    return np.full(n, UNLABELLED, np.int32)
+
+
+def _vectors(config: DataConfig, data_dir: str | os.PathLike[str]) -> Vectors | None:
+    if not config.vectors:
+        return None
+    vectors = load_vectors(config.vectors, data_dir)
+    size = vectors.vectors.shape[1]
+    if size != config.vector_size:
+        raise InputError(f"data.vector_size is {config.vector_size}; expected {size}, as in {vectors.source}")
+    return vectors
+
+
+def _decode(spec: DatasetSpec, data_dir: Path, folder: Path) -> Mapping[str, ExampleSet]:
+    if not tfds_source.is_built(spec, data_dir):
+        raise InputError(
+            f"data set {spec.name!r} is not prepared in {data_dir} (looked for {folder} and for "
+            f"{data_dir / spec.tfds_name} in array_record format); run: {prepare_command(spec.name, data_dir)}"
+        )
+    splits = tfds_source.decode(spec, data_dir, _log.info)
+    try:
+        write_cache(folder, splits)
+    except OSError as error:
+        _log.warning("cannot keep the decoded %s in %s (%s): every run will decode it again", spec.name, folder, error)
+    return splits

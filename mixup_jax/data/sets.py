@@ -1,0 +1,204 @@
+"""What a data set is: what is known of it before a byte is read, and its examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from mixup_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from mixup_jax.data.stream import CentreCrops
+
+Labels = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """What is known of a labelled data set before a byte of it is read.
+
+    Attributes:
+      name: how configurations name it.
+      tfds_name: its name in tensorflow-datasets, with a configuration of it where that has several; empty
+        where it has none.
+      classes: the number of classes K; labels are 0 to K - 1.
+      shape: (H, W, C) of every image as it is kept; () for text.
+      mean: per-channel mean of the training set's pixels divided by 255, so within [0, 1]; () where the set
+        serves for evaluation only, and for text.
+      std: per-channel standard deviation of the same pixels, in the same units (population, not sample).
+      splits: the splits it comes in, each with what tensorflow-datasets calls it.
+      description: one line on what it shows and where it is from.
+      task: "image" or "text".
+      label: the name of the label in tensorflow-datasets.
+      resized: the published images have other sizes, and are brought to `shape` when the set is prepared.
+      keep_classes: the labels that are kept; all where empty.
+      per_class: keep the first so many of each class, in tensorflow-datasets's order; 0 keeps all.
+      streams: too large for memory: photographs are read, decoded and cropped batch by batch.
+      sources: where it is looked for when it is prepared, in this order; names of `sources.SOURCES`.
+    """
+
+    name: str
+    tfds_name: str
+    classes: int
+    splits: Mapping[str, str]
+    description: str
+    shape: tuple[int, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    task: str = "image"
+    label: str = "label"
+    resized: bool = False
+    keep_classes: tuple[int, ...] = ()
+    per_class: int = 0
+    streams: bool = False
+    sources: tuple[str, ...] = ("tfds",)
+
+    @property
+    def trains(self) -> bool:
+        """Whether networks can be trained on it; other sets are for evaluation only."""
+        return "train" in self.splits
+
+    def sized(self, size: int) -> DatasetSpec:
+        """Returns the set with images of another height and width; 0 is the set's own."""
+        return replace(self, shape=(size, size, *self.shape[2:])) if size else self
+
+
+Inputs: TypeAlias = "npt.NDArray[Any] | CentreCrops"
+"""Of an `ExampleSet`."""
+
+
+class ExampleSet:
+    """Labelled examples: a split of a data set, or a part of one.
+
+    Attributes:
+      inputs: one of
+        images in memory, in pixel units from 0 to 255: uint8 `[N, H, W, C]`, or float32 for noise (which may
+        leave the range);
+        photographs that are decoded when they are read;
+        texts, an array `[N]` of str, none with a line break;
+        tokens, int32 `[N, L]`, 0 after the end of a text.
+      source: one line saying where the examples come from.
+    """
+
+    def __init__(self, inputs: Inputs, labels: Labels | None, source: str) -> None:
+        """Takes the labels, or None where the photographs know them."""
+        self.inputs = inputs
+        self.source = source
+        self._labels = labels
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @cached_property
+    def labels(self) -> Labels:
+        """The class of each example, int32 `[N]`; -1 where it has none.  Those of photographs are read only now."""
+        if self._labels is not None:
+            return self._labels
+        return self.photographs.read_labels()
+
+    @property
+    def are_texts(self) -> bool:
+        """Whether these are texts, of which no tokens were made yet."""
+        return isinstance(self.inputs, np.ndarray) and self.inputs.dtype == object
+
+    @property
+    def photographs(self) -> CentreCrops:
+        """The inputs of a set of photographs that are decoded when they are read."""
+        assert not isinstance(self.inputs, np.ndarray)
+        return self.inputs
+
+    @property
+    def array(self) -> npt.NDArray[Any]:
+        """The inputs of a set that is in memory."""
+        assert isinstance(self.inputs, np.ndarray)
+        return self.inputs
+
+    @property
+    def in_memory(self) -> list[npt.NDArray[Any]]:
+        """The arrays that hold the examples; none of photographs."""
+        return [self.inputs, self.labels] if isinstance(self.inputs, np.ndarray) else []
+
+    def part(self, rows: npt.NDArray[np.int64], source: str | None = None) -> ExampleSet:
+        """Returns the examples at these positions; `source` replaces the line on where they come from."""
+        inputs = self.inputs[rows] if isinstance(self.inputs, np.ndarray) else self.inputs.part(rows)
+        labels = None if self._labels is None else self._labels[rows]
+        return ExampleSet(inputs, labels, self.source if source is None else source)
+
+
+def text_set(texts: Sequence[str], labels: Sequence[int] | Labels, source: str) -> ExampleSet:
+    """Returns texts and their classes as a set of examples."""
+    return ExampleSet(np.array(texts, dtype=object), np.asarray(labels, np.int32), source)
+
+
+def batches_of(inputs: Inputs, batch_size: int, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[Any]]:
+    """Yields these rows of every batch of consecutive examples; the last batch has what is left of them.
+
+    Args:
+      inputs: of a set.
+      batch_size: B.
+      rows: increasing, within 0..B-1: those that this process wants.
+    """
+    if not isinstance(inputs, np.ndarray):
+        yield from inputs.batches(batch_size, rows)
+        return
+    for start in range(0, len(inputs), batch_size):
+        batch = inputs[start : start + batch_size]
+        yield batch if len(rows) == batch_size else batch[rows[rows < len(batch)]]
+
+
+def train_validation_split(
+    n: int, *, train_examples: int, validation_examples: int, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Divides the indices 0..n-1 at random into training and validation.
+
+    Validation is the head of a seeded permutation and training what follows it, so the validation set
+    does not depend on `train_examples`, and a smaller training set is part of every larger one.
+
+    Args:
+      n: the size of the whole set.
+      train_examples: how many to train on; 0 means all that validation leaves.
+      validation_examples: how many to hold out; 0 for none.
+      seed: any non-negative integer.
+
+    Returns:
+      (train, validation): disjoint int64 indices in random order, `[train_examples]` (or
+      `[n - validation_examples]`) and `[validation_examples]`.
+
+    Raises:
+      InputError: a number is negative, or more examples are asked for than there are.
+    """
+    for field, value in (("train_examples", train_examples), ("validation_examples", validation_examples)):
+        if value < 0:
+            raise InputError(f"data.{field} is {value}; expected 0 or more")
+    if seed < 0:
+        raise InputError(f"the seed of the training and validation split is {seed}; expected 0 or more")
+    left = n - validation_examples
+    if left < 1:
+        raise InputError(
+            f"data.validation_examples is {validation_examples}; the set has {n} examples, "
+            f"so at most {n - 1} can be held out"
+        )
+    if train_examples > left:
+        raise InputError(
+            f"data.train_examples is {train_examples}; the set has {n} examples, of which {validation_examples} are "
+            f"held out for validation, so at most {left} are left (0 takes them all)"
+        )
+    order = permutation(n, seed)
+    return order[validation_examples : validation_examples + (train_examples or left)], order[:validation_examples]
+
+
+def permutation(n: int, seed: int | Sequence[int]) -> npt.NDArray[np.int64]:
+    """Returns 0..n-1 in a random order, int64 `[n]`: a function of the seed, on any machine and with any numpy."""
+    # numpy promises that raw bits never change between versions, and promises nothing about Generator.permutation:
+    # ranking raw bits keeps the validation set the same wherever and whenever it is drawn.
+    return np.argsort(raw_bits(n, seed), kind="stable").astype(np.int64)
+
+
+def raw_bits(n: int, seed: int | Sequence[int]) -> npt.NDArray[np.uint64]:
+    """Returns n random words of 64 bits for a seed of one or more non-negative integers."""
+    return np.random.PCG64(seed).random_raw(n)

@@ -1,0 +1,168 @@
+"""Texts as a network takes them: cleaning, a vocabulary, rows of tokens, and vectors of words."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixup_jax.data.cache import Vectors, prepare_command, read_cache, vectors_folder
+from mixup_jax.data.sets import ExampleSet
+from mixup_jax.errors import InputError
+
+GLOVE = "glove_6b_50d"
+"""The word vectors that `python -m mixup_jax.data` prepares."""
+UNKNOWN_RANGE = 0.25
+"""A word without a vector starts uniformly in (-0.25, 0.25), as in Kim (EMNLP 2014)."""
+PADDING, UNKNOWN = 0, 1
+_RESERVED = ("<padding>", "<unknown>")
+_TYPOGRAPHIC = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201b": "'", "\u02bc": "'"})
+
+
+def tokenise(text: str) -> list[str]:
+    """Splits a text by the cleaning rules of Kim (EMNLP 2014), in lower case.
+
+    Letters, digits and the characters ( ) , ! ? ' ` stay; every other character separates words.
+    Clitics ('s 've n't 're 'd 'll) and each of , ! ( ) ? are tokens of their own.  Three additions, for
+    texts that were not tokenised before: typographic apostrophes count as plain ones, a doubled
+    apostrophe is a quotation mark and separates, and 'm is a clitic too.  Lower case always, as the
+    vectors' words are (Kim keeps capitals on TREC).
+    """
+    text = text.translate(_TYPOGRAPHIC).lower().replace("''", " ")
+    text = re.sub(r"[^a-z0-9(),!?'`]", " ", text)
+    text = re.sub(r"('s|'ve|n't|'re|'d|'ll|'m)\b", r" \1", text)
+    return re.sub(r"([,!()?])", r" \1 ", text).split()
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words that a network knows; a word's place is its token.
+
+    Attributes:
+      words: distinct; the first two stand for the end of a text (0) and for any other word (1).
+    """
+
+    words: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the words in their order, in hexadecimal."""
+        return hashlib.sha256("\n".join(self.words).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Makes rows of tokens of texts.
+
+    Attributes:
+      vocabulary: that a network was trained with.
+      max_tokens: L, the length of every row.
+    """
+
+    vocabulary: Vocabulary
+    max_tokens: int
+
+    @cached_property
+    def _tokens(self) -> dict[str, int]:
+        return {word: token for token, word in enumerate(self.vocabulary.words) if token > UNKNOWN}
+
+    def encode(self, texts: Sequence[str] | npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+        """Returns tokens int32 `[N, L]`: longer texts are cut, shorter ones filled up with 0."""
+        rows = np.full((len(texts), self.max_tokens), PADDING, np.int32)
+        for row, text in zip(rows, texts, strict=True):
+            tokens = [self._tokens.get(word, UNKNOWN) for word in tokenise(text)[: self.max_tokens]]
+            row[: len(tokens)] = tokens
+        return rows
+
+    def encoded(self, examples: ExampleSet) -> ExampleSet:
+        """Returns a set of texts as tokens."""
+        return ExampleSet(self.encode(examples.array), examples.labels, examples.source)
+
+
+def build_vocabulary(texts: Iterable[str], common_words: Iterable[str] = ()) -> Vocabulary:
+    """Returns the words of `texts`, commonest first (equals in alphabetical order), then the `common_words` they lack.
+
+    Args:
+      texts: of the training split alone, so that nothing is known of the others.
+      common_words: words that need not occur in training: such as have a vector, so that the network
+        sees more than "unknown" where another set uses them.
+    """
+    counts = Counter(word for text in texts for word in tokenise(text))
+    seen = sorted(counts, key=lambda word: (-counts[word], word))
+    return Vocabulary((*_RESERVED, *seen, *(word for word in dict.fromkeys(common_words) if word not in counts)))
+
+
+def load_vectors(name: str, data_dir: str | os.PathLike[str]) -> Vectors:
+    """Reads word vectors.
+
+    Args:
+      name: "glove_6b_50d", which must be prepared, or the path of a text file in GloVe's format: on
+        each line a word and its numbers, with single spaces between.
+      data_dir: the folder that `python -m mixup_jax.data` prepared.
+
+    Raises:
+      InputError: the vectors are not prepared, or there is no such file, or it has another format.
+    """
+    if name != GLOVE:
+        return read_text_file(Path(name).expanduser())
+    found = read_cache(vectors_folder(data_dir, GLOVE), "all")
+    if not isinstance(found, Vectors):
+        raise InputError(f"data.vectors {GLOVE!r} is not prepared; run: {prepare_command(GLOVE, data_dir)}")
+    return found
+
+
+def read_text_file(path: Path) -> Vectors:
+    """Reads a GloVe text file whole: `word x_1 ... x_E` on each line, E the same on all.
+
+    Raises:
+      InputError: there is no such file, or a line has another number of values than the first.
+    """
+    if not path.is_file():
+        raise InputError(f"data.vectors is {str(path)!r}; expected {GLOVE!r} or the path of a GloVe text file")
+    words: list[str] = []
+    rows: list[npt.NDArray[np.float32]] = []
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            # Some files have words with spaces in them, though not on the first line.
+            word, *values = line.rstrip("\n").rsplit(" ", rows[0].size if rows else -1)
+            try:
+                row = np.array(values, np.float32)
+            except ValueError:
+                row = np.empty(0, np.float32)
+            if row.size == 0 or (rows and row.shape != rows[0].shape):
+                expected = f"{rows[0].size} numbers" if rows else "numbers"
+                raise InputError(f"{path} line {number} is {line.strip()[:60]!r}; expected a word and {expected}")
+            words.append(word)
+            rows.append(row)
+    if not rows:
+        raise InputError(f"{path} is empty; expected a word and its numbers on each line")
+    return Vectors(tuple(words), np.stack(rows), f"vectors of {path.name}")
+
+
+def embedding_table(vocabulary: Vocabulary, vectors: Vectors, seed: int) -> npt.NDArray[np.float32]:
+    """Returns the first embedding of every word of a vocabulary, float32 `[V, E]`.
+
+    Words with a vector have it, the padding is 0, and all others are uniform in (-0.25, 0.25): a
+    function of (words, vectors, seed) alone.
+    """
+    size = (len(vocabulary), vectors.vectors.shape[1])
+    table = np.random.default_rng(seed).uniform(-UNKNOWN_RANGE, UNKNOWN_RANGE, size).astype(np.float32)
+    rows = {word: row for row, word in enumerate(vectors.words)}
+    known = [(token, rows[word]) for token, word in enumerate(vocabulary.words) if word in rows]
+    if known:
+        tokens, found = np.array(known).T
+        table[tokens] = vectors.vectors[found]
+    table[PADDING] = 0
+    return table
