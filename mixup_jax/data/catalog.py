@@ -55,6 +55,7 @@ _IMAGES = (
         std=(0.35302424,),
         splits=BOTH,
         description="grey 28x28 photographs of clothing, 60,000 + 10,000 (Xiao, Rasul and Vollgraf, 2017; MIT licence)",
+        sources=("tfds", "debian"),
     ),
     DatasetSpec(
         name="mnist",
@@ -66,6 +67,7 @@ _IMAGES = (
         std=(0.3081,),
         splits=BOTH,
         description="grey 28x28 handwritten digits, 60,000 + 10,000 (LeCun, Cortes and Burges, 1998)",
+        sources=("tfds", "digits"),
     ),
     # Means and deviations of the next three are the customary published ones of all training pixels; not the mean over
     # images of each image's own deviation, which much code takes instead (0.2023 for CIFAR-10).
@@ -169,6 +171,7 @@ _TEXTS = (
         task="text",
         description="sentences of film reviews, negative or positive (Pang and Lee, 2005); where they come from PyPI, "
         "labelled by the mean rating of the sentence (Hutto and Gilbert, 2014) and not by the review's stars",
+        sources=("snippets",),
     ),
     DatasetSpec(
         name="trec",
@@ -178,6 +181,7 @@ _TEXTS = (
         task="text",
         label="label-coarse",
         description="questions by what they ask for, 5,452 + 500 (Li and Roth, 2002)",
+        sources=("trec", "tfds"),
     ),
     DatasetSpec(
         name="imdb",
@@ -194,6 +198,7 @@ _TEXTS = (
         splits=TEST,
         task="text",
         description="sentences of product reviews, 3,610 rated other than 0 (Hutto and Gilbert, 2014)",
+        sources=("snippets",),
     ),
     DatasetSpec(
         name="nyt_snippets",
@@ -202,6 +207,7 @@ _TEXTS = (
         splits=TEST,
         task="text",
         description="sentences of editorials of the New York Times, 4,946 rated other than 0 (Hutto and Gilbert, 2014)",
+        sources=("snippets",),
     ),
     DatasetSpec(
         name="tweets",
@@ -210,6 +216,7 @@ _TEXTS = (
         splits=TEST,
         task="text",
         description="tweets, 4,196 rated other than 0 (Hutto and Gilbert, 2014)",
+        sources=("snippets",),
     ),
 )
 

@@ -39,7 +39,7 @@ class DatasetSpec:
       keep_classes: the labels that are kept; all where empty.
       per_class: keep the first so many of each class, in tensorflow-datasets's order; 0 keeps all.
       streams: too large for memory: photographs are read, decoded and cropped batch by batch.
-      sources: where it is looked for when it is prepared, in this order; names of `sources.SOURCES`.
+      sources: where it is looked for when it is prepared, in this order; names of `prepare.SOURCES`.
     """
 
     name: str

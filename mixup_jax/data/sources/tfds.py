@@ -11,7 +11,7 @@ import importlib.util
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -19,19 +19,81 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixup_jax.data.cache import prepare_command
+from mixup_jax.data.cache import manual_folder, prepare_command, require_writable
 from mixup_jax.data.images import fit_image
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, text_set
-from mixup_jax.data.sources.originals import Originals
+from mixup_jax.data.sources.published import (
+    ORIGINALS,
+    Originals,
+    Say,
+    Source,
+    Splits,
+    UnavailableError,
+    can_reach,
+    have_originals,
+)
 from mixup_jax.errors import InputError
 from mixup_jax.libraries import load_tensorflow
+from mixup_jax.progress import heartbeat
 
 SECONDS_BETWEEN_REPORTS = 5.0
+HEARTBEAT_SECONDS = 10.0
 NOWHERE = "/nonexistent"
 
 
 class TfdsError(Exception):
     """tensorflow-datasets could not build the set; the message says why, in one line."""
+
+
+class Tfds(Source):
+    """The set as tensorflow-datasets has built it, or builds it of the published files, the user's or downloaded."""
+
+    def at_hand(self, spec: DatasetSpec, data_dir: Path, say: Say) -> Splits | None:
+        """Reads what was built before, or builds the set of the files in the manual folder."""
+        if is_built(spec, data_dir) or is_built(spec, data_dir, "tfrecord"):
+            say(f"found as built by tensorflow-datasets in {data_dir / spec.tfds_name}")
+            return _read(spec, data_dir, say)
+        manual = manual_folder(data_dir, spec.name)
+        if spec.streams:
+            say(f"looking for the original files in {manual} and checking them, which takes minutes")
+        if not have_originals(originals_of(spec), manual):
+            return None
+        return build_and_read(spec, data_dir, manual, say)
+
+    def fetch(self, spec: DatasetSpec, data_dir: Path, say: Say) -> Splits:
+        """Has tfds download the set; one that is streamed is given to registered users only."""
+        published = originals_of(spec)
+        if spec.streams or not can_reach(published.probe_url):
+            raise UnavailableError(f"cannot download from {published.url}")
+        say(f"downloading from {published.url}")
+        try:
+            return build_and_read(spec, data_dir, None, say)
+        except TfdsError as error:
+            raise UnavailableError(f"the download failed ({error})") from error
+
+    def wanted(self, spec: DatasetSpec) -> str:
+        """Names the published files."""
+        return str(originals_of(spec))
+
+
+def build_and_read(spec: DatasetSpec, data_dir: Path, manual: Path | None, say: Say) -> Splits:
+    """Has tfds build a set of the files in `manual`, or of a download, and reads it."""
+    require_writable(data_dir)
+    cost = "takes hours and as much disk again" if spec.streams else "takes about a minute"
+    say("building with tensorflow-datasets" + (f" from the files in {manual}" if manual else "") + f", which {cost}")
+    with heartbeat(lambda: say("still building"), HEARTBEAT_SECONDS):
+        build(spec, data_dir, manual)
+    return _read(spec, data_dir, say)
+
+
+def _read(spec: DatasetSpec, data_dir: Path, say: Say) -> Splits:
+    """Returns a built set as arrays; of one that is streamed only looks whether its splits are there."""
+    if spec.streams:
+        for split in spec.splits:
+            open_split(spec, split, data_dir)
+        return {}
+    say("decoding to arrays, about half a minute")
+    return decode(spec, data_dir, say)
 
 
 def is_built(spec: DatasetSpec, data_dir: Path, file_format: str = "array_record") -> bool:
@@ -89,14 +151,16 @@ def build(spec: DatasetSpec, data_dir: Path, manual_dir: Path | None) -> None:
         raise TfdsError(f"{type(error).__name__}: {first_line}") from error
 
 
-def originals(spec: DatasetSpec) -> Originals:
+def originals_of(spec: DatasetSpec) -> Originals:
     """Returns the files that tfds downloads for a set, with the checksums it knows; loads no TensorFlow."""
+    if spec.name in ORIGINALS:
+        return ORIGINALS[spec.name]
     infos = _import_tfds().builder(spec.tfds_name, data_dir=NOWHERE).url_infos
     sha256 = {info.filename or url.rpartition("/")[2]: info.checksum for url, info in infos.items()}
     return Originals(next(iter(infos)).rpartition("/")[0] + "/", sha256)
 
 
-def decode(spec: DatasetSpec, data_dir: Path, report: Callable[[str], None]) -> dict[str, ExampleSet]:
+def decode(spec: DatasetSpec, data_dir: Path, report: Say) -> dict[str, ExampleSet]:
     """Reads every split of a built set into memory.
 
     Takes about 0.4 ms an image of 28x28, so a progress line is reported every few seconds.
@@ -159,9 +223,7 @@ def source_of(spec: DatasetSpec, data_dir: Path) -> str:
     return f"tensorflow-datasets {builder.info.full_name}"
 
 
-def collect(
-    spec: DatasetSpec, split: str, examples: Iterable[dict[str, Any]], source: str, report: Callable[[str], None]
-) -> ExampleSet:
+def collect(spec: DatasetSpec, split: str, examples: Iterable[dict[str, Any]], source: str, report: Say) -> ExampleSet:
     """Stacks tfds's examples, dictionaries with an image and a label, into arrays.
 
     Raises:
@@ -194,7 +256,7 @@ def collect(
 
 
 def collect_texts(
-    spec: DatasetSpec, split: str, examples: Iterable[dict[str, Any]], source: str, report: Callable[[str], None]
+    spec: DatasetSpec, split: str, examples: Iterable[dict[str, Any]], source: str, report: Say
 ) -> ExampleSet:
     """Lists tfds's examples, dictionaries with a text and a label; every run of white space becomes one space."""
     report(f"decoding {split}")

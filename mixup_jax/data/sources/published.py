@@ -1,13 +1,49 @@
-"""The files that data sets were published as: their names, checksums and usual source."""
+"""What every origin of data sets offers, and the files that sets were published as."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import urllib.request
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mixup_jax.data.cache import file_sha256
+from mixup_jax.data.sets import DatasetSpec, ExampleSet
 from mixup_jax.errors import InputError
+
+PROBE_SECONDS = 5.0
+
+Splits = Mapping[str, ExampleSet]
+"""The examples of each split; empty where a set is kept as its origin has built it, to be streamed."""
+Say = Callable[[str], None]
+"""Takes lines of progress."""
+
+
+class UnavailableError(Exception):
+    """An origin does not have the set, or has another one than expected; the message says why, in one line."""
+
+
+class Source:
+    """An origin of data sets, in a module of this folder; what it does not override it does not offer."""
+
+    def at_hand(self, spec: DatasetSpec, data_dir: Path, say: Say) -> Splits | None:
+        """Returns the set out of files that are on this machine; None where they are not there.
+
+        Raises:
+          InputError: a file is there and is not the published one.
+          UnavailableError: likewise.
+        """
+
+    def fetch(self, spec: DatasetSpec, data_dir: Path, say: Say) -> Splits | None:
+        """Returns the set out of the network; None where this origin has no place there.
+
+        Raises:
+          UnavailableError: it could not be had.
+        """
+
+    def wanted(self, spec: DatasetSpec) -> str:
+        """Returns which files a user may put into the set's manual folder, for messages; empty if none."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -26,6 +62,10 @@ class Originals:
     def probe_url(self) -> str:
         """The address of the first file: where it answers, the set can be downloaded."""
         return self.url + next(iter(self.sha256))
+
+    def __str__(self) -> str:
+        """Returns the file names with their checksums, on one line."""
+        return ", ".join(f"{name} (SHA-256 {sha256})" for name, sha256 in self.sha256.items())
 
 
 ORIGINALS: dict[str, Originals] = {
@@ -70,6 +110,10 @@ def have_originals(originals: Originals, folder: Path) -> bool:
     return len(present) == len(originals.sha256)
 
 
-def describe_originals(originals: Originals) -> str:
-    """Returns the file names with their checksums, on one line, for error messages."""
-    return ", ".join(f"{name} (SHA-256 {sha256})" for name, sha256 in originals.sha256.items())
+def can_reach(url: str) -> bool:
+    """Tells whether a web address answers a HEAD request within a few seconds."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS):
+            return True
+    except OSError:  # which URLError, HTTPError and time-outs are
+        return False
