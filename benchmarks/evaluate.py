@@ -23,7 +23,7 @@ def ours(case: Case) -> Run:
     from mixup_jax.libraries import keep_freed_memory
 
     keep_freed_memory()
-    from mixup_jax.training.run import prepare
+    from mixup_jax.training.trainer import prepare
 
     run, state = prepare(case.config, case.spec, 1, case.vocabulary())
     inputs, _ = case.examples(EXAMPLES)

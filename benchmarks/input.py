@@ -160,11 +160,11 @@ def waiting_share() -> tuple[float, float]:
     import jax
 
     from mixup_jax.data.sets import ExampleSet
-    from mixup_jax.training.run import prepare
+    from mixup_jax.training.trainer import prepare
 
     case, steps = CASES[0], 16
     run, state = prepare(case.config, case.spec, EXAMPLES // BATCH)
-    feed = run.feed.fed(ExampleSet(*case.examples(), "random"), run.keys.order, run.mesh, 0)
+    feed = run.batches(ExampleSet(*case.examples(), "random"), 0)
     state, metrics = run.step(state, *next(feed))
     jax.block_until_ready(metrics)
     waited, start = 0.0, time.perf_counter()

@@ -42,7 +42,7 @@ def cpu_step(name: str, width: int, variant: str) -> Callable[[], None]:
     from mixup_jax.data.catalog import training_spec
     from mixup_jax.data.feed import Resident, epoch_order
     from mixup_jax.methods.method import VARIANTS
-    from mixup_jax.training.run import prepare
+    from mixup_jax.training.trainer import prepare
 
     config = Config(
         batch_size=BATCH,

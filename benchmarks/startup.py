@@ -40,12 +40,12 @@ def add(event, seconds, **_):
 jax.monitoring.register_event_duration_secs_listener(add)
 from networks import BATCH, CASES, EXAMPLES
 from mixup_jax.data.sets import ExampleSet
-from mixup_jax.training.run import prepare
+from mixup_jax.training.trainer import prepare
 
 case = CASES[0]
 ready = time.perf_counter()
 run, state = prepare(case.config, case.spec, EXAMPLES // BATCH, case.vocabulary())
-feed = run.feed.fed(ExampleSet(*case.examples(), "random"), run.keys.order, run.mesh, 0)
+feed = run.batches(ExampleSet(*case.examples(), "random"), 0)
 def step():
     global state
     state, metrics = run.step(state, *next(feed))

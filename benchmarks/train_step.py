@@ -26,10 +26,10 @@ def ours(case: Case) -> Run:
     import jax
 
     from mixup_jax.data.sets import ExampleSet
-    from mixup_jax.training.run import prepare
+    from mixup_jax.training.trainer import prepare
 
     run, state = prepare(case.config, case.spec, EXAMPLES // BATCH, case.vocabulary())
-    feed = run.feed.fed(ExampleSet(*case.examples(), "random"), run.keys.order, run.mesh, 0)
+    feed = run.batches(ExampleSet(*case.examples(), "random"), 0)
 
     def steps(count: int) -> None:
         nonlocal state

@@ -15,8 +15,7 @@ from mixup_jax.data.catalog import training_spec
 from mixup_jax.data.feed import Resident, epoch_order
 from mixup_jax.data.text import Vocabulary
 from mixup_jax.devices.mesh import AXIS, replicate
-from mixup_jax.training.run import check_names, prepare
-from mixup_jax.training.state import parameter_count
+from mixup_jax.training.trainer import check_config, parameter_count, prepare
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 EXAMPLES = 16
@@ -35,7 +34,7 @@ def small(config: Config) -> Config:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_config_takes_two_steps_and_predicts(path: Path):
     config = small(load_config(f"{path}:mixup"))
-    check_names(config)
+    check_config(config)
     spec = training_spec(config.data.name)
     generator = np.random.default_rng(0)
     shape = (EXAMPLES, *input_shape(spec, config.data))

@@ -28,8 +28,8 @@ from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.methods.method import Method
 from mixup_jax.store.checkpoint import Checkpoints
 from mixup_jax.training import loop
-from mixup_jax.training.run import check_names, with_vectors
-from mixup_jax.training.run import prepare as prepare_run
+from mixup_jax.training.trainer import check_config, with_vectors
+from mixup_jax.training.trainer import prepare as prepare_run
 
 pytestmark = pytest.mark.xdist_group("text")
 
@@ -254,7 +254,7 @@ def test_a_checkpoint_of_images_needs_no_vocabulary(tmp_path):
 @pytest.mark.parametrize("change", [{"crop_padding": 4}, {"flip": True}])
 def test_texts_are_neither_cropped_nor_mirrored(config, change):
     with pytest.raises(InputError, match=r"data.crop_padding is .*: mr is text"):
-        check_names(dataclasses.replace(config, data=dataclasses.replace(config.data, **change)))
+        check_config(dataclasses.replace(config, data=dataclasses.replace(config.data, **change)))
 
 
 RATINGS = b"1\t2.5\tA 'good'  one.\r\n2\t-0.5\tBad \xe2\x80\x99tis\r\n3\t0\tNeither\r\n4\t1.0\tcaf\xe9\r\n"

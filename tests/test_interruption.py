@@ -30,10 +30,9 @@ from mixup_jax.models import IMAGE_MODELS, MODELS
 from mixup_jax.state import Batch, TrainState
 from mixup_jax.store.verify import inspect, steps_in
 from mixup_jax.training import loop
-from mixup_jax.training import run as run_parts
-from mixup_jax.training.finite import check_losses
+from mixup_jax.training import trainer as run_parts
 from mixup_jax.training.logs import JsonLines
-from mixup_jax.training.recent import Recent, means
+from mixup_jax.training.recorder import Recent, check_losses, means
 from mixup_jax.training.step import skipping
 from mixup_jax.training.stop import EXIT_INTERRUPTED, Interrupted, Stop, locked
 

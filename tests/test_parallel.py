@@ -20,8 +20,8 @@ from mixup_jax.errors import InputError
 from mixup_jax.methods.method import Method
 from mixup_jax.state import TrainState, run_keys
 from mixup_jax.training.parallel import MappedStep, check_divisible, make_step
-from mixup_jax.training.state import create_state
 from mixup_jax.training.step import make_train_step
+from mixup_jax.training.trainer import create_state
 
 # In one worker, for what is trained once for several tests.
 pytestmark = pytest.mark.xdist_group("parallel")

@@ -28,7 +28,7 @@ from mixup_jax.models import IMAGE_MODELS, MODELS
 from mixup_jax.runs.records import load_record
 from mixup_jax.store.verify import inspect, read_item, steps_in
 from mixup_jax.training import loop
-from mixup_jax.training import run as run_parts
+from mixup_jax.training import trainer as run_parts
 from mixup_jax.training.stop import EXIT_INTERRUPTED
 
 pytestmark = pytest.mark.xdist_group("processes")

@@ -11,8 +11,8 @@ from mixup_jax.methods import losses
 from mixup_jax.methods.method import Method
 from mixup_jax.methods.mixing import mix_batch
 from mixup_jax.state import Batch, TrainState, run_keys
-from mixup_jax.training.state import create_state
 from mixup_jax.training.step import make_train_step
+from mixup_jax.training.trainer import create_state
 
 CLASSES = 4
 KEYS = run_keys(0)

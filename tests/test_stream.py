@@ -36,8 +36,8 @@ from mixup_jax.runs.records import load_record
 from mixup_jax.runs.workdir import check_same
 from mixup_jax.store.checkpoint import Checkpoints
 from mixup_jax.training import loop
-from mixup_jax.training.run import check_names
-from mixup_jax.training.run import prepare as prepare_run
+from mixup_jax.training.trainer import check_config
+from mixup_jax.training.trainer import prepare as prepare_run
 
 grain = pytest.importorskip("grain")
 
@@ -348,4 +348,4 @@ def test_what_is_there_is_described_and_what_is_not_is_asked_for(imagenet: Path,
 )
 def test_augmentation_that_is_not_for_the_set_is_refused(data: DataConfig, message: str):
     with pytest.raises(InputError, match=message):
-        check_names(Config(data=data))
+        check_config(Config(data=data))

@@ -29,7 +29,7 @@ from mixup_jax.prediction.variants import ODIN_EPSILONS
 from mixup_jax.runs.records import load_record
 from mixup_jax.store.checkpoint import Checkpoints
 from mixup_jax.training import loop
-from mixup_jax.training.run import prepare
+from mixup_jax.training.trainer import prepare
 
 pytestmark = pytest.mark.xdist_group("training")
 

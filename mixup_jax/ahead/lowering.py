@@ -18,8 +18,7 @@ from mixup_jax.devices.mesh import AXIS
 from mixup_jax.prediction.predict import jitted, plain, shared_batch
 from mixup_jax.state import run_keys
 from mixup_jax.training.parallel import make_step
-from mixup_jax.training.run import Parts, count_steps, parts_of
-from mixup_jax.training.state import initial_state
+from mixup_jax.training.trainer import Parts, count_steps, initial_state, parts_of
 
 BACKWARD = 3
 """FLOPs of a training step by those of the forward pass: a convolution or product has two more as its gradient."""

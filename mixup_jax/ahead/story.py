@@ -20,7 +20,7 @@ from mixup_jax.data.sets import DatasetSpec
 from mixup_jax.errors import InputError
 from mixup_jax.progress import duration, heartbeat
 from mixup_jax.training.parallel import check_divisible, splits_groups
-from mixup_jax.training.run import check_names
+from mixup_jax.training.trainer import check_config
 
 Report = Callable[[str], None]
 STEPS = ("train", "eval")
@@ -45,7 +45,7 @@ def compile_ahead(
       InputError: the config names something unknown, there is no such topology, its devices cannot share the
         batch, or a step cannot be had for it; nothing has been compiled by then.
     """
-    spec = check_names(config)
+    spec = check_config(config)
     target = find_target(topology)
     check_divisible(config.batch_size, config.method, target.mesh.devices.size, config.parallel)
     if config.parallel == "pmap" and target.platform != "cpu":

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from mixup_jax.devices.processes import is_first
 from mixup_jax.errors import InputError
 from mixup_jax.libraries import load_tensorflow
 from mixup_jax.metrics.calibration import Bins
@@ -129,7 +130,7 @@ class TensorBoard:
 def open_logs(
     workdir: Path, *, last_step: int, tensorboard: bool, report: Callable[[str], None], lines: int | None = None
 ) -> Iterator[list[MetricsLog]]:
-    """Opens the logs of a run, and closes them at the end of the block.
+    """Opens the logs of a run, and closes them at the end of the block; of several processes the first alone has any.
 
     Always `metrics.jsonl`, and TensorBoard if wanted and installed.
 
@@ -140,6 +141,9 @@ def open_logs(
       report: takes that line.
       lines: how many of `metrics.jsonl` belong to what training continues from; None: all up to `last_step`.
     """
+    if not is_first():
+        yield []
+        return
     logs: list[MetricsLog] = [JsonLines(workdir / METRICS_FILE, last_step=last_step, lines=lines)]
     if tensorboard and all(importlib.util.find_spec(package) for package in ("tensorflow", "tensorboard")):
         logs.append(TensorBoard(workdir))

@@ -23,6 +23,7 @@ from types import FrameType
 import jax
 from jax.experimental import multihost_utils
 
+from mixup_jax.devices.processes import is_first
 from mixup_jax.errors import InputError
 
 EXIT_INTERRUPTED = 75
@@ -139,7 +140,7 @@ def _leave(message: str) -> None:
 
 @contextlib.contextmanager
 def locked(workdir: Path, report: Callable[[str], None]) -> Iterator[None]:
-    """Holds the lock of a folder in the block: a folder belongs to one process at a time.
+    """Holds the lock of a folder in the block, if this process is the first: a folder belongs to one run at a time.
 
     The operating system releases it when the process ends, however it ends, so a lock cannot be left
     behind; the file stays and says who held it last.
@@ -151,6 +152,9 @@ def locked(workdir: Path, report: Callable[[str], None]) -> Iterator[None]:
     Raises:
       InputError: another process holds it; the message says which, where and since when.  Or its file cannot be opened.
     """
+    if not is_first():
+        yield
+        return
     path = workdir / LOCK_FILE
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -1,0 +1,197 @@
+"""What a run leaves behind while it trains: lines of metrics, a line of progress, checkpoints, validation records."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mixup_jax.config import Config
+from mixup_jax.devices.processes import is_first
+from mixup_jax.errors import InputError
+from mixup_jax.metrics.calibration import Bins
+from mixup_jax.progress import Progress
+from mixup_jax.runs.records import Predictions, save_predictions
+from mixup_jax.runs.workdir import EPOCHS
+from mixup_jax.state import TrainState
+from mixup_jax.store.checkpoint import Checkpoints
+from mixup_jax.training.logs import MetricsLog
+from mixup_jax.training.step import Metrics
+from mixup_jax.training.trainer import Trainer
+
+Write = Callable[[int, Sequence[Mapping[str, Any]]], None]
+"""Takes a number of steps, and the metrics of the last of them, on the host."""
+
+
+class Recorder:
+    """Writes the results of a run; of several processes all save checkpoints, and the first alone writes the rest."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        checkpoints: Checkpoints,
+        logs: Sequence[MetricsLog],
+        workdir: Path,
+        facts: Mapping[str, Any],
+        before: Mapping[str, Any],
+    ) -> None:
+        """Starts to record.
+
+        Args:
+          trainer: of the run.
+          checkpoints: of its folder.
+          logs: of its metrics; none but in the first process.
+          workdir: its folder.
+          facts: what every checkpoint says about the run.
+          before: the facts of the checkpoint that the run goes on from; empty at its start.
+        """
+        self._trainer, self._checkpoints, self._logs = trainer, checkpoints, logs
+        self._workdir, self._facts = workdir, facts
+        self._progress = Progress(
+            total_steps=trainer.total_steps,
+            steps_per_epoch=trainer.steps_per_epoch,
+            batch_size=trainer.config.batch_size,
+        )
+        self._recent = Recent(trainer.config.log_every_steps, self._write_training, before.get("recent", ()))
+        # When it would have begun on the monotonic clock, had it never been interrupted.
+        self._start = time.monotonic() - float(before.get("training_seconds", 0.0))
+
+    def add_step(self, step: int, metrics: Metrics) -> None:
+        """Takes the metrics of the step that made it `step` steps; a line is due every `log_every_steps`."""
+        self._recent.add(step, metrics)
+
+    def end_epoch(self, step: int) -> None:
+        """Writes the line of the steps since the last one, at the end of an epoch after `step` steps."""
+        self._recent.finish(step)
+
+    def save(self, state: TrainState) -> None:
+        """Saves a state that is not validated, with the metrics of the steps since the last line."""
+        rest = self._recent.settle()
+        check_losses(self._trainer.config, [one["loss"] for one in rest], int(state.step))
+        self._save(state, {}, rest)
+
+    def save_validated(self, state: TrainState, scores: Mapping[str, float], bins: Bins) -> None:
+        """Writes and shows the scores of a validation at the end of an epoch, and saves the state."""
+        step = int(state.step)
+        self._write(step, scores)
+        for log in self._logs:
+            log.write_reliability(step, bins)
+        self._save(state, scores, [])
+        self._show(step, {name: scores[name] for name in ("validation_accuracy", "validation_ece_15")}, important=True)
+
+    def keep_epoch(self, epoch: int, record: Predictions) -> None:
+        """Keeps the validation logits after an epoch, counted from 1; 0 is before training."""
+        if is_first():
+            path = self._workdir / EPOCHS / f"{epoch}.npz"
+            path.parent.mkdir(exist_ok=True)
+            save_predictions(path, record)
+
+    def _write_training(self, step: int, steps: Sequence[Mapping[str, Any]]) -> None:
+        """Writes the means over the last steps."""
+        check_losses(self._trainer.config, [one["loss"] for one in steps], step)
+        scalars = means(steps)
+        self._write(step, {**scalars, "learning_rate": float(self._trainer.schedule(step - 1))})
+        self._show(step, {name: scalars[name] for name in ("train_loss",) if name in scalars})
+
+    def _write(self, step: int, scalars: Mapping[str, float]) -> None:
+        epoch = -(-step // self._trainer.steps_per_epoch)
+        for log in self._logs:
+            log.write(step, {"epoch": epoch, **scalars})
+
+    def _save(self, state: TrainState, scores: Mapping[str, float], recent: list[dict[str, float]]) -> None:
+        """Saves a checkpoint, after everything that it makes final is on disk."""
+        now = {
+            "training_seconds": time.monotonic() - self._start,
+            "scores": dict(scores),
+            "recent": recent,
+            "metrics_lines": sum(log.sync() for log in self._logs),
+        }
+        self._checkpoints.save(state, {**self._facts, **now}, scores)
+
+    def _show(self, step: int, scalars: Mapping[str, float], *, important: bool = False) -> None:
+        if is_first():
+            self._progress.update(step, scalars, important=important)
+
+
+class Recent:
+    """Collects the metrics of steps, and hands them over every so many steps and at the end of an epoch.
+
+    They are fetched from the device only when the next step is under way, so that it never waits.
+    """
+
+    def __init__(self, every: int, write: Write, saved: Sequence[Mapping[str, float]] = ()) -> None:
+        """Starts empty, or with what `settle` returned when the run was interrupted.
+
+        Args:
+          every: a line is due after each multiple of so many steps.
+          write: takes the metrics of a line.
+          saved: what `settle` returned.
+        """
+        self._every, self._write = every, write
+        self._steps: list[Any] = [{name: np.float32(value) for name, value in one.items()} for one in saved]
+        self._due: tuple[int, list[Any]] | None = None
+
+    def add(self, step: int, metrics: Metrics) -> None:
+        """Takes the metrics of the step that made it `step` steps."""
+        self._steps.append(metrics)
+        self._write_due()
+        if step % self._every == 0:
+            self._due, self._steps = (step, self._steps), []
+
+    def finish(self, step: int) -> None:
+        """Hands over everything; to be called at the end of an epoch, after `step` steps."""
+        self._write_due()
+        if self._steps:
+            self._due, self._steps = (step, self._steps), []
+            self._write_due()
+
+    def settle(self) -> list[dict[str, float]]:
+        """Hands over what is due, and returns the rest for a checkpoint: JSON-serialisable, and exact."""
+        self._write_due()
+        return [{name: float(value) for name, value in one.items()} for one in jax.device_get(self._steps)]
+
+    def _write_due(self) -> None:
+        if self._due is not None:
+            step, steps = self._due
+            self._due = None
+            self._write(step, jax.device_get(steps))
+
+
+def means(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Returns the mean of each metric over the steps, as `train_` and its name.
+
+    Where steps were skipped (`training.step.skipping`), `train_skipped` is their number and the means are over the
+    others; without others there are none.
+    """
+    # A run that is continued with another `on_nan` has steps of both kinds in its first line.
+    taken = [one for one in steps if not one.get("skipped", 0)]
+    names = sorted(set(steps[0]) - {"skipped"}) if taken else []
+    counted = {"train_skipped": float(len(steps) - len(taken))} if "skipped" in steps[-1] else {}
+    return {f"train_{name}": float(np.mean([one[name] for one in taken])) for name in names} | counted
+
+
+def check_losses(config: Config, losses: Sequence[Any], last_step: int) -> None:
+    """Checks that the losses of consecutive steps are finite.
+
+    Args:
+      config: of the run; the message names its settings that may be the cause.
+      losses: one scalar a step.
+      last_step: the number of the last of them, counted from 1.
+
+    Raises:
+      InputError: one is not; the message names the first such step.
+    """
+    finite = np.isfinite(np.asarray(losses, np.float64))
+    if finite.all():
+        return
+    index = int(np.argmin(finite))
+    raise InputError(
+        f"the loss is {float(losses[index])} at step {last_step - len(losses) + 1 + index}; the last checkpoint is "
+        f"good and kept. Suspects: optimizer.learning_rate {config.optimizer.learning_rate:g} (lower it, or raise "
+        f"optimizer.warmup_epochs), model.dtype {config.model.dtype}, the data {config.data.name}; or pass over such "
+        "steps with --config.on_nan=skip"
+    )

@@ -1,0 +1,169 @@
+"""What a config becomes before the first step: a compiled training step, a compiled prediction and the first state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from mixup_jax.config import Config
+from mixup_jax.data.augment import check_augmentation, input_shape, inputs_of
+from mixup_jax.data.catalog import check_ood_name, training_spec
+from mixup_jax.data.feed import Fed, Feed, feed_of
+from mixup_jax.data.load import TrainingData, first_embedding
+from mixup_jax.data.sets import DatasetSpec, ExampleSet
+from mixup_jax.data.text import Vocabulary
+from mixup_jax.devices.mesh import AXIS, device_mesh, replicate
+from mixup_jax.errors import InputError
+from mixup_jax.libraries import fast_to_compile
+from mixup_jax.models import check_model, init_variables, model_of
+from mixup_jax.prediction.predict import Predict, make_predict, plain
+from mixup_jax.state import RunKeys, TrainState, run_keys
+from mixup_jax.training.optimizer import learning_rate, make_optimizer
+from mixup_jax.training.parallel import make_step
+from mixup_jax.training.step import Metrics, TrainStep, make_train_step, skipping
+
+
+class Parts(NamedTuple):
+    """What a run computes with, before anything is compiled or placed on a device."""
+
+    model: nn.Module
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
+    train_step: TrainStep
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """The fixed parts of a run, compiled for its devices; only the state changes.
+
+    Attributes:
+      config: of the run.
+      step: the training step; takes the state and what `batches` yields, and returns the next state and its metrics.
+      feed: makes the batches.
+      predict: the prediction.
+      schedule: learning rate by step.
+      keys: random keys by purpose.
+      mesh: of the devices.
+      steps_per_epoch: whole batches in an epoch.
+    """
+
+    config: Config
+    step: Callable[..., tuple[TrainState, Metrics]]
+    feed: Feed
+    predict: Predict
+    schedule: optax.Schedule
+    keys: RunKeys
+    mesh: Mesh
+    steps_per_epoch: int
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.config.epochs * self.steps_per_epoch
+
+    def batches(self, train: ExampleSet, first_step: int) -> Fed:
+        """Yields what `step` takes besides the state, for step `first_step` (from 0) and those after it."""
+        return self.feed.fed(train, self.keys.order, self.mesh, first_step)
+
+
+def check_config(config: Config) -> DatasetSpec:
+    """Returns the catalogue's entry of the training set; raises InputError for any unknown name."""
+    spec = training_spec(config.data.name)
+    check_model(config.model, task=spec.task)
+    config.method.check_task(spec.task)
+    check_augmentation(config.data, spec)
+    for name in config.evaluation.ood:
+        check_ood_name(name, spec)
+    return spec
+
+
+def count_steps(config: Config, examples: int) -> int:
+    """Returns the whole batches of an epoch; raises InputError where there is none."""
+    if config.batch_size > examples:
+        raise InputError(
+            f"batch_size is {config.batch_size}, larger than the {examples} training examples; "
+            f"expected at most {examples}"
+        )
+    return examples // config.batch_size
+
+
+def prepare(
+    config: Config, spec: DatasetSpec, steps_per_epoch: int, vocabulary: Vocabulary | None = None
+) -> tuple[Trainer, TrainState]:
+    """Returns the trainer of a run and its state at step 0; text needs its vocabulary."""
+    mesh, keys = device_mesh(), run_keys(config.seed)
+    parts = parts_of(config, spec, mesh, steps_per_epoch, 0 if vocabulary is None else len(vocabulary))
+    feed, step_keys = feed_of(config, spec), replicate(mesh, (keys.augment, keys.step))
+    mapped = make_step(parts.train_step, feed, mesh, parallel=config.parallel)
+    predict = make_predict(plain(parts.model, inputs_of(spec)), mesh, batch_size=config.evaluation.batch_size)
+    state = create_state(parts.model, parts.optimizer, keys.init, input_shape(spec, config.data))
+
+    def step(state: TrainState, *fed: Any) -> tuple[TrainState, Metrics]:
+        return mapped(state, *fed, step_keys)
+
+    trainer = Trainer(config, step, feed, predict, parts.schedule, keys, mesh, steps_per_epoch)
+    return trainer, replicate(mesh, state)
+
+
+def parts_of(config: Config, spec: DatasetSpec, mesh: Mesh, steps_per_epoch: int, words: int) -> Parts:
+    """Returns the parts of a run; `words` is the size of a text's vocabulary, 0 for images."""
+    axis_name = AXIS if config.parallel == "pmap" else None
+    model = model_of(
+        config.model, classes=spec.classes, axis_name=axis_name, vocabulary=words, embedding=config.data.vector_size
+    )
+    schedule = learning_rate(config.optimizer, epochs=config.epochs, steps_per_epoch=steps_per_epoch)
+    optimizer = make_optimizer(config.optimizer, schedule)
+    train_step = make_train_step(
+        model,
+        optimizer,
+        config.method,
+        classes=spec.classes,
+        standardise=inputs_of(spec),
+        axis_name=axis_name,
+        mesh=None if axis_name else mesh,
+    )
+    return Parts(model, optimizer, schedule, skipping(train_step) if config.on_nan == "skip" else train_step)
+
+
+def create_state(
+    model: nn.Module, optimizer: optax.GradientTransformation, key: jax.Array, input_shape: tuple[int, ...]
+) -> TrainState:
+    """Returns the state at step 0.
+
+    Args:
+      model: the network.
+      optimizer: whose state is created for the network's parameters.
+      key: of the initialisation.
+      input_shape: of one input: `(H, W, C)` of an image, `(L,)` of the tokens of a text.
+    """
+    initialise = partial(initial_state, model, optimizer, input_shape=input_shape)
+    return jax.jit(initialise, compiler_options=fast_to_compile(jax.default_backend()))(key)
+
+
+def initial_state(
+    model: nn.Module, optimizer: optax.GradientTransformation, key: jax.Array, *, input_shape: tuple[int, ...]
+) -> TrainState:
+    """Returns what `create_state` does, to be compiled or, under `jax.eval_shape`, for its shapes."""
+    variables = init_variables(model, key, input_shape)
+    opt_state = optimizer.init(variables["params"])
+    return TrainState(jnp.zeros((), jnp.int32), variables["params"], variables["batch_stats"], opt_state)
+
+
+def with_vectors(state: TrainState, trainer: Trainer, data: TrainingData, data_dir: Path) -> TrainState:
+    """Returns the first state with the config's word vectors in place of drawn ones, if it names any."""
+    if data.vocabulary is None:
+        return state
+    table = first_embedding(trainer.config.data, data.vocabulary, data_dir, trainer.config.seed)
+    if table is None:
+        return state
+    embedding = {"embedding": jnp.asarray(table)}
+    return replicate(trainer.mesh, state._replace(params={**state.params, "embedding": embedding}))
