@@ -15,7 +15,7 @@ from mixup_jax.data.catalog import training_spec
 from mixup_jax.data.feed import Resident, epoch_order
 from mixup_jax.data.text import Vocabulary
 from mixup_jax.devices.mesh import AXIS, replicate
-from mixup_jax.training.trainer import check_config, parameter_count, prepare
+from mixup_jax.training.trainer import check_config, prepare
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 EXAMPLES = 16
@@ -55,7 +55,7 @@ def test_a_config_takes_two_steps_and_predicts(path: Path):
     assert np.isfinite(float(metrics["loss"]))
     assert 0 < float(metrics["mixing"]) <= 0.5
     moved = [not np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (before, state.params)), strict=True)]
-    assert np.mean(moved) > 0.8, f"{np.sum(moved)} of {len(moved)} parameters of {parameter_count(state)} scalars moved"
+    assert np.mean(moved) > 0.8, f"{np.sum(moved)} of {len(moved)} parameters moved"
     logits = run.predict(state.variables, inputs)
     assert logits.shape == (EXAMPLES, spec.classes)
     assert np.isfinite(logits).all()
