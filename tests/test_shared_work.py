@@ -16,11 +16,13 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mixup_jax.ahead.topology import LIBTPU, find_target
+from mixup_jax.config import Config, DataConfig
+from mixup_jax.data.feed import StreamedFeed
 from mixup_jax.devices.mesh import AXIS
 from mixup_jax.methods.method import VARIANTS, Method
 from mixup_jax.methods.mixing import Mix, unmixed
 from mixup_jax.state import run_keys
-from mixup_jax.training.parallel import make_batch_step
+from mixup_jax.training.parallel import make_step
 from mixup_jax.training.step import make_train_step
 from mixup_jax.training.trainer import initial_state
 
@@ -61,15 +63,11 @@ def flops(method: Method, mesh: Mesh, batch: int, text: bool) -> float:
     """Returns what the compiler counts of a training step on one device."""
     network, optimizer = Network(text), optax.sgd(0.1)
     shape = (SIDE * SIDE,) if text else (SIDE, SIDE, 3)
-    step = make_batch_step(
-        make_train_step(
-            network, optimizer, method, classes=CLASSES, standardise=lambda x: x if text else x / 255.0, mesh=mesh
-        ),
-        mesh,
-        parallel="jit",
-        batch_size=batch,
-        flip=False,
+    train_step = make_train_step(
+        network, optimizer, method, classes=CLASSES, standardise=lambda x: x if text else x / 255.0, mesh=mesh
     )
+    feed = StreamedFeed(Config(batch_size=batch, data=DataConfig(flip=False)))
+    step = make_step(train_step, feed, mesh, parallel="jit")
 
     def placed(tree: Any, *axes: str) -> Any:
         sharding = NamedSharding(mesh, PartitionSpec(*axes))
