@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 INK, GREY, PALE = "#222222", "#767676", "#d9d9d9"
@@ -47,6 +48,7 @@ MARKERS = ("",) * 7 + ("o", "s", "^", "D", "v", "P", "X")
 PNG_DPI = 160
 
 STYLE = {
+    "font.sans-serif": ["DejaVu Sans"],  # which comes with matplotlib: the figures are the same on every machine
     "axes.edgecolor": GREY,
     "axes.labelcolor": INK,
     "axes.labelsize": 9,
@@ -115,26 +117,43 @@ def figure_of(drawing: Axes | Figure) -> Figure:
 
 def to_svg(drawing: Axes | Figure) -> bytes:
     """Returns a figure as SVG; the same figure gives the same bytes."""
-    return _saved(figure_of(drawing), "svg", {"Date": None, "Creator": None})
+    return _saved(figure_of(drawing), "svg")
 
 
 def to_png(drawing: Axes | Figure) -> bytes:
     """Returns a figure as PNG of 160 dots an inch."""
-    return _saved(figure_of(drawing), "png", {"Software": None})
+    return _saved(figure_of(drawing), "png")
 
 
 def to_pixels(drawing: Axes | Figure) -> npt.NDArray[np.uint8]:
     """Returns a figure as RGB values, uint8 `[height, width, 3]`, of 160 dots an inch."""
-    figure = figure_of(drawing)
-    with style():
-        figure.set_dpi(PNG_DPI)
-        canvas = FigureCanvasAgg(figure)
+    with _drawn_with(FigureCanvasAgg, figure_of(drawing)) as canvas:
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
 
-def _saved(figure: Figure, kind: str, metadata: dict[str, str | None]) -> bytes:
+def _saved(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
-    with style():
-        figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata, facecolor="white")
+    # The canvases are called themselves, since `Figure.savefig` draws every figure twice.
+    if kind == "svg":
+        with _drawn_with(FigureCanvasSVG, figure) as canvas:
+            canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
+    else:
+        with _drawn_with(FigureCanvasAgg, figure) as canvas:
+            canvas.print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _drawn_with(canvas: type[Any], figure: Figure) -> Iterator[Any]:
+    """Gives a canvas of that type for the figure, on white, and leaves the figure as it was."""
+    kept = figure.canvas, figure.dpi, figure.get_facecolor()
+    with style():
+        try:
+            figure.dpi = PNG_DPI
+            figure.set_facecolor("white")
+            yield canvas(figure)
+        finally:
+            figure.set_canvas(kept[0])
+            figure.dpi = kept[1]
+            figure.set_facecolor(kept[2])
