@@ -3,13 +3,13 @@ import time
 
 import pytest
 
-from mixup_jax.metrics import blocks
-from mixup_jax.metrics.blocks import in_threads, rows_of
+from mixup_jax.metrics import logits as reading
+from mixup_jax.metrics.logits import in_threads, rows_of
 
 
 @pytest.fixture(params=[1, 4])
 def threads(request, monkeypatch):
-    monkeypatch.setattr(blocks.os, "cpu_count", lambda: request.param)
+    monkeypatch.setattr(reading.os, "cpu_count", lambda: request.param)
     return request.param
 
 

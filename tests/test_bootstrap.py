@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.adaptive import bin_equal_mass, equal_mass_cuts, tie_ends
+from mixup_jax.metrics.calibration import bin_equal_mass, equal_mass_cuts, tie_ends
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(0, 2, (400, 5))

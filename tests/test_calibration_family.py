@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
-from mixup_jax.metrics import binning, blocks, calibration, smooth
+from mixup_jax.metrics import binning, smooth
+from mixup_jax.metrics import logits as reading
 
 confidences = st.one_of(st.sampled_from([0.0, 0.2, 0.5, 0.6, 2 / 3, 1.0]), st.floats(0, 1))
 examples = st.lists(st.tuples(confidences, st.booleans()), min_size=1, max_size=50)
@@ -47,7 +48,7 @@ def test_blocks_do_not_show_and_float32_is_read_as_it_is(monkeypatch):
     confidence, correct = rng.random(1000).astype(np.float32), rng.random(1000) < 0.5
     whole = metrics.bin_confidences(confidence, correct)
     wide = metrics.bin_confidences(confidence.astype(np.float64), correct)
-    monkeypatch.setattr(calibration, "_BLOCK", 37)
+    monkeypatch.setattr(binning, "_BLOCK", 37)
     for other in (wide, metrics.bin_confidences(confidence, correct)):
         np.testing.assert_array_equal(whole.count, other.count)
         np.testing.assert_array_equal(whole.correct_sum, other.correct_sum)
@@ -151,13 +152,13 @@ def test_blocks_of_classes_and_examples_do_not_show(monkeypatch):
         ]
 
     whole = numbers()
-    monkeypatch.setattr(blocks, "BLOCK", 700)
+    monkeypatch.setattr(reading, "BLOCK", 700)
     monkeypatch.setattr("mixup_jax.metrics.classwise._COLUMNS", 1)
     assert numbers() == pytest.approx(whole, rel=1e-12)
 
 
 def test_a_bad_row_in_a_later_block_is_named_by_its_own_number(monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK", 8)
+    monkeypatch.setattr(reading, "BLOCK", 8)
     for value, message in [(np.nan, r"the first nan at \[7, 1\]"), (np.inf, r"the first inf at \[7, 1\]")]:
         logits = np.zeros((10, 4))
         logits[7, 1] = value

@@ -9,7 +9,8 @@ import pytest
 
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
-from mixup_jax.metrics import binning, blocks, calibration, scores
+from mixup_jax.metrics import binning, softmax
+from mixup_jax.metrics import logits as reading
 
 ROOT = Path(__file__).parents[1]
 TINY = np.array([5e-324, 1e-310, 2.2250738585072014e-308])  # two of them are not normal numbers
@@ -91,12 +92,12 @@ def test_how_arrays_lie_in_memory_changes_no_bit(tmp_path, classes, dtype):
 def test_the_number_of_threads_changes_no_bit(monkeypatch, classes):
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(0, 3, (5000, classes)).astype(np.float32), rng.integers(0, classes, 5000)
-    monkeypatch.setattr(calibration, "_BLOCK", 300)
+    monkeypatch.setattr(binning, "_BLOCK", 300)
     for part in ("_PART", "_PART_OF_WIDE"):
-        monkeypatch.setattr(scores, part, 300 * classes)
+        monkeypatch.setattr(softmax, part, 300 * classes)
     found = []
     for threads in (1, 2, 5):
-        monkeypatch.setattr(blocks.os, "cpu_count", lambda threads=threads: threads)
+        monkeypatch.setattr(reading.os, "cpu_count", lambda threads=threads: threads)
         of_logits = metrics.bin_logits(logits, labels)
         of_confidences = metrics.bin_confidences(*metrics.confidence_and_correct(logits, labels))
         found.append((of_logits.confidence_sum, of_confidences.confidence_sum, of_logits.correct_sum))
@@ -148,9 +149,9 @@ def test_what_is_no_logit_is_refused_wherever_it_stands(classes, value, dtype):
 
 
 def test_what_is_refused_is_named_by_its_place_among_all_examples(monkeypatch):
-    monkeypatch.setattr(calibration, "_BLOCK", 30)
+    monkeypatch.setattr(binning, "_BLOCK", 30)
     for part in ("_PART", "_PART_OF_WIDE"):
-        monkeypatch.setattr(scores, part, 300)
+        monkeypatch.setattr(softmax, part, 300)
     confidence, logits = np.full(100, 0.5), np.zeros((100, 10))
     confidence[77], logits[77, 3] = 1.5, np.nan
     with pytest.raises(InputError, match="of example 77"):

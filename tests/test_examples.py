@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
-from mixup_jax.metrics import blocks
+from mixup_jax.metrics import logits as reading
 
 seeds = st.integers(0, 10**6)
 
@@ -54,7 +54,7 @@ def test_the_size_of_a_block_changes_nothing(seed, block):
     labels = np.maximum(labels, 0)
     once, temperature = metrics.examine(logits, labels), metrics.fit_temperature(logits, labels)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "BLOCK", block)
+        patch.setattr(reading, "BLOCK", block)
         again = metrics.examine(logits, labels)
         assert metrics.fit_temperature(logits, labels) == pytest.approx(temperature, rel=1e-12)
     for field in fields(once):
@@ -122,10 +122,10 @@ import json, resource, sys
 import numpy as np
 from mixup_jax.evaluation.measure import evaluate_records
 from mixup_jax.runs.formats import load_predictions
-from mixup_jax.metrics import blocks
+from mixup_jax.metrics import logits as reading
 from mixup_jax.runs.records import Predictions
 from pathlib import Path
-blocks.MOST_THREADS = 1  # each takes a stack and a few blocks of its own
+reading.MOST_THREADS = 1  # each takes a stack and a few blocks of its own
 folder = Path(sys.argv[2])
 test = load_predictions(folder / "logits.npy", labels=folder / "labels.npy")
 held_out = load_predictions(folder / "val.npy", labels=folder / "val_labels.npy")

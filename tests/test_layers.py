@@ -31,7 +31,7 @@ HOMES = {
     "matplotlib": ("figures", "report"),
     "grain": ("data.stream",),
     "ml_collections": ("config", "config_file", "recipes"),
-    "numba": ("metrics.compiling", "metrics.compiled_cells", "metrics.compiled_softmax", "cpu_convolution"),
+    "numba": ("metrics.compiling", "metrics.compiled", "cpu_convolution"),
     "llvmlite": ("cpu_convolution",),
 }
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
-from mixup_jax.metrics import bin_logits, scores
+from mixup_jax.metrics import bin_logits, softmax
 
 
 def by_confidence(logits, labels, n_bins=15):
@@ -68,7 +68,7 @@ def test_parts_do_not_show_and_merge(monkeypatch):
     logits, labels = rng.normal(0, 2, (1000, 7)).astype(np.float32), rng.integers(0, 7, 1000)
     whole = bin_logits(logits, labels)
     assert_the_same(bin_logits(logits[:300], labels[:300]).merge(bin_logits(logits[300:], labels[300:])), whole, 1e-12)
-    monkeypatch.setattr(scores, "_PART", 100)
+    monkeypatch.setattr(softmax, "_PART", 100)
     assert_the_same(bin_logits(logits, labels), whole, 1e-12)
 
 

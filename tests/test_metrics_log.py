@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.calibration import bin_confidences
+from mixup_jax.metrics.binning import bin_confidences
 from mixup_jax.training import logs as training_logs
 from mixup_jax.training.logs import JsonLines, open_logs
 

@@ -29,7 +29,8 @@ from mixup_jax.figures import (
 )
 from mixup_jax.figures.risk import GRID, risk_at_grid
 from mixup_jax.figures.style import LINES, MARKERS, SKY
-from mixup_jax.metrics.calibration import bin_confidences, ece, oe
+from mixup_jax.metrics.binning import bin_confidences
+from mixup_jax.metrics.calibration import ece, oe
 from mixup_jax.metrics.selective import accuracy_at_coverage
 
 

@@ -18,7 +18,7 @@ from scipy import stats
 from mixup_jax import figures
 from mixup_jax.errors import InputError
 from mixup_jax.figures.epochs import CELLS, density_rows
-from mixup_jax.metrics.calibration import Bins, bin_confidences
+from mixup_jax.metrics.binning import Bins, bin_confidences
 from mixup_jax.report.choices import Choices
 from mixup_jax.report.groups import make_groups
 from mixup_jax.report.held_out import pooled_bins

@@ -22,7 +22,7 @@ from mixup_jax.devices.mesh import device_mesh
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation import run as evaluation_run
 from mixup_jax.evaluation.run import evaluate_workdir
-from mixup_jax.metrics.calibration import Bins
+from mixup_jax.metrics.binning import Bins
 from mixup_jax.models import create_model
 from mixup_jax.prediction.predict import make_predict, plain
 from mixup_jax.prediction.variants import ODIN_EPSILONS

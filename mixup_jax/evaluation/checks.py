@@ -6,7 +6,7 @@ import numpy as np
 
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.blocks import blocks
+from mixup_jax.metrics.logits import blocks
 from mixup_jax.runs.records import Predictions
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.blocks import blocks
-from mixup_jax.metrics.scores import Floats, log_softmax
+from mixup_jax.metrics.logits import blocks
+from mixup_jax.metrics.softmax import Floats, log_softmax
 from mixup_jax.runs.records import Predictions
 
 

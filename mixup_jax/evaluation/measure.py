@@ -20,7 +20,7 @@ from mixup_jax.evaluation.recalibration import (
     vector_scaled,
 )
 from mixup_jax.metrics import table
-from mixup_jax.metrics.examples import Examples
+from mixup_jax.metrics.examined import Examined
 from mixup_jax.metrics.logits import UNLABELLED
 from mixup_jax.metrics.measuring import Given, full_vector, intervals, scores_of, separation, top_label
 from mixup_jax.runs.records import Predictions
@@ -57,7 +57,7 @@ def measure(
     return _entry(predictions, _examined(predictions, temperature), temperature, recalibration, all_intervals)
 
 
-def _examined(predictions: Predictions, temperature: float | None) -> list[Examples]:
+def _examined(predictions: Predictions, temperature: float | None) -> list[Examined]:
     """Returns the examples as they are and, if there is a temperature, after it."""
     scales = [1.0] if temperature is None else [1.0, temperature]
     return [metrics.examine(predictions.logits, predictions.labels, scale) for scale in scales]
@@ -65,7 +65,7 @@ def _examined(predictions: Predictions, temperature: float | None) -> list[Examp
 
 def _entry(
     predictions: Predictions,
-    examples: list[Examples],
+    examples: list[Examined],
     temperature: float | None,
     recalibration: Recalibration,
     all_intervals: bool,
@@ -95,7 +95,7 @@ def _entry(
     }
 
 
-def _top_label(known: Examples, all_intervals: bool) -> dict[str, Any]:
+def _top_label(known: Examined, all_intervals: bool) -> dict[str, Any]:
     return top_label(Given.of_examples(known), slow=all_intervals)
 
 
@@ -137,13 +137,13 @@ def measure_ood(
 
 
 def _ood_entry(
-    inside: list[Examples], outside: list[Examples], temperature: float | None, *, all_intervals: bool
+    inside: list[Examined], outside: list[Examined], temperature: float | None, *, all_intervals: bool
 ) -> dict[str, Any]:
     entries = [_separated(*pair, all_intervals) for pair in zip(inside, outside, strict=True)]
     return {**entries[0], "temperature": temperature, "after_temperature": None if temperature is None else entries[1]}
 
 
-def _separated(inside: Examples, outside: Examples, all_intervals: bool) -> dict[str, Any]:
+def _separated(inside: Examined, outside: Examined, all_intervals: bool) -> dict[str, Any]:
     found = {}
     for (score, score_in), score_out in zip(scores_of(inside).items(), scores_of(outside).values(), strict=True):
         means = {"mean_in": _finite(score_in.mean()), "mean_out": _finite(score_out.mean())}

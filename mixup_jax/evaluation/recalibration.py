@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mixup_jax.errors import unknown_name
-from mixup_jax.metrics.blocks import blocks
-from mixup_jax.metrics.examples import Examples, examine, joined
-from mixup_jax.metrics.isotonic import Isotonic, fit_isotonic
-from mixup_jax.metrics.scores import Floats
-from mixup_jax.metrics.vector_scaling import VectorScaling, fit_vector_scaling
+from mixup_jax.metrics.examined import Examined, examine, joined
+from mixup_jax.metrics.logits import blocks
+from mixup_jax.metrics.posthoc import Isotonic, VectorScaling, fit_isotonic, fit_vector_scaling
+from mixup_jax.metrics.softmax import Floats
 from mixup_jax.runs.records import Predictions
 
 POSTHOC = ("vector_scaling", "isotonic")
@@ -46,7 +45,7 @@ def check_posthoc(names: Sequence[str]) -> None:
             raise unknown_name("post-hoc method", name, POSTHOC)
 
 
-def fit_recalibration(validation: Predictions, examples: Examples, methods: Sequence[str]) -> Recalibration:
+def fit_recalibration(validation: Predictions, examples: Examined, methods: Sequence[str]) -> Recalibration:
     """Returns the methods fitted on the labelled examples of the validation record.
 
     Args:
@@ -64,7 +63,7 @@ def fit_recalibration(validation: Predictions, examples: Examples, methods: Sequ
     )
 
 
-def vector_scaled(predictions: Predictions, scaling: VectorScaling) -> Examples:
+def vector_scaled(predictions: Predictions, scaling: VectorScaling) -> Examined:
     """Returns what `examine` says of the scaled logits, a block of rows at a time."""
     return joined(
         [
@@ -74,6 +73,6 @@ def vector_scaled(predictions: Predictions, scaling: VectorScaling) -> Examples:
     )
 
 
-def isotonic_confidence(examples: Examples, isotonic: Isotonic) -> Floats:
+def isotonic_confidence(examples: Examined, isotonic: Isotonic) -> Floats:
     """Returns the recalibrated confidences of the examples."""
     return isotonic.apply(examples.confidence)

@@ -23,7 +23,7 @@ from mixup_jax.figures.style import (
     show_legend,
     style,
 )
-from mixup_jax.metrics.scores import Bools, Floats
+from mixup_jax.metrics.softmax import Bools, Floats
 
 
 def risk_coverage(

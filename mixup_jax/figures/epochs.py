@@ -14,8 +14,8 @@ from matplotlib.ticker import MaxNLocator
 
 from mixup_jax.errors import InputError
 from mixup_jax.figures.style import GREY, INK, LINES, VERMILLION, new_figure, on_one_line, show_legend, style
-from mixup_jax.metrics.calibration import bin_confidences
-from mixup_jax.metrics.scores import Bools, Floats
+from mixup_jax.metrics.binning import bin_confidences
+from mixup_jax.metrics.softmax import Bools, Floats
 
 CELLS = 25
 """A density is drawn in so many cells of confidence and as many of accuracy."""

@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator, StrMethodFormatter
 from mixup_jax.errors import InputError
 from mixup_jax.figures.style import INK, LINES, PALE, new_figure, on_one_line, show_legend, style
 from mixup_jax.metrics.binning import bin_edges, bin_index
-from mixup_jax.metrics.scores import Floats
+from mixup_jax.metrics.softmax import Floats
 
 HISTOGRAM_BINS = 20
 

@@ -9,8 +9,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
 from mixup_jax.figures.style import BLUE, GREY, INK, SKY, VERMILLION, new_figure, style
-from mixup_jax.metrics.calibration import Bins, ece, oe
-from mixup_jax.metrics.scores import Floats
+from mixup_jax.metrics.binning import Bins
+from mixup_jax.metrics.calibration import ece, oe
+from mixup_jax.metrics.softmax import Floats
 
 OVER, UNDER = "/" * 4, "\\" * 4
 

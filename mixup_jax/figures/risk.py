@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mixup_jax.metrics.scores import Bools, Floats
 from mixup_jax.metrics.selective import risk_coverage
+from mixup_jax.metrics.softmax import Bools, Floats
 
 STEPS = 200
 GRID = np.arange(1, STEPS + 1) / STEPS

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from mixup_jax.errors import InputError
 from mixup_jax.figures.style import GREY, LINES, new_figure, on_one_line, show_legend, style
-from mixup_jax.metrics.calibration import Bins
+from mixup_jax.metrics.binning import Bins
 
 LARGEST = 300.0
 """Area, in square points, of a point that holds all examples."""

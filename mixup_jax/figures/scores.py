@@ -11,7 +11,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.figures.histogram import HISTOGRAM_BINS, histogram_shares
 from mixup_jax.figures.style import LINES, new_figure, on_one_line, show_legend, style
 from mixup_jax.metrics.binning import bin_edges
-from mixup_jax.metrics.scores import Floats
+from mixup_jax.metrics.softmax import Floats
 
 
 def winning_scores(scores: Mapping[str, Sequence[Floats]], ax: Axes | None = None, *, title: str = "") -> Axes:

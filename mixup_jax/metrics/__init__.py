@@ -5,52 +5,47 @@ and bins, is loaded by the first call that needs them.
 Numbers are fractions, never percent.
 """
 
-from mixup_jax.metrics.adaptive import adaptive_ece, bin_equal_mass
+from mixup_jax.metrics.binning import Bins, bin_confidences, bin_logits
 from mixup_jax.metrics.calibration import (
-    Bins,
     Direction,
-    bin_confidences,
+    adaptive_ece,
+    bin_equal_mass,
     confidence_minus_accuracy,
+    debiased_ece,
     ece,
     ece_direction,
     mce,
     oe,
 )
 from mixup_jax.metrics.classwise import bin_classes, bootstrap_classwise_ece, classwise_ece, classwise_ece_of_bins, tace
-from mixup_jax.metrics.debiased import debiased_ece
-from mixup_jax.metrics.decomposition import (
-    BrierDecomposition,
-    BrierSums,
-    brier_decomposition,
-    brier_decomposition_of_classes,
-    brier_sums,
-    brier_sums_of_classes,
-)
-from mixup_jax.metrics.examples import Examples, examine
+from mixup_jax.metrics.detection import aupr_in, aupr_out, auroc, auroc_interval, fpr95_id, fpr95_ood
+from mixup_jax.metrics.examined import Examined, Tally, examine, tally, tally_examples
 from mixup_jax.metrics.intervals import (
     bootstrap_intervals,
     paired_bootstrap_auroc_difference,
     paired_bootstrap_differences,
 )
-from mixup_jax.metrics.isotonic import Isotonic, fit_isotonic
-from mixup_jax.metrics.logit_bins import bin_logits
-from mixup_jax.metrics.ood import aupr_in, aupr_out, auroc, auroc_interval, fpr95_id, fpr95_ood
-from mixup_jax.metrics.ood_scores import energy_score, entropy_score, max_logit_score
-from mixup_jax.metrics.posthoc import fit_temperature, scale
-from mixup_jax.metrics.proper import brier, brier_of_each, nll, nll_of_each
-from mixup_jax.metrics.replicates import NoiseFloor, noise_floor
-from mixup_jax.metrics.resampling import (
-    Difference,
-    Interval,
-    bootstrap_interval_of,
-    paired_bootstrap_difference_of,
+from mixup_jax.metrics.ood_scores import energy_score, entropy_score, max_logit_score, msp_score
+from mixup_jax.metrics.posthoc import Isotonic, VectorScaling, fit_isotonic, fit_vector_scaling
+from mixup_jax.metrics.proper import (
+    BrierDecomposition,
+    BrierSums,
+    brier,
+    brier_decomposition,
+    brier_decomposition_of_classes,
+    brier_of_each,
+    brier_sums,
+    brier_sums_of_classes,
+    nll,
+    nll_of_each,
+    top_k_accuracy,
 )
-from mixup_jax.metrics.scores import confidence_and_correct, log_softmax, max_probability, msp_score
+from mixup_jax.metrics.replicates import NoiseFloor, noise_floor
+from mixup_jax.metrics.resampling import Difference, Interval, bootstrap_interval_of, paired_bootstrap_difference_of
 from mixup_jax.metrics.selective import RiskCoverage, accuracy_at_coverage, aurc, e_aurc, risk_coverage
 from mixup_jax.metrics.smooth import Residuals, residuals, smooth_ece
-from mixup_jax.metrics.streaming import Tally, tally, tally_examples
-from mixup_jax.metrics.top_k import top_k_accuracy
-from mixup_jax.metrics.vector_scaling import VectorScaling, fit_vector_scaling
+from mixup_jax.metrics.softmax import confidence_and_correct, log_softmax, max_probability
+from mixup_jax.metrics.temperature import fit_temperature, scale
 
 __all__ = [
     "Bins",
@@ -58,7 +53,7 @@ __all__ = [
     "BrierSums",
     "Difference",
     "Direction",
-    "Examples",
+    "Examined",
     "Interval",
     "Isotonic",
     "NoiseFloor",

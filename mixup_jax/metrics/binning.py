@@ -1,17 +1,29 @@
-"""Where a confidence belongs among equally wide bins, and what is summed there.
+"""Bins of confidence, which all calibration errors are made of: where an example belongs, and what is summed there.
 
-Bins are right-closed, ((m-1)/M, m/M], and 0 belongs to the first.
+Equally wide bins are right-closed, ((m-1)/M, m/M], and 0 belongs to the first.  Sums are merged, means never averaged.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.scores import Bools, Floats, Ints, plain
+from mixup_jax.metrics.logits import in_threads, rows_of
+from mixup_jax.metrics.softmax import (
+    Bools,
+    Floats,
+    Ints,
+    check_all_labelled,
+    confidence_and_correct_of,
+    parts_of,
+    plain,
+    table_of_logits,
+)
 
 _MOST_SPREAD = 1024  # numbers of bins up to which each cell's sums are made in `_LANES` parts
 _LANES = 8  # a power of two; more are no faster
@@ -83,7 +95,7 @@ def bin_index(confidence: Floats, edges: Floats) -> Ints:
 
 def equal_width_index(confidence: Floats, edges: Floats) -> Ints:
     """Returns `bin_index` for the edges of `bin_edges`, many times as fast; any shape."""
-    from mixup_jax.metrics.compiled_cells import place
+    from mixup_jax.metrics.compiled import place
 
     index = np.empty(confidence.shape, np.int64)
     # edges[1] is the width of a bin in float64, and edge m (but the last) m times that, as linspace makes them.
@@ -104,7 +116,7 @@ def cell_sums(confidence: npt.NDArray[Any], correct: Bools, edges: Floats, whole
     Raises:
       InputError: a confidence is NaN or outside [0, 1]; it counts the examples of `whole`.
     """
-    from mixup_jax.metrics.compiled_cells import add_to_cells
+    from mixup_jax.metrics.compiled import add_to_cells
 
     n_bins = len(edges) - 1
     lanes = _LANES if n_bins <= _MOST_SPREAD else 1
@@ -114,3 +126,138 @@ def cell_sums(confidence: npt.NDArray[Any], correct: Bools, edges: Floats, whole
         check_range(whole)
     examples, confidence_sum = (part.reshape(-1, lanes).sum(axis=1) for part in (examples, confidence_sum))
     return CellSums(examples.astype(np.int64), confidence_sum)
+
+
+_BLOCK = 1 << 18  # examples binned at a time: as many as take longer than to start a thread
+
+
+@dataclass(frozen=True, eq=False)
+class Bins:
+    """How many examples fell into each bin of confidence, how sure they were, and how often right.
+
+    Attributes:
+      edges: float64 `[M + 1]`, from 0 to 1; bin m is (edges[m], edges[m + 1]], the first also holds 0.
+        Equally wide (`bin_confidences`) or not (`bin_equal_mass`).
+      count: int64 `[M]`, examples.
+      confidence_sum: float64 `[M]`, sum of their confidences.
+      correct_sum: float64 `[M]`, how many of them were classified correctly.
+
+    Raises:
+      InputError: the lengths do not fit together.
+    """
+
+    edges: Floats
+    count: Ints
+    confidence_sum: Floats
+    correct_sum: Floats
+
+    def __post_init__(self) -> None:
+        shapes = [np.shape(part) for part in (self.edges, self.count, self.confidence_sum, self.correct_sum)]
+        bins = shapes[0][0] - 1 if len(shapes[0]) == 1 else 0
+        if bins < 1 or shapes[1:] != [(bins,)] * 3:
+            raise InputError(
+                f"edges, count and sums have shapes {shapes}; expected [M + 1], [M], [M] and [M] with M >= 1"
+            )
+
+    @classmethod
+    def empty(cls, n_bins: int) -> Bins:
+        """Returns `n_bins` equally wide bins without examples: neutral for `merge`."""
+        return bin_confidences(np.zeros(0), np.zeros(0, bool), n_bins)
+
+    @property
+    def n(self) -> int:
+        """Number of examples."""
+        return int(self.count.sum())
+
+    @property
+    def n_bins(self) -> int:
+        """Number of bins, M."""
+        return len(self.count)
+
+    @property
+    def confidence(self) -> Floats:
+        """Mean confidence of each bin, float64 `[M]`; NaN for an empty bin."""
+        return _ratio(self.confidence_sum, self.count)
+
+    @property
+    def accuracy(self) -> Floats:
+        """Share of correct predictions in each bin, float64 `[M]`; NaN for an empty bin."""
+        return _ratio(self.correct_sum, self.count)
+
+    def merge(self, other: Bins) -> Bins:
+        """Returns the bins of both sets of examples together; associative up to rounding.
+
+        Raises:
+          InputError: the edges differ.
+        """
+        if not np.array_equal(self.edges, other.edges):
+            raise InputError(
+                f"bins with different edges cannot be merged ({self.n_bins} and {other.n_bins} bins); "
+                "expected the same edges on both sides"
+            )
+        return Bins(
+            edges=self.edges,
+            count=self.count + other.count,
+            confidence_sum=self.confidence_sum + other.confidence_sum,
+            correct_sum=self.correct_sum + other.correct_sum,
+        )
+
+
+def _ratio(total: Floats, count: Ints) -> Floats:
+    return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+
+
+def bin_confidences(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: int = 15) -> Bins:
+    """Returns the `Bins` of examples with these confidences.
+
+    Bins are right-closed, ((m-1)/M, m/M]; confidence 0 is in the first and exactly 1 in the last, so
+    every example counts once.  Confidences are compared with the edges in float64.
+
+    Args:
+      confidence: `[N]` in [0, 1]; N = 0 gives empty bins.
+      correct: bool `[N]`.
+      n_bins: M >= 1.
+
+    Raises:
+      InputError: the arrays are malformed (see `check_confidences`) or `n_bins` is below 1.
+    """
+    confidences, given_outcomes = vectors(confidence, correct)
+    outcomes, edges = check_outcomes(given_outcomes), bin_edges(n_bins)
+
+    def sums_of(rows: slice) -> CellSums:
+        return cell_sums(confidences[rows], outcomes[rows], edges, confidences)
+
+    return bins_of_cells(edges, in_threads(sums_of, list(rows_of(len(confidences), _BLOCK))))
+
+
+def bins_of_cells(edges: Floats, parts: Sequence[CellSums]) -> Bins:
+    """Returns the `Bins` of all parts together, added up in their order."""
+    n_bins = len(edges) - 1
+    count, confidence_sum = np.zeros(2 * n_bins, np.int64), np.zeros(2 * n_bins)
+    for part in parts:
+        count += part.examples
+        confidence_sum += part.confidence_sum
+    wrong, right = count.reshape(2, n_bins)
+    return Bins(edges, wrong + right, confidence_sum.reshape(2, n_bins).sum(axis=0), right.astype(np.float64))
+
+
+def bin_logits(logits: npt.ArrayLike, labels: npt.ArrayLike, n_bins: int = 15) -> Bins:
+    """Returns `bin_confidences(*confidence_and_correct(logits, labels), n_bins)` in less time and memory.
+
+    Counts and correct predictions are exactly the same; sums of confidences are added in another order.
+
+    Args:
+      logits: floating point `[N, K]`; may be memory-mapped, and is read a block of rows at a time.
+      labels: integer `[N]` in [0, K).
+      n_bins: M >= 1.
+
+    Raises:
+      InputError: the arrays are malformed, an example has no label, or `n_bins` is below 1.
+    """
+    array, checked_labels, edges = table_of_logits(logits), check_all_labelled(logits, labels), bin_edges(n_bins)
+
+    def sums_of(rows: slice) -> CellSums:
+        confidence, correct = confidence_and_correct_of(array[rows], checked_labels[rows], array)
+        return cell_sums(confidence, correct, edges, confidence)
+
+    return bins_of_cells(edges, in_threads(sums_of, parts_of(array)))

@@ -7,130 +7,17 @@ arXiv:1905.11001, section 3).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError, unknown_name
-from mixup_jax.metrics.binning import CellSums, bin_edges, cell_sums, check_outcomes, vectors
-from mixup_jax.metrics.blocks import in_threads, rows_of
-from mixup_jax.metrics.scores import Floats, Ints
+from mixup_jax.metrics.binning import Bins, bin_edges, check_confidences
+from mixup_jax.metrics.softmax import Floats, Ints
 
 NORMS = ("l1", "l2", "max")
-_BLOCK = 1 << 18  # examples binned at a time: as many as take longer than to start a thread
-
-
-@dataclass(frozen=True, eq=False)
-class Bins:
-    """How many examples fell into each bin of confidence, how sure they were, and how often right.
-
-    Attributes:
-      edges: float64 `[M + 1]`, from 0 to 1; bin m is (edges[m], edges[m + 1]], the first also holds 0.
-        Equally wide (`bin_confidences`) or not (`bin_equal_mass`).
-      count: int64 `[M]`, examples.
-      confidence_sum: float64 `[M]`, sum of their confidences.
-      correct_sum: float64 `[M]`, how many of them were classified correctly.
-
-    Raises:
-      InputError: the lengths do not fit together.
-    """
-
-    edges: Floats
-    count: Ints
-    confidence_sum: Floats
-    correct_sum: Floats
-
-    def __post_init__(self) -> None:
-        shapes = [np.shape(part) for part in (self.edges, self.count, self.confidence_sum, self.correct_sum)]
-        bins = shapes[0][0] - 1 if len(shapes[0]) == 1 else 0
-        if bins < 1 or shapes[1:] != [(bins,)] * 3:
-            raise InputError(
-                f"edges, count and sums have shapes {shapes}; expected [M + 1], [M], [M] and [M] with M >= 1"
-            )
-
-    @classmethod
-    def empty(cls, n_bins: int) -> Bins:
-        """Returns `n_bins` equally wide bins without examples: neutral for `merge`."""
-        return bin_confidences(np.zeros(0), np.zeros(0, bool), n_bins)
-
-    @property
-    def n(self) -> int:
-        """Number of examples."""
-        return int(self.count.sum())
-
-    @property
-    def n_bins(self) -> int:
-        """Number of bins, M."""
-        return len(self.count)
-
-    @property
-    def confidence(self) -> Floats:
-        """Mean confidence of each bin, float64 `[M]`; NaN for an empty bin."""
-        return _ratio(self.confidence_sum, self.count)
-
-    @property
-    def accuracy(self) -> Floats:
-        """Share of correct predictions in each bin, float64 `[M]`; NaN for an empty bin."""
-        return _ratio(self.correct_sum, self.count)
-
-    def merge(self, other: Bins) -> Bins:
-        """Returns the bins of both sets of examples together; associative up to rounding.
-
-        Raises:
-          InputError: the edges differ.
-        """
-        if not np.array_equal(self.edges, other.edges):
-            raise InputError(
-                f"bins with different edges cannot be merged ({self.n_bins} and {other.n_bins} bins); "
-                "expected the same edges on both sides"
-            )
-        return Bins(
-            edges=self.edges,
-            count=self.count + other.count,
-            confidence_sum=self.confidence_sum + other.confidence_sum,
-            correct_sum=self.correct_sum + other.correct_sum,
-        )
-
-
-def _ratio(total: Floats, count: Ints) -> Floats:
-    return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
-
-
-def bin_confidences(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: int = 15) -> Bins:
-    """Returns the `Bins` of examples with these confidences.
-
-    Bins are right-closed, ((m-1)/M, m/M]; confidence 0 is in the first and exactly 1 in the last, so
-    every example counts once.  Confidences are compared with the edges in float64.
-
-    Args:
-      confidence: `[N]` in [0, 1]; N = 0 gives empty bins.
-      correct: bool `[N]`.
-      n_bins: M >= 1.
-
-    Raises:
-      InputError: the arrays are malformed (see `check_confidences`) or `n_bins` is below 1.
-    """
-    confidences, given_outcomes = vectors(confidence, correct)
-    outcomes, edges = check_outcomes(given_outcomes), bin_edges(n_bins)
-
-    def sums_of(rows: slice) -> CellSums:
-        return cell_sums(confidences[rows], outcomes[rows], edges, confidences)
-
-    return bins_of_cells(edges, in_threads(sums_of, list(rows_of(len(confidences), _BLOCK))))
-
-
-def bins_of_cells(edges: Floats, parts: Sequence[CellSums]) -> Bins:
-    """Returns the `Bins` of all parts together, added up in their order."""
-    n_bins = len(edges) - 1
-    count, confidence_sum = np.zeros(2 * n_bins, np.int64), np.zeros(2 * n_bins)
-    for part in parts:
-        count += part.examples
-        confidence_sum += part.confidence_sum
-    wrong, right = count.reshape(2, n_bins)
-    return Bins(edges, wrong + right, confidence_sum.reshape(2, n_bins).sum(axis=0), right.astype(np.float64))
 
 
 def _examples(bins: Bins) -> int:
@@ -227,3 +114,140 @@ def confidence_minus_accuracy(bins: Bins) -> float:
     """
     n = _examples(bins)
     return float(bins.confidence_sum.sum() - bins.correct_sum.sum()) / n
+
+
+def bin_equal_mass(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: int = 15) -> Bins:
+    """Returns at most `n_bins` bins with about as many examples each; equal confidences share a bin.
+
+    In ascending confidence, cut k = 1 .. M - 1 belongs after `k N / M` examples.  It moves to the
+    nearest place where the confidence changes (of two equally near, the lower), and cuts that meet
+    are one.  So the order of tied examples does not matter, a predictor that is always equally sure
+    has a single bin and shows its true gap, and no bin is empty.  Without ties every bin holds N / M
+    examples, rounded.
+
+    The edges are confidences that occur: bin m holds those in (edges[m], edges[m + 1]], the first also
+    0, as in `bin_confidences`.  They depend on the data, so bins of two sets do not merge.
+
+    Args:
+      confidence: `[N]` in [0, 1]; N = 0 gives one empty bin.
+      correct: bool `[N]`.
+      n_bins: M >= 1.
+
+    Raises:
+      InputError: the arrays are malformed (see `check_confidences`) or `n_bins` is below 1.
+    """
+    confidences, outcomes = check_confidences(confidence, correct)
+    bin_edges(n_bins)  # for its check
+    if len(confidences) == 0:
+        return Bins.empty(1)
+    ascending = np.sort(confidences)
+    ends = _equal_mass_ends(ascending, n_bins)
+    upper_edges = ascending[ends[1:] - 1]
+    # Sorting twice without an order to carry along is several times faster than sorting with it.
+    correct_up_to = np.searchsorted(np.sort(confidences[outcomes]), upper_edges, side="right")
+    return Bins(
+        edges=np.concatenate([[0.0], upper_edges[:-1], [1.0]]),
+        count=np.diff(ends),
+        confidence_sum=np.add.reduceat(ascending, ends[:-1]),
+        correct_sum=np.diff(correct_up_to, prepend=0).astype(np.float64),
+    )
+
+
+def _equal_mass_ends(ascending: Floats, n_bins: int) -> Ints:
+    """Returns after how many examples the bins end, 0 first: what `equal_mass_cuts` chooses, found without all ends.
+
+    Looking around each cut needs no memory beside the sorted confidences.
+    """
+    n = len(ascending)
+    wanted = n * np.arange(1, n_bins)  # times n_bins, as all distances below
+    before_cut = ascending[-(-wanted // n_bins) - 1]
+    lower, upper = (np.searchsorted(ascending, before_cut, side=side) for side in ("left", "right"))
+    lower_is_nearer = wanted - n_bins * lower <= n_bins * upper - wanted
+    return np.unique(np.concatenate([[0], np.where(lower_is_nearer, lower, upper), [n]])).astype(np.int64)
+
+
+def tie_ends(ascending: Floats) -> Ints:
+    """Returns 0, and after how many examples the confidence changes, and N: int64 `[distinct + 1]`."""
+    changes = np.flatnonzero(ascending[1:] != ascending[:-1]) + 1
+    return np.concatenate([[0], changes, [len(ascending)]]).astype(np.int64)
+
+
+def equal_mass_cuts(ends: Ints, n_bins: int) -> Ints:
+    """Returns which of `ends` (ascending, from 0 to N) are the ends of bins: indices, the first and last among them.
+
+    See `bin_equal_mass` for the rule.  In whole numbers, so that nothing is decided by rounding.
+    """
+    wanted = ends[-1] * np.arange(1, n_bins)  # times n_bins, as all distances below
+    upper = np.searchsorted(ends, -(-wanted // n_bins))
+    # `wanted` lies above 0 and below the last end, so there is an end on either side.
+    lower_is_nearer = wanted - n_bins * ends[upper - 1] <= n_bins * ends[upper] - wanted
+    chosen = np.unique(np.concatenate([[0], upper - lower_is_nearer, [len(ends) - 1]]))
+    # Ends repeat where a resample leaves an example out; the first of equal ones stands for all.
+    return chosen[np.concatenate([[True], np.diff(ends[chosen]) > 0])]
+
+
+def adaptive_ece(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: int = 15, *, norm: str = "l1") -> float:
+    """Returns ECE over bins of equal mass (adaptive calibration error), in [0, 1].
+
+    `ece(bin_equal_mass(confidence, correct, n_bins), norm)`.
+
+    Args:
+      confidence: `[N]` in [0, 1], N >= 1.
+      correct: bool `[N]`.
+      n_bins: M >= 1.
+      norm: "l1", "l2" or "max", see `ece`.
+
+    Raises:
+      InputError: an argument is malformed, or there are no examples.
+    """
+    return ece(bin_equal_mass(confidence, correct, n_bins), norm)
+
+
+def debiased_ece(bins: Bins, norm: str = "l2") -> float:
+    """Returns the calibration error less its estimated bias, in [0, `ece(bins, norm)`].
+
+    With gap_m = acc_m - conf_m:
+      * "l2": `sqrt(max(0, sum_m n_m/n (gap_m^2 - acc_m (1 - acc_m) / (n_m - 1))))`; the sum is an unbiased
+        estimate of the squared error for bins fixed beforehand (section 4.2 of the source).
+      * "l1": `max(0, 2 ece - E)`, where E is the mean of ECE when each accuracy is drawn again from
+        N(acc_m, acc_m (1 - acc_m) / n_m), in closed form instead of by the source's simulation.
+
+    A bin with a single example says nothing about its own noise and adds 0.  Of a perfectly calibrated
+    network about half of all test sets give 0 with "l2".
+
+    Args:
+      bins: equally wide or of equal mass; the source uses equal mass.
+      norm: "l2" or "l1".
+
+    Raises:
+      InputError: there are no examples, or no such norm.
+    """
+    if bins.n == 0:
+        raise InputError("bins hold no examples; expected at least one")
+    return float(debiased_error(bins.count, bins.confidence_sum, bins.correct_sum, norm))
+
+
+def debiased_error(count: Ints, confidence_sum: Floats, correct_sum: Floats, norm: str) -> Floats:
+    """Returns `debiased_ece` for each set of bins along the last axis: `[..., M]` in, float64 `[...]` out."""
+    known = np.maximum(count, 2)  # only where count >= 2 is any of this used
+    accuracy = correct_sum / known
+    gap = np.abs(confidence_sum - correct_sum) / known
+    spread = np.maximum(accuracy * (1.0 - accuracy), 0.0)
+    if norm == "l2":
+        terms = np.square(gap) - spread / (known - 1)
+    elif norm == "l1":
+        terms = 2.0 * gap - _mean_of_folded_normal(gap, np.sqrt(spread / known))
+    else:
+        raise unknown_name("norm", norm, ("l1", "l2"))
+    total = (np.where(count >= 2, count, 0) * terms).sum(axis=-1) / count.sum(axis=-1)
+    error = np.maximum(total, 0.0)
+    return np.asarray(np.sqrt(error) if norm == "l2" else error, np.float64)
+
+
+def _mean_of_folded_normal(mean: Floats, deviation: Floats) -> Floats:
+    """Returns the mean of |X| for X ~ N(mean, deviation^2), where mean >= 0."""
+    # Beyond 40 deviations the normal distribution has no other side left; this also serves deviation 0.
+    ratio = np.minimum(np.divide(mean, deviation, out=np.full(mean.shape, 40.0), where=deviation > 0), 40.0)
+    erf = np.fromiter((math.erf(x / math.sqrt(2)) for x in ratio.ravel()), np.float64, ratio.size).reshape(ratio.shape)
+    folded: Floats = deviation * math.sqrt(2 / math.pi) * np.exp(-np.square(ratio) / 2) + mean * erf
+    return folded

@@ -12,12 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError, unknown_name
-from mixup_jax.metrics.adaptive import bin_equal_mass
-from mixup_jax.metrics.binning import bin_edges, equal_width_index
-from mixup_jax.metrics.calibration import NORMS, Bins, ece
-from mixup_jax.metrics.posthoc import check_temperature
+from mixup_jax.metrics.binning import Bins, bin_edges, equal_width_index
+from mixup_jax.metrics.calibration import NORMS, bin_equal_mass, ece
 from mixup_jax.metrics.resampling import Interval, interval_around, resample_counts
-from mixup_jax.metrics.scores import Bools, Floats, Ints, check_all_labelled, shifted_blocks
+from mixup_jax.metrics.softmax import Bools, Floats, Ints, check_all_labelled, shifted_blocks
+from mixup_jax.metrics.temperature import check_temperature
 
 _COLUMNS = 1 << 20  # probabilities of whole classes held at a time: 8 MiB
 _FEWEST_COLUMNS = 16  # float32 logits of 16 neighbouring classes share a line of the cache

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from mixup_jax.errors import InputError, unknown_name
 from mixup_jax.metrics import table
 from mixup_jax.metrics.binning import bin_edges
-from mixup_jax.metrics.ood import check_scores
+from mixup_jax.metrics.detection import check_scores
 from mixup_jax.metrics.replicates import Replicates, Resamples, SortedRun, sorted_run, with_bins
 from mixup_jax.metrics.resampling import (
     CHUNK,
@@ -26,7 +26,7 @@ from mixup_jax.metrics.resampling import (
     interval_around,
     resample_counts,
 )
-from mixup_jax.metrics.scores import Floats, Ints
+from mixup_jax.metrics.softmax import Floats, Ints
 
 USUAL = ("accuracy", "ece", "oe")
 

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.metrics import table
-from mixup_jax.metrics.calibration import bin_confidences
-from mixup_jax.metrics.decomposition import brier_decomposition
-from mixup_jax.metrics.examples import Examples
+from mixup_jax.metrics.binning import bin_confidences
+from mixup_jax.metrics.examined import Examined
 from mixup_jax.metrics.intervals import intervals_of
+from mixup_jax.metrics.proper import brier_decomposition
 from mixup_jax.metrics.replicates import with_bins
 from mixup_jax.metrics.resampling import bootstrap_interval_of
-from mixup_jax.metrics.scores import Floats
+from mixup_jax.metrics.softmax import Floats
 from mixup_jax.metrics.table import Bootstrap, Metric, Score
 
 _DERIVED = {"bins": bin_confidences, "brier_parts": brier_decomposition}
@@ -36,7 +36,7 @@ class Given:
         self._derived: dict[str, Any] = {}
 
     @classmethod
-    def of_examples(cls, examples: Examples) -> Given:
+    def of_examples(cls, examples: Examined) -> Given:
         """Returns what is known of labelled examples."""
         return cls(vars(examples))
 
@@ -173,7 +173,7 @@ def full_vector(
     return given, values(given, rows)
 
 
-def scores_of(examples: Examples) -> dict[Score, Floats]:
+def scores_of(examples: Examined) -> dict[Score, Floats]:
     """Returns the scores of examples that follow from their logits."""
     return {score: getattr(examples, score.field) for score in table.SCORES if score.field is not None}
 

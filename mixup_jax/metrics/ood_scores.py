@@ -1,4 +1,4 @@
-"""Scores of how foreign an example looks, from its logits alone; `scores.msp_score` is one more.
+"""Scores of how foreign an example looks, from its logits alone.
 
 In every function a higher score means more foreign, so each can be given to `metrics.auroc` and the others.
 """
@@ -12,7 +12,40 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.logits import check_logits
-from mixup_jax.metrics.scores import Floats, shifted_blocks
+from mixup_jax.metrics.softmax import Floats, shifted_blocks
+
+
+def msp_score(logits: npt.ArrayLike) -> Floats:
+    """Returns the out-of-distribution score of the maximum softmax probability (MSP); higher = more foreign.
+
+    It is log(1 - max_k p_k), a decreasing function of the confidence, so it ranks examples as
+    Hendrycks & Gimpel (2017, arXiv:1610.02136) do.  Computed as logsumexp(other classes) -
+    logsumexp(all classes), it keeps the order of confidences that all round to 1, which would
+    otherwise be ties.
+
+    Args:
+      logits: floating point `[N, K]`.
+
+    Returns:
+      float64 `[N]` in [-inf, log(1 - 1/K)]; -inf where every other class is impossible.
+
+    Raises:
+      InputError: as `log_softmax`.
+    """
+    score = np.empty(np.shape(logits)[:1])
+    for rows, shifted in shifted_blocks(logits, ascending=True):
+        score[rows] = msp_of_others(shifted[:-1])
+    return score
+
+
+def msp_of_others(others: Floats) -> Floats:
+    """Returns `msp_score` from the shifted logits of all classes but the largest, ascending, `[K - 1, rows]`."""
+    # They get a maximum of their own: relative to the first class they may all underflow.
+    offset = np.where(np.isneginf(others[-1]), 0.0, others[-1])
+    with np.errstate(divide="ignore"):
+        log_others = np.log(np.exp(others - offset).sum(axis=0)) + offset
+    score: Floats = log_others - np.log1p(np.exp(others).sum(axis=0))
+    return score
 
 
 def entropy_score(logits: npt.ArrayLike) -> Floats:

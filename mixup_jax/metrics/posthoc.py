@@ -1,148 +1,176 @@
-"""Calibration after training: one temperature, fitted on validation data."""
+"""Calibration fitted on validation data other than a temperature: vector scaling and isotonic regression."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.blocks import blocks
-from mixup_jax.metrics.logits import check_logits
-from mixup_jax.metrics.scores import Floats, check_labelled, shifted_logits
+from mixup_jax.metrics.binning import check_confidences
+from mixup_jax.metrics.logits import blocks
+from mixup_jax.metrics.softmax import Floats, check_labelled, log_softmax
+from mixup_jax.metrics.temperature import fit_temperature
 
-COLDEST = 0.01
-HOTTEST = 100.0
-_TOLERANCE = 1e-12  # of log T
-_MOST_STEPS = 200  # the safeguard at least halves the step every other time, so about 90 suffice
-
-
-def check_temperature(temperature: float) -> None:
-    """Raises InputError unless the temperature is a finite number above 0."""
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise InputError(f"temperature is {temperature}; expected a finite number above 0")
-
-
-def scale(logits: npt.ArrayLike, temperature: float) -> Floats:
-    """Returns `logits / temperature`, float64 `[N, K]`: softer above 1, sharper below; the ranking stays.
-
-    Raises:
-      InputError: the temperature is not a finite number above 0, or the logits are malformed.
-    """
-    check_temperature(temperature)
-    scaled: Floats = check_logits(np.asarray(logits)).astype(np.float64) / temperature
-    return scaled
-
-
-def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """Returns the temperature T in [0.01, 100] that minimises the NLL of `softmax(logits / T)`.
-
-    The NLL is convex in b = 1/T (Guo et al., 2017, section 4.2), so its derivative
-    `mean_i (E_{p_i(b)}[z_i] - z_i[y_i])` grows with b and its only zero is the minimum; it is found by
-    Newton's method in log T, safeguarded by bisection, to about 1e-10 of T.  T < 1 (an under-confident
-    network, common after mixup) is as good an answer as T > 1.  The NLL at T never exceeds that at 1.
-
-    At the edges:
-      * every example classified correctly: the NLL falls towards T = 0, and the bound 0.01 is returned;
-      * predictions no better than chance: it falls towards infinite T, and the bound 100 is returned;
-      * logits without information (constant rows): no T changes anything, and 1 is returned;
-      * an example whose true class is impossible (logit -inf) has infinite NLL at every T and is left
-        out; if that leaves none, 1 is returned.
-
-    Args:
-      logits: floating point `[N, K]`, of validation data, never of the data to be reported; may be
-        memory-mapped, and is read a block of rows at a time, about ten times over.
-      labels: integer `[N]` in [0, K).
-
-    Raises:
-      InputError: the arrays are malformed or an example has no label.
-    """
-    examples = _Possible(*check_labelled(logits, labels))
-    if not examples.n:
-        return 1.0
-    low, high = -math.log(HOTTEST), -math.log(COLDEST)
-    slope_low, slope_high = _slope(examples, low)[0], _slope(examples, high)[0]
-    if slope_low == 0.0 and slope_high == 0.0:
-        return 1.0
-    if slope_high <= 0.0:
-        return COLDEST
-    if slope_low >= 0.0:
-        return HOTTEST
-    temperature = math.exp(-_root(examples, low, high))
-    return temperature if _nll(examples, temperature) <= _nll(examples, 1.0) else 1.0
+FURTHEST = 100.0
+_MOST_STEPS = 2000
+_FLAT = 1e-5  # of the gradient, per parameter and nat
 
 
 @dataclass(frozen=True, eq=False)
-class _Possible:
-    """The examples whose true class is possible, read afresh, a block at a time, at every pass."""
+class VectorScaling:
+    """The map z -> w * log softmax(z) + b, class by class.
 
-    logits: npt.NDArray[np.floating]
-    labels: npt.NDArray[np.integer]
+    Attributes:
+      weights: float64 `[K]`.
+      bias: float64 `[K]`.
+      converged: whether the fit ended at its minimum (and not at its last step).
+    """
 
-    @property
-    def n(self) -> int:
-        return int(sum(np.isfinite(_true(self.logits[rows], self.labels[rows])).sum() for rows in self._blocks()))
+    weights: Floats
+    bias: Floats
+    converged: bool = True
 
-    def __iter__(self) -> Iterator[tuple[Floats, Floats]]:
-        """Yields logits minus the maximum of their row, `[n, K]`, and that of the true class, `[n]`."""
-        for rows in self._blocks():
-            shifted = shifted_logits(self.logits[rows])
-            true = _true(shifted, self.labels[rows])
-            possible = np.isfinite(true)
-            yield (shifted, true) if possible.all() else (shifted[possible], true[possible])
+    def apply(self, logits: npt.ArrayLike) -> Floats:
+        """Returns the scaled logits, float64 `[N, K]`; an impossible class (-inf) stays impossible.
 
-    def _blocks(self) -> Iterator[slice]:
-        return blocks(*self.logits.shape)
-
-
-def _true(logits: npt.NDArray[Any], labels: npt.NDArray[np.integer]) -> Floats:
-    true: Floats = logits[np.arange(len(logits)), labels].astype(np.float64)
-    return true
+        Raises:
+          InputError: the logits are malformed or have another number of classes.
+        """
+        return _scaled(log_softmax(logits), self.weights, self.bias)
 
 
-def _slope(examples: _Possible, log_b: float) -> tuple[float, float]:
-    """Returns the derivative of the NLL by b = exp(log_b), and the derivative of that by log_b; both times n."""
-    b = math.exp(log_b)
-    slope = variance = 0.0
-    for shifted, true in examples:
-        weights = np.exp(b * shifted)
-        # An impossible class has weight 0, and 0 * -inf would be NaN.
-        finite = np.where(np.isneginf(shifted), 0.0, shifted)
-        total = weights.sum(axis=1)
-        mean = np.einsum("nk,nk->n", weights, finite) / total
-        finite -= mean[:, None]
-        slope += float((mean - true).sum())
-        variance += float((np.einsum("nk,nk,nk->n", weights, finite, finite) / total).sum())
-    return slope, b * variance
+def fit_vector_scaling(logits: npt.ArrayLike, labels: npt.ArrayLike) -> VectorScaling:
+    """Returns the weights and biases that minimise the NLL of `softmax(w * log softmax(z) + b)`.
 
+    Vector scaling of Guo et al. (2017, section 4.2), W a diagonal matrix, on log-probabilities as in Kull et
+    al. (2019): their weights act on the logits themselves, and would change with a constant added to a row,
+    which softmax ignores.  The NLL is convex; L-BFGS starts from the best temperature, so **the NLL on these
+    data is never above temperature scaling's**, nor above that of the logits as they are.  Unlike a
+    temperature it changes predictions, and with 2 K numbers it can over-fit: no regularisation is added.
 
-def _root(examples: _Possible, low: float, high: float) -> float:
-    """Returns the zero of the slope in log b between `low` (slope negative) and `high` (slope positive)."""
-    at = min(max(0.0, low), high)
-    step = previous = high - low
-    for _ in range(_MOST_STEPS):
-        slope, growth = _slope(examples, at)
-        if slope == 0.0:
-            break
-        low, high = (at, high) if slope < 0 else (low, at)
-        newton = at - slope / growth if growth > 0 else math.inf
-        # Newton's step must stay inside and must halve the step before last; else halve the bracket.
-        sound = low <= newton <= high and abs(newton - at) <= previous / 2
-        following = newton if sound else (low + high) / 2
-        previous, step = step, abs(following - at)
-        at = following
-        if step <= _TOLERANCE:
-            break
-    return at
+    At the edges: weights and biases stay within [-100, 100], so that a minimum exists for separable data and for
+    classes without an example (their bias tends to the lower bound); an example whose true class is impossible
+    is left out.
 
+    Args:
+      logits: floating point `[N, K]`, of validation data, never of the data to be reported; may be memory-mapped.
+      labels: integer `[N]` in [0, K).
 
-def _nll(examples: _Possible, temperature: float) -> float:
-    """Returns the NLL times n."""
-    return sum(
-        float((np.log(np.exp(shifted / temperature).sum(axis=1)) - true / temperature).sum())
-        for shifted, true in examples
+    Raises:
+      InputError: the arrays are malformed, an example has no label, or SciPy is not installed.
+    """
+    try:
+        from scipy.optimize import minimize
+    except ImportError as error:
+        raise InputError("vector scaling needs SciPy, which is not installed; expected `pip install scipy`") from error
+    checked_logits, checked_labels = check_labelled(logits, labels)
+    classes = checked_logits.shape[1]
+
+    def loss(parameters: Floats) -> tuple[float, Floats]:
+        return _loss(checked_logits, checked_labels, parameters[:classes], parameters[classes:])
+
+    as_they_are = np.concatenate([np.ones(classes), np.zeros(classes)])
+    temperature = fit_temperature(checked_logits, checked_labels)
+    start = np.concatenate([np.full(classes, 1 / temperature), np.zeros(classes)])
+    found = minimize(
+        loss,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(-FURTHEST, FURTHEST)] * (2 * classes),
+        options={"maxiter": _MOST_STEPS, "maxfun": 2 * _MOST_STEPS, "ftol": 0.0, "gtol": _FLAT / 10, "maxcor": 20},
     )
+    best = min((found.x, start, as_they_are), key=lambda parameters: loss(parameters)[0])
+    return VectorScaling(best[:classes].copy(), best[classes:].copy(), _is_minimum(best, loss(best)[1]))
+
+
+def _is_minimum(parameters: Floats, gradient: Floats) -> bool:
+    """Whether no step inside the bounds leads downhill."""
+    inward = np.clip(parameters - gradient, -FURTHEST, FURTHEST) - parameters
+    return bool(np.abs(inward).max() <= _FLAT)
+
+
+def _scaled(log_probabilities: Floats, weights: Floats, bias: Floats) -> Floats:
+    if log_probabilities.shape[1] != len(weights):
+        raise InputError(
+            f"logits have {log_probabilities.shape[1]} classes; expected {len(weights)}, as the scaling was fitted on"
+        )
+    impossible = np.isneginf(log_probabilities)
+    scaled: Floats = np.where(impossible, 0.0, log_probabilities) * weights + bias
+    scaled[impossible] = -np.inf
+    return scaled
+
+
+def _loss(
+    logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], weights: Floats, bias: Floats
+) -> tuple[float, Floats]:
+    """Returns the mean NLL over the examples whose true class is possible, and its gradient, `[2 K]`."""
+    total, count = 0.0, 0
+    gradient = np.zeros((2, len(weights)))
+    for rows in blocks(*logits.shape):
+        before = log_softmax(logits[rows])
+        possible = np.isfinite(before[np.arange(len(before)), labels[rows]])
+        if not possible.any():
+            continue
+        before, true = before[possible], labels[rows][possible]
+        row = np.arange(len(before))
+        after = log_softmax(_scaled(before, weights, bias))
+        total -= float(after[row, true].sum())
+        count += len(before)
+        residual = np.exp(after)
+        residual[row, true] -= 1.0
+        gradient[0] += np.einsum("nk,nk->k", residual, np.where(np.isneginf(before), 0.0, before))
+        gradient[1] += residual.sum(axis=0)
+    return total / max(count, 1), gradient.ravel() / max(count, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Isotonic:
+    """A map of confidences that never reverses their order: linear between its knots, level outside.
+
+    Attributes:
+      confidence: float64 `[J]`, ascending, J >= 1: where the knots are.
+      accuracy: float64 `[J]`, ascending, in [0, 1]: what the map gives there.
+    """
+
+    confidence: Floats
+    accuracy: Floats
+
+    def apply(self, confidence: npt.ArrayLike) -> Floats:
+        """Returns the recalibrated confidences, float64 `[N]` in [0, 1].
+
+        Raises:
+          InputError: not a vector, NaN, or outside [0, 1].
+        """
+        given, _ = check_confidences(confidence, np.zeros(np.shape(confidence), bool))
+        return np.interp(given, self.confidence, self.accuracy).astype(np.float64)
+
+
+def fit_isotonic(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> Isotonic:
+    """Returns the non-decreasing map from confidence to accuracy of least squared error (Zadrozny & Elkan, 2002).
+
+    It maps **the confidence of the predicted class only**: predictions stay, and the other classes get no
+    probability, so there is no NLL or Brier score of all classes after it.  The fit is scikit-learn's
+    `IsotonicRegression`.
+
+    Args:
+      confidence: `[N]` in [0, 1], N >= 1, of validation data, never of the data to be reported.
+      correct: bool `[N]`.
+
+    Raises:
+      InputError: the arrays are malformed or empty, or scikit-learn is not installed.
+    """
+    given, outcomes = check_confidences(confidence, correct)
+    if not len(given):
+        raise InputError("confidence holds no examples; expected at least one")
+    try:
+        from sklearn.isotonic import IsotonicRegression
+    except ImportError as error:
+        raise InputError(
+            "isotonic regression needs scikit-learn, which is not installed; expected `pip install scikit-learn`"
+        ) from error
+    fit = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(given, outcomes.astype(np.float64))
+    knots, accuracy = (np.asarray(part, np.float64) for part in (fit.X_thresholds_, fit.y_thresholds_))
+    return Isotonic(knots, np.clip(accuracy, 0.0, 1.0))

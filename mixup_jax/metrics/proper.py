@@ -1,11 +1,18 @@
-"""Proper scoring rules: numbers that only the true probabilities minimise."""
+"""Proper scores, which only the true probabilities minimise; the parts of the Brier score; accuracy among k classes."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from mixup_jax.metrics.scores import Floats, check_all_labelled, shifted_blocks
+from mixup_jax.errors import InputError
+from mixup_jax.metrics.binning import bin_edges, check_confidences, equal_width_index
+from mixup_jax.metrics.classwise import class_cells
+from mixup_jax.metrics.logits import blocks
+from mixup_jax.metrics.softmax import Bools, Floats, Ints, check_all_labelled, check_labelled, shifted_blocks
 
 
 def nll(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
@@ -67,3 +74,180 @@ def brier_of_each(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:
         probability[checked[rows], np.arange(probability.shape[1])] -= 1.0
         loss[rows] = np.square(probability, out=probability).sum(axis=0)
     return loss
+
+
+class BrierDecomposition(NamedTuple):
+    """`brier = reliability - resolution + uncertainty + within_bin_variance - within_bin_covariance`.
+
+    Attributes:
+      brier: the score itself.
+      reliability: squared miscalibration, 0 if perfectly calibrated; the square of ECE with norm "l2".
+      resolution: how much the accuracy differs from bin to bin; more is better.
+      uncertainty: the score of always predicting the base rate; a property of the data, not of the network.
+      within_bin_variance: of the confidences in a bin around their mean.
+      within_bin_covariance: twice the covariance of confidence and outcome in a bin.
+    """
+
+    brier: float
+    reliability: float
+    resolution: float
+    uncertainty: float
+    within_bin_variance: float
+    within_bin_covariance: float
+
+
+@dataclass(frozen=True, eq=False)
+class BrierSums:
+    """The sufficient statistic of `BrierDecomposition`: its sums are added up over parts of a data set.
+
+    Attributes:
+      sums: float64 `[E, 5, M]`, of E events (1, or one for each class) and M bins: the number of examples, and the
+        sums of forecast f, outcome o, f^2 and f o.
+    """
+
+    sums: Floats
+
+    def merge(self, other: BrierSums) -> BrierSums:
+        """Returns the sums of both sets of examples together; associative up to rounding.
+
+        Raises:
+          InputError: other numbers of events or bins.
+        """
+        if self.sums.shape != other.sums.shape:
+            raise InputError(
+                f"sums of shapes {list(self.sums.shape)} and {list(other.sums.shape)} cannot be merged; "
+                "expected as many classes and bins on both sides"
+            )
+        return BrierSums(self.sums + other.sums)
+
+    @property
+    def decomposition(self) -> BrierDecomposition:
+        """The parts, summed over the events.
+
+        Raises:
+          InputError: there are no examples.
+        """
+        if not self.sums[:, 0].sum():
+            raise InputError("the sums hold no examples; expected at least one")
+        parts = np.array([_decomposed(sums) for sums in self.sums])
+        return BrierDecomposition(*(float(part) for part in parts.sum(axis=0)))
+
+
+def brier_sums(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: int = 15) -> BrierSums:
+    """Returns the sums that `brier_decomposition` is a view of; N = 0 is allowed.  Raises InputError as it does."""
+    confidences, outcomes = check_confidences(confidence, correct)
+    edges = bin_edges(n_bins)
+    return BrierSums(_sums(confidences, outcomes, equal_width_index(confidences, edges), n_bins)[None])
+
+
+def brier_sums_of_classes(logits: npt.ArrayLike, labels: npt.ArrayLike, n_bins: int = 15) -> BrierSums:
+    """Returns the sums that `brier_decomposition_of_classes` is a view of.  Raises InputError as it does."""
+    checked, edges = check_all_labelled(logits, labels), bin_edges(n_bins)
+    classes = np.shape(logits)[1]
+    sums = np.zeros((5, classes * n_bins))
+    for probability, outcome, cell in class_cells(logits, checked, edges):
+        sums += _sums(probability.ravel(), outcome.ravel(), cell.ravel(), classes * n_bins)
+    return BrierSums(sums.reshape(5, classes, n_bins).transpose(1, 0, 2))
+
+
+def brier_decomposition(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: int = 15) -> BrierDecomposition:
+    """Returns the parts of `mean_i (confidence_i - correct_i)^2`, the Brier score of the event "it is right".
+
+    Top-label: this is the score of one binary event, in [0, 1], not the `brier` of all classes; see
+    `brier_decomposition_of_classes` for that.  With n_m, conf_m, acc_m of equally wide bins and acc overall:
+
+      reliability = sum_m n_m/n (conf_m - acc_m)^2;  resolution = sum_m n_m/n (acc_m - acc)^2;
+      uncertainty = acc (1 - acc)
+
+    (Murphy, 1973).  These alone add up only if all confidences in a bin are equal; with the two
+    within-bin terms of Stephenson, Coelho & Jolliffe (2008) they always do.
+
+    Args:
+      confidence: `[N]` in [0, 1], N >= 1.
+      correct: bool `[N]`.
+      n_bins: M >= 1.
+
+    Raises:
+      InputError: an argument is malformed, or there are no examples.
+    """
+    return brier_sums(confidence, correct, n_bins).decomposition
+
+
+def brier_decomposition_of_classes(
+    logits: npt.ArrayLike, labels: npt.ArrayLike, n_bins: int = 15
+) -> BrierDecomposition:
+    """Returns the parts of `brier(logits, labels)`, each summed over the K events "it is class k".
+
+    Full-vector: the probability of every class is binned, not only the largest.  `brier` is in [0, 2].
+
+    Args:
+      logits: floating point `[N, K]`.
+      labels: integer `[N]` in [0, K).
+      n_bins: M >= 1.
+
+    Raises:
+      InputError: the arrays are malformed or an example has no label.
+    """
+    return brier_sums_of_classes(logits, labels, n_bins).decomposition
+
+
+def _sums(forecast: Floats, outcome: Bools, cell: Ints, cells: int) -> Floats:
+    """Returns, `[5, cells]`: count, and the sums of f, o, f^2 and f o, of forecasts f and outcomes o in each cell."""
+    weights = (None, forecast, outcome, np.square(forecast), forecast * outcome)
+    return np.stack([np.bincount(cell, weight, minlength=cells) for weight in weights]).astype(np.float64)
+
+
+def resolution(count: Ints | Floats, correct_sum: Floats) -> Floats:
+    """Returns `sum_m n_m/n (acc_m - acc)^2` for each set of bins along the last axis: `[..., M]` in, `[...]` out."""
+    n = count.sum(axis=-1, keepdims=True)
+    gap = correct_sum / np.maximum(count, 1) - correct_sum.sum(axis=-1, keepdims=True) / n
+    return np.asarray((count * np.square(gap)).sum(axis=-1) / n[..., 0], np.float64)
+
+
+def uncertainty(count: Ints | Floats, correct_sum: Floats) -> Floats:
+    """Returns `acc (1 - acc)` for each set of bins along the last axis: `[..., M]` in, `[...]` out."""
+    base_rate = correct_sum.sum(axis=-1) / count.sum(axis=-1)
+    return np.asarray(base_rate * (1.0 - base_rate), np.float64)
+
+
+def _decomposed(sums: Floats) -> BrierDecomposition:
+    count, forecast, outcome, squares, products = sums[:, sums[0] > 0]
+    n = count.sum()
+    parts = (
+        (squares - 2.0 * products + outcome).sum() / n,
+        (np.square(forecast - outcome) / count).sum() / n,
+        resolution(count, outcome),
+        uncertainty(count, outcome),
+        # A sum of squares less the square of a sum may round to just below 0.
+        np.maximum(squares - np.square(forecast) / count, 0.0).sum() / n,
+        2.0 * (products - forecast * outcome / count).sum() / n,
+    )
+    return BrierDecomposition(*(float(part) for part in parts))
+
+
+def top_k_accuracy(logits: npt.ArrayLike, labels: npt.ArrayLike, k: int) -> float:
+    """Returns the share of examples whose label is among the k classes with the largest logits.
+
+    Of equal logits the class of the lower number comes first, so k = 1 is the accuracy of argmax.
+
+    Args:
+      logits: `[N, K]`.
+      labels: `[N]`, 0 to K - 1.
+      k: at least 1; from K on the result is 1.
+
+    Raises:
+      InputError: as `softmax.check_labelled`, or k is below 1.
+    """
+    if k < 1:
+        raise InputError(f"k is {k}; expected at least 1")
+    logits, labels = check_labelled(logits, labels)
+    # A few rows at a time: the logits may be a file that is larger than memory.
+    hits = sum(_hits(logits[rows], labels[rows], k) for rows in blocks(*logits.shape))
+    return hits / len(labels)
+
+
+def _hits(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], k: int) -> int:
+    of_label = np.take_along_axis(logits, labels[:, None], axis=1)
+    ahead = np.count_nonzero(logits > of_label, axis=1)
+    ahead += np.count_nonzero((logits == of_label) & (np.arange(logits.shape[1]) < labels[:, None]), axis=1)
+    return int(np.count_nonzero(ahead < k))

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.adaptive import equal_mass_cuts, tie_ends
 from mixup_jax.metrics.binning import bin_edges, check_confidences
+from mixup_jax.metrics.calibration import equal_mass_cuts, tie_ends
 from mixup_jax.metrics.resampling import check_resamples, row_counts
-from mixup_jax.metrics.scores import Bools, Floats, Ints
 from mixup_jax.metrics.smooth import GRID, grid_shares, smooth_ece_of_grid
+from mixup_jax.metrics.softmax import Bools, Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -126,18 +126,18 @@ def with_bins(replicates: Replicates, n_bins: int | None) -> Callable[[Resamples
     return lambda resamples: replicates(resamples, n_bins or 0)
 
 
-def accuracy(resamples: Resamples, n_bins: int) -> Floats:
+def accuracy_replicates(resamples: Resamples, n_bins: int) -> Floats:
     """Returns the replicates of the accuracy."""
     return np.asarray(resamples.correct.sum(axis=1) / resamples.run.n, np.float64)
 
 
-def confidence_minus_accuracy(resamples: Resamples, n_bins: int) -> Floats:
+def gap_replicates(resamples: Resamples, n_bins: int) -> Floats:
     """Returns the replicates of mean confidence minus accuracy."""
     gap = resamples.confidence.sum(axis=1) - resamples.correct.sum(axis=1)
     return np.asarray(gap / resamples.run.n, np.float64)
 
 
-def adaptive_ece(resamples: Resamples, n_bins: int) -> Floats:
+def adaptive_replicates(resamples: Resamples, n_bins: int) -> Floats:
     """Returns the replicates of `adaptive_ece`: each resample gets bins of equal mass of its own."""
     run, nothing = resamples.run, np.zeros((len(resamples.weights), 1), np.int64)
     examples, residual = (
@@ -148,7 +148,7 @@ def adaptive_ece(resamples: Resamples, n_bins: int) -> Floats:
     return np.array([np.abs(gap).sum() for gap in gaps]) / run.n
 
 
-def smooth_ece(resamples: Resamples, n_bins: int) -> Floats:
+def smooth_replicates(resamples: Resamples, n_bins: int) -> Floats:
     """Returns the replicates of `smooth_ece`."""
     run, weights = resamples.run, resamples.weights
     left, share, residual = grid_shares(run.confidence, run.correct)

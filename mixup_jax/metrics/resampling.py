@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.scores import Floats, Ints
+from mixup_jax.metrics.softmax import Floats, Ints
 
 CHUNK = 1 << 18  # examples resampled at a time: a few megabytes, whatever the size of the set
 

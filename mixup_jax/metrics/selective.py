@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.ood import check_scores
-from mixup_jax.metrics.scores import Floats, Ints
+from mixup_jax.metrics.detection import check_scores
+from mixup_jax.metrics.softmax import Floats, Ints
 
 
 class RiskCoverage(NamedTuple):

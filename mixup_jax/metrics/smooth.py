@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.binning import check_confidences
-from mixup_jax.metrics.blocks import in_threads, rows_of
-from mixup_jax.metrics.scores import Bools, Floats
+from mixup_jax.metrics.logits import in_threads, rows_of
+from mixup_jax.metrics.softmax import Bools, Floats
 
 GRID = 4096
 """Intervals of the grid that residuals are laid on."""

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from mixup_jax.metrics import replicates
-from mixup_jax.metrics.adaptive import adaptive_ece
 from mixup_jax.metrics.calibration import (
+    adaptive_ece,
     calibration_error,
     confidence_minus_accuracy,
+    debiased_ece,
+    debiased_error,
     ece,
     ece_direction,
     mce,
@@ -27,14 +28,21 @@ from mixup_jax.metrics.calibration import (
     signed_error,
 )
 from mixup_jax.metrics.classwise import bootstrap_classwise_ece, classwise_ece, tace
-from mixup_jax.metrics.debiased import debiased_ece, debiased_error
-from mixup_jax.metrics.decomposition import brier_decomposition, resolution, uncertainty
-from mixup_jax.metrics.ood import aupr_in, aupr_out, auroc, auroc_interval, fpr95_id, fpr95_ood
-from mixup_jax.metrics.replicates import NoiseFloor, Replicates, noise_floor, of_bins
-from mixup_jax.metrics.scores import Bools, Floats, Ints
+from mixup_jax.metrics.detection import aupr_in, aupr_out, auroc, auroc_interval, fpr95_id, fpr95_ood
+from mixup_jax.metrics.proper import brier_decomposition, resolution, top_k_accuracy, uncertainty
+from mixup_jax.metrics.replicates import (
+    NoiseFloor,
+    Replicates,
+    accuracy_replicates,
+    adaptive_replicates,
+    gap_replicates,
+    noise_floor,
+    of_bins,
+    smooth_replicates,
+)
 from mixup_jax.metrics.selective import accuracy_at_coverage, aurc, e_aurc
 from mixup_jax.metrics.smooth import smooth_ece
-from mixup_jax.metrics.top_k import top_k_accuracy
+from mixup_jax.metrics.softmax import Bools, Floats, Ints
 
 BIN_COUNTS = (15, 100)
 """15 as most of the literature, 100 as the authors of the mixup paper used."""
@@ -187,7 +195,7 @@ _RESAMPLED = Bootstrap(slow=True)
 METRICS: tuple[Metric, ...] = (
     Metric("accuracy", "Accuracy", mean, ("correct",), "higher",
            "share of the examples whose largest logit is that of the label", CONFIDENCE_PAGE,
-           interval=Bootstrap(replicates.accuracy), unscaled=True, **_TEST),
+           interval=Bootstrap(accuracy_replicates), unscaled=True, **_TEST),
     Metric("nll", "Negative log-likelihood (nats)", _nll, ("log_likelihood",), "lower",
            "-mean_i log p_i[y_i]; null where infinite", PROPER_PAGE,
            limits=(0.0, math.inf), interval=Bootstrap(each=np.negative), **_TEST),
@@ -208,7 +216,7 @@ METRICS: tuple[Metric, ...] = (
            "mean_i max_k p_ik", CONFIDENCE_PAGE, required=True, section=""),
     Metric("confidence_minus_accuracy", "Confidence \N{MINUS SIGN} accuracy", confidence_minus_accuracy, ("bins_15",),
            "near 0", "mean confidence - accuracy, signed", BINS_PAGE,
-           limits=(-1.0, 1.0), interval=Bootstrap(replicates.confidence_minus_accuracy), **_TEST),
+           limits=(-1.0, 1.0), interval=Bootstrap(gap_replicates), **_TEST),
     _of_bins("ece_over_15", "Over-confident part of ECE, 15 bins", _part("over", ece_direction), signed_error,
              "sum_m n_m/n max(conf_m - acc_m, 0)", **_MORE),
     _of_bins("ece_under_15", "Under-confident part of ECE, 15 bins", _part("under", ece_direction),
@@ -225,11 +233,11 @@ METRICS: tuple[Metric, ...] = (
              where=MORE_PAGE, source="Kumar et al. 2019"),
     Metric("adaptive_ece_15", "Adaptive ECE, 15 bins of equal size", adaptive_ece, ("confidence", "correct"), "lower",
            "ECE over 15 bins of equal mass (`bin_equal_mass`)",
-           bins=15, interval=Bootstrap(replicates.adaptive_ece, slow=True), source="Nixon et al. 2019"),
+           bins=15, interval=Bootstrap(adaptive_replicates, slow=True), source="Nixon et al. 2019"),
     Metric("smooth_ece", "Smooth ECE", smooth_ece, ("confidence", "correct"), "lower",
            "the s with integral abs(mean_i (correct_i - confidence_i) K_s(t, confidence_i)) dt = s, K_s a Gaussian "
            "reflected at 0 and 1",
-           interval=Bootstrap(replicates.smooth_ece, slow=True), source="Błasiok & Nakkiran 2024"),
+           interval=Bootstrap(smooth_replicates, slow=True), source="Błasiok & Nakkiran 2024"),
     Metric("classwise_ece_15", "Class-wise ECE, 15 bins", classwise_ece, ("logits", "labels"), "lower",
            "mean over classes of ECE of (p_k, label = k): SCE",
            bins=15, interval=Bootstrap(own=bootstrap_classwise_ece, slow=True), source="Nixon et al. 2019"),

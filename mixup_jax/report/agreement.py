@@ -9,7 +9,7 @@ from typing import Any
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
 from mixup_jax.metrics import table
-from mixup_jax.metrics.examples import Examples
+from mixup_jax.metrics.examined import Examined
 from mixup_jax.metrics.measuring import Given, detection, scores_of, values
 from mixup_jax.runs.files import key
 from mixup_jax.runs.records import Predictions
@@ -82,7 +82,7 @@ def _named(part: str, name: str, state: str) -> str:
     return key(key(part, name), state) if state else key(part, name)
 
 
-def _separations(where: str, entry: Mapping[str, Any], inside: Examples, outside: Examples) -> Iterator[Pair]:
+def _separations(where: str, entry: Mapping[str, Any], inside: Examined, outside: Examined) -> Iterator[Pair]:
     counts = {"n_in": len(inside), "n_out": len(outside), "mean_confidence": float(outside.confidence.mean())}
     (first, score_in), *others = scores_of(inside).items()
     foreign = scores_of(outside)
@@ -104,7 +104,7 @@ def _compared(
             yield reduce(key, name.split("/"), where), found, value
 
 
-def _test_numbers(examples: Examples) -> dict[str, float | None]:
+def _test_numbers(examples: Examined) -> dict[str, float | None]:
     known = examples.only_labelled()
     if not len(known):
         raise InputError("the record of the test set has no labels; expected at least one labelled example")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mixup_jax import figures
 from mixup_jax.figures.epochs import Outcomes, common_course, density_rows, mean_point
-from mixup_jax.metrics.examples import examine
+from mixup_jax.metrics.examined import examine
 from mixup_jax.report import wording
 from mixup_jax.report.choices import Choices
 from mixup_jax.report.groups import Group

@@ -8,7 +8,8 @@ from itertools import product
 import numpy as np
 
 from mixup_jax.metrics.intervals import paired_bootstrap_auroc_difference, paired_bootstrap_differences
-from mixup_jax.metrics.scores import Floats, max_probability, msp_score
+from mixup_jax.metrics.ood_scores import msp_score
+from mixup_jax.metrics.softmax import Floats, max_probability
 from mixup_jax.report.runs import Run
 
 Interval = tuple[float, float]

@@ -9,10 +9,9 @@ import numpy as np
 
 from mixup_jax import figures
 from mixup_jax.figures.scores import mean_shares
-from mixup_jax.metrics.binning import bin_edges
-from mixup_jax.metrics.calibration import Bins
-from mixup_jax.metrics.examples import examine
-from mixup_jax.metrics.scores import Floats
+from mixup_jax.metrics.binning import Bins, bin_edges
+from mixup_jax.metrics.examined import examine
+from mixup_jax.metrics.softmax import Floats
 from mixup_jax.report import wording
 from mixup_jax.report.choices import Choices
 from mixup_jax.report.comparisons import NOT_TRAINING, comparable

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax import figures
-from mixup_jax.metrics.binning import bin_edges
-from mixup_jax.metrics.calibration import Bins, ece, oe
-from mixup_jax.metrics.scores import max_probability
+from mixup_jax.metrics.binning import Bins, bin_edges
+from mixup_jax.metrics.calibration import ece, oe
+from mixup_jax.metrics.softmax import max_probability
 from mixup_jax.report.picture import Picture, Spot, draw
 from mixup_jax.report.runs import Run
 

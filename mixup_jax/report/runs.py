@@ -13,9 +13,9 @@ import numpy as np
 
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import is_file_name
-from mixup_jax.metrics.calibration import Bins, bin_confidences
-from mixup_jax.metrics.examples import Examples, examine
-from mixup_jax.metrics.scores import Bools, Floats
+from mixup_jax.metrics.binning import Bins, bin_confidences
+from mixup_jax.metrics.examined import Examined, examine
+from mixup_jax.metrics.softmax import Bools, Floats
 from mixup_jax.report.agreement import check_agreement
 from mixup_jax.report.checks import Checks
 from mixup_jax.runs.files import check_values, read_lines, read_object, shown
@@ -73,7 +73,7 @@ class Run:
         """The folder's name as text; what is none in it is escaped."""
         return Path(os.path.realpath(self.folder)).name.encode(errors="backslashreplace").decode()
 
-    def examples(self, temperature: float = 1.0) -> Examples:
+    def examples(self, temperature: float = 1.0) -> Examined:
         """Returns every labelled test example, logits divided by `temperature`."""
         return examine(self.test.logits, self.test.labels, temperature).only_labelled()
 

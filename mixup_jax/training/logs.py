@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from mixup_jax.devices.processes import is_first
 from mixup_jax.errors import InputError
 from mixup_jax.libraries import load_tensorflow
-from mixup_jax.metrics.calibration import Bins
+from mixup_jax.metrics.binning import Bins
 from mixup_jax.runs.files import write_atomically
 from mixup_jax.runs.workdir import METRICS_FILE
 

@@ -17,7 +17,7 @@ from mixup_jax.data.feed import Fed
 from mixup_jax.data.load import TrainingData, check_vocabulary, load_training_data
 from mixup_jax.data.sets import ExampleSet
 from mixup_jax.devices.processes import by_first, check_agreement, is_first, wait_for_all
-from mixup_jax.metrics.calibration import Bins
+from mixup_jax.metrics.binning import Bins
 from mixup_jax.prediction.predict import Predict, record_of
 from mixup_jax.runs import workdir as run_folder
 from mixup_jax.runs.provenance import provenance

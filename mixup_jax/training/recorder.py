@@ -13,7 +13,7 @@ import numpy as np
 from mixup_jax.config import Config
 from mixup_jax.devices.processes import is_first
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.calibration import Bins
+from mixup_jax.metrics.binning import Bins
 from mixup_jax.progress import Progress
 from mixup_jax.runs.records import Predictions, save_predictions
 from mixup_jax.runs.workdir import EPOCHS

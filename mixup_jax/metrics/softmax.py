@@ -1,4 +1,4 @@
-"""What a row of logits says: its probabilities, its confidence, and how foreign the example looks.
+"""What a row of logits says: its probabilities and its confidence.
 
 Everything is computed in float64 and, where small probabilities matter, in the log domain.
 """
@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.blocks import blocks, in_threads
-from mixup_jax.metrics.logits import UNLABELLED, check_logits, smallest_label
+from mixup_jax.metrics.logits import UNLABELLED, blocks, check_logits, in_threads, smallest_label
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -181,7 +180,7 @@ def confidence_and_correct_of(block: Logits, labels: Ints, whole: Logits) -> tup
     Raises:
       InputError: NaN or +inf, or a row that is -inf throughout; it counts the rows of `whole`.
     """
-    from mixup_jax.metrics.compiled_softmax import confidence_of_narrow_rows, confidence_of_wide_rows
+    from mixup_jax.metrics.compiled import confidence_of_narrow_rows, confidence_of_wide_rows
 
     rows = plain(block, np.float32 if block.dtype.itemsize <= 4 else np.float64)
     places = plain(labels, np.int64)
@@ -199,36 +198,3 @@ def confidence_and_correct_of(block: Logits, labels: Ints, whole: Logits) -> tup
 def plain(array: npt.NDArray[Any], dtype: type) -> npt.NDArray[Any]:
     """Returns the array as compiled loops take it, not copied where it is so: contiguous, aligned, of this dtype."""
     return np.require(array, dtype, ["C", "A"])
-
-
-def msp_score(logits: npt.ArrayLike) -> Floats:
-    """Returns the out-of-distribution score of the maximum softmax probability (MSP); higher = more foreign.
-
-    It is log(1 - max_k p_k), a decreasing function of the confidence, so it ranks examples as
-    Hendrycks & Gimpel (2017, arXiv:1610.02136) do.  Computed as logsumexp(other classes) -
-    logsumexp(all classes), it keeps the order of confidences that all round to 1, which would
-    otherwise be ties.
-
-    Args:
-      logits: floating point `[N, K]`.
-
-    Returns:
-      float64 `[N]` in [-inf, log(1 - 1/K)]; -inf where every other class is impossible.
-
-    Raises:
-      InputError: as `log_softmax`.
-    """
-    score = np.empty(np.shape(logits)[:1])
-    for rows, shifted in shifted_blocks(logits, ascending=True):
-        score[rows] = msp_of_others(shifted[:-1])
-    return score
-
-
-def msp_of_others(others: Floats) -> Floats:
-    """Returns `msp_score` from the shifted logits of all classes but the largest, ascending, `[K - 1, rows]`."""
-    # They get a maximum of their own: relative to the first class they may all underflow.
-    offset = np.where(np.isneginf(others[-1]), 0.0, others[-1])
-    with np.errstate(divide="ignore"):
-        log_others = np.log(np.exp(others - offset).sum(axis=0)) + offset
-    score: Floats = log_others - np.log1p(np.exp(others).sum(axis=0))
-    return score
