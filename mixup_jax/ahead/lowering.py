@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from mixup_jax.ahead.program import Call
 from mixup_jax.config import Config
 from mixup_jax.data.augment import input_shape, inputs_of
 from mixup_jax.data.feed import feed_of
@@ -35,20 +36,6 @@ class Shapes:
 
     examples: int
     words: int
-
-
-class Call(NamedTuple):
-    """A jitted function and the shapes, with shardings, of what it is called with: it can be lowered or exported.
-
-    Attributes:
-      function: has the method `lower`.
-      arguments: trees of `jax.ShapeDtypeStruct`.
-      examples: that one device computes.
-    """
-
-    function: Any
-    arguments: tuple[Any, ...]
-    examples: int
 
 
 def parts_for(config: Config, spec: DatasetSpec, mesh: Mesh, shapes: Shapes) -> Parts:

@@ -1,18 +1,21 @@
-"""What a compiled program needs, read from it: memory, FLOPs, bytes, cycles, collectives."""
+"""What a program needs, read from it when it is compiled (memory, FLOPs, bytes, cycles, collectives) or exported."""
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
 
 from mixup_jax.ahead.hlo import Collective, Unestimated, collectives, estimated_cycles, host_transfers, unestimated
 from mixup_jax.cpu_convolution import CALLED_AS
 
+_COLLECTIVE = re.compile(r"stablehlo\.(all_reduce|all_gather|all_to_all|reduce_scatter|collective_\w+)\b")
 _USED = re.compile(r"Used ([\d.]+)([KMGT]?) of")
 
 
@@ -101,6 +104,20 @@ class Unfit:
     needed: float | None
 
 
+class Call(NamedTuple):
+    """A jitted function and the shapes, with shardings, of what it is called with: it can be lowered or exported.
+
+    Attributes:
+      function: has the method `lower`.
+      arguments: trees of `jax.ShapeDtypeStruct`.
+      examples: that one device computes.
+    """
+
+    function: Any
+    arguments: tuple[Any, ...]
+    examples: int
+
+
 def compile_program(lowered: jax.stages.Lowered, examples: int) -> Program | Unfit:
     """Compiles a step, which may take minutes, and reads it.
 
@@ -156,3 +173,34 @@ def _needed(message: str) -> float | None:
     """Returns the bytes that libtpu's message says it would use."""
     found = _USED.search(message)
     return float(found[1]) * 1024 ** " KMGT".index(found[2] or " ") if found else None
+
+
+def export_record(call: Call, platform: str, devices: int) -> dict[str, Any]:
+    """Returns what is known of a step before a compiler of that platform has it.
+
+    `arguments` are bytes on one device; `flops` is one device's share of what the program asks for, before any
+    optimisation; `collectives` counts those that the program has by itself: under jit none, since the platform's
+    compiler makes them when it divides the program among the devices; whether it fits, it alone knows.
+
+    Args:
+      call: of a jitted function.
+      platform: such as "cuda".
+      devices: that share it.
+    """
+    exported = jax.export.export(call.function, platforms=[platform])(*call.arguments)
+    cost: Any = call.function.trace(*call.arguments).lower(lowering_platforms=(platform,)).cost_analysis()
+    return {
+        "examples": call.examples,
+        "fits": None,
+        "platforms": list(exported.platforms),
+        "devices": exported.nr_devices,
+        "stablehlo_bytes": len(exported.mlir_module_serialized),
+        "arguments": sum(_bytes_on_device(leaf) for leaf in jax.tree.leaves(call.arguments)),
+        "flops": float(cost["flops"]) / devices,
+        "collectives": dict(Counter(_COLLECTIVE.findall(exported.mlir_module()))),
+    }
+
+
+def _bytes_on_device(leaf: jax.ShapeDtypeStruct) -> int:
+    shape = leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape
+    return math.prod(shape) * leaf.dtype.itemsize

@@ -6,10 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from mixup_jax.ahead.chips import Chip
 from mixup_jax.ahead.program import Program, Unfit
 from mixup_jax.ahead.roofline import all_reduce_seconds, roofline, utilisation
-from mixup_jax.ahead.topology import Target
+from mixup_jax.ahead.topology import Chip, Target
 
 SCHEMA = 1
 

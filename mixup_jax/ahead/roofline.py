@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mixup_jax.ahead.chips import Chip
+from mixup_jax.ahead.topology import Chip
 
 HOP = 1e-6
 """Seconds that a message takes to a neighbouring chip at least (Austin et al. 2025, chapter 2)."""

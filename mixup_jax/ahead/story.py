@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any
 
-from mixup_jax.ahead.export import export_record
-from mixup_jax.ahead.lowering import BACKWARD, Call, Shapes, eval_call, forward_flops, parts_for, train_call
-from mixup_jax.ahead.program import compile_program
+from mixup_jax.ahead.lowering import BACKWARD, Shapes, eval_call, forward_flops, parts_for, train_call
+from mixup_jax.ahead.program import Call, compile_program, export_record
 from mixup_jax.ahead.record import SCHEMA, program_record, warnings
 from mixup_jax.ahead.topology import Target, chips, find_target
 from mixup_jax.config import Config, to_dict
