@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from queue import SimpleQueue
 
 from mixup_jax.command import CommandParser, path, run_command
-from mixup_jax.config import Config
-from mixup_jax.config_file import load_config
 from mixup_jax.errors import InputError
 from mixup_jax.grid import PlannedRun, load_grid
-from mixup_jax.progress import duration
+from mixup_jax.runs.grid_runs import commands, config_of, run_all
 from mixup_jax.runs.workdir import is_finished
 
 DESCRIPTION = """\
@@ -72,7 +65,7 @@ def run_grid(arguments: argparse.Namespace, run_waiting: Callable[[Sequence[Plan
       InputError: the grid, or the config of one of its runs, is wrong; none has been started.
     """
     runs = load_grid(arguments.grid)
-    # Every config is read before the first run starts: a typing error in the last must not cost a night.
+    # Every config is read before the first run starts, so that a mistake in the last one does not cost a night.
     configs = {run.name: config_of(run) for run in runs}
     waiting = [run for run in runs if not is_finished(arguments.output / run.name, configs[run.name])]
     if arguments.dry_run:
@@ -83,98 +76,6 @@ def run_grid(arguments: argparse.Namespace, run_waiting: Callable[[Sequence[Plan
     for name in failed:
         print(f"failed: {name}; see {arguments.output / name / 'log.txt'}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def config_of(run: PlannedRun) -> Config:
-    """Returns the checked config of a planned run; an InputError names the run."""
-    try:
-        return load_config(run.config, run.overrides)
-    except InputError as error:
-        raise InputError(f"run {run.name}: {error}") from error
-
-
-def commands(run: PlannedRun, output: Path, data_dir: Path | None) -> list[list[str]]:
-    """Returns the commands that train and evaluate a run."""
-    where = [f"--workdir={output / run.name}", *([f"--data_dir={data_dir}"] if data_dir else [])]
-    python = [sys.executable, "-m"]
-    return [
-        [*python, "mixup_jax.main", f"--config={run.config}", *where, *run.overrides],
-        [*python, "mixup_jax.evaluate", *where],
-    ]
-
-
-def run_all(runs: Sequence[PlannedRun], output: Path, data_dir: Path | None, *, jobs: int) -> list[str]:
-    """Trains and evaluates runs, `jobs` at a time, with a line when one ends; returns the names of those that failed.
-
-    Stopped from outside, it stops the runs in order and waits until they have saved.
-    """
-    shares: SimpleQueue[set[int]] = SimpleQueue()
-    for share in core_shares(_cores(), jobs):
-        shares.put(share)
-    running: set[subprocess.Popen[bytes]] = set()
-
-    def train_and_evaluate(run: PlannedRun) -> bool:
-        share = shares.get()
-        try:
-            return all(_call(command, output / run.name, share, running) for command in commands(run, output, data_dir))
-        finally:
-            shares.put(share)
-
-    with ThreadPoolExecutor(jobs) as pool:
-        names = {pool.submit(train_and_evaluate, run): run.name for run in runs}
-        try:
-            return tell_progress(((names[ended], ended.result()) for ended in as_completed(names)), len(runs))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(running):
-                process.terminate()
-            raise
-
-
-def tell_progress(outcomes: Iterable[tuple[str, bool]], total: int) -> list[str]:
-    """Prints a line for each of `total` runs as it ends; returns the names of those that failed, sorted.
-
-    Args:
-      outcomes: yields the name of a run, and whether it succeeded, when it ends.
-      total: how many runs there are.
-    """
-    failed, began = list[str](), time.monotonic()
-    for done, (name, ok) in enumerate(outcomes, start=1):
-        failed += [] if ok else [name]
-        remaining = (time.monotonic() - began) * (total - done) / done
-        print(f"[{done}/{total}] {name}: {'done' if ok else 'FAILED'} | ETA {duration(remaining)}", flush=True)
-    return sorted(failed)
-
-
-def core_shares(cores: Sequence[int], jobs: int) -> list[set[int]]:
-    """Returns which cores each of `jobs` runs may use: equal shares; all of them where there are too few."""
-    each = len(cores) // jobs
-    if each == 0:
-        return [set(cores)] * jobs
-    return [set(cores[job * each : (job + 1) * each]) for job in range(jobs)]
-
-
-def _cores() -> list[int]:
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-
-
-def start(command: Sequence[str], workdir: Path) -> subprocess.Popen[bytes]:
-    """Starts a command, whose output is added to log.txt of the run's folder; returns the process."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / "log.txt").open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-
-
-def _call(command: list[str], workdir: Path, cores: set[int], running: set[subprocess.Popen[bytes]]) -> bool:
-    """Runs a command on some of the cores; returns whether it succeeded."""
-    process = start(command, workdir)
-    running.add(process)
-    if cores:
-        os.sched_setaffinity(process.pid, cores)
-    try:
-        return process.wait() == 0
-    finally:
-        running.discard(process)
 
 
 def _print_plan(runs: Sequence[PlannedRun], waiting: Sequence[PlannedRun], output: Path, data_dir: Path | None) -> None:
