@@ -277,7 +277,7 @@ def test_smooth_ece_lies_between_the_gap_of_the_means_and_one_and_moves_little(p
 def test_the_grid_keeps_residuals_and_their_places():
     rng = np.random.default_rng(2)
     confidence, correct = np.r_[0.0, 1.0, rng.random(100)], np.r_[True, False, rng.random(100) < 0.5]
-    grid = smooth.laid_on_grid(confidence, correct)
+    grid = smooth.on_grid(confidence, correct)
     assert grid.sum() == pytest.approx((correct - confidence).sum())
     at = np.arange(smooth.GRID + 1) / smooth.GRID
     assert grid @ at == pytest.approx((correct - confidence) @ confidence)

@@ -1,4 +1,4 @@
-"""Which records may stand beside a test record: of the same network, and a validation record of other examples."""
+"""Which records may be evaluated together: of one network, and with a validation record of other examples."""
 
 from __future__ import annotations
 

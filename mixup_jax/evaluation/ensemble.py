@@ -15,7 +15,7 @@ from mixup_jax.runs.records import Predictions
 def mean_of_records(records: Sequence[Predictions]) -> Predictions:
     """Returns the record of the mean of the members' probabilities, `log(1/M sum_m softmax(z_m))`.
 
-    It is computed in the log domain, so no probability is lost that a member could tell from 0.  As logits
+    It is computed in the log domain, so that no probability underflows.  As logits
     the result has log-probabilities: MSP and entropy of the mean mean what they say, energy is 0 throughout.
 
     Args:
@@ -48,7 +48,7 @@ def mean_of_records(records: Sequence[Predictions]) -> Predictions:
 
 
 def _log_mean(log_probabilities: Floats) -> Floats:
-    """Returns log(mean(exp(.))) over the first axis; -inf where every member says so."""
+    """Returns log(mean(exp(.))) over the first axis; -inf where it is -inf for every member."""
     largest = log_probabilities.max(axis=0)
     offset = np.where(np.isneginf(largest), 0.0, largest)
     with np.errstate(divide="ignore"):

@@ -1,4 +1,4 @@
-"""Post-hoc calibration other than a temperature: fitted on the validation record, then applied to every record."""
+"""Post-hoc calibration other than a temperature: fitted on the validation record, applied to every record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bins of confidence, which all calibration errors are made of: where an example belongs, and what is summed there.
+"""Bins of confidence, which calibration errors are computed from.
 
 Equally wide bins are right-closed, ((m-1)/M, m/M], and 0 belongs to the first.  Sums are merged, means never averaged.
 """
@@ -133,7 +133,7 @@ _BLOCK = 1 << 18  # examples binned at a time: as many as take longer than to st
 
 @dataclass(frozen=True, eq=False)
 class Bins:
-    """How many examples fell into each bin of confidence, how sure they were, and how often right.
+    """The number of examples in each bin of confidence, and their sums of confidence and correctness.
 
     Attributes:
       edges: float64 `[M + 1]`, from 0 to 1; bin m is (edges[m], edges[m + 1]], the first also holds 0.

@@ -121,7 +121,7 @@ def bin_equal_mass(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: in
 
     In ascending confidence, cut k = 1 .. M - 1 belongs after `k N / M` examples.  It moves to the
     nearest place where the confidence changes (of two equally near, the lower), and cuts that meet
-    are one.  So the order of tied examples does not matter, a predictor that is always equally sure
+    are one.  So the order of tied examples does not matter, a predictor of constant confidence
     has a single bin and shows its true gap, and no bin is empty.  Without ties every bin holds N / M
     examples, rounded.
 

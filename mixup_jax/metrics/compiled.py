@@ -109,7 +109,7 @@ def confidence_of_narrow_rows(logits: Any, labels: Any, confidence: Any, correct
     """Writes 1 / sum_k exp(z_k - max z) for each row, and whether its label is its maximum (of equal ones the first).
 
     The confidence of a row with NaN, +inf or nothing but -inf is NaN.
-    A row of few classes does not fill the processor's vectors, so that 64 rows are turned over and computed together.
+    A row of few classes does not fill a vector register, so 64 rows are transposed and computed together.
     """
     examples, classes = logits.shape
     tile = np.zeros((classes, _ROWS))
@@ -163,8 +163,8 @@ def place(confidence: Any, width: float, n_bins: int, index: Any) -> bool:
 def add_to_cells(confidence: Any, correct: Any, width: float, lanes: int, examples: Any, confidence_sum: Any) -> bool:
     """Adds each example to the sums `[2 M * lanes]` of its cell: its bin among wrong or, M further, right ones.
 
-    Examples take the lanes in turn, since adding to what was added to just before means to wait for it.  There must be
-    a power of two of them.  Returns whether all confidences are in [0, 1].
+    Successive examples use different lanes, so that an addition need not wait for the one before.  The number of lanes
+    is a power of two.  Returns whether all confidences are in [0, 1].
     """
     inside = True
     n_bins = examples.size // lanes // 2

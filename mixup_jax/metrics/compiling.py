@@ -1,7 +1,7 @@
-"""Loops that numpy has no fast function for, compiled by numba: how they are compiled and where they are kept.
+"""How loops are compiled by numba, and where the compiled code is cached.
 
-A module of such loops compiles them when it is imported, so it is imported by the functions that call them, not above
-them: a program that needs none of them does not wait for numba.
+`compiled` compiles when it is imported.  So the functions that need it import it themselves, and a program that calls
+none of them does not load numba.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def filled(scalar: Any, dimensions: int) -> types.Array:
 
 
 def compiled(signatures: Sequence[Any], fastmath: frozenset[str] = frozenset()) -> Callable[[Callable], Callable]:
-    """Returns a decorator that compiles a function for arguments of exactly these types, to run without the lock.
+    """Returns a decorator that compiles a function for arguments of exactly these types, to run without the GIL.
 
     What was compiled is kept beside Python's own compiled modules, or else in the user's cache.
     All types are compiled at once and in this order, since numba numbers its files in the order of compilation: so

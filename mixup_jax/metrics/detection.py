@@ -1,7 +1,8 @@
 """How well a score tells out-of-distribution (OOD) examples from in-distribution ones.
 
-Conventions, in every function: a higher score means more OOD, and OOD is the positive class unless
-the name says otherwise.  Equal scores are ties, never broken by position.
+In every function `score_in` are the scores of N >= 1 in-distribution examples and `score_out` those of M >= 1 OOD
+examples.  A higher score means more OOD, and OOD is the positive class unless the name says otherwise.  Equal scores
+are ties, never broken by position.  All raise InputError if a set is empty, is not a vector, or contains NaN.
 """
 
 from __future__ import annotations
@@ -35,13 +36,6 @@ def auroc(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:
     """Returns the area under the ROC curve, `P(out > in) + P(out = in) / 2`, in [0, 1].
 
     It is the exact Mann-Whitney statistic; chance is 1/2, and exchanging the arguments gives 1 - AUROC.
-
-    Args:
-      score_in: `[N]`, N >= 1, scores of in-distribution examples.
-      score_out: `[M]`, M >= 1, scores of OOD examples.
-
-    Raises:
-      InputError: a set is empty, not a vector, or contains NaN.
     """
     inside, outside = (
         np.sort(check_scores(name, scores)) for name, scores in (("score_in", score_in), ("score_out", score_out))
@@ -57,14 +51,6 @@ def auroc_interval(score_in: npt.ArrayLike, score_out: npt.ArrayLike, level: flo
     interval is normal in logit(AUROC) (Pepe, 2003, section 5.2.3), so it stays inside [0, 1] and is longer towards
     1/2.  It answers how much the AUROC would move with other test sets of these sizes.  Without an error (AUROC
     0 or 1) the variance is 0 and so is the length; a set of a single example adds no variance of its own.
-
-    Args:
-      score_in: `[N]`, N >= 1, scores of in-distribution examples.
-      score_out: `[M]`, M >= 1, scores of OOD examples.
-      level: in (0, 1).
-
-    Raises:
-      InputError: a set is empty, not a vector, or contains NaN; the level is out of range.
     """
     if not 0 < level < 1:
         raise InputError(f"level is {level}; expected a number between 0 and 1, such as 0.95")
@@ -95,13 +81,6 @@ def aupr_out(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:
 
     Average precision is `sum_t (R_t - R_{t-1}) P_t` over the distinct scores t from high to low, without
     interpolation; equal scores enter together.  Chance is M / (N + M), so it depends on the sizes.
-
-    Args:
-      score_in: `[N]`, N >= 1, scores of in-distribution examples.
-      score_out: `[M]`, M >= 1, scores of OOD examples.
-
-    Raises:
-      InputError: a set is empty, not a vector, or contains NaN.
     """
     return _average_precision(check_scores("score_out", score_out), check_scores("score_in", score_in))
 
@@ -110,13 +89,6 @@ def aupr_in(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:
     """Returns the average precision of finding the in-distribution examples by the lowest scores, in (0, 1].
 
     Here in-distribution is the positive class and the score is negated; otherwise as `aupr_out`.
-
-    Args:
-      score_in: `[N]`, N >= 1, scores of in-distribution examples.
-      score_out: `[M]`, M >= 1, scores of OOD examples.
-
-    Raises:
-      InputError: a set is empty, not a vector, or contains NaN.
     """
     return _average_precision(-check_scores("score_in", score_in), -check_scores("score_out", score_out))
 
@@ -142,13 +114,6 @@ def fpr95_ood(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:
     The threshold is the largest score t with `mean(score_out >= t) >= 0.95`; the result is
     `mean(score_in >= t)`.  Examples exactly at the threshold are flagged.  This is the convention of
     OpenOOD (OOD is the positive class).
-
-    Args:
-      score_in: `[N]`, N >= 1, scores of in-distribution examples.
-      score_out: `[M]`, M >= 1, scores of OOD examples.
-
-    Raises:
-      InputError: a set is empty, not a vector, or contains NaN.
     """
     inside, outside = check_scores("score_in", score_in), np.sort(check_scores("score_out", score_out))
     threshold = outside[len(outside) - _ninety_five_percent(len(outside))]
@@ -161,13 +126,6 @@ def fpr95_id(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:
     The threshold is the smallest score t with `mean(score_in <= t) >= 0.95`; the result is
     `mean(score_out <= t)`.  Examples exactly at the threshold are accepted.  Many papers call this
     FPR95 (in-distribution is their positive class).
-
-    Args:
-      score_in: `[N]`, N >= 1, scores of in-distribution examples.
-      score_out: `[M]`, M >= 1, scores of OOD examples.
-
-    Raises:
-      InputError: a set is empty, not a vector, or contains NaN.
     """
     inside, outside = np.sort(check_scores("score_in", score_in)), check_scores("score_out", score_out)
     threshold = inside[_ninety_five_percent(len(inside)) - 1]

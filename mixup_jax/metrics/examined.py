@@ -1,4 +1,4 @@
-"""What has to be known of each example: a few numbers instead of a row of logits.
+"""A few numbers for each example, instead of its row of logits.
 
 One pass over the logits, a block of rows at a time: whatever is measured afterwards needs vectors of length
 N only, so the logits may lie in a memory-mapped file that is larger than memory.

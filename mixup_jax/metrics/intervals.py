@@ -1,8 +1,7 @@
-"""How far a number measured on a finite test set may be trusted.
+"""Bootstrap intervals of the metrics of one run, and of the differences between two.
 
-Two different questions: how much would the number move with another test set (bootstrap intervals),
-and how large would it be if the network were perfectly calibrated (the noise floor).  ECE is a sum of
-absolute values, so chance alone makes it positive, the more so the more bins there are.
+They say how much a number would move with another test set of the same size; `noise_floor` says what a perfectly
+calibrated network would score.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mixup_jax.errors import InputError
 
 UNLABELLED = -1
-"""The label of an example whose class is unknown, or is none of the classes of the network."""
+"""The label of an example without a class, or whose class the network does not know."""
 
 
 def check_logits(logits: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
@@ -35,7 +35,7 @@ def check_logits(logits: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
         # Half precision is exact in float32, so nothing is lost or invented here.
         with np.errstate(invalid="ignore"):  # a NaN of the kind that signals; NaN is refused below
             logits = logits.astype(np.float32)
-    # The largest of a row tells: NaN passes through, +inf wins, and -inf is left where nothing else is.  One
+    # The maximum of a row shows all three: NaN propagates, +inf wins, and -inf remains only if all are.  One
     # pass without a copy, because the logits may be a file that is larger than memory.
     suspect = np.flatnonzero(~np.isfinite(logits.max(axis=1)))
     if len(suspect):
@@ -92,10 +92,10 @@ def smallest_label(labels: npt.NDArray[Any], examples: int, classes: int) -> int
 Result = TypeVar("Result")
 
 BLOCK = 1 << 17
-"""Logits in a block: 1 MiB in float64.  Small enough for a processor's cache, which also makes it the fastest."""
+"""Logits in a block: 1 MiB in float64, which fits a processor's cache and was the fastest size."""
 
 MOST_THREADS = 8
-"""More than this wait for each other: between numpy's calls the interpreter runs one at a time."""
+"""More threads than this wait for the interpreter's lock between numpy's calls."""
 
 
 def blocks(examples: int, classes: int, logits: int = BLOCK) -> Iterator[slice]:
@@ -130,9 +130,9 @@ def in_threads(work: Callable[[slice], Result], parts: Sequence[slice]) -> list[
                 results[number] = work(parts[number])
         except BaseException as failure:  # raised below, whichever thread it came from
             failures.append(failure)
-            waiting.clear()  # nobody starts what would be thrown away
+            waiting.clear()  # the other threads start nothing more
 
-    # This thread works too, and whoever is free takes the next part: a pool would cost more than some of the work.
+    # This thread works too, and each thread takes the next part when free; a pool would cost more than small parts do.
     helpers = [Thread(target=work_off) for _ in range(min(len(parts), MOST_THREADS, os.cpu_count() or 1) - 1)]
     for helper in helpers:
         helper.start()

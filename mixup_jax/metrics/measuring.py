@@ -41,7 +41,7 @@ class Given:
         return cls(vars(examples))
 
     def has(self, row: Metric) -> bool:
-        """Whether the row can be computed."""
+        """Returns whether the row can be computed."""
         few = "logits" in self.vectors and self.vectors["logits"].shape[1] < row.classes
         return not few and all(name in self.vectors for name in self.vectors_of(row))
 
@@ -113,7 +113,7 @@ def _together(
     """Returns the intervals of the rows whose replicates are made for many resamples at once."""
     wanted = {row.key: with_bins(how.replicates, row.bins) for row, how in rows.items() if how.replicates}
     losses = {row.key: how.each(*given.arguments(row)) for row, how in rows.items() if how.each}
-    # In this order they decide the order of examples that are equally sure and right.
+    # Losses order the examples of equal confidence and correctness, so their own order must be fixed.
     losses = dict(sorted(losses.items()))
     limits = {row.key: row.limits for row in rows}
     found = intervals_of(given.vectors["confidence"], given.vectors["correct"], wanted, losses, limits)
@@ -166,7 +166,7 @@ def full_vector(
     Args:
       logits: `[N, K]`.
       labels: `[N]`, 0 to K - 1.
-      temperature: that the logits are divided by; where it is not 1, rows that no temperature changes are left out.
+      temperature: divides the logits; unless it is 1, rows that it cannot change are left out.
     """
     given = Given({"logits": logits, "labels": labels}, temperature)
     rows = [row for row in table.METRICS if row.full_vector and not (row.unscaled and temperature != 1.0)]
@@ -179,7 +179,7 @@ def scores_of(examples: Examined) -> dict[Score, Floats]:
 
 
 def separation(score_in: Floats, score_out: Floats, *, slow: bool = False) -> dict[str, Any]:
-    """Returns how well one score (higher = more foreign) tells two sets apart: the rows of DETECTION, and `intervals`.
+    """Returns how well one score (higher = more OOD) tells two sets apart: the rows of DETECTION, and `intervals`.
 
     Args:
       score_in: `[N]`, of in-distribution examples.

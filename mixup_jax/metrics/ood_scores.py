@@ -1,6 +1,6 @@
-"""Scores of how foreign an example looks, from its logits alone.
+"""Out-of-distribution (OOD) scores of examples, computed from their logits.
 
-In every function a higher score means more foreign, so each can be given to `metrics.auroc` and the others.
+In every function a higher score means more OOD, as `metrics.auroc` and the others of `detection` expect.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from mixup_jax.metrics.softmax import Floats, shifted_blocks
 
 
 def msp_score(logits: npt.ArrayLike) -> Floats:
-    """Returns the out-of-distribution score of the maximum softmax probability (MSP); higher = more foreign.
+    """Returns the out-of-distribution score of the maximum softmax probability (MSP); higher = more OOD.
 
     It is log(1 - max_k p_k), a decreasing function of the confidence, so it ranks examples as
     Hendrycks & Gimpel (2017, arXiv:1610.02136) do.  Computed as logsumexp(other classes) -
-    logsumexp(all classes), it keeps the order of confidences that all round to 1, which would
-    otherwise be ties.
+    logsumexp(all classes), it also ranks confidences that all round to 1.
 
     Args:
       logits: floating point `[N, K]`.
@@ -49,9 +48,9 @@ def msp_of_others(others: Floats) -> Floats:
 
 
 def entropy_score(logits: npt.ArrayLike) -> Floats:
-    """Returns the logarithm of the entropy of each prediction, `log(-sum_k p_k log p_k)`; higher = more foreign.
+    """Returns the logarithm of the entropy of each prediction, `log(-sum_k p_k log p_k)`; higher = more OOD.
 
-    It ranks as the entropy in nats (`numpy.exp` of it) does, and keeps ranking predictions so sure that the
+    It ranks as the entropy in nats (`numpy.exp` of it) does, and keeps ranking predictions so confident that the
     entropy itself would round to 0.  Adding a constant to a row changes nothing.
 
     Args:
@@ -86,7 +85,7 @@ def entropy_of_others(others: Floats) -> Floats:
 
 
 def energy_score(logits: npt.ArrayLike, temperature: float = 1.0) -> Floats:
-    """Returns the free energy of each example, `-T logsumexp_k(z_k / T)`; higher = more foreign.
+    """Returns the free energy of each example, `-T logsumexp_k(z_k / T)`; higher = more OOD.
 
     Source: Liu et al. (2020, arXiv:2010.03759), equation 4.  **Adding c to a row lowers it by c**: the score
     uses the level of the logits, which softmax ignores, so it means nothing for logarithms of probabilities
@@ -112,7 +111,7 @@ def energy_score(logits: npt.ArrayLike, temperature: float = 1.0) -> Floats:
 
 
 def max_logit_score(logits: npt.ArrayLike) -> Floats:
-    """Returns the negative of the largest logit of each row, float64 `[N]`; higher = more foreign.
+    """Returns the negative of the largest logit of each row, float64 `[N]`; higher = more OOD.
 
     Source: Hendrycks et al. (2022, arXiv:1911.11132), section 4.  **Adding c to a row lowers it by c**: see
     `energy_score`.

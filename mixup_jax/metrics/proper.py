@@ -1,4 +1,4 @@
-"""Proper scores, which only the true probabilities minimise; the parts of the Brier score; accuracy among k classes."""
+"""Proper scores, which only the true probabilities minimise; the parts of the Brier score; top-k accuracy."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The numbers of many resamples of one run at once: what bootstrap intervals are made from.
+"""Metrics of many bootstrap resamples of one run at once.
 
-Sorted by confidence, each bin of any scheme is one contiguous stretch, and a resample is a row of counts.
+After sorting by confidence each bin is a contiguous range, and a resample is a row of counts.
 The formulas are those of the metrics themselves, applied along the last axis.
 """
 
@@ -113,7 +113,7 @@ class Resamples:
 
 
 Replicates = Callable[[Resamples, int], Floats]
-"""From resamples and a number of bins (of no meaning where none is needed) to one number a resample, `[R]`."""
+"""From resamples and a number of bins (ignored where none is needed) to one number a resample, `[R]`."""
 
 
 def of_bins(formula: Callable[..., Floats]) -> Replicates:

@@ -1,4 +1,4 @@
-"""Selective prediction: how right the network is on the examples it is surest of."""
+"""Selective prediction: accuracy on the examples of highest confidence."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def risk_coverage(score: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCoverage:
     examples, so a part j of g tied examples with e errors counts as j e / g errors.
 
     Args:
-      score: `[N]`, N >= 1; higher = less sure, such as `msp_score` or the negative of a confidence.
+      score: `[N]`, N >= 1; higher = less confident, such as `msp_score` or the negative of a confidence.
       correct: bool `[N]`.
 
     Raises:
@@ -51,7 +51,7 @@ def aurc(score: npt.ArrayLike, correct: npt.ArrayLike) -> float:
     expectation (see `risk_coverage`), so scores without information give the error rate exactly.
 
     Args:
-      score: `[N]`, N >= 1; higher = less sure.
+      score: `[N]`, N >= 1; higher = less confident.
       correct: bool `[N]`.
 
     Raises:
@@ -67,7 +67,7 @@ def e_aurc(score: npt.ArrayLike, correct: npt.ArrayLike) -> float:
     finite sum (Geifman et al., 2019, approximate it by r + (1 - r) log(1 - r) for the error rate r).
 
     Args:
-      score: `[N]`, N >= 1; higher = less sure.
+      score: `[N]`, N >= 1; higher = less confident.
       correct: bool `[N]`.
 
     Raises:
@@ -88,7 +88,7 @@ def accuracy_at_coverage(score: npt.ArrayLike, correct: npt.ArrayLike, coverage:
     number it is written as, so 0.55 of 100 examples are 55 of them.
 
     Args:
-      score: `[N]`, N >= 1; higher = less sure.
+      score: `[N]`, N >= 1; higher = less confident.
       correct: bool `[N]`.
       coverage: in (0, 1].
 
@@ -103,7 +103,7 @@ def accuracy_at_coverage(score: npt.ArrayLike, correct: npt.ArrayLike, coverage:
 
 
 def _expected_errors(score: npt.ArrayLike, correct: npt.ArrayLike) -> Floats:
-    """Returns how many errors the k surest examples are expected to hold, float64 `[N]` for k = 1 .. N."""
+    """Returns the expected number of errors among the k most confident examples, float64 `[N]` for k = 1 .. N."""
     scores = check_scores("score", score)
     outcomes = np.asarray(correct)
     if outcomes.shape != scores.shape or not np.isin(outcomes, (0, 1)).all():

@@ -13,10 +13,10 @@ from mixup_jax.metrics.logits import in_threads, rows_of
 from mixup_jax.metrics.softmax import Bools, Floats
 
 GRID = 4096
-"""Intervals of the grid that residuals are laid on."""
+"""The number of intervals of the grid to which residuals are assigned."""
 _TOLERANCE = 1e-9
 _MOST_STEPS = 60  # about 8 suffice
-_BLOCK = 1 << 16  # examples laid on the grid at a time
+_BLOCK = 1 << 16  # examples assigned to the grid at a time
 _ROWS = 16  # grids smoothed at a time: a few megabytes
 
 
@@ -59,9 +59,7 @@ def residuals(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> Residuals:
       InputError: the arrays are malformed (see `check_confidences`).
     """
     confidences, outcomes = check_confidences(confidence, correct)
-    parts = in_threads(
-        lambda rows: laid_on_grid(confidences[rows], outcomes[rows]), list(rows_of(len(confidences), _BLOCK))
-    )
+    parts = in_threads(lambda rows: on_grid(confidences[rows], outcomes[rows]), list(rows_of(len(confidences), _BLOCK)))
     return Residuals(len(confidences), np.sum(parts, axis=0) if parts else np.zeros(GRID + 1))
 
 
@@ -87,7 +85,7 @@ def smooth_ece(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
     return residuals(confidence, correct).smooth_ece
 
 
-def laid_on_grid(confidence: Floats, correct: Bools) -> Floats:
+def on_grid(confidence: Floats, correct: Bools) -> Floats:
     """Returns the sum of residuals, correct - confidence, at each grid point: float64 `[GRID + 1]`."""
     left, share, residual = grid_shares(confidence, correct)
     passed_on = share * residual
@@ -125,7 +123,7 @@ def _at_fixed_point(grids: Floats) -> Floats:
         width = np.clip(low + (high - low) * at_low / (at_low - at_high), low, high)
         error = _integral_of_smoothed(spectrum * np.exp(-np.square(width)[:, None] * squares))
         excess = error - width
-        # The wanted value lies between the width and the error at it.
+        # The fixed point lies between the width and the error at it.
         if np.abs(excess).max() < _TOLERANCE:
             break
         above = excess > 0

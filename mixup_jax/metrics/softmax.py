@@ -20,7 +20,7 @@ Bools = npt.NDArray[np.bool_]
 Logits = npt.NDArray[np.floating]
 
 WIDE = 64
-"""Classes from which a row by itself fills the processor's vectors."""
+"""The number of classes from which a single row fills the processor's vector registers."""
 
 _PART = 1 << 19  # logits that a thread takes at a time: as many as take much longer than to start a thread
 _PART_OF_WIDE = 1 << 23  # the fastest of the sizes tried
@@ -49,7 +49,7 @@ def shifted_logits(logits: npt.ArrayLike) -> Floats:
       InputError: wrong shape or dtype, NaN or +inf, or a row that is -inf throughout.
     """
     checked = check_logits(np.asarray(logits)).astype(np.float64)
-    # A gap that exceeds float64 is -inf, an impossible class, as it should be.
+    # A gap beyond float64 becomes -inf, that of an impossible class.
     with np.errstate(over="ignore"):
         shifted: Floats = checked - checked.max(axis=1, keepdims=True)
     return shifted
@@ -73,14 +73,13 @@ def log_softmax(logits: npt.ArrayLike) -> Floats:
 
 
 def shifted_blocks(logits: npt.ArrayLike, *, ascending: bool = False) -> Iterator[tuple[slice, Floats]]:
-    """Yields the rows of a block and its `shifted_logits`, classes first: float64 `[K, rows]`, ours to change.
+    """Yields the rows of a block and its `shifted_logits`, classes first, `[K, rows]`; the caller may overwrite them.
 
     With `ascending` the classes of each row are sorted, the largest last.  Rows that hold the same logits in
     another order then give the same sums to the last bit, which rank statistics need: a tie must be a tie.
 
-    Nothing as large as the logits is ever made, so that a memory-mapped file is read once, block by
-    block.  Classes come first because numpy reduces the first axis several times faster than a short
-    last one.
+    No copy of the whole array is made: a memory-mapped file is read once, block by block.  Classes come first
+    because numpy reduces the first axis several times faster than a short last one.
 
     Raises:
       InputError: as `log_softmax`.
@@ -143,7 +142,7 @@ def max_probability(logits: npt.ArrayLike) -> Floats:
 
 
 def confidence_and_correct(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Floats, Bools]:
-    """Returns how sure each prediction is and whether it is right.
+    """Returns the confidence of each prediction and whether it is correct.
 
     The prediction is the class of the largest logit; among equal ones the first.
 

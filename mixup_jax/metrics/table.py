@@ -1,7 +1,7 @@
-"""The table of metrics: one row for each number, and all that is to be known of it.
+"""The table of metrics: one row for each number that is reported.
 
 Measuring (`measuring`), the check of stored numbers and the tables of the report, and the pages docs/metrics.md and
-docs/evaluation-json.md go through these rows.  To add a metric, write its function and its row.
+docs/evaluation-json.md are driven by these rows.  To add a metric, write its function and its row.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Score:
-    """A score of how foreign an example looks; higher means more foreign.
+    """An out-of-distribution score of an example; higher means more OOD.
 
     Attributes:
       key: its key in `scores` of an entry of `ood`; that of the first is the `score` of the entry itself.
@@ -299,7 +299,7 @@ DETECTION: tuple[Metric, ...] = (
            "share of OOD **accepted** when at least 95 % of in-distribution is accepted (FPR95 in many papers)",
            short="FPR95-id", **_SLOWLY),
 )
-"""The numbers of two sets of scores (higher = more foreign): in-distribution, and out of it."""
+"""The numbers of two sets of scores (higher = more OOD): in-distribution, and out of it."""
 
 SCORES: tuple[Score, ...] = (
     Score("msp", "MSP", "log(1 - max_k p_k)", "msp", source="Hendrycks & Gimpel 2017"),

@@ -77,7 +77,7 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Possible:
-    """The examples whose true class is possible, read afresh, a block at a time, at every pass."""
+    """The examples whose true class is possible; each pass reads them again, block by block."""
 
     logits: npt.NDArray[np.floating]
     labels: npt.NDArray[np.integer]
