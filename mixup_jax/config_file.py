@@ -48,6 +48,26 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
     return from_dict(config.to_dict())
 
 
+def unscaled_steps(spec: str, config: Config) -> str | None:
+    """Returns a line for a run of other epochs than its config file has, whose rate falls where it fell before.
+
+    Args:
+      spec: as `load_config` took it.
+      config: what it returned.
+
+    Returns:
+      None where the epochs are the file's, the schedule has no steps, or the steps were changed as well.
+    """
+    file, steps = load_config(spec), config.optimizer.step_epochs
+    if config.epochs == file.epochs or config.optimizer.schedule != "steps" or steps != file.optimizer.step_epochs:
+        return None
+    scaled = sorted({max(1, round(epoch * config.epochs / file.epochs)) for epoch in steps})
+    return (
+        f"epochs is {config.epochs}, which the config has as {file.epochs}; optimizer.step_epochs stays {steps}, and "
+        f"would keep its share of the run with --config.optimizer.step_epochs={','.join(map(str, scaled))}"
+    )
+
+
 def _explained(error: flags.Error, path: Path) -> InputError:
     """Returns what went wrong at the bottom of it: absl and ml_collections wrap whole tracebacks."""
     cause: BaseException = error

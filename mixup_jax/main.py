@@ -57,13 +57,14 @@ def main(argv: Sequence[str]) -> int:
     processes = cluster.requested(vars(arguments))
 
     # Imported here, so that --help and a mistyped flag need not wait for jax, which takes seconds.
-    from mixup_jax.config_file import load_config
+    from mixup_jax.config_file import load_config, unscaled_steps
     from mixup_jax.environment import check_versions
     from mixup_jax.libraries import keep_freed_memory
 
     check_versions()
     keep_freed_memory()
     config = load_config(arguments.config, overrides)
+    unscaled = unscaled_steps(arguments.config, config)
 
     from mixup_jax.data.cache import default_data_dir
     from mixup_jax.devices.processes import is_first, joined
@@ -72,6 +73,8 @@ def main(argv: Sequence[str]) -> int:
 
     with joined(processes):
         try:
+            if unscaled and is_first():
+                print(unscaled)
             with Signals() as stop:
                 train(config, arguments.workdir, arguments.data_dir or default_data_dir(), stop=stop)
         except Interrupted as interrupted:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mixup_jax.config import Config, base_config, from_dict, to_dict
-from mixup_jax.config_file import load_config
+from mixup_jax.config_file import load_config, unscaled_steps
 from mixup_jax.data.catalog import check_ood_name, dataset_spec
 from mixup_jax.errors import InputError
 from mixup_jax.methods.method import VARIANTS
@@ -47,6 +47,26 @@ def test_every_kind_of_value_can_be_overridden():
     assert (config.seed, config.method.mixup_alpha, config.optimizer.step_epochs) == (5, 1.0, (3, 5))
     assert (config.evaluation.ood, config.data.flip) == (("mnist",), True)
     assert (config.notes, config.parallel) == ("two words", "pmap")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "scaled"),
+    [
+        (["--config.epochs=1000"], "300,600,800"),
+        (["--config.epochs=5"], "2,3,4"),
+        (["--config.epochs=1"], "1"),
+        (["--config.epochs=200"], None),
+        (["--config.epochs=1000", "--config.optimizer.schedule=cosine"], None),
+        (["--config.epochs=1000", "--config.optimizer.step_epochs=300,600"], None),
+    ],
+)
+def test_steps_that_stay_when_the_epochs_change_are_told(overrides: list[str], scaled: str | None):
+    paper = f"{CONFIGS / 'fashion_mnist.py'}:mixup"
+    line = unscaled_steps(paper, load_config(paper, overrides))
+    assert (line is None) == (scaled is None)
+    if line is not None:
+        assert "stays (60, 120, 160)" in line
+        assert line.endswith(f"--config.optimizer.step_epochs={scaled}")
 
 
 def test_a_single_name_or_number_serves_as_a_tuple_of_one():
