@@ -1,5 +1,6 @@
 """Damage of every kind to the newest checkpoint is noticed, named, and survived by the one before it."""
 
+import gc
 import json
 import os
 import resource
@@ -140,6 +141,23 @@ def test_orbax_restores_flipped_bytes_without_a_word(saved: Path):
     changed = read_item(saved / "20" / "variables")["params"]["w"]
     assert changed.shape == state_of(20).params["w"].shape
     assert not np.array_equal(changed, state_of(20).params["w"])
+
+
+def test_a_damaged_item_of_many_arrays_leaves_no_traceback_of_what_was_still_being_read(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    arrays = {f"w{number}": np.random.default_rng(number).normal(size=(200, 300)) for number in range(60)}
+    state = state_of(1)._replace(params=jax.tree.map(lambda array: jnp.asarray(array, jnp.float32), arrays))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state, {"config": {}}, SCORES)
+    numbers = largest(tmp_path / "1" / "variables")
+    os.truncate(numbers, numbers.stat().st_size // 2)
+    for _ in range(5):
+        damage = inspect(tmp_path, 1).damage
+        gc.collect()
+        assert damage is not None
+        assert "variables cannot be read" in damage
+    assert "Event loop" not in capfd.readouterr().err
 
 
 def test_without_a_whole_checkpoint_the_run_begins_anew(saved: Path):

@@ -7,7 +7,6 @@ all three, which every reading verifies).  So a checkpoint can be evaluated with
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import shutil
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from mixup_jax.devices.processes import is_first
 from mixup_jax.errors import InputError
 from mixup_jax.state import TrainState
+from mixup_jax.store.arrays import Trees
 from mixup_jax.store.verify import (
     BEST,
     ITEMS,
@@ -40,9 +40,6 @@ from mixup_jax.store.verify import (
     steps_in,
     unsealed,
 )
-
-FILES_AT_ONCE = 1
-"""How many files of an item are written or read at once; its arrays share few, so more make no save faster."""
 
 BYTES_BESIDE_A_LEAF, BYTES_BESIDE_ALL = 2 << 10, 192 << 10
 """Of the disk, rounded up: a checkpoint of ResNet-8 with 11 kB of numbers in 60 arrays takes 233 kB of disk."""
@@ -267,51 +264,16 @@ def _megabytes(number: int) -> str:
     return f"{number / 1e6:.1f} MB"
 
 
-def _like(tree: Any, mesh: Mesh) -> ocp.args.StandardRestore:
+def _like(tree: Any, mesh: Mesh) -> ocp.args.PyTreeRestore:
     """Asks for arrays of `tree`'s shapes with a copy on every device of `mesh`, wherever they were saved."""
     sharding = NamedSharding(mesh, PartitionSpec())
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
-    return ocp.args.StandardRestore(shapes)
+    return ocp.args.PyTreeRestore(shapes, restore_args=ocp.checkpoint_utils.construct_restore_args(shapes))
 
 
 def _item_handlers() -> ocp.handlers.CheckpointHandlerRegistry:
-    """Returns what saves items given as `PyTreeSave` and restores them by `StandardRestore`.
-
-    The format is orbax's own: checkpoints that its default handlers wrote are restored, and these restore ours.
-    """
-    registry, trees = ocp.handlers.DefaultCheckpointHandlerRegistry(), _Trees()
+    registry, trees = ocp.handlers.DefaultCheckpointHandlerRegistry(), Trees()
     for item in ITEMS:
         registry.add(item, ocp.args.PyTreeSave, trees)
-        registry.add(item, ocp.args.StandardRestore)
+        registry.add(item, ocp.args.PyTreeRestore, trees)
     return registry
-
-
-def _few_threads() -> Any:
-    """Returns the tensorstore context of a save.
-
-    Orbax's default lets each item of a save ask for 128 threads. Tensorstore's pool starts one whenever work has waited
-    for 5 ms, and ends one only when it had nothing to do for 20 s. Where saves follow each other faster, the pool would
-    grow to the most that any of them ever happened to need.
-    """
-    return ocp.type_handlers.get_ts_context(use_ocdbt=True, file_io_concurrency_limit=FILES_AT_ONCE)
-
-
-class _Arrays(ocp.type_handlers.ArrayHandler):
-    """Writes what a process holds of the arrays of an item."""
-
-    async def serialize(self, values: Any, infos: Any, args: Any = None) -> Any:
-        context = _few_threads()
-        for info in infos:
-            info.ts_context = context
-        return await super().serialize(values, infos, args)
-
-
-class _Trees(ocp.PyTreeCheckpointHandler):
-    """Writes an item, and merges what the processes wrote of it."""
-
-    def __init__(self) -> None:
-        super().__init__(type_handler_registry=ocp.type_handlers.create_type_handler_registry((jax.Array, _Arrays())))
-
-    def finalize(self, directory: Any) -> None:
-        merge = ocp.type_handlers.merge_ocdbt_per_process_files
-        asyncio.run(merge(directory, ts_context=_few_threads(), use_zarr3=False))

@@ -20,6 +20,7 @@ from jax.sharding import SingleDeviceSharding
 
 from mixup_jax.devices.processes import is_first, wait_for_all
 from mixup_jax.errors import InputError
+from mixup_jax.store.arrays import array_types
 
 FORMAT = 1
 """Of a checkpoint; raised when a version of this package could no longer read what the one before it wrote."""
@@ -190,7 +191,8 @@ def read_item(path: Path) -> Any:
     metadata = ocp.StandardCheckpointHandler().metadata(path)
     tree = getattr(metadata, "tree", metadata)
     on_one = ocp.ArrayRestoreArgs(sharding=SingleDeviceSharding(jax.local_devices()[0]))
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    handler = ocp.PyTreeCheckpointHandler(type_handler_registry=array_types())
+    with ocp.Checkpointer(handler) as checkpointer:
         return checkpointer.restore(
             path, args=ocp.args.PyTreeRestore(restore_args=jax.tree.map(lambda _: on_one, tree))
         )
