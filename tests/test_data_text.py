@@ -28,7 +28,7 @@ from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.methods.method import Method
 from mixup_jax.store.checkpoint import Checkpoints
 from mixup_jax.training import loop
-from mixup_jax.training.trainer import check_config, with_vectors
+from mixup_jax.training.trainer import check_config
 from mixup_jax.training.trainer import prepare as prepare_run
 
 pytestmark = pytest.mark.xdist_group("text")
@@ -213,10 +213,9 @@ def workdir(tmp_path_factory, config, data_dir):
 
 def test_a_text_run_starts_from_its_vectors_and_learns(workdir, config, data_dir):
     examples = load_training_data(config.data, data_dir)
-    run, state = prepare_run(config, dataset_spec("mr"), 5, examples.vocabulary)
     table = first_embedding(config.data, examples.vocabulary, data_dir, config.seed)
-    started = with_vectors(state, run, examples, data_dir)
-    np.testing.assert_array_equal(started.params["embedding"]["embedding"], table)
+    run, state = prepare_run(config, dataset_spec("mr"), 5, examples.vocabulary, table)
+    np.testing.assert_array_equal(state.params["embedding"]["embedding"], table)
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         trained = jax.device_get(checkpoints.restore_state(10, state, run.mesh))
         assert checkpoints.restore_facts(10)["vocabulary"] == examples.vocabulary.fingerprint

@@ -46,10 +46,10 @@ def _small() -> Any:
     compiled: dict[Any, Any] = {}
     prepare = loop.prepare
 
-    def prepare_once(config: Config, spec: Any, steps_per_epoch: int, vocabulary: Any) -> Any:
+    def prepare_once(config: Config, spec: Any, steps_per_epoch: int, vocabulary: Any, embedding: Any) -> Any:
         key = (config.parallel, config.on_nan, config.optimizer, run_parts.make_train_step)
         if key not in compiled:
-            run, state = prepare(config, spec, steps_per_epoch, vocabulary)
+            run, state = prepare(config, spec, steps_per_epoch, vocabulary, embedding)
             compiled[key] = run, jax.device_get(state)
         run, state = compiled[key]
         return dataclasses.replace(run, config=config), replicate(run.mesh, jax.tree.map(np.copy, state))

@@ -56,7 +56,7 @@ def compile_ahead(
         "train": lambda: train_call(config, spec, parts, target.mesh, shapes),
         "eval": lambda: eval_call(config, spec, parts, target.mesh),
     }
-    needed = forward_flops(config, spec, parts)
+    needed = forward_flops(spec, parts)
     factors = {"train": BACKWARD * config.method.copies, "eval": 1}
     records = {name: _step(name, calls[name](), target, needed * factors[name], report) for name in steps}
     return {

@@ -12,9 +12,8 @@ import numpy as np
 
 from mixup_jax import metrics
 from mixup_jax.config import Config, to_dict
-from mixup_jax.data.catalog import dataset_spec
 from mixup_jax.data.feed import Fed
-from mixup_jax.data.load import TrainingData, check_vocabulary, load_training_data
+from mixup_jax.data.load import TrainingData, check_vocabulary, first_embedding, load_training_data
 from mixup_jax.data.sets import ExampleSet
 from mixup_jax.devices.processes import by_first, check_agreement, is_first, wait_for_all
 from mixup_jax.metrics.binning import Bins
@@ -28,7 +27,7 @@ from mixup_jax.training.logs import open_logs
 from mixup_jax.training.parallel import check_divisible, splits_groups
 from mixup_jax.training.recorder import Recorder
 from mixup_jax.training.stop import Abandoned, Interrupted, Stop, locked
-from mixup_jax.training.trainer import Trainer, check_config, count_steps, prepare, with_vectors
+from mixup_jax.training.trainer import Trainer, check_config, count_steps, prepare
 
 
 def train(
@@ -80,8 +79,10 @@ def train(
         if last == config.epochs * steps_per_epoch and _validated(before):
             report(f"{workdir}: already trained ({last} steps)")
             return
-        trainer, state = prepare(config, spec, steps_per_epoch, data.vocabulary)
-        state = with_vectors(state, trainer, data, data_dir)
+        vocabulary, embedding = data.vocabulary, None
+        if vocabulary is not None:
+            embedding = first_embedding(config.data, vocabulary, data_dir, config.seed)
+        trainer, state = prepare(config, spec, steps_per_epoch, vocabulary, embedding)
         for line in _headlines(trainer, state, data):
             report(line)
         if last is not None:
@@ -93,7 +94,7 @@ def train(
             open_logs(workdir, last_step=step, lines=lines, tensorboard=config.tensorboard, report=report) as logs,
         ):
             report("compiling the training step; the first progress line comes after it")
-            recorder = Recorder(trainer, checkpoints, logs, workdir, _facts(trainer, data), before)
+            recorder = Recorder(trainer, checkpoints, logs, workdir, data.vocabulary, before)
             # A state at the end of an epoch that was not validated yet still belongs to that epoch.
             first_epoch = (step if _validated(before) else step - 1) // steps_per_epoch
             if step == 0:
@@ -123,12 +124,6 @@ def _write_config(workdir: Path, config: Config) -> None:
 def _validated(facts: Mapping[str, Any]) -> bool:
     """Returns whether a checkpoint was saved after a validation; older ones, that have no scores, always were."""
     return bool(facts.get("scores", True))
-
-
-def _facts(trainer: Trainer, data: TrainingData) -> dict[str, Any]:
-    """Returns what every checkpoint says about the run."""
-    facts = {"config": to_dict(trainer.config), "total_steps": trainer.total_steps, **provenance()}
-    return facts if data.vocabulary is None else {**facts, "vocabulary": data.vocabulary.fingerprint}
 
 
 def _headlines(trainer: Trainer, state: TrainState, data: TrainingData) -> list[str]:
@@ -196,7 +191,7 @@ def _record_epoch(trainer: Trainer, state: TrainState, validation: ExampleSet, e
     if epoch in config.evaluation.record_epochs:
         meta = {"epoch": epoch, "step": int(state.step), "seed": config.seed, "config": to_dict(config), **provenance()}
         logits = trainer.predict(state.variables, validation.inputs)
-        recorder.keep_epoch(epoch, record_of(logits, "validation", validation, dataset_spec(config.data.name), meta))
+        recorder.keep_epoch(epoch, record_of(logits, "validation", validation, trainer.spec, meta))
 
 
 def validate(predict: Predict, state: TrainState, validation: ExampleSet) -> tuple[dict[str, float], Bins]:

@@ -10,11 +10,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from mixup_jax.config import Config
+from mixup_jax.config import Config, to_dict
+from mixup_jax.data.text import Vocabulary
 from mixup_jax.devices.processes import is_first
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.binning import Bins
 from mixup_jax.progress import Progress
+from mixup_jax.runs.provenance import provenance
 from mixup_jax.runs.records import Predictions, save_predictions
 from mixup_jax.runs.workdir import EPOCHS
 from mixup_jax.state import TrainState
@@ -36,7 +38,7 @@ class Recorder:
         checkpoints: Checkpoints,
         logs: Sequence[MetricsLog],
         workdir: Path,
-        facts: Mapping[str, Any],
+        vocabulary: Vocabulary | None,
         before: Mapping[str, Any],
     ) -> None:
         """Starts to record.
@@ -46,17 +48,20 @@ class Recorder:
           checkpoints: of its folder.
           logs: of its metrics; none but in the first process.
           workdir: its folder.
-          facts: what every checkpoint says about the run.
+          vocabulary: of a text.
           before: the facts of the checkpoint that the run goes on from; empty at its start.
         """
         self._trainer, self._checkpoints, self._logs = trainer, checkpoints, logs
-        self._workdir, self._facts = workdir, facts
+        self._workdir = workdir
+        self._recent = Recent(trainer.config.log_every_steps, self._write_training, before.get("recent", ()))
+        self._facts = {"config": to_dict(trainer.config), "total_steps": trainer.total_steps, **provenance()}
+        if vocabulary is not None:
+            self._facts["vocabulary"] = vocabulary.fingerprint
         self._progress = Progress(
             total_steps=trainer.total_steps,
             steps_per_epoch=trainer.steps_per_epoch,
             batch_size=trainer.config.batch_size,
         )
-        self._recent = Recent(trainer.config.log_every_steps, self._write_training, before.get("recent", ()))
         # When it would have begun on the monotonic clock, had it never been interrupted.
         self._start = time.monotonic() - float(before.get("training_seconds", 0.0))
 

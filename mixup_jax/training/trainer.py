@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
 import optax
 from jax.sharding import Mesh
 
@@ -18,7 +19,6 @@ from mixup_jax.config import Config
 from mixup_jax.data.augment import check_augmentation, input_shape, inputs_of
 from mixup_jax.data.catalog import check_ood_name, training_spec
 from mixup_jax.data.feed import Fed, Feed, feed_of
-from mixup_jax.data.load import TrainingData, first_embedding
 from mixup_jax.data.sets import DatasetSpec, ExampleSet
 from mixup_jax.data.text import Vocabulary
 from mixup_jax.devices.mesh import AXIS, device_mesh, replicate
@@ -33,12 +33,27 @@ from mixup_jax.training.step import Metrics, TrainStep, make_train_step, skippin
 
 
 class Parts(NamedTuple):
-    """What a run computes with, before anything is compiled or placed on a device."""
+    """What a run computes with, before anything is compiled or placed on a device.
+
+    Attributes:
+      model: the network.
+      input_shape: of one input: `(H, W, C)` of an image, `(L,)` of the tokens of a text.
+      standardise: maps pixels to the network's inputs; the identity for text.
+      optimizer: of its parameters.
+      schedule: learning rate by step.
+      train_step: for all devices together, or under pmap for each.
+    """
 
     model: nn.Module
+    input_shape: tuple[int, ...]
+    standardise: Callable[[jax.Array], jax.Array]
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
     train_step: TrainStep
+
+    def initial_state(self, key: jax.Array) -> TrainState:
+        """Returns the state at step 0, drawn by a key."""
+        return initial_state(self.model, self.optimizer, key, input_shape=self.input_shape)
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,7 @@ class Trainer:
 
     Attributes:
       config: of the run.
+      spec: of the data set it trains on.
       step: the training step; takes the state and what `batches` yields, and returns the next state and its metrics.
       feed: makes the batches.
       predict: the prediction.
@@ -57,6 +73,7 @@ class Trainer:
     """
 
     config: Config
+    spec: DatasetSpec
     step: Callable[..., tuple[TrainState, Metrics]]
     feed: Feed
     predict: Predict
@@ -97,20 +114,36 @@ def count_steps(config: Config, examples: int) -> int:
 
 
 def prepare(
-    config: Config, spec: DatasetSpec, steps_per_epoch: int, vocabulary: Vocabulary | None = None
+    config: Config,
+    spec: DatasetSpec,
+    steps_per_epoch: int,
+    vocabulary: Vocabulary | None = None,
+    embedding: npt.NDArray[np.float32] | None = None,
 ) -> tuple[Trainer, TrainState]:
-    """Returns the trainer of a run and its state at step 0; text needs its vocabulary."""
+    """Returns the trainer of a run and its state at step 0.
+
+    Args:
+      config: of the run.
+      spec: of the data set it trains on.
+      steps_per_epoch: whole batches in an epoch.
+      vocabulary: of a text.
+      embedding: word vectors `[V, E]` to begin with, in place of drawn ones.
+    """
     mesh, keys = device_mesh(), run_keys(config.seed)
     parts = parts_of(config, spec, mesh, steps_per_epoch, 0 if vocabulary is None else len(vocabulary))
     feed, step_keys = feed_of(config, spec), replicate(mesh, (keys.augment, keys.step))
     mapped = make_step(parts.train_step, feed, mesh, parallel=config.parallel)
-    predict = make_predict(plain(parts.model, inputs_of(spec)), mesh, batch_size=config.evaluation.batch_size)
-    state = create_state(parts.model, parts.optimizer, keys.init, input_shape(spec, config.data))
+    forward = plain(parts.model, parts.standardise)
+    predict = make_predict(forward, mesh, batch_size=config.evaluation.batch_size)
+    state = create_state(parts.model, parts.optimizer, keys.init, parts.input_shape)
+    if embedding is not None:
+        params = {**state.params, "embedding": {"embedding": jnp.asarray(embedding)}}
+        state = state._replace(params=params)
 
     def step(state: TrainState, *fed: Any) -> tuple[TrainState, Metrics]:
         return mapped(state, *fed, step_keys)
 
-    trainer = Trainer(config, step, feed, predict, parts.schedule, keys, mesh, steps_per_epoch)
+    trainer = Trainer(config, spec, step, feed, predict, parts.schedule, keys, mesh, steps_per_epoch)
     return trainer, replicate(mesh, state)
 
 
@@ -120,6 +153,7 @@ def parts_of(config: Config, spec: DatasetSpec, mesh: Mesh, steps_per_epoch: int
     model = model_of(
         config.model, classes=spec.classes, axis_name=axis_name, vocabulary=words, embedding=config.data.vector_size
     )
+    standardise = inputs_of(spec)
     schedule = learning_rate(config.optimizer, epochs=config.epochs, steps_per_epoch=steps_per_epoch)
     optimizer = make_optimizer(config.optimizer, schedule)
     train_step = make_train_step(
@@ -127,11 +161,13 @@ def parts_of(config: Config, spec: DatasetSpec, mesh: Mesh, steps_per_epoch: int
         optimizer,
         config.method,
         classes=spec.classes,
-        standardise=inputs_of(spec),
+        standardise=standardise,
         axis_name=axis_name,
         mesh=None if axis_name else mesh,
     )
-    return Parts(model, optimizer, schedule, skipping(train_step) if config.on_nan == "skip" else train_step)
+    if config.on_nan == "skip":
+        train_step = skipping(train_step)
+    return Parts(model, input_shape(spec, config.data), standardise, optimizer, schedule, train_step)
 
 
 def create_state(
@@ -156,14 +192,3 @@ def initial_state(
     variables = init_variables(model, key, input_shape)
     opt_state = optimizer.init(variables["params"])
     return TrainState(jnp.zeros((), jnp.int32), variables["params"], variables["batch_stats"], opt_state)
-
-
-def with_vectors(state: TrainState, trainer: Trainer, data: TrainingData, data_dir: Path) -> TrainState:
-    """Returns the first state with the config's word vectors in place of drawn ones, if it names any."""
-    if data.vocabulary is None:
-        return state
-    table = first_embedding(trainer.config.data, data.vocabulary, data_dir, trainer.config.seed)
-    if table is None:
-        return state
-    embedding = {"embedding": jnp.asarray(table)}
-    return replicate(trainer.mesh, state._replace(params={**state.params, "embedding": embedding}))
