@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.errors import InputError
+from mixup_jax.escapes import one_line
 
 if TYPE_CHECKING:
     from mixup_jax.store.verify import Stored
@@ -48,9 +49,13 @@ def main(argv: Sequence[str]) -> int:
     for folder in folders:
         print(folder)
         for step in steps_in(folder):
-            stored = inspect(folder, step)
-            print("\n".join(f"  {line}" for line in describe(stored)))
-            damaged += stored.damage is not None
+            try:
+                stored = inspect(folder, step)
+                lines, whole = describe(stored), stored.damage is None
+            except InputError as error:
+                lines, whole = [f"step {step} | {error}"], False
+            print("\n".join(f"  {one_line(line)}" for line in lines))
+            damaged += not whole
     if damaged:
         print(f"{damaged} damaged", file=sys.stderr)
     return EXIT_DAMAGED if damaged else 0
@@ -73,11 +78,15 @@ def describe(stored: Stored) -> list[str]:
 
 def _epoch(stored: Stored) -> str:
     epochs, total = stored.facts.get("config", {}).get("epochs"), stored.facts.get("total_steps")
-    return f" (epoch {stored.step * epochs / total:.4g} of {epochs})" if epochs and total else ""
+    if not isinstance(epochs, int) or not epochs or not total:
+        return ""
+    return f" (epoch {stored.step * epochs / total:.4g} of {epochs})"
 
 
-def _config(config: dict[str, dict[str, object]]) -> str:
-    model, data, method = config.get("model", {}), config.get("data", {}), config.get("method", {})
+def _config(config: dict[str, Any]) -> str:
+    """Returns the settings by which runs are told apart, of a config that anyone may have written."""
+    groups = (config.get(name) for name in ("model", "data", "method"))
+    model, data, method = (group if isinstance(group, dict) else {} for group in groups)
     return (
         f"{config.get('experiment') or 'unnamed'}, seed {config.get('seed')}: {model.get('name')} width "
         f"{model.get('width')} on {data.get('name')}, batch {config.get('batch_size')}, mixup alpha "

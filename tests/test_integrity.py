@@ -1,5 +1,6 @@
 """Damage of every kind to the newest checkpoint is noticed, named, and survived by the one before it."""
 
+import contextlib
 import gc
 import json
 import os
@@ -318,6 +319,34 @@ def test_the_command_lists_verifies_and_tells_what_a_checkpoint_holds(saved: Pat
     assert "step 20 (epoch 2 of 2)" in captured.out
     assert captured.out.count("DAMAGED: variables") == 1
     assert captured.err == "1 damaged\n"
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"config": {"experiment": "\x1b[31mred\u202e\nstep 99", "epochs": "many", "model": 3}, "total_steps": 20},
+        {"config": "a text", "scores": {}},
+        {"config": {}, "scores": ["validation_accuracy", 1]},
+        {"config": {}, "scores": {"\x1b[2Jaccuracy": "high"}},
+        {"config": {}, "total_steps": "\x1b[31m", "scores": {"validation_accuracy": 1}},
+        {"config": {}, "format": "\x1b[31m2"},
+        {"no": "config"},
+    ],
+)
+def test_facts_that_anyone_may_have_written_are_told_in_lines_that_a_terminal_shows_as_they_are(
+    facts: dict[str, Any], saved: Path, capsys: pytest.CaptureFixture[str]
+):
+    path = saved / "10" / "facts" / "metadata"
+    path.write_text(json.dumps(verify.sealed({}, 10, {}) | facts | {"step": 10}))
+    sums = {"facts": verify._facts_checksum(json.loads(path.read_text()))}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"checksums": sums}))
+    assert run_command(door.main, [str(saved.parent)]) in (0, 1)
+    out = capsys.readouterr().out
+    assert out.replace("\n", "").isprintable()
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("  step")] == ["10", "20"]
+    assert "checksums right" in out  # of step 20, which is listed after it
+    with Checkpoints(saved, read_only=True) as checkpoints, contextlib.suppress(InputError):
+        assert isinstance(checkpoints.restore_facts(10)["config"], dict)
 
 
 def test_the_command_names_a_folder_without_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

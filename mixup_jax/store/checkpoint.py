@@ -193,8 +193,11 @@ class Checkpoints:
         return f"the last that is saved is that of step {steps[-1]}" if steps else "none is saved yet"
 
     def restore_facts(self, step: int) -> dict[str, Any]:
-        """Returns the facts saved with a step."""
-        return unsealed(self._facts(step))
+        """Returns the facts saved with a step, its `config` among them."""
+        facts = unsealed(self._facts(step))
+        if "config" not in facts:
+            raise self._not_restored(step, "facts lack the config")
+        return facts
 
     def _facts(self, step: int) -> dict[str, Any]:
         facts = self._restore(step, facts=ocp.args.JsonRestore())["facts"]

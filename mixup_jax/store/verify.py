@@ -25,6 +25,16 @@ from mixup_jax.store.arrays import array_types
 FORMAT = 1
 """Of a checkpoint; raised when a version of this package could no longer read what the one before it wrote."""
 CHECKSUMS, FORMAT_KEY, STEP_KEY = "checksums", "format", "step"
+FACTS: dict[str, type | tuple[type, ...]] = {
+    "config": dict,
+    "scores": dict,
+    "recent": list,
+    "vocabulary": str,
+    "total_steps": int,
+    "metrics_lines": int,
+    "training_seconds": (int, float),
+}
+"""Of which type each fact is that this package reads; whoever wrote them may have written anything."""
 ITEMS = ("variables", "optimizer")
 BEST = "validation_accuracy"
 """The metric that chooses the best checkpoint; larger is better, and of equals the later is kept."""
@@ -123,11 +133,17 @@ def damage_of_facts(facts: Any, step: int) -> str | None:
     """Returns what is wrong with the facts of a checkpoint as read, None if nothing is."""
     if not isinstance(facts, dict):
         return f"facts are a {type(facts).__name__}"
-    if CHECKSUMS not in facts:
-        return None if facts.get(FORMAT_KEY, 0) == 0 else "facts lack their checksums"
-    if not isinstance(facts[CHECKSUMS], dict) or _facts_checksum(facts) != facts[CHECKSUMS].get("facts"):
+    if CHECKSUMS not in facts and facts.get(FORMAT_KEY, 0) != 0:
+        return "facts lack their checksums"
+    sums = facts.get(CHECKSUMS)
+    if CHECKSUMS in facts and not (isinstance(sums, dict) and _facts_checksum(facts) == sums.get("facts")):
         return "facts do not match their checksum"
-    return None if facts.get(STEP_KEY, step) == step else f"it is that of step {facts[STEP_KEY]}"
+    for name, kind in FACTS.items():
+        if name in facts and not isinstance(facts[name], kind):
+            return f"facts have a {name} of type {type(facts[name]).__name__}"
+    if not all(isinstance(value, int | float) for value in facts.get("scores", {}).values()):
+        return "facts have scores that are no numbers"
+    return None if facts.get(STEP_KEY, step) == step else f"it is that of step {facts[STEP_KEY]!r}"
 
 
 def damage_of_item(name: str, tree: Any, facts: Mapping[str, Any]) -> str | None:
