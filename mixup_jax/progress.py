@@ -1,4 +1,4 @@
-"""What tells a waiting person how far work is and how long it will take."""
+"""Progress lines: how far work is, and how long it will take."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Progress of a run: on a terminal one line that is rewritten, elsewhere a line now and then."""
+    """The progress line of a run: rewritten in place on a terminal, elsewhere printed anew every 10 seconds."""
 
     def __init__(
         self, *, total_steps: int, steps_per_epoch: int, batch_size: int, stream: TextIO | None = None

@@ -1,1 +1,1 @@
-"""Devices and processes: meshes, their shares of a batch, joining and leaving."""
+"""Devices and processes: the mesh, the share of a batch that each device has, and runs in several processes."""

@@ -1,4 +1,4 @@
-"""Which process of how many this one is: the flags of a command that several processes run together."""
+"""The flags of a command that several processes run together: how many there are, and which one this is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FLAGS = (
 
 @dataclass(frozen=True)
 class Cluster:
-    """Several processes with one run; all None where jax finds them out by itself.
+    """Several processes of one run; all None where jax asks the cluster.
 
     Attributes:
       coordinator: HOST:PORT at which process 0 can be reached by all.

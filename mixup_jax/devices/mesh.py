@@ -1,4 +1,4 @@
-"""The devices of a run as a one-dimensional mesh: what each of them, and each process, holds."""
+"""The devices of a run as a one-dimensional mesh, and which rows of a batch each device and process holds."""
 
 from __future__ import annotations
 

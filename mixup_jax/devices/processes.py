@@ -1,7 +1,7 @@
-"""One run in several processes: joining, leaving together, and ending when another has ended.
+"""One run in several processes: joining them, agreeing, and leaving together.
 
-Every process runs the same command and computes its devices' share. The first alone writes, but for
-checkpoints, which all save together.
+Every process runs the same command and computes its devices' share. All save checkpoints together; the first alone
+writes everything else.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ HOURS = 3600
 SLOW_SECONDS = 10.0
 CONNECT_SECONDS = 300.0
 LEAVE_SECONDS = 24 * HOURS
-"""The others wait so long for the first to measure and write; that it has died they learn otherwise."""
+"""How long the others wait for the first to measure and write; if it dies meanwhile, `watch` ends them."""
 INPUT_ERROR_SECONDS = 1.0
-"""What is wrong with what was given is mostly wrong in all processes, and the end of the first ends the others."""
+"""How long the first waits before it ends: a user's mistake is mostly made in all processes, and each reports it."""
 DEFECT_SECONDS = 5.0
-"""An exception that another process's end has caused comes before the news of it, which says more."""
+"""How long a process waits before it ends: the news that another has ended says more than the exception it caused."""
 
 
 def is_first() -> bool:
@@ -42,7 +42,7 @@ def is_first() -> bool:
 
 
 def by_first(report: Callable[[str], None]) -> Callable[[str], None]:
-    """Returns what takes a person's lines: `report` in the process that writes, and nothing in the others."""
+    """Returns `report` in the process that writes, and what ignores its lines in the others."""
     return report if is_first() else lambda _: None
 
 
@@ -87,7 +87,7 @@ def _join(cluster: Cluster) -> None:
             cluster.coordinator,
             cluster.processes,
             cluster.process,
-            # Without it jax would ask the environment for the devices to use; all that are here is what is meant.
+            # Else jax would ask the environment which devices to use; all of this machine are meant.
             cluster_detection_method=None if cluster.coordinator is None else "deactivate",
             initialization_timeout=int(CONNECT_SECONDS) + 60,
             shutdown_timeout_seconds=LEAVE_SECONDS,
@@ -105,7 +105,7 @@ def _be_patient() -> None:
 
 
 def _give_up(cluster: Cluster) -> None:
-    """Ends this process, which waits in a call that cannot be interrupted; jax would end it with a trace of its own."""
+    """Ends this process, which waits in a call that cannot be interrupted; jax would end it with a traceback."""
     print(f"error: {_not_joined(cluster, f'not all came within {CONNECT_SECONDS:g} s')}", file=sys.stderr, flush=True)
     os._exit(EXIT_BAD_INPUT)
 

@@ -1,9 +1,9 @@
-"""Ending when another process of the run has ended.
+"""Ends this process when another process of the run has ended.
 
-A process that waits for one that is no more may wait for ever: whether a collective fails then depends on the
-kind of device.  So every process holds a connection to the first one, which the operating system closes however a
-process ends.  Who finds it closed without a word of leave says so and ends; the first one tells the others.  A
-machine that is gone closes nothing: jax's own heartbeats end the others then.
+Otherwise a collective may wait for ever for a process that has ended: whether it fails depends on the kind of device.
+So every process holds a connection to the first one, which the operating system closes however a process ends.  A
+process that finds it closed without a message of leave prints a line and ends; the first process tells the others.
+A machine that fails closes nothing: jax's own heartbeats end the others then.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EXIT_LOST = 69
 
 CONNECT_SECONDS = 60.0
 GRACE_SECONDS = 2.0
-"""If the other ended because of something that is wrong here too, this process has time to say so itself."""
+"""Time for this process to report its own error, if the other ended because of something that is wrong here too."""
 TOKEN_BYTES = 16
 LEAVE = 2**32 - 1
 """In place of the number of a process that was lost."""
@@ -37,12 +37,12 @@ Connections = dict[int, socket.socket]
 
 @contextlib.contextmanager
 def watching(host: str | None) -> Iterator[None]:
-    """In this block the end of another process ends this one; left without an exception, it takes leave.
+    """In this block the end of another process ends this one; a process that leaves it without an exception may end.
 
     All processes must enter it.  One that cannot be connected is not watched, and a line says so.
 
     Args:
-      host: by which the first is reached; None: by its own address in its network.
+      host: under which the first process is reached; None for its own address in its network.
     """
     try:
         connections = _accepted(host) if jax.process_index() == 0 else _connected()
@@ -84,7 +84,7 @@ def _connected() -> Connections:
 
 
 def _own_address() -> str:
-    """Returns the address from which this machine would reach others; its name if it has no network."""
+    """Returns the address of this machine in its network; its name if it has no network."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect(("10.255.255.255", 1))  # sends nothing: it only chooses the interface
@@ -100,7 +100,7 @@ def _from_first(text: str) -> str:
 
 
 def _received(connection: socket.socket, size: int) -> bytes:
-    """Returns so many bytes, or fewer if the other end is closed before."""
+    """Returns `size` bytes, or fewer if the other end closes before."""
     received = b""
     while len(received) < size and (part := connection.recv(size - len(received))):
         received += part
@@ -114,7 +114,7 @@ def _tell(connections: Connections, number: int) -> None:
 
 
 def _watch(peer: int, connections: Connections) -> None:
-    """Waits for what the other end says or for its end, and ends this process unless it takes leave."""
+    """Waits for a message of the other end or for its end, and ends this process unless the message is LEAVE."""
     try:
         said = _received(connections[peer], 4)
     except OSError:

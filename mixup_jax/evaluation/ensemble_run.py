@@ -1,4 +1,4 @@
-"""The story of an ensemble: the records of several evaluated runs -> those of their mean -> evaluation.json."""
+"""Evaluates an ensemble: averages the records of several evaluated runs, measures the mean, writes evaluation.json."""
 
 from __future__ import annotations
 
@@ -43,20 +43,12 @@ def evaluate_ensemble(
     experiment = f"{config.get('experiment') or members[0].name}+ensemble{len(members)}"
     config = {**config, "experiment": experiment, DERIVED: {**config.get(DERIVED, {}), "ensemble": len(members)}}
     check_derived(save_as, config)
-    made_by = provenance()
-    origin = [
-        {"run": str(member), "seed": evaluation["config"].get("seed"), "step": evaluation["step"]}
-        for member, evaluation in zip(members, evaluations, strict=True)
-    ]
+    pairs, made_by = list(zip(members, evaluations, strict=True)), provenance()
+    origin = [{"run": str(member), "seed": one["config"].get("seed"), "step": one["step"]} for member, one in pairs]
     meta = {"step": first["step"], "seed": config.get("seed"), "config": config, "ensemble": origin, **made_by}
     records = {}
     for name in _shared_sets(evaluations):
-        mean = mean_of_records(
-            [
-                load_record(record_path(member, name, evaluation["step"]))
-                for member, evaluation in zip(members, evaluations, strict=True)
-            ]
-        )
+        mean = mean_of_records([load_record(record_path(member, name, one["step"])) for member, one in pairs])
         records[name] = Predictions(mean.logits.astype("float32"), mean.labels, mean.meta | meta)
     for name, record in records.items():
         save_predictions(record_path(save_as, name, first["step"]), record)

@@ -1,4 +1,4 @@
-"""What a run measures while it trains: `metrics.jsonl`, and TensorBoard where it is installed."""
+"""The logs of a run's metrics: `metrics.jsonl`, and TensorBoard where it is installed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class JsonLines:
     """
 
     def __init__(self, path: Path, *, last_step: int, lines: int | None = None) -> None:
-        """Opens the file, dropping what was recorded after the checkpoint to go on from: it will be computed again.
+        """Opens the file and drops the lines after the checkpoint to go on from, whose steps will be taken again.
 
         Args:
           path: of the file.
@@ -55,7 +55,7 @@ class JsonLines:
           lines: how many there were when it was saved; those after them are dropped.
 
         Raises:
-          InputError: the file cannot be read, or a line of it is none of ours; nothing has been changed by then.
+          InputError: the file cannot be read, or one of its lines is not from a run; nothing has been changed by then.
         """
         self._path = path
         text = _read(path)
@@ -96,7 +96,7 @@ class TensorBoard:
     """TensorBoard events through clu."""
 
     def __init__(self, workdir: Path) -> None:
-        # clu needs TensorFlow for events, which loads for seconds: only those wait who want events.
+        # Imported here, since clu needs TensorFlow, which takes seconds to load.
         load_tensorflow()
         from clu import metric_writers
 
@@ -108,10 +108,10 @@ class TensorBoard:
 
     def write_reliability(self, step: int, bins: Bins) -> None:
         """Writes the reliability diagram as the image `validation_reliability`."""
-        # matplotlib loads for a second: only those wait who want to see the diagram.
+        # Imported here, since matplotlib takes a second to load.
         from mixup_jax import figures
 
-        with _cycles_freed():
+        with _freeing_cycles():
             pixels = figures.to_pixels(figures.reliability_diagram(bins, title=f"validation, step {step}"))
         self._writer.write_images(step, {"validation_reliability": pixels[None]})
 
@@ -157,12 +157,12 @@ def open_logs(
 
 
 @contextlib.contextmanager
-def _cycles_freed() -> Iterator[None]:
-    """Frees, at its end, what the block has left in cycles of references.
+def _freeing_cycles() -> Iterator[None]:
+    """Frees at the end what the block has left in reference cycles.
 
-    A figure is 7,000 objects that refer to each other, and an image. The collector of cycles would let them grow old
-    while it draws, and look at old ones only when there are about twenty figures more. Switched off meanwhile, it finds
-    them among the young ones, in 3 ms; a collection of all ages would take 200 ms.
+    A figure leaves 7,000 objects in cycles, and an image. If Python's garbage collector ran while it is drawn, they
+    would move to the oldest generation, which is collected only after about twenty figures. With the collector off they
+    stay in the youngest generation, which takes 3 ms to collect; a full collection would take 200 ms.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -175,7 +175,7 @@ def _cycles_freed() -> Iterator[None]:
 
 
 def _read(path: Path) -> str:
-    """Returns the text of the file; bytes that are none are shown, and refused with their line."""
+    """Returns the text of the file; bytes that are not UTF-8 are replaced, and their line is refused later."""
     try:
         return path.read_bytes().decode(errors="replace")
     except FileNotFoundError:
@@ -205,7 +205,7 @@ def _step_of(line: str, path: Path, number: int) -> int:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yields the numbered whole lines; a last line that was cut off in writing is no line."""
+    """Yields the lines with their numbers, without a last one that was cut off while it was written."""
     for number, line in enumerate(text.splitlines(keepends=True), 1):
         if line.endswith("\n"):
             yield number, line

@@ -33,15 +33,15 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 LOCK_FILE = "lock"
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
-"""What a file system answers that knows no locks."""
+"""The errors of file systems without locks."""
 
 
 class Interrupted(Exception):  # noqa: N818, since nothing is wrong
-    """A run was asked to end early, and has saved what it needs to continue."""
+    """Raised by a run that was asked to end early, after it has saved what it needs to continue."""
 
 
 class Abandoned(BaseException):
-    """What is being computed is not wanted any more; raised inside `Stop.abandonable` only."""
+    """Raised inside `Stop.abandonable` only: the result of the block is no longer wanted."""
 
 
 class Stop:
@@ -66,7 +66,7 @@ class Stop:
     def requested(self, step: int) -> bool:
         """Returns whether the run is to end after `step` steps; with several processes, all agree on the step.
 
-        To be asked after every step, from the first on: from then on requests wait to be asked for.
+        To be called after every step.  Before the first call a signal ends the process at once.
         """
         self._listening = True
         if jax.process_count() > 1:
@@ -89,11 +89,11 @@ class Signals(Stop):
     """The first SIGTERM or SIGINT is a request; the second ends the process.  A context manager.
 
     A thread of its own receives the signals, because the main one may be compiling for minutes.
-    With several processes SIGTERM is left to jax, whose coordinator tells all of them, and SIGINT is made one.
+    With several processes jax handles SIGTERM, and its coordinator tells all of them; SIGINT is turned into SIGTERM.
     """
 
     def __enter__(self) -> Signals:
-        """Takes the signals over; only the main thread may."""
+        """Installs the handlers; only the main thread may."""
         self._readable, self._writable = os.pipe()
         os.set_blocking(self._writable, False)
         self._wakeup = signal.set_wakeup_fd(self._writable, warn_on_full_buffer=False)
@@ -104,7 +104,7 @@ class Signals(Stop):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Gives the signals back."""
+        """Restores the handlers of before."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup)
@@ -119,7 +119,7 @@ class Signals(Stop):
             self.request()
 
     def _receive(self) -> None:
-        """Answers what the main thread may be too busy to answer."""
+        """Reads the signals that arrive, and ends the process where it cannot wait for the main thread."""
         received = 0
         while number := os.read(self._readable, 1):
             if number[0] not in self._handlers:
