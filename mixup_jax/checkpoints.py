@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mixup_jax.command import CommandParser, path, run_command
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mixup_jax.store.verify import Stored
 
 EXIT_DAMAGED = 1
+LONGEST_LINE = 400
 
 DESCRIPTION = """\
 List the checkpoints of runs, read each from end to end, and compare it with its checksums.
@@ -54,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
                 lines, whole = describe(stored), stored.damage is None
             except InputError as error:
                 lines, whole = [f"step {step} | {error}"], False
-            print("\n".join(f"  {one_line(line)}" for line in lines))
+            print("\n".join(f"  {line}" for line in lines))
             damaged += not whole
     if damaged:
         print(f"{damaged} damaged", file=sys.stderr)
@@ -62,31 +63,42 @@ def main(argv: Sequence[str]) -> int:
 
 
 def describe(stored: Stored) -> list[str]:
-    """Returns lines that tell what a checkpoint holds: place in the run, state, scores and config."""
+    """Returns lines that tell what a checkpoint holds: its place in the run, its state, scores and config.
+
+    The facts may be anyone's, of any type: what cannot be told is left out, and the rest is escaped.
+    """
     facts = stored.facts
     if stored.damage is not None:
         state = f"DAMAGED: {stored.damage}"
     else:
         state = "checksums right" if stored.verified else "readable, saved by a version without checksums"
     lines = [f"step {stored.step}{_epoch(stored)} | {stored.size / 1e6:.1f} MB | {state}"]
-    if not facts:
-        return lines
-    scores = " | ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in facts.get("scores", {}).items())
-    lines.append(f"  {scores or 'scores are not known: saved within an epoch, or by an older version'}")
-    return [*lines, f"  {_config(facts['config'])}" if isinstance(facts.get("config"), dict) else "  without a config"]
+    if facts:
+        scores = [f"{name.replace('_', ' ')} {_shown(value)}" for name, value in _group(facts, "scores").items()]
+        lines.append(f"  {' | '.join(scores) or 'scores are not known: saved within an epoch, or by an older version'}")
+        config = _group(facts, "config")
+        lines.append(f"  {_config(config)}" if config else "  without a config")
+    return [one_line(line[:LONGEST_LINE]) for line in lines]
+
+
+def _group(values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    group = values.get(key)
+    return group if isinstance(group, dict) else {}
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _epoch(stored: Stored) -> str:
-    epochs, total = stored.facts.get("config", {}).get("epochs"), stored.facts.get("total_steps")
-    if not isinstance(epochs, int) or not epochs or not total:
+    epochs, total = _group(stored.facts, "config").get("epochs"), stored.facts.get("total_steps")
+    if not (isinstance(epochs, int) and isinstance(total, int) and epochs > 0 and total > 0):
         return ""
     return f" (epoch {stored.step * epochs / total:.4g} of {epochs})"
 
 
-def _config(config: dict[str, Any]) -> str:
-    """Returns the settings by which runs are told apart, of a config that anyone may have written."""
-    groups = (config.get(name) for name in ("model", "data", "method"))
-    model, data, method = (group if isinstance(group, dict) else {} for group in groups)
+def _config(config: Mapping[str, Any]) -> str:
+    model, data, method = (_group(config, name) for name in ("model", "data", "method"))
     return (
         f"{config.get('experiment') or 'unnamed'}, seed {config.get('seed')}: {model.get('name')} width "
         f"{model.get('width')} on {data.get('name')}, batch {config.get('batch_size')}, mixup alpha "

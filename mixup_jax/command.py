@@ -44,6 +44,7 @@ def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | N
 
 def _exit_code(command: Callable[[Sequence[str]], int], arguments: Sequence[str], debug: bool) -> int:
     try:
+        _check_working_directory()
         return command(arguments)
     except InputError as error:
         return _failed(str(error), EXIT_BAD_INPUT, debug)
@@ -61,6 +62,13 @@ def _exit_code(command: Callable[[Sequence[str]], int], arguments: Sequence[str]
             _end_if_joined(EXIT_DEFECT)
             raise
         return _failed(line, EXIT_ENVIRONMENT, debug)
+
+
+def _check_working_directory() -> None:
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise InputError("the working directory has been deleted; expected one that exists: cd to it again") from error
 
 
 def _joined() -> bool:

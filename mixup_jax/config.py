@@ -27,6 +27,8 @@ DTYPES = ("float32", "bfloat16")
 STEMS = ("cifar", "imagenet")
 CROPS = ("pad", "random_resized")
 ON_NAN = ("stop", "skip")
+WIDEST = 65_536
+"""The largest width of a layer: far beyond any network's, and small enough that no size of an array overflows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,7 @@ class DataConfig:
         require(self.workers >= 0, "data.workers", self.workers, "a number of processes >= 0")
         require(0 <= self.rotation <= 180, "data.rotation", self.rotation, "degrees in [0, 180]")
         require(self.max_tokens >= 1, "data.max_tokens", self.max_tokens, "a positive number of tokens")
-        require(self.vector_size >= 1, "data.vector_size", self.vector_size, "a positive number")
+        require(1 <= self.vector_size <= WIDEST, "data.vector_size", self.vector_size, f"a number from 1 to {WIDEST}")
         require(self.common_words >= 0, "data.common_words", self.common_words, "a number of words >= 0")
 
 
@@ -109,11 +111,11 @@ class ModelConfig:
     filter_widths: tuple[int, ...] = (3, 4, 5)
 
     def __post_init__(self) -> None:
-        require(self.width >= 1, "model.width", self.width, "a positive number of channels")
+        require(1 <= self.width <= WIDEST, "model.width", self.width, f"a number of channels from 1 to {WIDEST}")
         require(0 <= self.dropout < 1, "model.dropout", self.dropout, "a rate in [0, 1)")
         require_choice("model.dtype", self.dtype, DTYPES)
         require_choice("model.stem", self.stem, STEMS)
-        require(self.hidden >= 0, "model.hidden", self.hidden, "a width >= 0 (0 is none)")
+        require(0 <= self.hidden <= WIDEST, "model.hidden", self.hidden, f"a width from 1 to {WIDEST}, or 0 for none")
         widths = self.filter_widths
         different = bool(widths) and min(widths) >= 1 and len(set(widths)) == len(widths)
         require(different, "model.filter_widths", widths, "different positive numbers of tokens, such as (3, 4, 5)")
@@ -321,6 +323,8 @@ def _convert(kind: Any, value: Any, key: str) -> Any:
         raise InputError(
             f"config key {key} is {value!r} ({type(value).__name__}); expected a value of type {kind.__name__}"
         )
+    if kind is int and abs(value) >= 2**32:
+        raise InputError(f"config key {key} is {value}; expected a whole number below 2^32")
     return value
 
 

@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from mixup_jax.config import Config, from_dict
-from mixup_jax.errors import InputError, unknown_name
+from mixup_jax.errors import InputError, not_a_file, unknown_name
 
 
 def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
@@ -29,7 +29,7 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
     name, colon, variant = spec.partition(":")
     path = _find(name)
     _check_keys(overrides)
-    argv = ["mixup_jax", f"--config={path}{colon}{variant}", *overrides]
+    argv = ["mixup_jax", f"--config={path}{colon}{variant}", *map(_with_tuple, overrides)]
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
     try:
@@ -68,6 +68,14 @@ def unscaled_steps(spec: str, config: Config) -> str | None:
     )
 
 
+def _with_tuple(override: str) -> str:
+    """Returns an override whose names with commas between are written as the tuple that they are: a,b as ('a', 'b')."""
+    key, _, value = override.partition("=")
+    if dict(_keys(Config))[key.removeprefix("--config.")] != tuple[str, ...] or value[:1] in ("(", "["):
+        return override
+    return f"{key}={tuple(name.strip() for name in value.split(',')) if value else ()}"
+
+
 def _explained(error: flags.Error, path: Path) -> InputError:
     """Returns what went wrong at the bottom of it: absl and ml_collections wrap whole tracebacks."""
     cause: BaseException = error
@@ -92,14 +100,14 @@ def _failed(path: Path, kind: str, reason: str) -> InputError:
 
 def _find(name: str) -> Path:
     """Returns the config file at a path or, for a bare name, the one that comes with the package."""
-    path = Path(name)
+    path = Path(name).expanduser()
     if path.is_file():
         return path
     packaged = _packaged()
     if name in packaged:
         return packaged[name]
     raise InputError(
-        f"config file {name} does not exist; expected a Python file such as configs/quickstart.py:mixup, "
+        f"config file {name} {not_a_file(path)}; expected a Python file such as configs/quickstart.py:mixup, "
         f"or the name of one of the package's: {', '.join(sorted(packaged))}"
     )
 

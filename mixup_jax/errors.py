@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 from mixup_jax.escapes import one_line
 
@@ -29,6 +30,13 @@ class InputError(ValueError):
     def __init__(self, message: str) -> None:
         line = one_line(message)
         super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}...")
+
+
+def not_a_file(path: Path) -> str:
+    """Returns why a path is not a regular file, as the end of a sentence about it."""
+    if path.is_dir():
+        return "is a folder"
+    return "is a pipe or a device, not a regular file" if path.exists() else "does not exist"
 
 
 def unknown_name(kind: str, name: str, choices: Iterable[str], page: str | None = None) -> InputError:

@@ -50,7 +50,7 @@ def is_text(text: str) -> bool:
 
 def markdown(text: str) -> str:
     """Returns text that stands in a cell of a Markdown table as it is: no markup, no new cell, no new line."""
-    text = " ".join(text.split())
+    text = one_line(" ".join(text.split()))
     for mark, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
         text = text.replace(mark, escaped)
     return re.sub(r"([\\|`*_\[\]])", r"\\\1", text)
@@ -73,10 +73,10 @@ LATEX = {
 
 def latex(text: str) -> str:
     """Returns text that LaTeX sets as it is: no command, no new cell, no comment, one line."""
-    return "".join(LATEX.get(mark, mark) for mark in " ".join(text.split()) if mark.isprintable())
+    return "".join(LATEX.get(mark, mark) for mark in one_line(" ".join(text.split())))
 
 
 def spreadsheet(text: str) -> str:
     """Returns text on one line that no spreadsheet takes for a formula."""
-    plain = " ".join(text.split())
+    plain = one_line(" ".join(text.split()))
     return f"'{plain}" if plain.startswith(("=", "+", "-", "@")) else plain

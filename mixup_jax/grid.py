@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mixup_jax.errors import InputError
+from mixup_jax.errors import InputError, not_a_file
 from mixup_jax.escapes import is_file_name
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
@@ -96,7 +96,7 @@ def load_grid(path: Path) -> list[PlannedRun]:
       InputError: there is no such file, it fails, it defines no `get_grid`, or two runs have one name.
     """
     if not path.is_file():
-        raise InputError(f"grid file {path} does not exist; expected a Python file such as configs/grids/mr.py")
+        raise InputError(f"grid file {path} {not_a_file(path)}; expected a Python file such as configs/grids/mr.py")
     spec = importlib.util.spec_from_file_location("grid_file", path)
     if spec is None or spec.loader is None:
         raise InputError(f"grid file {path} is not a Python file; expected one such as configs/grids/mr.py")

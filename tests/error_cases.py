@@ -20,6 +20,8 @@ import shutil
 import sys
 import tempfile
 import time
+import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +125,13 @@ def copied(source: str, name: str) -> Change:
 def removed(name: str) -> Change:
     """Removes a file."""
     return lambda: Path(name).unlink()
+
+
+def doubled_member() -> None:
+    """Adds a second array of labels to test.npz."""
+    with warnings.catch_warnings(), zipfile.ZipFile("test.npz", "a") as archive:
+        warnings.simplefilter("ignore")
+        archive.writestr("labels.npy", archive.read("labels.npy"))
 
 
 def parquet_of_text() -> None:
@@ -282,6 +291,8 @@ CASES: dict[str, list[Case]] = {
         Case("the test record as validation record", f"{EVALUATE} --validation=test.npz"),
         Case("an output in an unknown format", f"{EVALUATE} --output=e.txt"),
         Case("an output in the place of an input", f"{EVALUATE} --output=test.npz"),
+        Case("an address for a folder", TRAIN.replace("=new", "=gs://bucket/new")),
+        Case("an address for a file", EVALUATE.replace("=test", "=s3://bucket/test")),
         Case("no data set named", "python -m mixup_jax.data"),
         Case("an unknown data set", "python -m mixup_jax.data mnits"),
     ],
@@ -326,6 +337,8 @@ CASES: dict[str, list[Case]] = {
         setting("a text for a number", "seed=x"),
         setting("a fraction for a whole number", "epochs=2.5"),
         setting("no epochs", "epochs=0"),
+        setting("a width that no memory holds", "model.width=100000000000000000000"),
+        setting("a number that is too large", "data.train_examples=99999999999"),
         setting("a negative seed", "seed=-1"),
         setting("a negative strength of mixup", "method.mixup_alpha=-1"),
         setting("a strength that is no number", "method.mixup_alpha=nan"),
@@ -354,6 +367,26 @@ CASES: dict[str, list[Case]] = {
         Case("no such file", "python -m mixup_jax.evaluate --predictions=tset.npz"),
         Case("an unknown format", "python -m mixup_jax.evaluate --predictions=test.npzz"),
         Case("half a file", EVALUATE, truncated("test.npz")),
+        Case("a folder for a file", EVALUATE.replace("=test", "=empty"), lambda: Path("empty").rename("empty.npz")),
+        Case("a pipe for a file", EVALUATE.replace("=test", "=pipe"), lambda: os.mkfifo("pipe.npz")),
+        Case("two arrays of one name", EVALUATE, doubled_member),
+        Case(
+            "origins with two keys of one name",
+            EVALUATE,
+            arrays(logits=np.eye(2), labels=[0, 1], meta='{"step": 1, "step": 2}'),
+        ),
+        Case(
+            "labels of a type too narrow for the classes",
+            EVALUATE,
+            arrays(logits=np.zeros((2, 300)), labels=np.array([0, 255], np.uint8)),
+        ),
+        Case("logits in bfloat16, as numpy saves them", EVALUATE, arrays(logits=np.zeros((2, 3), "V2"), labels=[0, 1])),
+        Case("an .npy without labels", "python -m mixup_jax.evaluate --predictions=logits.npy"),
+        Case(
+            "labels in another format",
+            "python -m mixup_jax.evaluate --predictions=logits.npy --labels=labels.csv",
+            text("labels.csv", "0\n1\n"),
+        ),
         Case("no arrays", EVALUATE, text("test.npz", "accuracy 0.9\n")),
         Case("pickled objects", EVALUATE, arrays(logits=np.array([[{}, {}]]), labels=[0])),
         Case("no labels", EVALUATE, arrays(logits=np.zeros((2, 3)))),
@@ -399,6 +432,11 @@ CASES: dict[str, list[Case]] = {
             "python -m mixup_jax.evaluate --predictions=p.csv",
             text("p.csv", "label,0,2\n1,0.1,0.9\n"),
         ),
+        Case(
+            "a CSV with two columns of one name",
+            "python -m mixup_jax.evaluate --predictions=p.csv",
+            text("p.csv", "label,0,1,1\n1,0.1,0.9,0.9\n"),
+        ),
         Case("a Parquet of texts", "python -m mixup_jax.evaluate --predictions=p.parquet", parquet_of_text),
     ],
     "Runs": [
@@ -409,6 +447,7 @@ CASES: dict[str, list[Case]] = {
         Case("no folder", "python -m mixup_jax.evaluate --workdir=rnu"),
         Case("a folder of another run", f"{TRAIN.replace('=new', '=run')} --config.seed=1", trained_with_seed_0),
         Case("a config that is damaged", TRAIN.replace("=new", "=empty"), text("empty/config.json", "[" * 100_000)),
+        Case("two keys of one name", REPORT, text("run/evaluation.json", '{"schema": 1, "schema": 1}')),
         Case("half an evaluation", REPORT, text("run/evaluation.json", '{"schema": 1')),
         Case("an evaluation of another schema", REPORT, evaluation(lambda document: document.update(schema=2))),
         Case("a number that is none", REPORT, result("accuracy", "high")),
@@ -462,6 +501,7 @@ CASES: dict[str, list[Case]] = {
         ),
     ],
     "The machine": [
+        Case("a working directory that was deleted", EVALUATE, patches=raising("os.getcwd", FileNotFoundError)),
         Case("no network", DATA, patches=unreachable),
         Case(
             "a connection that breaks",

@@ -69,6 +69,14 @@ def test_steps_that_stay_when_the_epochs_change_are_told(overrides: list[str], s
         assert line.endswith(f"--config.optimizer.step_epochs={scaled}")
 
 
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [("mnist,kmnist", ("mnist", "kmnist")), ("mnist, kmnist", ("mnist", "kmnist")), ("", ()), ("()", ())],
+)
+def test_names_with_commas_between_are_a_tuple(value: str, names: tuple[str, ...]):
+    assert load_config(QUICKSTART, [f"--config.evaluation.ood={value}"]).evaluation.ood == names
+
+
 def test_a_single_name_or_number_serves_as_a_tuple_of_one():
     config = load_config(QUICKSTART, ["--config.evaluation.ood=mnist", "--config.optimizer.step_epochs=3"])
     assert (config.evaluation.ood, config.optimizer.step_epochs) == (("mnist",), (3,))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixup_jax.escapes import is_file_name, one_line
+from mixup_jax.escapes import is_file_name, latex, markdown, one_line, spreadsheet
 
 FIT = ["fashion_mnist", "CIFAR-10 (ours)", "Größe", "配列", "x" * 200, "control", "nullity", "a.b"]
 UNFIT = [
@@ -41,3 +41,10 @@ def test_one_line_is_printable_and_leaves_printable_text_alone(text):
     assert one_line(one_line(text)) == one_line(text)
     if text.isprintable():
         assert one_line(text) == text
+
+
+@settings(deadline=None)
+@given(st.text() | st.text(alphabet="\x1b\u202e\u2066\u200b\n\x00|a"))
+def test_no_table_cell_holds_what_cannot_be_seen(text):
+    for cell in (markdown(text), latex(text), spreadsheet(text)):
+        assert cell.isprintable()

@@ -156,3 +156,14 @@ def test_the_command_fails_in_one_line_and_debug_shows_the_traceback(files):
     debug = subprocess.run([*command, "--debug"], capture_output=True, text=True, timeout=60)
     assert debug.returncode == EXIT_BAD_INPUT
     assert "Traceback" in debug.stderr
+
+
+def test_a_path_with_a_comma_or_an_equals_sign_or_a_tilde_is_a_path(files, monkeypatch):
+    monkeypatch.setenv("HOME", str(files))
+    expected = evaluate_records(load_record("preds.npz"))["results"]["test"]
+    for name in ("a,b.npz", "lr=0.1.npz"):
+        (files / name).write_bytes((files / "preds.npz").read_bytes())
+    for typed in ("a,b.npz", "lr=0.1.npz", "~/preds.npz"):
+        assert main([f"--predictions={typed}", "--output=e.json"]) == 0
+        (found,) = json.loads((files / "e.json").read_text())["results"].values()
+        assert found == expected

@@ -63,7 +63,7 @@ def test_numbers_beyond_unicode_are_no_text(tmp_path):
     marks[13] = 0x200000
     meta = np.frombuffer(marks.tobytes(), f"U{len(marks)}").reshape(())
     np.savez(tmp_path / "p.npz", logits=np.eye(2), labels=[0, 1], meta=meta)
-    assert "meta holds the mark 0x200000, which is no character" in refusal(tmp_path / "p.npz")
+    assert "meta holds the code point 0x200000, which is not a character" in refusal(tmp_path / "p.npz")
     swapped = np.array('{"dataset": "x"}').astype(">U16")
     np.savez(tmp_path / "p.npz", logits=np.eye(2), labels=[0, 1], meta=swapped)
     assert load_record(tmp_path / "p.npz").name == "x"

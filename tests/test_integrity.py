@@ -26,9 +26,18 @@ from mixup_jax.state import TrainState
 from mixup_jax.store import checkpoint as checkpoint_module
 from mixup_jax.store import verify
 from mixup_jax.store.checkpoint import Checkpoints
-from mixup_jax.store.verify import checksum, inspect, read_item, steps_in
+from mixup_jax.store.verify import Stored, checksum, inspect, read_item, steps_in
 
 SCORES = {"validation_accuracy": 0.5}
+
+
+FORGED = [
+    {"config": {"experiment": "\x1b[2J\u202egpj.exe\nstep 9 | checksums right"}},
+    {"config": [1], "scores": 3, "total_steps": "many"},
+    {"config": {"epochs": "ten", "model": None, "data": 7}, "total_steps": 0, "scores": {"\x07": "\x1b[31m"}},
+    {"config": {"epochs": 10}, "total_steps": float("nan"), "scores": {"accuracy": None, "loss": [1, 2]}},
+    {"scores": {"accuracy": "x" * 10**6}},
+]
 
 
 def state_of(step: int, size: int = 3000) -> TrainState:
@@ -360,3 +369,10 @@ def test_what_was_saved_says_its_format_and_sums_on_disk(saved: Path):
     assert (facts["format"], facts["step"]) == (verify.FORMAT, 20)
     assert facts["checksums"]["variables"] == checksum(state_of(20).variables)
     assert set(facts["checksums"]) == {"variables", "optimizer", "metrics", "facts"}
+
+
+@pytest.mark.parametrize("facts", FORGED, ids=str)
+def test_forged_facts_are_described_in_printable_lines(facts):
+    lines = door.describe(Stored(3, facts, None, True, 10**6))
+    assert lines[0].startswith("step 3")
+    assert all(line.isprintable() and len(line) <= 4000 for line in lines)

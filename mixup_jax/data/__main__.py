@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from mixup_jax.command import CommandParser, run_command
+from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.data.cache import default_data_dir
 from mixup_jax.data.catalog import DATASETS, dataset_spec
 from mixup_jax.data.describe import describe
@@ -49,7 +48,7 @@ def _parser() -> CommandParser:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"data sets to prepare: {names}")
     parser.add_argument(
         "--data_dir",
-        type=lambda text: Path(text).expanduser(),
+        type=path,
         default=default_data_dir(),
         help="where data lies (default: $TFDS_DATA_DIR, else ~/tensorflow_datasets; here %(default)s)",
     )

@@ -76,6 +76,9 @@ def evaluate_files(
                 "expected other data, since a temperature fitted on the test set would flatter it"
             )
     check_posthoc(posthoc)
+    for flag, paths, beside in (("labels", predictions, labels), ("validation_labels", validation, validation_labels)):
+        if beside is None and any(path.suffix.lower() == ".npy" for path in paths):
+            raise InputError(f"{paths[0]} holds logits alone; expected the .npy of its labels [N]: --{flag}=L.npy")
 
     def record(paths: Sequence[Path], labels: Path | None = None, *, labelled: bool = True) -> Predictions:
         options: dict[str, Any] = {"probabilities": probabilities, "limit": int(max_gib * GIB)}

@@ -30,7 +30,8 @@ def check_logits(logits: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
             + (" (of a single logit z for two classes: the columns 0 and z)" if binary else "")
         )
     if not np.issubdtype(logits.dtype, np.floating):
-        raise InputError(f"logits have dtype {logits.dtype}; expected floating point, such as float32")
+        narrow = " (numpy saves bfloat16 in this way; save logits.astype('float32'))" if logits.dtype == "V2" else ""
+        raise InputError(f"logits have dtype {logits.dtype}; expected floating point, such as float32{narrow}")
     if logits.dtype.itemsize < 4:
         # Half precision is exact in float32, so nothing is lost or invented here.
         with np.errstate(invalid="ignore"):  # a NaN of the kind that signals; NaN is refused below
@@ -77,6 +78,12 @@ def smallest_label(labels: npt.NDArray[Any], examples: int, classes: int) -> int
         )
     if not np.issubdtype(labels.dtype, np.integer):
         raise InputError(f"labels have dtype {labels.dtype}; expected integers, the index of each example's class")
+    largest = int(np.iinfo(labels.dtype).max)
+    if largest < classes - 1:
+        raise InputError(
+            f"labels have dtype {labels.dtype}, which ends at {largest}, but there are {classes} classes, so some may have "
+            "wrapped around; expected a wider type, such as int32"
+        )
     if not examples:
         return 0
     smallest = int(labels.min())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from mixup_jax.command import CommandParser, run_command
+from mixup_jax.command import CommandParser, path, run_command
 
 
 def main(argv: Sequence[str]) -> int:
@@ -15,9 +15,11 @@ def main(argv: Sequence[str]) -> int:
         description="Write index.html, results.json, table.md and figures about runs that were evaluated.",
     )
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="folder of an evaluated run (the --workdir it was trained in)"
+        "runs", nargs="+", type=path, metavar="RUN", help="folder of an evaluated run (the --workdir it was trained in)"
     )
-    parser.add_argument("--output", default="report", metavar="DIR", help="folder to write to (default: %(default)s)")
+    parser.add_argument(
+        "--output", default="report", type=path, metavar="DIR", help="folder to write to (default: %(default)s)"
+    )
     arguments = parser.parse_args(list(argv))
     # Drawing libraries take a second to load, which --help need not wait for.
     from mixup_jax.report.build import build_report

@@ -62,7 +62,12 @@ def read_npz(
             raise ValueError("it holds a single array")
         file.seek(0)
         with zipfile.ZipFile(file) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            members: dict[str, zipfile.ZipInfo] = {}
+            for info in archive.infolist():
+                name = info.filename.removesuffix(".npy")
+                if name in members:
+                    raise ValueError(f"it holds the array {name[:60]!r} twice")
+                members[name] = info
             chosen = {name: members[name] for name in wanted if name in members}
             check_size(path, sum(info.file_size for info in chosen.values()), limit)
             for info in chosen.values():
@@ -117,12 +122,19 @@ def _check_header(file: IO[bytes], size: int) -> None:
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"its format version {version} is unknown")
-    with _quiet():
-        shape, _, dtype = readers[version](file)
+    try:
+        with _quiet():
+            shape, _, dtype = readers[version](file)
+    except (*UNREADABLE,) as error:
+        if isinstance(error, OSError):
+            raise
+        raise ValueError("its header is damaged") from error
     if dtype.hasobject:
         raise ValueError("it holds pickled objects")
+    if min(shape, default=0) < 0:
+        raise ValueError(f"its header has the negative shape {list(shape)}")
     promised = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or promised != size - file.tell():
+    if promised != size - file.tell():
         raise ValueError(
             f"an array of shape {list(shape)} and {dtype} takes {promised} bytes, not {size - file.tell()}"
         )

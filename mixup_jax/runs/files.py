@@ -90,11 +90,20 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse(text: bytes) -> Any:
-    """Returns JSON as Python values; raises ValueError for what is none, or is nested too deeply to be read."""
+    """Returns JSON as Python values; raises ValueError for text that is not JSON, nests too deeply or repeats a key."""
     try:
-        return json.loads(text.decode("utf-8"), parse_int=_whole_number)
+        return json.loads(text.decode("utf-8"), parse_int=_whole_number, object_pairs_hook=unique)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns the members of a JSON object; raises ValueError if two have one key."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {shown(next(key for key in keys if keys.count(key) > 1))} stands twice in an object")
+    return members
 
 
 def check_values(value: Any, root: str = "") -> None:

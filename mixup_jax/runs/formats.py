@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixup_jax.errors import InputError, unknown_name
+from mixup_jax.errors import InputError, not_a_file, unknown_name
 from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, UNREADABLE, check_size, map_npy
 from mixup_jax.runs.records import Predictions, load_record, logits_of_probabilities, no_labels
 
@@ -73,6 +73,8 @@ def load_predictions(
         raise unknown_name("format of predictions", suffix or path.name, (".npz", ".npy", *readers))
     if labels is not None and suffix != ".npy":
         raise InputError(f"labels file {labels} given for {path}; expected one only for an .npy, others hold labels")
+    if labels is not None and labels.suffix.lower() != ".npy":
+        raise InputError(f"labels file {labels} is not an .npy; expected integers [N] written by numpy.save")
     if suffix == ".npz":
         return load_record(path, probabilities=probabilities, labelled=labelled, limit=limit)
     logits, classes = _read_npy(path, labels) if suffix == ".npy" else _read(path, limit, readers[suffix])
@@ -95,9 +97,7 @@ def look_like_probabilities(predictions: Predictions) -> bool:
 def _read(path: Path, limit: int, reader: Callable[[Path, int], Any]) -> Any:
     """Returns what the reader makes of a file, with every failure in one line that names the file."""
     if not path.is_file():
-        raise InputError(
-            f"predictions file {path} does not exist or is a folder; expected .npz, .npy, .csv, .parquet or .pt"
-        )
+        raise InputError(f"predictions file {path} {not_a_file(path)}; expected .npz, .npy, .csv, .parquet or .pt")
     try:
         return reader(path, limit)
     except InputError:
@@ -173,7 +173,9 @@ def _read_torch(path: Path, limit: int) -> tuple[Array, Array | None]:
             f"predictions file {path} needs torch to be read; expected `pip install torch`, or the arrays saved as .npz"
         ) from error
     _require_version(path, "torch", torch.__version__, (2, 6))
-    with zipfile.ZipFile(path) as archive:  # the format of torch.save since 1.6; older files are pickles
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is damaged, or in torch's format of before 1.6, a pickle: save it again with torch.save")
+    with zipfile.ZipFile(path) as archive:
         check_size(path, sum(info.file_size for info in archive.infolist()), limit)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -219,6 +221,8 @@ def _class_columns(path: Path, names: Sequence[str]) -> list[int]:
                 f"predictions file {path}: column {name[:40]!r} is neither {_LABEL!r} nor a class; "
                 "expected classes named 0, 1, .. with or without a text before the number, such as logit_0"
             )
+        if (match[1], int(match[2])) in places:
+            raise InputError(f"predictions file {path} has two columns named {name[:40]!r}; expected one")
         places[match[1], int(match[2])] = place
     prefix = next(iter(places), ("", 0))[0]
     classes = len(names) - names.count(_LABEL)

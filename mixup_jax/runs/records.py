@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixup_jax.errors import InputError
+from mixup_jax.errors import InputError, not_a_file
 from mixup_jax.escapes import is_plain
 from mixup_jax.metrics.logits import UNLABELLED, check_labels, check_logits
 from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, UNREADABLE, read_npz
-from mixup_jax.runs.files import LARGEST, MIB, shown, write_atomically
+from mixup_jax.runs.files import LARGEST, MIB, shown, unique, write_atomically
 
 LARGEST_LOGIT = 1e100
 """Far beyond any network's, and far enough from the end of float64 for every sum and quotient."""
@@ -150,7 +150,7 @@ def load_record(
     path = Path(path)
     if not path.is_file():
         raise InputError(
-            f"predictions file {path} does not exist or is a folder; expected an .npz with logits [N, K] and labels [N]"
+            f"predictions file {path} {not_a_file(path)}; expected an .npz with logits [N, K] and labels [N]"
         )
     try:
         entries, names = read_npz(path, ("logits", "labels", "meta"), limit)
@@ -194,7 +194,7 @@ def _parsed_meta(entry: npt.NDArray[Any] | None) -> dict[str, Any]:
         raise InputError(f"meta holds the code point {marks.max():#x}, which is not a character; expected Unicode text")
     try:
         # Python reads NaN and Infinity though they are not JSON; no file written from them could be read elsewhere.
-        meta = json.loads(str(entry), parse_constant=_refuse_constant, parse_float=_finite)
+        meta = json.loads(str(entry), parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=unique)
         json.dumps(meta, ensure_ascii=False).encode()  # half a surrogate pair could never be printed
     except (ValueError, RecursionError) as error:
         raise InputError(f"meta is not JSON ({error}); expected the text of a JSON object") from error
