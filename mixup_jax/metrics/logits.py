@@ -81,8 +81,8 @@ def smallest_label(labels: npt.NDArray[Any], examples: int, classes: int) -> int
     largest = int(np.iinfo(labels.dtype).max)
     if largest < classes - 1:
         raise InputError(
-            f"labels have dtype {labels.dtype}, which ends at {largest}, but there are {classes} classes, so some may have "
-            "wrapped around; expected a wider type, such as int32"
+            f"labels have dtype {labels.dtype}, which ends at {largest}, but there are {classes} classes, so some may "
+            "have wrapped around; expected a wider type, such as int32"
         )
     if not examples:
         return 0
