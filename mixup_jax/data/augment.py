@@ -136,7 +136,7 @@ def check_augmentation(config: DataConfig, spec: DatasetSpec) -> None:
             f"data.crop is {config.crop!r}, data.crop_padding {config.crop_padding} and data.rotation "
             f"{config.rotation}; expected 'random_resized', 0 and 0: {spec.name} is streamed"
         )
-    if not spec.streams and (config.crop != "pad" or config.image_size):
+    if not spec.streams and (config.crop != "pad" or config.image_size not in (0, *spec.shape[:1])):
         raise InputError(
             f"data.crop is {config.crop!r} and data.image_size {config.image_size}; expected 'pad' and 0: "
             f"{spec.name} is held in memory as it is"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+
 from mixup_jax.data.corruptions import PLANS
 from mixup_jax.data.noise import NOISES
+from mixup_jax.data.own import OWN, is_own, own_spec, short_name
 from mixup_jax.data.sets import DatasetSpec
 from mixup_jax.errors import InputError, unknown_name
 
@@ -243,26 +247,44 @@ CORRUPTED: dict[str, DatasetSpec] = {
 DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in (*_IMAGES, *_TEXTS)}
 
 
-def dataset_spec(name: str) -> DatasetSpec:
-    """Returns the entry of a data set.
+def dataset_spec(
+    name: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    report: Callable[[str], None] = print,
+    image_size: int = 0,
+) -> DatasetSpec:
+    """Returns the entry of a data set; a user's own (`folder:PATH`, ..) is read where that has not been done.
+
+    Args:
+      name: of a data set.
+      data_dir: where data is prepared, tfds's own default if None; only a user's own set is looked up there.
+      report: takes lines of progress.
+      image_size: height and width that the images of a user's own set are brought to; 0 for its own rule.
 
     Raises:
       InputError: no data set has this name; the message lists those there are.
     """
+    if is_own(name):
+        return own_spec(name, data_dir, report, image_size)
     if name in CORRUPTED:
         return CORRUPTED[name]
     if name not in DATASETS:
-        raise unknown_name("data set", name, [*DATASETS, "cifar10_corrupted_KIND_SEVERITY"])
+        raise unknown_name("data set", name, [*DATASETS, "cifar10_corrupted_KIND_SEVERITY", *OWN])
     return DATASETS[name]
 
 
-def training_spec(name: str) -> DatasetSpec:
-    """Returns the entry of a data set that networks can be trained on.
+def training_spec(
+    name: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    report: Callable[[str], None] = print,
+    image_size: int = 0,
+) -> DatasetSpec:
+    """Returns the entry of a data set that networks can be trained on; arguments as of `dataset_spec`.
 
     Raises:
       InputError: there is none of this name, or it serves for evaluation only.
     """
-    spec = dataset_spec(name)
+    spec = dataset_spec(name, data_dir, report, image_size)
     choices = ", ".join(spec.name for spec in DATASETS.values() if spec.trains)
     if not spec.trains:
         raise InputError(f"data.name is {name!r}, which serves for evaluation only; expected one of: {choices}")
@@ -285,15 +307,17 @@ def check_ood_name(name: str, like: DatasetSpec) -> None:
     """
     if name in PLANS and like.task == "image" and not like.streams:
         return
+    if is_own(name) and not like.name.startswith(short_name(name)):
+        return  # what it holds is known when it is read
     choices = [spec.name for spec in DATASETS.values() if spec.task == like.task and not spec.streams]
     choices += [noise.name for noise in NOISES.values() if noise.task == like.task]
     choices = [choice for choice in choices if choice != like.name]
     if like.task == "image" and not like.streams:
         choices.append("corrupted")
-    if name == like.name:
+    if name == like.name or is_own(name):
         raise InputError(
             f"out-of-distribution set {name!r} is the data set that is in-distribution here; "
-            f"choose one of: {', '.join(sorted(choices))}"
+            f"choose one of: {', '.join([*sorted(choices), *OWN])}"
         )
     if name not in choices and not (name in CORRUPTED and like.task == "image"):
-        raise unknown_name("out-of-distribution set", name, choices)
+        raise unknown_name("out-of-distribution set", name, [*choices, *OWN])

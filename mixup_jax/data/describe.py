@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from mixup_jax.data.cache import arrays_folder, cached_splits
 from mixup_jax.data.images import channel_statistics, contact_sheet
-from mixup_jax.data.load import load_split
+from mixup_jax.data.load import read_split
+from mixup_jax.data.own import open_files
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, permutation
 from mixup_jax.data.stream import open_streamed
 from mixup_jax.data.text import tokenise
@@ -21,6 +22,8 @@ from mixup_jax.runs.files import write_atomically
 
 # The catalogue keeps at least four digits.
 STATISTICS_TOLERANCE = 5e-5
+SHOWN = 20
+"""How many names of classes are listed."""
 SAMPLE = 256
 """How many images of a streamed set are looked at."""
 
@@ -33,12 +36,14 @@ def describe(spec: DatasetSpec, data_dir: Path) -> Iterator[str]:
     """
     folder = arrays_folder(data_dir, spec.name)
     yield f"{spec.name}: {spec.description}"
+    if spec.class_names:
+        yield f"  classes: {', '.join(spec.class_names[:SHOWN])}{', ..' if len(spec.class_names) > SHOWN else ''}"
     if spec.streams:
         yield from _describe_streamed(spec, data_dir)
         return
     yield f"  folder: {folder}"
     for number, split in enumerate(cached_splits(folder)):
-        arrays = load_split(spec.name, split, data_dir)
+        arrays = read_split(spec, split, data_dir)
         if number == 0:
             yield f"  source: {arrays.source}"
         check(spec, split, arrays)
@@ -57,7 +62,8 @@ def describe(spec: DatasetSpec, data_dir: Path) -> Iterator[str]:
 def _describe_streamed(spec: DatasetSpec, data_dir: Path) -> Iterator[str]:
     """Yields lines about a set that is too large to be looked at whole: its counts, and a sample."""
     for number, split in enumerate(spec.splits):
-        whole = open_streamed(spec, split, data_dir, spec.shape[0], workers=0)
+        opened = open_files if spec.class_names else open_streamed
+        whole = opened(spec, split, data_dir, spec.shape[0], workers=0)
         if number == 0:
             yield f"  source: {whole.source}"
         rows = permutation(len(whole), 0)[:SAMPLE]

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+GREY_MODES = ("1", "L", "LA", "La")
+"""Pillow's, beside those of 16 bits."""
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+"""EXIF's orientation -> what turns the image upright."""
 TRIES = 10
 """Rectangles that a random crop may draw until one fits."""
 AREA = (0.08, 1.0)
@@ -85,10 +102,64 @@ def decode(data: bytes, size: int, draws: npt.NDArray[np.float64] | None) -> npt
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as file:
-        image = file.convert("RGB")
+        return cut(file.convert("RGB"), size, draws)
+
+
+def cut(image: Image.Image, size: int, draws: npt.NDArray[np.float64] | None) -> npt.NDArray[np.uint8]:
+    """Returns a rectangle of an image as `decode` cuts it; the image has mode RGB."""
+    from PIL import Image
+
     box = centre_box(*image.size) if draws is None else random_box(*image.size, draws)
     corners = (box.left, box.top, box.left + box.width, box.top + box.height)
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=corners))
+
+
+def open_upright(image: Path | bytes | npt.NDArray[np.uint8]) -> Image.Image:
+    """Decodes an image of any kind to mode L or RGB, 8 bits a channel, turned as its EXIF data say.
+
+    16 bits become 8 by division by 257, CMYK and palettes become RGB, transparency is dropped, of several frames the
+    first is taken.
+
+    Args:
+      image: a file, what is in one, or pixels `[h, w, c]`, c in {1, 3}.
+
+    Raises:
+      Exception: whatever Pillow raises where it cannot decode the image; ValueError for floating-point pixels.
+    """
+    from PIL import Image
+
+    if isinstance(image, np.ndarray):
+        return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as file:
+        file.load()
+        if file.mode.startswith("I"):
+            values = np.asarray(file).astype(np.int64)
+            if values.min() < 0 or values.max() > 65535:
+                raise ValueError(f"pixels from {values.min()} to {values.max()}; expected at most 16 bits")
+            picture = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        elif file.mode == "F":
+            raise ValueError("floating-point pixels; expected whole numbers")
+        else:
+            picture = file.convert("L" if file.mode in GREY_MODES else "RGB")
+        turn = _TURNS.get(_orientation(file))
+    return picture if turn is None else picture.transpose(getattr(Image.Transpose, turn))
+
+
+def shape_of(image: Path | bytes | npt.NDArray[np.uint8]) -> tuple[int, ...]:
+    """Returns (H, W, C) of what `open_upright` gives; of a file only the header is read."""
+    from PIL import Image
+
+    if isinstance(image, np.ndarray):
+        return image.shape
+    with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as file:
+        width, height = file.size[::-1] if _orientation(file) in (5, 6, 7, 8) else file.size
+        return height, width, 1 if file.mode in GREY_MODES or file.mode.startswith("I") else 3
+
+
+def _orientation(file: Image.Image) -> int:
+    with contextlib.suppress(Exception):  # EXIF data may be damaged where the image is not
+        return int(file.getexif().get(0x0112, 1))
+    return 1
 
 
 def match_shape(images: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
@@ -126,8 +197,14 @@ def fit_image(pixels: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDAr
     """
     from PIL import Image
 
+    return fit(Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels), shape)
+
+
+def fit(picture: Image.Image, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Returns an image of mode L or RGB as `fit_image` brings it to a shape."""
+    from PIL import Image
+
     height, width, channels = shape
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     picture = picture.convert("L" if channels == 1 else "RGB")
     scale = min(picture.width / width, picture.height / height)
     cut_width, cut_height = max(1, round(scale * width)), max(1, round(scale * height))
@@ -136,11 +213,6 @@ def fit_image(pixels: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDAr
     cut = picture.crop((left, top, left + cut_width, top + cut_height))
     resized = np.asarray(cut.resize((width, height), Image.Resampling.BILINEAR))
     return resized if resized.ndim == 3 else resized[..., None]
-
-
-COLUMNS = 10
-MOST_ROWS = 20
-GAP = 2
 
 
 def contact_sheet(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int32]) -> bytes:
@@ -164,11 +236,35 @@ def contact_sheet(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int32]) 
     return file.getvalue()
 
 
+class PixelSums:
+    """Sums of pixels and of their squares by channel, of which mean and deviation are made.
+
+    The sums are taken in integers, so nothing is lost to rounding however many images there are.
+    """
+
+    def __init__(self) -> None:
+        self._pixels: int = 0
+        self._total: Any = 0
+        self._squares: Any = 0
+
+    def add(self, images: npt.NDArray[np.uint8]) -> None:
+        """Adds images `[N, H, W, C]`."""
+        wide = images.astype(np.uint32)
+        self._pixels += images.size // images.shape[-1]
+        self._total = self._total + wide.sum(axis=(0, 1, 2), dtype=np.int64)
+        self._squares = self._squares + np.square(wide).sum(axis=(0, 1, 2), dtype=np.int64)
+
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Returns (mean, std) as `channel_statistics` does."""
+        mean = self._total / self._pixels
+        std = np.sqrt(self._squares / self._pixels - mean**2)
+        return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
+
+
 def channel_statistics(images: npt.NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Returns the mean and standard deviation of each channel, of pixels divided by 255.
 
-    The sums are taken in integers, so nothing is lost to rounding however many images there are; the
-    deviation is the population's (divided by N, not N - 1).
+    The deviation is the population's (divided by N, not N - 1).
 
     Args:
       images: uint8 `[N, H, W, C]`, N >= 1.
@@ -176,13 +272,7 @@ def channel_statistics(images: npt.NDArray[np.uint8]) -> tuple[tuple[float, ...]
     Returns:
       (mean, std): C numbers each, mean within [0, 1] and std within [0, 0.5].
     """
-    pixels = images.size // images.shape[-1]
-    total = np.zeros(images.shape[-1], np.int64)
-    squares = np.zeros(images.shape[-1], np.int64)
+    sums = PixelSums()
     for start in range(0, len(images), CHUNK):
-        chunk = images[start : start + CHUNK].astype(np.uint32)
-        total += chunk.sum(axis=(0, 1, 2), dtype=np.int64)
-        squares += np.square(chunk).sum(axis=(0, 1, 2), dtype=np.int64)
-    mean = total / pixels
-    std = np.sqrt(squares / pixels - mean**2)
-    return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
+        sums.add(images[start : start + CHUNK])
+    return sums.statistics()

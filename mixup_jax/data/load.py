@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +16,7 @@ from mixup_jax.data.catalog import check_ood_name, dataset_spec, is_shift, train
 from mixup_jax.data.corruptions import PLANS, corrupted_images
 from mixup_jax.data.images import match_shape
 from mixup_jax.data.noise import NOISES, noise_images, noise_tokens
+from mixup_jax.data.own import is_own, open_files, own_as_foreign
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, train_validation_split
 from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.data.stream import open_streamed
@@ -42,26 +43,35 @@ class TrainingData(NamedTuple):
         return None if self.encoder is None else self.encoder.vocabulary
 
 
+def run_spec(
+    config: DataConfig, data_dir: str | os.PathLike[str] | None = None, report: Callable[[str], None] = print
+) -> DatasetSpec:
+    """Returns the entry of the set that a run trains on; see `catalog.training_spec`."""
+    return training_spec(config.name, data_dir, report, config.image_size)
+
+
 def load_training_data(config: DataConfig, data_dir: str | os.PathLike[str]) -> TrainingData:
     """Reads a prepared training split and divides it as the config says.
 
     A function of the config alone: training and evaluation get the same validation examples, and for
     text the same vocabulary, which is made of the training examples (and of the commonest words of the
-    vectors' file, see `DataConfig.common_words`).
+    vectors' file, see `DataConfig.common_words`).  A user's own set that has a validation split keeps it.
 
     Raises:
       InputError: the data set is unknown, unfit for training or not prepared, or has fewer examples than
         are asked for; or the vectors are missing or of another size.
     """
     whole = _whole(config, "train", data_dir)
+    given = "validation" in run_spec(config, data_dir).splits
     rows, held_out = train_validation_split(
         len(whole),
         train_examples=config.train_examples,
-        validation_examples=config.validation_examples,
+        validation_examples=0 if given else config.validation_examples,
         seed=config.split_seed,
     )
     source = f"{whole.source}; {len(held_out)} training examples held out, seed {config.split_seed}"
-    train, validation = whole.part(rows), whole.part(held_out, source)
+    train = whole.part(rows)
+    validation = _whole(config, "validation", data_dir) if given else whole.part(held_out, source)
     if not whole.are_texts:
         return TrainingData(train, validation)
     vectors = _vectors(config, data_dir)
@@ -107,11 +117,14 @@ def load_ood(
     """
     check_ood_name(name, like)
     if name in PLANS:
-        clean = load_split(like.name, "test", data_dir)
+        clean = read_split(like, "test", data_dir)
         source = f"generated: {name} of {clean.source}, seed {seed}"
         return ExampleSet(corrupted_images(name, clean.array, seed), clean.labels, source)
     if name in NOISES:
         return _noise(name, like, data_dir, encoder, n, seed)
+    if is_own(name):
+        spec = own_as_foreign(name, like, Path(data_dir).expanduser())
+        return _encoded(read_split(spec, "test", data_dir), name, encoder)
     found = _encoded(load_split(name, "test", data_dir), name, encoder)
     if is_shift(name, like):
         return found
@@ -135,7 +148,12 @@ def load_split(name: str, split: str, data_dir: str | os.PathLike[str]) -> Examp
       InputError: the name or split is unknown, the set is not prepared, or its cache lacks the split
         or is damaged; the message has the command to run.
     """
-    spec = dataset_spec(name)
+    return read_split(dataset_spec(name, data_dir), split, data_dir)
+
+
+def read_split(spec: DatasetSpec, split: str, data_dir: str | os.PathLike[str]) -> ExampleSet:
+    """Reads one split of the set of an entry, as `load_split` does of its name."""
+    name = spec.name
     if split not in spec.splits:
         raise unknown_name(f"split of {name}", split, spec.splits)
     folder = arrays_folder(data_dir, name)
@@ -181,11 +199,11 @@ def check_vocabulary(vocabulary: Vocabulary | None, facts: Mapping[str, Any], wo
 
 def _whole(config: DataConfig, split: str, data_dir: str | os.PathLike[str]) -> ExampleSet:
     """Returns a whole split of the set that a run trains on."""
-    spec = training_spec(config.name)
-    if spec.streams:
-        size = spec.sized(config.image_size).shape[0]
-        return open_streamed(spec, split, Path(data_dir).expanduser(), size, config.workers)
-    return load_split(config.name, split, data_dir)
+    spec = run_spec(config, data_dir)
+    if not spec.streams:
+        return read_split(spec, split, data_dir)
+    opened = open_files if is_own(config.name) else open_streamed
+    return opened(spec, split, Path(data_dir).expanduser(), spec.sized(config.image_size).shape[0], config.workers)
 
 
 def _encoded(examples: ExampleSet, name: str, encoder: Encoder | None) -> ExampleSet:
@@ -208,7 +226,7 @@ def _noise(
     elif encoder is None:
         raise TypeError(f"{name} is noise on texts: pass the encoder of the network's vocabulary")
     else:
-        texts = load_split(like.name, "test", data_dir).array
+        texts = read_split(like, "test", data_dir).array
         inputs = noise_tokens(np.count_nonzero(encoder.encode(texts), axis=1), encoder, n, seed)
     source = f"generated: {noise.description} ({like.name}, seed {seed})"
     return ExampleSet(inputs, _unlabelled(n), source)

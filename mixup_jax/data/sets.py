@@ -39,7 +39,9 @@ class DatasetSpec:
       keep_classes: the labels that are kept; all where empty.
       per_class: keep the first so many of each class, in tensorflow-datasets's order; 0 keeps all.
       streams: too large for memory: photographs are read, decoded and cropped batch by batch.
-      sources: where it is looked for when it is prepared, in this order; names of `prepare.SOURCES`.
+      sources: where it is looked for when it is prepared, in this order; names of `prepare.SOURCES`.  Empty for a
+        user's own set, which `own` prepares.
+      class_names: of a user's own set, in the order of the labels.
     """
 
     name: str
@@ -57,6 +59,7 @@ class DatasetSpec:
     per_class: int = 0
     streams: bool = False
     sources: tuple[str, ...] = ("tfds",)
+    class_names: tuple[str, ...] = ()
 
     @property
     def trains(self) -> bool:

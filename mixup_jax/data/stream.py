@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mixup_jax.data.images import TRIES, decode
+from mixup_jax.data.images import TRIES, cut, decode, open_upright
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, Labels, permutation, raw_bits
 from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.errors import InputError
@@ -76,10 +76,14 @@ class Records:
             )
         return [example["image"] for example in examples], labels
 
+    def decode(self, file: bytes, size: int, draw: npt.NDArray[np.float64] | None) -> Images:
+        """Decodes an image and cuts it."""
+        return decode(file, size, draw)
+
     def crops(
         self, rows: Sequence[int], size: int, draws: Sequence[npt.NDArray[np.float64] | None]
     ) -> tuple[Images, Labels]:
-        """Returns the images of some records, cut as `data.crops.decode` does with these draws, and their labels.
+        """Returns the images of some records, cut as `images.decode` does with these draws, and their labels.
 
         Raises:
           InputError: one is no image, or a label is not one of the set's classes.
@@ -88,13 +92,40 @@ class Records:
         images = np.empty((len(files), size, size, 3), np.uint8)
         for image, file, row, draw in zip(images, files, rows, draws, strict=True):
             try:
-                image[:] = decode(file, size, draw)
+                image[:] = self.decode(file, size, draw)
             except Exception as error:  # Pillow raises anything here
                 raise InputError(
                     f"image {row} of {self.spec.name}/{self.split} in {self.data_dir} cannot be decoded "
                     f"({type(error).__name__}: {error}); expected the set as tensorflow-datasets builds it: build it"
                 ) from error
         return images, labels
+
+
+@dataclass(frozen=True)
+class FileRecords(Records):
+    """One split of a user's own set of image files.
+
+    Attributes:
+      files: their paths.
+      labels: int32 `[N]`.
+    """
+
+    files: tuple[str, ...] = ()
+    labels: Labels = field(default_factory=lambda: np.empty(0, np.int32))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def read(self, rows: Sequence[int]) -> tuple[list[bytes], Labels]:
+        """Returns the files and labels of these rows."""
+        return [Path(self.files[row]).read_bytes() for row in rows], self.labels[list(rows)]
+
+    def decode(self, file: bytes, size: int, draw: npt.NDArray[np.float64] | None) -> Images:
+        """Decodes an image as `images.open_upright` does and cuts it."""
+        return cut(open_upright(file).convert("RGB"), size, draw)
 
 
 class Indexed(Protocol[Batch]):

@@ -12,9 +12,10 @@ import numpy as np
 from mixup_jax import metrics
 from mixup_jax.config import Config, from_dict
 from mixup_jax.data.cache import default_data_dir
-from mixup_jax.data.catalog import check_ood_name, dataset_spec
-from mixup_jax.data.load import TrainingData, check_vocabulary, load_ood, load_test, load_training_data
-from mixup_jax.data.sets import ExampleSet
+from mixup_jax.data.catalog import check_ood_name
+from mixup_jax.data.load import TrainingData, check_vocabulary, load_ood, load_test, load_training_data, run_spec
+from mixup_jax.data.own import record_name
+from mixup_jax.data.sets import DatasetSpec, ExampleSet
 from mixup_jax.devices.processes import by_first, is_first
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.measure import SCHEMA, evaluate_records
@@ -84,9 +85,10 @@ def evaluate_workdir(
         step = checkpoints.step_of(checkpoint)
         facts = checkpoints.restore_facts(step)
         config = from_dict(facts["config"])
-        if odin and dataset_spec(config.data.name).task == "text":
+        spec = run_spec(config.data, data_dir, report)
+        if odin and spec.task == "text":
             raise InputError(f"--odin takes a small step in the pixels; {config.data.name} is text, which has none")
-        ood = _ood_names(config, datasets)
+        ood = _ood_names(config, datasets, spec)
         derivation.check(config)
         shown_config = derivation.config(facts["config"], workdir.name)
         if save_as is not None:
@@ -99,7 +101,7 @@ def evaluate_workdir(
         require_writable(target / PREDICTIONS)
         examples = load_training_data(config.data, data_dir)
         check_vocabulary(examples.vocabulary, facts, workdir)
-        network = restore(checkpoints, step, config, examples.vocabulary)
+        network = restore(checkpoints, step, config, examples.vocabulary, data_dir)
 
     sets = _load_sets(config, examples, ood, data_dir)
     report(f"predicting {len(sets)} sets with the checkpoint of step {step}")
@@ -134,15 +136,19 @@ def evaluate_workdir(
     return evaluation
 
 
-def _ood_names(config: Config, datasets: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Returns the out-of-distribution sets to evaluate; raises InputError for one that is not for this config."""
+def _ood_names(config: Config, datasets: tuple[str, ...] | None, spec: DatasetSpec) -> dict[str, str]:
+    """Returns the out-of-distribution sets to evaluate, by their names in records.
+
+    Raises:
+      InputError: one is not for networks of this config.
+    """
     names = config.evaluation.ood if datasets is None else tuple(name for name in datasets if name not in OWN_SPLITS)
     for name in names:
-        check_ood_name(name, dataset_spec(config.data.name))
-    return tuple(dict.fromkeys(names))
+        check_ood_name(name, spec)
+    return {record_name(name): name for name in names}
 
 
-def _finished(workdir: Path, step: int, config: dict[str, Any], ood: tuple[str, ...]) -> dict[str, Any] | None:
+def _finished(workdir: Path, step: int, config: dict[str, Any], ood: Mapping[str, str]) -> dict[str, Any] | None:
     """Returns the evaluation of this very checkpoint and these very sets, if it is there with its records."""
     try:
         evaluation = parse(read_bytes(workdir / EVALUATION_FILE))
@@ -165,10 +171,10 @@ def _relabelled(evaluation: dict[str, Any], asked_for: str, workdir: Path) -> di
     return evaluation
 
 
-def _load_sets(config: Config, examples: TrainingData, ood: tuple[str, ...], data_dir: Path) -> dict[str, ExampleSet]:
-    spec, encoder = dataset_spec(config.data.name).sized(config.data.image_size), examples.encoder
+def _load_sets(config: Config, examples: TrainingData, ood: Mapping[str, str], data_dir: Path) -> dict[str, ExampleSet]:
+    spec, encoder = run_spec(config.data, data_dir).sized(config.data.image_size), examples.encoder
     sets = {"test": load_test(config.data, data_dir, encoder), "validation": examples.validation}
-    outside = {name: load_ood(name, like=spec, data_dir=data_dir, encoder=encoder) for name in ood}
+    outside = {name: load_ood(full, like=spec, data_dir=data_dir, encoder=encoder) for name, full in ood.items()}
     return sets | {name: _some(data, config.evaluation.ood_examples) for name, data in outside.items()}
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -20,7 +21,8 @@ from jax.sharding import Mesh
 
 from mixup_jax.config import Config
 from mixup_jax.data.augment import input_shape, inputs_of
-from mixup_jax.data.catalog import dataset_spec, is_shift
+from mixup_jax.data.catalog import is_shift
+from mixup_jax.data.load import run_spec
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, Inputs, batches_of
 from mixup_jax.data.text import Vocabulary
 from mixup_jax.devices.mesh import by_rows, device_mesh, process_rows
@@ -63,9 +65,15 @@ class Network:
     mesh: Mesh
 
 
-def restore(checkpoints: Checkpoints, step: int, config: Config, vocabulary: Vocabulary | None = None) -> Network:
-    """Returns the network of a step, on all devices; text needs its vocabulary."""
-    spec, mesh = dataset_spec(config.data.name), device_mesh()
+def restore(
+    checkpoints: Checkpoints,
+    step: int,
+    config: Config,
+    vocabulary: Vocabulary | None = None,
+    data_dir: Path | None = None,
+) -> Network:
+    """Returns the network of a step, on all devices; text needs its vocabulary, a user's own data their folder."""
+    spec, mesh = run_spec(config.data, data_dir), device_mesh()
     words = 0 if vocabulary is None else len(vocabulary)
     model = model_of(config.model, classes=spec.classes, vocabulary=words, embedding=config.data.vector_size)
     shape = input_shape(spec, config.data)

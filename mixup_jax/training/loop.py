@@ -57,7 +57,7 @@ def train(
       Interrupted: `stop` asked for it; a checkpoint is saved.
     """
     report, stop = by_first(report), stop or Stop()
-    spec = check_config(config)
+    spec = check_config(config, data_dir, report)
     check_agreement("config", to_dict(config))
     check_divisible(config.batch_size, config.method, jax.device_count(), config.parallel)
     data = load_training_data(config.data, data_dir)

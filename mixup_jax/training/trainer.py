@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -17,8 +18,9 @@ from jax.sharding import Mesh
 
 from mixup_jax.config import Config
 from mixup_jax.data.augment import check_augmentation, input_shape, inputs_of
-from mixup_jax.data.catalog import check_ood_name, training_spec
+from mixup_jax.data.catalog import check_ood_name
 from mixup_jax.data.feed import Fed, Feed, feed_of
+from mixup_jax.data.load import run_spec
 from mixup_jax.data.sets import DatasetSpec, ExampleSet
 from mixup_jax.data.text import Vocabulary
 from mixup_jax.devices.mesh import AXIS, device_mesh, replicate
@@ -92,9 +94,9 @@ class Trainer:
         return self.feed.fed(train, self.keys.order, self.mesh, first_step)
 
 
-def check_config(config: Config) -> DatasetSpec:
+def check_config(config: Config, data_dir: Path | None = None, report: Callable[[str], None] = print) -> DatasetSpec:
     """Returns the catalogue's entry of the training set; raises InputError for any unknown name."""
-    spec = training_spec(config.data.name)
+    spec = run_spec(config.data, data_dir, report)
     check_model(config.model, task=spec.task)
     config.method.check_task(spec.task)
     check_augmentation(config.data, spec)

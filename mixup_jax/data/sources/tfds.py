@@ -160,6 +160,25 @@ def originals_of(spec: DatasetSpec) -> Originals:
     return Originals(next(iter(infos)).rpartition("/")[0] + "/", sha256)
 
 
+def built(name: str, data_dir: Path) -> Any:
+    """Returns tfds's builder of a set, which is built as array_record first where that has not been done.
+
+    Raises:
+      TfdsError: tfds does not know it, or could not build it.
+      InputError: it must be built, and TensorFlow is not installed.
+    """
+    spec = DatasetSpec(name=name, tfds_name=name, classes=0, splits={}, description="")
+    if not is_built(spec, data_dir):
+        build(spec, data_dir, None)
+    return _import_tfds().builder(name, data_dir=str(data_dir), file_format="array_record")
+
+
+def undecoded(builder: Any, split: str, image: str | None) -> Any:
+    """Returns a split by random access; the feature called `image` has the bytes of files, not pixels."""
+    decoders = {image: _import_tfds().decode.SkipDecoding()} if image else None
+    return builder.as_data_source(split=split, decoders=decoders)
+
+
 def decode(spec: DatasetSpec, data_dir: Path, report: Say) -> dict[str, ExampleSet]:
     """Reads every split of a built set into memory.
 

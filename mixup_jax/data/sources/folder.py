@@ -1,0 +1,72 @@
+"""Image files in folders of classes: PATH/{train,val,test}/CLASS/*, or PATH/CLASS/*."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from mixup_jax.data.sources.rows import SPLITS, Found, Rows, stamp_of
+from mixup_jax.errors import InputError
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+
+
+def stamp(place: str, data_dir: Path) -> str:
+    """Returns what changes with the files of a folder."""
+    return stamp_of(_images(_root(place)))
+
+
+def find(place: str, data_dir: Path, labelled: bool) -> Found:
+    """Lists the images of a folder; their classes are the names of the folders that they are in.
+
+    Files that are no images by their ending, and hidden ones, are passed over.
+
+    Args:
+      place: the folder.
+      data_dir: not used.
+      labelled: whether classes are wanted; without them, images may lie anywhere in the folder.
+
+    Raises:
+      InputError: there is no such folder, it holds no images, or not in folders of classes.
+    """
+    root = _root(place)
+    parts = {SPLITS[path.name.lower()]: path for path in _folders(root) if path.name.lower() in SPLITS}
+    if "train" not in parts and not (parts.keys() == {"test"} and not labelled):
+        parts = {"all": root}
+    splits = {split: _rows(path, labelled) for split, path in sorted(parts.items())}
+    return Found(splits, None)
+
+
+def _rows(folder: Path, labelled: bool) -> Rows:
+    if not labelled:
+        files = list(_images(folder))
+        labels = None
+    else:
+        classes = _folders(folder)
+        pairs = [(file, path.name) for path in classes for file in _images(path)]
+        files, labels = [file for file, _ in pairs], [name for _, name in pairs]
+    if not files:
+        wanted = "a folder for each class, with images in it" if labelled else "images"
+        raise InputError(f"{folder} holds no images ({', '.join(ENDINGS)}); expected {wanted}")
+    return Rows(files, labels, files=True)
+
+
+def _root(place: str) -> Path:
+    root = Path(place).expanduser()
+    if not root.is_dir():
+        raise InputError(f"folder:{place} is no folder; expected one of images, CLASS/* or {{train,val,test}}/CLASS/*")
+    return root
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _images(root: Path) -> Iterator[Path]:
+    """Yields the images at any depth of a folder, in an order of their names."""
+    for folder, below, files in os.walk(root, followlinks=True):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and name.lower().endswith(ENDINGS):
+                yield Path(folder, name)
