@@ -132,6 +132,7 @@ Every example of the test record counts as in-distribution, labelled or not.
 | `intervals` | {{key: [low, high]}}, 95 %, of the numbers below |
 | `scores` | {{score: the numbers below, their `intervals`, and the mean score of each set, `mean_in` and \
 `mean_out` (null where infinite)}}, of {scores}; `odin` where it was asked for, without means |
+| `no_information` | {{score: why it is null in `scores`}}; only where one is |
 | `temperature`, `after_temperature` | as in an entry of `results` |
 
 {detection}

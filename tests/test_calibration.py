@@ -149,3 +149,15 @@ def test_malformed_input_is_refused(confidence, correct, n_bins, message):
 def test_bins_of_inconsistent_lengths_are_refused():
     with pytest.raises(InputError, match=r"expected \[M \+ 1\], \[M\]"):
         Bins(np.linspace(0, 1, 3), np.zeros(3, np.int64), np.zeros(2), np.zeros(2))
+
+
+def test_a_confidence_of_m_over_bins_is_in_bin_m_of_the_usual_numbers_of_bins_and_not_of_all():
+    def above(n_bins):
+        """How many confidences m / n_bins are in the bin above m."""
+        fractions = np.arange(1, n_bins + 1) / n_bins
+        return sum(
+            int(np.argmax(bin_confidences([fraction], [True], n_bins).count)) != m
+            for m, fraction in enumerate(fractions)
+        )
+
+    assert [above(n_bins) for n_bins in (6, 15, 98, 100)] == [1, 0, 48, 0]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics import brier, log_softmax, nll
+from mixup_jax.metrics import brier, examine, log_softmax, nll
 
 labelled_logits = hnp.arrays(np.float64, (12, 4), elements=st.floats(-12, 12))
 some_labels = hnp.arrays(np.int64, 12, elements=st.integers(0, 3))
@@ -54,3 +54,12 @@ def test_unlabelled_examples_are_refused_and_not_read_as_the_last_class():
     for metric in (nll, brier):
         with pytest.raises(InputError, match="no label"):
             metric(np.zeros((1, 2)), [-1])
+
+
+@pytest.mark.parametrize(("largest", "expected"), [(22.0, 1.785259563500353e-08), (40.0, 64 * np.exp(-40.0))])
+def test_nll_of_a_confident_right_prediction_keeps_its_relative_precision(largest, expected):
+    logits = np.zeros((3, 65))
+    logits[:, 7] = largest  # log(1 + 64 exp(-22)) by mpmath with 50 digits; at 40 the next term is below 1e-15
+    assert nll(logits, [7, 7, 7]) == pytest.approx(expected, rel=1e-14)
+    np.testing.assert_allclose(-examine(logits, [7, 7, 7]).log_likelihood, expected, rtol=1e-14)
+    np.testing.assert_allclose(-log_softmax(logits)[:, 7], expected, rtol=1e-14)

@@ -46,8 +46,11 @@ def test_top_k_accuracy_is_that_of_sorting(seed, classes):
         expected = np.mean([label in row[:k] for label, row in zip(labels, order, strict=True)])
         assert metrics.top_k_accuracy(logits, labels, k) == expected
     assert metrics.top_k_accuracy(logits, labels, 1) == np.mean(confidence_and_correct(logits, labels)[1])
-    with pytest.raises(InputError, match="k is 0; expected at least 1"):
+    with pytest.raises(InputError, match="k is 0; expected a whole number of at least 1"):
         metrics.top_k_accuracy(logits, labels, 0)
+    for k in (2.5, 2.0, True, "2"):
+        with pytest.raises(InputError, match="expected a whole number of at least 1"):
+            metrics.top_k_accuracy(logits, labels, k)
 
 
 def test_msp_score_keeps_the_order_of_confidences_that_round_to_one():

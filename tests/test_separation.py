@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.ensemble import mean_of_records
-from mixup_jax.evaluation.measure import measure_ood
-from mixup_jax.runs.records import Predictions
+from mixup_jax.evaluation.export import format_table, render
+from mixup_jax.evaluation.measure import evaluate_records, measure_ood
+from mixup_jax.runs.records import Predictions, logits_of_probabilities
 
 
 def record(seed, n=150, size=2.0, **meta):
@@ -43,10 +44,44 @@ def test_every_score_has_the_numbers_of_scikit_learn_before_and_after_the_temper
 
 
 def test_an_infinite_mean_is_null():
-    impossible = Predictions(np.array([[0.0, -np.inf]]), [0])
+    impossible = Predictions(np.array([[1.0, -np.inf]]), [0])
     scores = measure_ood(impossible, impossible)["scores"]
     assert scores["entropy"]["mean_in"] is None
-    assert scores["energy"]["mean_in"] == 0.0
+    assert scores["energy"]["mean_in"] == -1.0
+
+
+def rounded(record, decimals):
+    probability = scipy.special.softmax(record.logits.astype(np.float64), axis=1).round(decimals)
+    return Predictions(logits_of_probabilities(probability), record.labels)
+
+
+@pytest.mark.parametrize("decimals", [15, 4, 3])
+def test_scores_that_read_the_level_of_logits_are_null_for_probabilities(decimals):
+    inside, outside = record(0, 300), record(1, 200, size=1.0)
+    entry = measure_ood(rounded(inside, decimals), rounded(outside, decimals), temperature=2.0)
+    for side in (entry, entry["after_temperature"]):
+        assert [key for key, numbers in side["scores"].items() if numbers is None] == ["energy", "max_logit"]
+        assert set(side["no_information"]) == {"energy", "max_logit"}
+        assert "probabilities" in side["no_information"]["energy"]
+        assert 0.0 < side["scores"]["entropy"]["auroc"] < 1.0
+    logits = measure_ood(inside, outside)
+    assert "no_information" not in logits
+    assert logits["scores"]["energy"]["auroc"] != 0.5
+
+
+def test_the_energy_of_an_ensemble_is_null_and_the_table_says_why(tmp_path):
+    members = [
+        mean_of_records([record(seed, 60), Predictions(record(seed + 5, 60).logits, record(seed, 60).labels)])
+        for seed in (0, 1)
+    ]
+    document = evaluate_records(members[0], ood={"far": members[1]})
+    assert document["ood"]["far"]["scores"]["energy"] is None
+    table = format_table(document)
+    assert "-: the records hold probabilities" in table
+    row = next(line for line in table.splitlines() if " energy " in line)
+    assert row.split()[-6:] == ["-"] * 6
+    for suffix in ("csv", "md", "tex"):
+        assert "energy" in render(document, tmp_path / f"x.{suffix}")
 
 
 @settings(deadline=None, max_examples=40)

@@ -166,11 +166,16 @@ def _ood_table(entries: Mapping[str, Mapping[str, Any]]) -> Table:
         for label, side in sides:
             sizes = [str(side["n_in"]), str(side["n_out"])]
             for score, numbers in ((side["score"], side), *side.get("scores", {}).items()):
+                if numbers is None:  # for the reason in `no_information`
+                    rows.append((label, labels[score], *sizes, *["-"] * (len(others) + 2), ""))
+                    continue
                 interval = _span(numbers.get("intervals", {}).get(first.key))
                 more = [_cell(numbers, row.key) for row in others]
                 confidence = _cell(side, "mean_confidence") if numbers is side else ""
                 rows.append((label, labels[score], *sizes, _cell(numbers, first.key), interval, *more, confidence))
+    reasons = {reason for entry in entries.values() for reason in entry.get("no_information", {}).values()}
     title = "out of distribution: higher score = more foreign; fractions, not percent"
+    title += "".join(f"; -: {reason}" for reason in sorted(reasons))
     header = ("", "score", "n_in", "n_out", first.label, "95 % interval", *(row.short or row.label for row in others))
     return Table(title, (*header, "mean confidence"), tuple(rows))
 

@@ -23,9 +23,11 @@ from mixup_jax.metrics import table
 from mixup_jax.metrics.examined import Examined
 from mixup_jax.metrics.logits import UNLABELLED
 from mixup_jax.metrics.measuring import Given, full_vector, intervals, scores_of, separation, top_label
+from mixup_jax.metrics.ood_scores import have_level
 from mixup_jax.runs.records import Predictions
 
 SCHEMA = 1
+NO_LEVEL = "the records hold probabilities or their logarithms, which have no level that this score could read"
 NOTHING_FITTED = Recalibration(None, None)
 
 
@@ -139,13 +141,17 @@ def measure_ood(
 def _ood_entry(
     inside: list[Examined], outside: list[Examined], temperature: float | None, *, all_intervals: bool
 ) -> dict[str, Any]:
-    entries = [_separated(*pair, all_intervals) for pair in zip(inside, outside, strict=True)]
+    level = have_level(inside[0].energy) and have_level(outside[0].energy)
+    entries = [_separated(*pair, level, all_intervals) for pair in zip(inside, outside, strict=True)]
     return {**entries[0], "temperature": temperature, "after_temperature": None if temperature is None else entries[1]}
 
 
-def _separated(inside: Examined, outside: Examined, all_intervals: bool) -> dict[str, Any]:
-    found = {}
+def _separated(inside: Examined, outside: Examined, level: bool, all_intervals: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for (score, score_in), score_out in zip(scores_of(inside).items(), scores_of(outside).values(), strict=True):
+        if score.level and not level:
+            found[score.key] = None
+            continue
         means = {"mean_in": _finite(score_in.mean()), "mean_out": _finite(score_out.mean())}
         found[score.key] = separation(score_in, score_out, slow=all_intervals) | means
     # The entry itself is that of the first score; its intervals stand after the numbers.
@@ -160,6 +166,7 @@ def _separated(inside: Examined, outside: Examined, all_intervals: bool) -> dict
         "mean_confidence": float(outside.confidence.mean()),
         "intervals": bounds,
         "scores": found,
+        **({} if level else {"no_information": dict.fromkeys((k for k, v in found.items() if v is None), NO_LEVEL)}),
     }
 
 

@@ -89,7 +89,7 @@ def bin_edges(n_bins: int) -> Floats:
 
 def bin_index(confidence: Floats, edges: Floats) -> Ints:
     """Returns the bin of each confidence, int64 `[N]` in [0, M): right-closed, 0 in the first bin."""
-    # Searching the very edges puts m / M into bin m; ceil(confidence * M) would misplace some of them.
+    # The edges themselves are searched, since ceil(confidence * M) may round across one.
     return np.maximum(np.searchsorted(edges, confidence, side="left") - 1, 0)
 
 

@@ -16,7 +16,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.metrics.binning import Bins, bin_confidences
 from mixup_jax.metrics.logits import UNLABELLED, blocks, check_labels, check_logits, in_threads
 from mixup_jax.metrics.ood_scores import entropy_of_others, max_logit_score, msp_of_others
-from mixup_jax.metrics.proper import brier_of_each, nll_of_each
+from mixup_jax.metrics.proper import brier_of_each
 from mixup_jax.metrics.smooth import Residuals, residuals
 from mixup_jax.metrics.softmax import Bools, Floats, Ints, max_probability, shifted_block
 from mixup_jax.metrics.temperature import check_temperature
@@ -112,11 +112,15 @@ def _examine_block(logits: Floats, labels: npt.NDArray[np.integer], out: Examine
     out.msp[rows] = msp_of_others(others)
     out.entropy[rows] = entropy_of_others(others)
     out.max_logit[rows] = max_logit_score(logits)
-    out.energy[rows] = out.max_logit[rows] - np.log1p(np.exp(others).sum(axis=0))
+    log_total = np.log1p(np.exp(others).sum(axis=0))  # log(sum_k exp(z_k)) - max_k z_k
+    out.energy[rows] = out.max_logit[rows] - log_total
     labelled = labels != UNLABELLED
     some_class = np.maximum(labels, 0)  # of an example without a label; what follows from it is discarded
     out.correct[rows] = top == labels
-    out.log_likelihood[rows] = np.where(labelled, -nll_of_each(logits, some_class), np.nan)
+    each = np.arange(len(logits))
+    with np.errstate(over="ignore"):  # a gap beyond float64 is that of an impossible class
+        log_likelihood = (logits[each, some_class] - logits[each, top]) - log_total
+    out.log_likelihood[rows] = np.where(labelled, log_likelihood, np.nan)
     out.brier[rows] = np.where(labelled, brier_of_each(logits, some_class), np.nan)
 
 

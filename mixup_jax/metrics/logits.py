@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError
 
+SUM_TOLERANCE = 0.01
+"""How far from 1 the sum of a row of probabilities may be."""
+
 UNLABELLED = -1
 """The label of an example without a class, or whose class the network does not know."""
 

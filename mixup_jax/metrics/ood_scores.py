@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.logits import check_logits
+from mixup_jax.metrics.logits import SUM_TOLERANCE, check_logits
 from mixup_jax.metrics.softmax import Floats, shifted_blocks
 
 
@@ -108,6 +108,15 @@ def energy_score(logits: npt.ArrayLike, temperature: float = 1.0) -> Floats:
         # log1p keeps what is small beside the first class.
         score[rows] -= temperature * np.log1p(np.exp(shifted[:-1] / temperature).sum(axis=0))
     return score
+
+
+def have_level(energy: npt.ArrayLike) -> bool:
+    """Returns whether logits of this `energy_score` (temperature 1) have a level, which energy and max logit read.
+
+    Logarithms of probabilities have none: their energy is 0, up to the 1 % by which a file of rounded probabilities
+    may miss a sum of 1.  A network's own logits are that near to 0 throughout by no more than chance.
+    """
+    return bool(np.abs(energy).max() > -math.log1p(-SUM_TOLERANCE) + 1e-6)  # of float32
 
 
 def max_logit_score(logits: npt.ArrayLike) -> Floats:

@@ -55,8 +55,11 @@ def nll_of_each(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:
     checked = check_all_labelled(logits, labels)
     loss = np.empty(len(checked))
     for rows, shifted in shifted_blocks(logits):
-        true = shifted[checked[rows], np.arange(shifted.shape[1])]
-        loss[rows] = np.log(np.exp(shifted, out=shifted).sum(axis=0)) - true
+        each = np.arange(shifted.shape[1])
+        true, top = shifted[checked[rows], each], shifted.argmax(axis=0)
+        others = np.exp(shifted, out=shifted)
+        others[top, each] = 0.0
+        loss[rows] = np.log1p(others.sum(axis=0)) - true  # 1 + others would round to 1 beside a small sum
     return loss
 
 
@@ -236,10 +239,10 @@ def top_k_accuracy(logits: npt.ArrayLike, labels: npt.ArrayLike, k: int) -> floa
       k: at least 1; from K on the result is 1.
 
     Raises:
-      InputError: as `softmax.check_labelled`, or k is below 1.
+      InputError: as `softmax.check_labelled`, or k is not a whole number of at least 1.
     """
-    if k < 1:
-        raise InputError(f"k is {k}; expected at least 1")
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise InputError(f"k is {k!r}; expected a whole number of at least 1")
     logits, labels = check_labelled(logits, labels)
     # A few rows at a time: the logits may be a file that is larger than memory.
     hits = sum(_hits(logits[rows], labels[rows], k) for rows in blocks(*logits.shape))

@@ -68,7 +68,9 @@ def log_softmax(logits: npt.ArrayLike) -> Floats:
       InputError: wrong shape or dtype, NaN or +inf, or a row that is -inf throughout.
     """
     shifted = shifted_logits(logits)
-    log_probabilities: Floats = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    others = np.exp(shifted)
+    others[np.arange(len(shifted)), shifted.argmax(axis=1)] = 0.0
+    log_probabilities: Floats = shifted - np.log1p(others.sum(axis=1, keepdims=True))
     return log_probabilities
 
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError, not_a_file
 from mixup_jax.escapes import is_plain
-from mixup_jax.metrics.logits import UNLABELLED, check_labels, check_logits
+from mixup_jax.metrics.logits import SUM_TOLERANCE, UNLABELLED, check_labels, check_logits
 from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, UNREADABLE, read_npz
 from mixup_jax.runs.files import LARGEST, MIB, shown, unique, write_atomically
 
@@ -114,7 +114,7 @@ def logits_of_probabilities(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.f
         values = probabilities.astype(np.float64)
     inside: npt.NDArray[np.bool_] = np.all((values >= 0) & (values <= 1), axis=1)
     sums = values.sum(axis=1)
-    wrong = ~(inside & (np.abs(sums - 1) <= 0.01))
+    wrong = ~(inside & (np.abs(sums - 1) <= SUM_TOLERANCE + 1e-9))  # .99 and 1.01 in two decimals are within it
     if wrong.any():
         row = int(np.argmax(wrong))
         found = f"sums to {sums[row]:.6g}" if inside[row] else "holds a number outside [0, 1]"
