@@ -63,20 +63,20 @@ CASES = (
 
 
 def in_jax(case: Case, name: str, backward: bool) -> Run:
-    """By the project's convolution, "convolve", or by XLA's, "native"."""
+    """By the project's convolution, "_convolve", or by XLA's, "_native"."""
     from mixup_jax.libraries import keep_freed_memory
 
     keep_freed_memory()
     import jax
 
+    from mixup_jax import cpu_convolution
     from mixup_jax.libraries import fast_to_run
-    from mixup_jax.models import convolution
 
     pad = (case.size // 2, case.size // 2)
     settings = ((case.stride, case.stride), (pad, pad))
 
     def forward(x: Any, kernel: Any, _: Any) -> Any:
-        return getattr(convolution, name)(x, kernel, *settings)
+        return getattr(cpu_convolution, name)(x, kernel, *settings)
 
     def gradients(x: Any, kernel: Any, gradient: Any) -> Any:
         # Nothing needs the gradient of pixels.
@@ -125,8 +125,8 @@ def main() -> None:
     for case in (case for case in CASES if arguments.only in case.label):
         for backward in (False, True):
             with (
-                Side(in_jax, case, "convolve", backward) as ours,
-                Side(in_jax, case, "native", backward) as xla,
+                Side(in_jax, case, "_convolve", backward) as ours,
+                Side(in_jax, case, "_native", backward) as xla,
                 Side(in_torch, case, backward) as torch,
             ):
                 times = medians([ours, xla, torch], rounds=arguments.rounds, seconds_a_turn=0.3, lead=2)

@@ -12,8 +12,8 @@ import numpy as np
 
 from mixup_jax.data.cache import arrays_folder, write_cache
 from mixup_jax.data.sets import ExampleSet
-from mixup_jax.models import IMAGE_MODELS, MODELS
-from mixup_jax.models.dropout import dropout
+from mixup_jax.models import NETWORKS, Network
+from mixup_jax.models.layers import dropout
 
 NAME = "small"
 
@@ -47,9 +47,7 @@ class Small(nn.Module):
 
 def add_model() -> None:
     """Adds the network to the package's, in this process."""
-    IMAGE_MODELS[NAME] = Small  # type: ignore[assignment]  # its type is that of the package's own; called alike
-    if NAME not in MODELS:
-        MODELS.append(NAME)
+    NETWORKS[NAME] = Network(Small)
 
 
 def make_data(data_dir: Path, *, train: int = 200, test: int = 60) -> None:

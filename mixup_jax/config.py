@@ -24,7 +24,6 @@ PARALLEL = ("jit", "pmap")
 OPTIMIZERS = ("sgd", "adadelta", "adam")
 SCHEDULES = ("steps", "cosine")
 DTYPES = ("float32", "bfloat16")
-STEMS = ("cifar", "imagenet")
 CROPS = ("pad", "random_resized")
 ON_NAN = ("stop", "skip")
 WIDEST = 65_536
@@ -99,6 +98,7 @@ class ModelConfig:
         max-pooling of stride 2.
       zero_init_residual: every block of a ResNet starts as its shortcut alone.
       filter_widths: of the sentence CNN, in tokens; each has `width` feature maps.
+      cpu_convolution: on a CPU, use the package's convolutions where they are faster than XLA's; off: XLA's alone.
     """
 
     name: str = "resnet18"
@@ -109,16 +109,12 @@ class ModelConfig:
     hidden: int = 0
     zero_init_residual: bool = False
     filter_widths: tuple[int, ...] = (3, 4, 5)
+    cpu_convolution: bool = True
 
     def __post_init__(self) -> None:
         require(1 <= self.width <= WIDEST, "model.width", self.width, f"a number of channels from 1 to {WIDEST}")
         require(0 <= self.dropout < 1, "model.dropout", self.dropout, "a rate in [0, 1)")
         require_choice("model.dtype", self.dtype, DTYPES)
-        require_choice("model.stem", self.stem, STEMS)
-        require(0 <= self.hidden <= WIDEST, "model.hidden", self.hidden, f"a width from 1 to {WIDEST}, or 0 for none")
-        widths = self.filter_widths
-        different = bool(widths) and min(widths) >= 1 and len(set(widths)) == len(widths)
-        require(different, "model.filter_widths", widths, "different positive numbers of tokens, such as (3, 4, 5)")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mixup_jax.methods.mixing import Mix, unmixed
-from mixup_jax.models.dropout import dropout
-from mixup_jax.models.layers import BATCH_NORM_MOMENTUM
+from mixup_jax.models.layers import BATCH_NORM_MOMENTUM, dropout
 
 CLASSES = 5
 

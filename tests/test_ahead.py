@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from benchmarks import scaling
-from mixup_jax import cpu_convolution as kernels
+from mixup_jax import cpu_convolution
 from mixup_jax.ahead.hlo import Collective, Shape, Unestimated, estimated_cycles, unestimated
 from mixup_jax.ahead.program import Group, Memory, Program, Unfit, _needed, compile_program, grouped
 from mixup_jax.ahead.record import program_record, warnings
@@ -18,9 +18,9 @@ from mixup_jax.ahead.render import render
 from mixup_jax.ahead.roofline import all_reduce_seconds, roofline, utilisation
 from mixup_jax.ahead.topology import CHIPS, Target, find_target
 from mixup_jax.compile_ahead import main
+from mixup_jax.cpu_convolution.availability import lanes
 from mixup_jax.devices.mesh import AXIS, device_mesh
 from mixup_jax.errors import InputError
-from mixup_jax.models import convolution
 
 V5E = CHIPS["TPU v5 lite"]
 TINY = ["--config=configs/quickstart.py", "--config.model.width=2", "--config.batch_size=64", "--examples=300"]
@@ -171,19 +171,19 @@ def test_a_config_is_compiled_for_eight_devices(tmp_path: Path, capsys: pytest.C
     assert 0.5 < train["model_flops"] / train["flops"] < 1.5
 
 
-@pytest.mark.skipif(not kernels.lanes(), reason="the kernels are not for this processor")
+@pytest.mark.skipif(not lanes(), reason="the kernels are not for this processor")
 @pytest.mark.usefixtures("untouched_environment")
 def test_kernels_of_our_own_are_named_and_leave_the_networks_flops_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def compiled(name: str) -> dict:
-        width = f"--config.model.width={kernels.lanes()}"
+        width = f"--config.model.width={lanes()}"
         assert main([*TINY, width, "--topology=cpu:1", "--steps=eval", f"--output={tmp_path / name}"]) == 0
         return json.loads((tmp_path / name).read_text())
 
     plain = compiled("plain.json")
     monkeypatch.setattr(jax, "device_count", lambda: 1)
-    monkeypatch.setattr(convolution, "MULTIPLICATIONS", 1)
+    monkeypatch.setattr(cpu_convolution, "_MULTIPLICATIONS", 1)
     ours = compiled("ours.json")
     assert (plain["steps"]["eval"]["kernels"], plain["warnings"]) == (0, [])
     assert ours["steps"]["eval"]["kernels"] > 0

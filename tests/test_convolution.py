@@ -11,13 +11,14 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from mixup_jax import cpu_convolution as kernels
-from mixup_jax.models import convolution
+from mixup_jax import cpu_convolution as convolution
+from mixup_jax.cpu_convolution import availability, interface, kernels
+from mixup_jax.models import create_model
 
-LANES = kernels.lanes()
+LANES = availability.lanes()
 SIZES = st.integers(1, 9)
 XLA_ONLY = {"lhs_dilation": (1, 1), "rhs_dilation": (1, 1), "feature_group_count": 1}
-XLA_ONLY |= {"dimension_numbers": convolution.DIMENSIONS}
+XLA_ONLY |= {"dimension_numbers": convolution._DIMENSIONS}
 
 pytestmark = pytest.mark.skipif(not LANES, reason="the kernels are not for this processor")
 
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.skipif(not LANES, reason="the kernels are not for this 
 def let_it_apply(patch: pytest.MonkeyPatch) -> None:
     """The kernels are for processes of one device, where the tests have eight, and for large convolutions."""
     patch.setattr(jax, "device_count", lambda: 1)
-    patch.setattr(convolution, "MULTIPLICATIONS", 1)
+    patch.setattr(convolution, "_MULTIPLICATIONS", 1)
 
 
 @pytest.fixture
@@ -59,7 +60,9 @@ def both_ways(x, kernel, strides, padding):
 def padded_by_one(stride):
     """Our convolution and XLA's."""
     geometry = ((stride, stride), ((1, 1), (1, 1)))
-    return [lambda x, kernel, way=way: way(x, kernel, *geometry) for way in (convolution.convolve, convolution.native)]
+    return [
+        lambda x, kernel, way=way: way(x, kernel, *geometry) for way in (convolution._convolve, convolution._native)
+    ]
 
 
 def whole(generator, shape, factor=1):
@@ -117,7 +120,7 @@ def test_the_kernels_are_the_convolution_and_its_gradients(
     pads = jax.lax.padtype_to_pads((height, width), size, strides, padding) if isinstance(padding, str) else padding
     generator = np.random.default_rng(seed)
     x, kernel = whole(generator, (batch, height, width, channels)), whole(generator, (*size, channels, maps), factor=4)
-    sides = kernels.outputs(x, size, strides, pads)
+    sides = convolution._outputs(x, kernel, strides, pads)
     assume(min(sides) > 0)
     cotangent = whole(generator, (batch, *sides, maps), factor=4)
 
@@ -254,9 +257,9 @@ def test_everything_is_left_to_xla_where_the_kernels_cannot_run_or_do_not_pay(li
     elif limit == "accelerator":
         monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     elif limit == "processor":
-        monkeypatch.setattr(kernels, "lanes", lambda: 0)
+        monkeypatch.setattr(convolution, "lanes", lambda: 0)
     else:
-        monkeypatch.setattr(convolution, "MULTIPLICATIONS", 2 * 36 * 9 * LANES**2 + 1)
+        monkeypatch.setattr(convolution, "_MULTIPLICATIONS", 2 * 36 * 9 * LANES**2 + 1)
     text = program(jnp.ones((2, 6, 6, LANES)), jnp.ones((3, 3, LANES, LANES)))
     assert "stablehlo.convolution" in text
     assert "mixup_jax" not in text
@@ -312,36 +315,29 @@ for batch in (128, 1):
 
 
 ON_OTHER_REGISTERS = """
-from mixup_jax.cpu_convolution import registers
-registers.LANES, registers.ROWS = {registers}
-registers.registers = lambda: registers.Registers({registers})
-import jax, jax.numpy as jnp, numpy as np
-from mixup_jax.models import convolution
-from mixup_jax import cpu_convolution as kernels
-convolution.MULTIPLICATIONS = 1
-generator = np.random.default_rng(0)
-whole = lambda *shape: jnp.asarray(4 * generator.integers(-4, 5, size=shape), jnp.float32)
-for stride in (1, 2):
-    for channels, maps in ((kernels.lanes(), 3 * kernels.lanes()), (2 * kernels.lanes(), 2 * kernels.lanes())):
-        x, kernel = whole(3, 14, 11, channels), whole(3, 3, channels, maps)
-        cotangent = whole(3, 14 // stride, -(-11 // stride), maps)
-        def results(way):
-            value, pull = jax.vjp(lambda x, kernel: way(x, kernel, (stride, stride), ((1, 1), (1, 1))), x, kernel)
-            return value, *pull(cotangent)
-        for ours, natives in zip(results(convolution.convolve), results(convolution.native)):
-            np.testing.assert_array_equal(ours, natives)
-print(kernels.lanes())
+import platform
+import numba
+from llvmlite import binding
+from llvmlite.binding.targets import FeatureMap
+binding.get_host_cpu_features = lambda: FeatureMap({features})
+platform.machine = lambda: "{machine}"
+from mixup_jax.cpu_convolution import availability
+print(availability.lanes(), availability.compare())
 """
 
 
-@pytest.mark.parametrize("registers", ["8, (6, 4, 3, 2, 1)", "4, (14, 8, 7, 4, 2, 1)"])
-def test_processors_with_shorter_registers_compute_the_same(registers, tmp_path):
-    script = ON_OTHER_REGISTERS.replace("{registers}", registers)
-    assert in_a_process(script, NUMBA_CACHE_DIR=str(tmp_path)) == [registers.partition(",")[0]]
+@pytest.mark.parametrize(
+    ("features", "machine", "lanes"),
+    [("avx2=True, fma=True", "x86_64", 8), ("", "aarch64", 4)],
+)
+def test_processors_with_shorter_registers_compute_the_same(features, machine, lanes, tmp_path):
+    script = ON_OTHER_REGISTERS.replace("{features}", f"dict({features})").replace("{machine}", machine)
+    switches = {"NUMBA_CACHE_DIR": str(tmp_path), availability.SWITCH: "unchecked"}
+    assert in_a_process(script, **switches) == [str(lanes), availability.AGREES]
 
 
 def test_without_numbas_compiler_there_are_no_kernels():
-    script = "from mixup_jax.models import kernels\nprint(kernels.lanes())"
+    script = "from mixup_jax.cpu_convolution import availability\nprint(availability.lanes())"
     assert in_a_process(script, NUMBA_DISABLE_JIT="1") == ["0"]
 
 
@@ -349,12 +345,12 @@ def test_a_compiled_program_is_found_again_by_another_process(tmp_path):
     script = """
 import sys
 import jax, jax.numpy as jnp, numpy as np
-from mixup_jax.models import convolution
-convolution.MULTIPLICATIONS = 1
+from mixup_jax import cpu_convolution as convolution
+convolution._MULTIPLICATIONS = 1
 generator = np.random.default_rng(0)
 x = jnp.asarray(generator.normal(size=(4, 8, 8, 64)), jnp.float32)
 kernel = jnp.asarray(generator.normal(size=(3, 3, 64, 64)), jnp.float32)
-way = lambda x, kernel: convolution.convolve(x, kernel, (1, 1), ((1, 1), (1, 1)))
+way = lambda x, kernel: convolution._convolve(x, kernel, (1, 1), ((1, 1), (1, 1)))
 print(np.asarray(jax.jit(way)(x, kernel)).tobytes().hex()[:4096])
 """
     environment = {
@@ -367,3 +363,187 @@ print(np.asarray(jax.jit(way)(x, kernel)).tobytes().hex()[:4096])
     assert kept
     assert in_a_process(script, **environment) == first
     assert {path.name for path in Path(tmp_path).glob("*-cache")} == kept
+
+
+HEADER = interface.header()
+
+
+def test_the_installed_interface_is_the_one_that_the_kernels_were_written_for():
+    assert interface.mismatch(HEADER) == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (HEADER, "", "no header"),
+        ("API_MAJOR 0", "API_MAJOR 1", "has major version 1, and they were written for 0"),
+        ("Extension_Metadata = 1", "Extension_Metadata = 2", "asks for a kernel's version in an unknown way"),
+        ("  XLA_FFI_ArgType* types;", "  int64_t more;\n  XLA_FFI_ArgType* types;", "XLA_FFI_CallFrame.args.args of"),
+        ("  const XLA_FFI_Api* api;", "", "XLA_FFI_CallFrame.api of"),
+        ("  int64_t rank;\n  int64_t* dims;", "  int64_t* dims;\n  int64_t rank;", "XLA_FFI_Buffer.rank of"),
+        ("  void* data;\n  int64_t rank;", "  void* other;\n  int64_t rank;", "XLA_FFI_Buffer.data of"),
+        ("  XLA_FFI_Task* task;", "  int priority;\n  XLA_FFI_Task* task;", "XLA_FFI_ThreadPool_Schedule_Args.task"),
+        ("  _XLA_FFI_API_STRUCT_FIELD(XLA_FFI_Stream_Get);", "", "XLA_FFI_Api.XLA_FFI_ThreadPool_Schedule of"),
+    ],
+)
+def test_another_interface_is_noticed(old, new, message):
+    assert old in HEADER
+    assert message in interface.mismatch(HEADER.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("API_MINOR 3", "API_MINOR 4"),
+        ("STRUCT_FIELD(XLA_FFI_DeviceOrdinal_Get);", "STRUCT_FIELD(XLA_FFI_DeviceOrdinal_Get);\n  void* another;"),
+        ("  int64_t* dims;", "  int64_t* dims;\n  int32_t layout;"),
+        ("  XLA_FFI_Future* future;  // out\n};\n\nXLA_FFI_DEFINE_STRUCT_TRAITS(XLA_FFI_CallFrame", "};\n\n(X"),
+    ],
+)
+def test_what_moves_nothing_that_is_read_makes_no_difference(old, new):
+    assert old in HEADER
+    assert interface.mismatch(HEADER.replace(old, new)) == ""
+
+
+ON_ANOTHER_JAXLIB = """
+import jax, jax.numpy as jnp
+jax.ffi.include_dir = lambda: "{folder}"
+from mixup_jax import cpu_convolution
+x, kernel = jnp.ones((16, 28, 28, 64)), jnp.ones((3, 3, 64, 64))
+for stride in (1, 2):
+    program = jax.jit(lambda x, kernel: cpu_convolution._convolve(x, kernel, (stride, stride), ((1, 1), (1, 1))))
+    print("mixup_jax" in program.lower(x, kernel).as_text(), float(program(x, kernel)[0, 4, 4, 0]))
+"""
+
+
+def test_a_run_on_another_jaxlib_is_xlas_and_says_so_in_one_line(tmp_path):
+    header = tmp_path / "xla/ffi/api/c_api.h"
+    header.parent.mkdir(parents=True)
+    header.write_text(HEADER.replace("API_MAJOR 0", "API_MAJOR 1"))
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    script = ON_ANOTHER_JAXLIB.replace("{folder}", str(tmp_path))
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert ran.stdout.split() == ["False", "576.0"] * 2, ran.stderr
+    ours = [line for line in ran.stderr.splitlines() if "convolutions" in line]
+    assert len(ours) == 1, ran.stderr
+    assert ours[0].startswith("convolutions are XLA's, not the package's faster ones: XLA's interface")
+
+
+@pytest.fixture
+def outcomes(tmp_path, monkeypatch):
+    """The folder that outcomes of comparisons are kept in, empty."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "kept"))
+    return tmp_path / "kept"
+
+
+@pytest.mark.parametrize(
+    ("comparison", "reason", "kept"),
+    [
+        ("print('agrees')", "", True),
+        ("print('a warning\\ntheir results are not XLA\\'s')", "their results are not XLA's", True),
+        ("import os; os.kill(os.getpid(), 11)", "comparing them with XLA's ended with code -11", True),
+        ("import os; os.kill(os.getpid(), 9)", "comparing them with XLA's ended with code -9", False),
+        ("raise MemoryError", "comparing them with XLA's ended with code 1", False),
+        ("import time; time.sleep(60)", "they could not be compared with XLA's (TimeoutExpired)", False),
+    ],
+)
+def test_a_first_comparison_decides_and_is_remembered(comparison, reason, kept, outcomes, monkeypatch):
+    monkeypatch.setattr(availability, "_COMPARISON", comparison)
+    monkeypatch.setattr(availability, "SECONDS", 3)
+    assert availability._disagreement() == reason
+    monkeypatch.setattr(availability, "_COMPARISON", "print('asked again')")
+    again = availability._disagreement()
+    assert again.startswith(reason if kept else "asked again")
+    assert ("asked again" in again) != kept
+    assert [path.suffix for path in outcomes.glob("*")] == [".txt"]
+
+
+def test_another_version_of_jaxlib_is_compared_anew(outcomes, monkeypatch):
+    monkeypatch.setattr(availability, "_COMPARISON", "print('agrees')")
+    assert availability._disagreement() == ""
+    version = availability.metadata.version
+    monkeypatch.setattr(availability.metadata, "version", lambda name: "99" if name == "jaxlib" else version(name))
+    monkeypatch.setattr(availability, "_COMPARISON", "print('asked again')")
+    assert availability._disagreement() == "asked again"
+    assert len(list(outcomes.glob("*"))) == 2
+
+
+def test_where_nothing_can_be_kept_it_is_compared_each_time(monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "/dev/null/nowhere")
+    for outcome in ("agrees", "asked again"):
+        monkeypatch.setattr(availability, "_COMPARISON", f"print('{outcome}')")
+        assert availability._disagreement() == ("" if outcome == "agrees" else outcome)
+
+
+def test_one_variable_switches_the_kernels_off():
+    script = "from mixup_jax.cpu_convolution import availability\nprint(availability.lanes())"
+    assert in_a_process(script, MIXUP_JAX_CPU_CONVOLUTION="0") == ["0"]
+
+
+@pytest.mark.usefixtures("applicable")
+@pytest.mark.parametrize("used", [True, False])
+def test_a_config_switches_them_off(used):
+    model = create_model("resnet8", classes=2, width=LANES, cpu_convolution=used)
+    x = jnp.ones((2, 8, 8, 1))
+    variables = model.init(jax.random.key(0), x, train=False)
+    text = jax.jit(lambda x: model.apply(variables, x, train=False)).lower(x).as_text()
+    assert ("mixup_jax" in text) == used
+
+
+FAULTY = """
+import ctypes
+from llvmlite import binding
+from numba import types
+from mixup_jax.cpu_convolution import availability, compiling, direct, winograd, xla_calls
+{fault}
+# Only the threads' functions are compiled anew.
+compiling.kept_if_possible = lambda compiler, signature: compiler(signature)
+print(availability.compare())
+"""
+NO_MEMORY = """
+failing = ctypes.CFUNCTYPE(ctypes.c_longlong, ctypes.c_longlong)(lambda size: 0)
+binding.add_symbol("no_memory", ctypes.cast(failing, ctypes.c_void_p).value)
+made = types.ExternalFunction.__init__
+types.ExternalFunction.__init__ = lambda self, name, *kind: made(self, "no_memory" if name == "malloc" else name, *kind)
+"""
+# The stream of a GPU, which XLA answers with an error on a CPU.
+NO_THREADS = "xla_calls.SCHEDULE = 10"
+
+
+@pytest.mark.parametrize("fault", [NO_MEMORY, NO_THREADS, "xla_calls.THREADS = 10"])
+def test_without_memory_or_threads_the_calling_thread_does_the_work(fault):
+    script = FAULTY.replace("{fault}", fault)
+    assert in_a_process(script, MIXUP_JAX_CPU_CONVOLUTION="unchecked") == [availability.AGREES]
+
+
+WAITING = """
+import ctypes
+import numpy as np
+from llvmlite import binding
+from numba import types
+from mixup_jax.cpu_convolution import compiling, direct, winograd
+naps, yields, state = [], [], np.zeros(8, np.int64)
+def nap(microseconds):
+    naps.append(microseconds)
+    # The part that another thread does is done at last.
+    state[4] += len(naps) == 25
+    return 0
+def give_way():
+    yields.append(1)
+    return 0
+callbacks = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_longlong)(nap), ctypes.CFUNCTYPE(ctypes.c_int)(give_way)
+for name, callback in zip(("nap", "give_way"), callbacks):
+    binding.add_symbol(name, ctypes.cast(callback, ctypes.c_void_p).value)
+made, names = types.ExternalFunction.__init__, {"usleep": "nap", "sched_yield": "give_way"}
+types.ExternalFunction.__init__ = lambda self, name, *kind: made(self, names.get(name, name), *kind)
+compiling.kept_if_possible = lambda compiler, signature: compiler(signature)
+from mixup_jax.cpu_convolution import threads
+threads._wait(state.ctypes.data, 1)
+print(len(yields) == threads._YIELDS, *naps)
+"""
+
+
+def test_a_waiting_thread_soon_sleeps_between_its_looks():
+    yielded, *naps = in_a_process(WAITING)
+    assert yielded == "True"
+    assert [int(nap) for nap in naps] == [*range(50, 1001, 50), *[1000] * 5]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixup_jax.models.dropout import dropout
+from mixup_jax.models.layers import dropout
 
 KEYS = jax.random.split(jax.random.key(0), 4)
 ROWS = jax.random.normal(jax.random.key(1), (4, 5, 3)) + 10

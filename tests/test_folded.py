@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mixup_jax.models import folded
-from mixup_jax.models.layers import batch_norm, conv
+from mixup_jax.models.layers import Layers
 
 
 class Folded(nn.Module):
@@ -20,8 +20,8 @@ class Folded(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        make = folded.conv_norm_pool if self.pool else folded.conv_norm
-        return make(x, 6, train=train, names=("conv", "norm"), dtype=self.dtype, axis_name=self.axis_name)
+        way = folded.conv_norm_pool if self.pool else folded.conv_norm
+        return way(Layers(train, self.dtype, self.axis_name), x, 6, names=("conv", "norm"))
 
 
 class Plain(nn.Module):
@@ -31,8 +31,8 @@ class Plain(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         size, stride = (7, 2) if self.pool else (1, 1)
-        y = conv(6, size, stride, dtype=self.dtype, name="conv")(x)
-        y = batch_norm(train=train, dtype=self.dtype, axis_name=None, name="norm")(y)
+        make = Layers(train, self.dtype)
+        y = make.norm(name="norm")(make.conv(6, size, stride, name="conv")(x))
         return nn.max_pool(nn.relu(y), (3, 3), (2, 2), padding="SAME") if self.pool else y
 
 

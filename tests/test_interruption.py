@@ -26,7 +26,7 @@ from mixup_jax.config import CheckpointConfig, Config, ModelConfig
 from mixup_jax.data.feed import ResidentFeed
 from mixup_jax.devices.mesh import replicate
 from mixup_jax.errors import InputError
-from mixup_jax.models import IMAGE_MODELS, MODELS
+from mixup_jax.models import NETWORKS
 from mixup_jax.state import Batch, TrainState
 from mixup_jax.store.verify import inspect, steps_in
 from mixup_jax.training import loop
@@ -58,8 +58,7 @@ def _small() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "prepare", prepare_once)
         yield
-    del IMAGE_MODELS[NAME]
-    MODELS.remove(NAME)
+    del NETWORKS[NAME]
 
 
 def config_of(tiny_config: Config, parallel: str = "jit", **changes: Any) -> Config:

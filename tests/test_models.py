@@ -220,14 +220,15 @@ def test_a_config_names_every_number_of_its_network():
 
 def test_the_documentation_lists_every_network():
     table = (Path(__file__).parents[1] / "docs" / "models.md").read_text()
-    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == models.MODELS
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(models.NETWORKS)
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", models.NETWORKS)
 def test_every_network_can_be_made_of_the_defaults(name: str):
-    sizes = {"vocabulary": 5, "embedding": 4} if name in models.TEXT_MODELS else {}
+    task = models.NETWORKS[name].task
+    sizes = {"vocabulary": 5, "embedding": 4} if task == "text" else {}
     assert model_of(ModelConfig(name=name), classes=2, **sizes).places >= 0
-    check_model(ModelConfig(name=name), task="text" if sizes else "image")
+    check_model(ModelConfig(name=name), task=task)
 
 
 @pytest.mark.parametrize(
@@ -236,9 +237,18 @@ def test_every_network_can_be_made_of_the_defaults(name: str):
         (ModelConfig(name="resnet19"), None, r"unknown model 'resnet19' .*choose one of: .*resnet18, resnet34, "),
         (ModelConfig(name="text_cnn"), "image", r"model.name is 'text_cnn'; expected a network for image data: resnet"),
         (ModelConfig(name="vgg16"), "text", r"model.name is 'vgg16'; expected a network for text data: text_cnn"),
-        (ModelConfig(hidden=8), None, r"model.hidden is 8; expected 0: resnet18 has one linear layer"),
+        (ModelConfig(hidden=8), None, r"model.hidden is 8; expected 0: resnet18 has no such option"),
         (ModelConfig(name="vgg16", stem="imagenet"), None, r"model.stem is 'imagenet'; expected 'cifar': vgg16 has no"),
         (ModelConfig(name="wrn28", zero_init_residual=True), None, r"zero_init_residual is True; expected False: wrn"),
+        (
+            ModelConfig(filter_widths=(2,)),
+            None,
+            r"model.filter_widths is \(2,\); expected \(3, 4, 5\): resnet18 has no",
+        ),
+        (ModelConfig(stem="mnist"), None, r"unknown model.stem 'mnist'; choose one of: cifar, imagenet"),
+        (ModelConfig(name="vgg16", hidden=-1), None, r"model.hidden is -1; expected a width from 1 to 65536, or 0"),
+        (ModelConfig(name="text_cnn", filter_widths=(3, 3)), None, r"model.filter_widths is \(3, 3\); expected differ"),
+        (ModelConfig(name="text_cnn", filter_widths=()), None, r"model.filter_widths is \(\); expected different"),
         (ModelConfig(name="resnext101_32x4d", width=24), None, r"model.width is 24; expected a multiple of 16"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixup_jax.models import pooling
+from mixup_jax.models import layers
 
 
 def native(x):
@@ -32,13 +32,13 @@ def value_and_gradient(pool, x):
 )
 def test_pooling_and_its_gradient_are_xlas_ties_included(shape, values, dtype, seed):
     x = jnp.asarray(np.random.default_rng(seed).integers(-values, values, shape), dtype)
-    for ours, natives in zip(value_and_gradient(pooling.halve, x), value_and_gradient(native, x), strict=True):
+    for ours, natives in zip(value_and_gradient(layers.halve, x), value_and_gradient(native, x), strict=True):
         assert ours.dtype == natives.dtype
         np.testing.assert_array_equal(ours, natives)
 
 
 @pytest.mark.parametrize(("platform", "natively"), [("tpu", True), ("cpu", False)])
 def test_only_a_cpu_gets_the_gradient_of_our_own(platform, natively):
-    gradient = jax.jit(jax.grad(lambda x: jnp.sum(pooling.halve(x))))
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(layers.halve(x))))
     text = gradient.trace(jnp.ones((2, 4, 4, 3))).lower(lowering_platforms=(platform,)).as_text()
     assert ("select_and_scatter" in text) == natively

@@ -24,7 +24,7 @@ from mixup_jax.devices import processes, watch
 from mixup_jax.devices.mesh import device_mesh
 from mixup_jax.devices.watch import EXIT_LOST
 from mixup_jax.evaluation.run import evaluate_workdir
-from mixup_jax.models import IMAGE_MODELS, MODELS
+from mixup_jax.models import NETWORKS
 from mixup_jax.runs.records import load_record
 from mixup_jax.store.verify import inspect, read_item, steps_in
 from mixup_jax.training import loop
@@ -52,8 +52,7 @@ def get_config(name="mixup"):
 def _small() -> Iterator[None]:
     add_model()
     yield
-    del IMAGE_MODELS[NAME]
-    MODELS.remove(NAME)
+    del NETWORKS[NAME]
 
 
 ONE_DEVICE = {

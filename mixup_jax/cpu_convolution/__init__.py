@@ -1,196 +1,170 @@
-"""Compiled kernels of convolutions for a CPU: XLA calls them where they are faster than its own.
+"""Convolutions for a CPU: `conv_general_dilated` is `jax.lax`'s, and in some cases faster.
 
-Images are `[B, H, W, C]`, kernels `[h, w, C, K]`, and all is float32.  The last side of what is returned is a
-multiple of `lanes()`.  docs/benchmarks.md has what they bring.
+It is XLA's own convolution except in a process with one device, a CPU, for float32 images and a kernel without groups
+or dilation, if there is enough to compute and the channels fill vector registers.  There it calls kernels that numba
+compiles for the processor.  docs/benchmarks.md has what that brings on which processor.
 
-What numba compiles is imported by the functions that need it: a program without kernels does not wait for it.
+The kernels never stop a run: where they are switched off (`model.cpu_convolution` of the config, or
+MIXUP_JAX_CPU_CONVOLUTION=0), where the installed jaxlib is not as they need it, or where a first comparison with XLA's
+result fails, every convolution is XLA's.
+
+  __init__      the one public function: which convolutions the kernels compute, and their gradients
+  availability  whether the kernels may be used: switch, processor, interface, first comparison
+  interface     the layout of XLA's structures, compared with the header of the installed jaxlib
+  kernels       the kernels as functions of jax arrays
+  threads       the function that XLA calls, and the division of its work among XLA's threads
+  xla_calls     reading a call's arguments, results and attributes
+  direct        convolutions of any size and stride, and their gradients, as products of matrices
+  winograd      3x3 convolutions of stride 1 by Winograd's minimal filtering
+  products      products of matrices whose sums stay in registers
+  vectors       loads, stores, copies and small transformations as LLVM instructions
+  compiling     the processor's registers; compiling a function once and keeping it
+
+numba is imported only when a convolution is about to use the kernels.
 """
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import os
+import math
 from collections.abc import Sequence
-from functools import cache
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-Pads = tuple[tuple[int, int], tuple[int, int]]
-Shape = tuple[int, ...]
-Strides = tuple[int, int]
-Geometry = tuple[Shape, Strides, Pads]
-"""The sides of the filters, the strides, and how many zeros are before and after H, and W."""
+from mixup_jax.cpu_convolution.availability import lanes
+
+__all__ = ["CALLED_AS", "conv_general_dilated"]
 
 CALLED_AS = "mixup_jax.convolution"
-"""How the name begins by which XLA calls the kernels."""
-_MOST_SUMS = 2**26
-"""Of all parts of the gradient of a kernel, which each part of the work has for itself: 256 MiB."""
+"""How the names begin by which compiled programs call the kernels."""
+
+_Strides = tuple[int, int]
+_Pads = tuple[tuple[int, int], tuple[int, int]]
+_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+_MULTIPLICATIONS = 2**22
+"""With fewer, XLA is as fast, and starting threads and compiling the kernels costs more than they bring."""
 
 
-@cache
-def lanes() -> int:
-    """Returns how many numbers a vector register of this machine holds; 0 where the kernels cannot be used."""
-    import numba
-
-    from mixup_jax.cpu_convolution.registers import registers
-
-    found = registers()
-    if not found or os.name != "posix" or numba.config.DISABLE_JIT:
-        return 0
-    _register()
-    return found.lanes
-
-
-_FILTERED: Geometry = ((3, 3), (1, 1), ((1, 1), (1, 1)))
-
-
-def winograd_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Returns the convolution `[B, H, W, K]` of images, padded by 1, with a 3x3 kernel; `lanes()` divides C too."""
-    from mixup_jax.cpu_convolution import handler, winograd
-
-    channels, maps = kernel.shape[2:]
-    weights = (maps // _columns(maps), winograd.CELLS, channels, _columns(maps))
-    space = (_parts(x), winograd.scratch(x.shape[1:], maps))
-    return _called(handler.WINOGRAD_CONVOLUTION, [(*x.shape[:3], maps), weights, space], _FILTERED, x, kernel)
-
-
-def winograd_kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
-    """Returns the gradient of that kernel, given the convolution's, `[B, H, W, K]`."""
-    from mixup_jax.cpu_convolution import handler, winograd
-
-    channels, maps = x.shape[3], gradient.shape[3]
-    parts = _parts(x, sums=winograd.CELLS * channels * maps)
-    totals = (parts, winograd.CELLS, channels, maps)
-    space = (parts, winograd.scratch_of_gradient(x.shape[1:], maps))
-    shapes = [(parts, 3, 3, channels, maps), totals, space]
-    return _sum(_called(handler.WINOGRAD_KERNEL_GRADIENT, shapes, _FILTERED, x, gradient))
-
-
-def outputs(x: jax.Array, size: Shape, strides: Strides, pads: Pads) -> list[int]:
-    """Returns how many outputs a convolution has along H and W; 0 where the filter is larger than a side.
+def conv_general_dilated(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    **settings: Any,
+) -> jax.Array:
+    """Returns `jax.lax.conv_general_dilated` of the same arguments; differentiable in reverse mode alone.
 
     Args:
-      x: images.
-      size: h and w of the kernel.
+      x: images `[B, H, W, C]`.
+      kernel: `[h, w, C, K]`.
       strides: along H and W.
-      pads: before and after H, and W; not negative.
+      padding: as of `jax.lax`.
+      **settings: as of `jax.lax`.
     """
-    sides = zip(x.shape[1:3], pads, size, strides, strict=True)
-    return [max(0, (side + sum(pad) - taps) // stride + 1) for side, pad, taps, stride in sides]
+    sides, size, (down, across) = x.shape[1:3], kernel.shape[:2], strides
+    pads = jax.lax.padtype_to_pads(sides, size, strides, padding) if isinstance(padding, str) else padding
+    # XLA cannot divide the work of a kernel among devices.  On an accelerator's host none has to be compiled.
+    alone = jax.device_count() == 1 and jax.default_backend() == "cpu"
+    if not alone or not _plain(x, kernel, pads, **settings):
+        return jax.lax.conv_general_dilated(x, kernel, strides, padding, **settings)
+    (top, bottom), (left, right) = pads
+    return _convolve(x, kernel, (down, across), ((top, bottom), (left, right)))
 
 
-def convolution(x: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads) -> jax.Array:
-    """Returns the convolution of images with a kernel.
-
-    Args:
-      x: images.
-      kernel: of the filters.
-      strides: along H and W.
-      pads: before and after H, and W; not negative.
-    """
-    from mixup_jax.cpu_convolution import direct, handler
-
-    size, maps = kernel.shape[:2], kernel.shape[3]
-    sides = outputs(x, size, strides, pads)
-    space = map(direct.padded, sides, size, strides)
-    shapes = [(x.shape[0], *sides, maps), (_parts(x), *space, x.shape[3])]
-    return _called(handler.CONVOLUTION, shapes, (size, strides, pads), x, _panels(kernel))
+def _plain(
+    x: jax.Array,
+    kernel: jax.Array,
+    pads: Sequence[tuple[int, int]],
+    *,
+    lhs_dilation: Sequence[int],
+    rhs_dilation: Sequence[int],
+    feature_group_count: int,
+    **_: Any,
+) -> bool:
+    """Returns whether it is a convolution of float32 without groups, dilation or negative padding."""
+    single = x.dtype == kernel.dtype == jnp.float32
+    padded = min(min(pad) for pad in pads) >= 0
+    return single and padded and {1} == {*lhs_dilation, *rhs_dilation, feature_group_count}
 
 
-def kernel_gradient(x: jax.Array, gradient: jax.Array, size: Shape, strides: Strides, pads: Pads) -> jax.Array:
-    """Returns the gradient of the kernel.
-
-    Args:
-      x: images.
-      gradient: that of the convolution.
-      size: h and w of the kernel.
-      strides: along H and W.
-      pads: before and after H, and W; not negative.
-    """
-    from mixup_jax.cpu_convolution import direct, handler
-
-    channels, maps = x.shape[3], gradient.shape[3]
-    parts = _parts(x, sums=size[0] * size[1] * channels * maps)
-    space = map(direct.padded, gradient.shape[1:3], size, strides)
-    shapes = [(parts, size[0], size[1] * channels, maps), (parts, *space, channels)]
-    of_parts = _called(handler.KERNEL_GRADIENT, shapes, (size, strides, pads), x, gradient)
-    return _sum(of_parts).reshape(*size, channels, maps)
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve(x: jax.Array, kernel: jax.Array, strides: _Strides, pads: _Pads) -> jax.Array:
+    """Returns the convolution, by XLA except on a CPU; `pads` are the zeros before and after H, and W."""
+    on_cpu, elsewhere = (partial(way, strides=strides, pads=pads) for way in (_forward_on_cpu, _native))
+    return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
 
 
-def image_gradient(gradient: jax.Array, kernel: jax.Array, sides: Shape, strides: Strides, pads: Pads) -> jax.Array:
-    """Returns the gradient of the images.
-
-    Args:
-      gradient: that of the convolution.
-      kernel: of the filters.
-      sides: H and W of the images.
-      strides: along them.
-      pads: before and after H, and W; not negative.
-    """
-    from mixup_jax.cpu_convolution import direct, handler
-
-    (down, across), (high, wide) = strides, kernel.shape[:2]
-    parities = [kernel[i::down, j::across][::-1, ::-1] for i in range(down) for j in range(across)]
-    parts = jnp.concatenate([_panels(jnp.swapaxes(part, 2, 3)).reshape(-1) for part in parities])
-    before = [pad[0] for pad in pads]
-    space = map(direct.padded_gradient, sides, before, gradient.shape[1:3], (high, wide), strides)
-    shapes = [(gradient.shape[0], *sides, kernel.shape[2]), (_parts(gradient), *space, kernel.shape[3])]
-    return _called(handler.IMAGE_GRADIENT, shapes, ((high, wide), strides, pads), gradient, parts)
+def _native(x: jax.Array, kernel: jax.Array, strides: _Strides, pads: _Pads) -> jax.Array:
+    """Returns the convolution by XLA."""
+    return jax.lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=_DIMENSIONS)
 
 
-def _panels(kernel: jax.Array) -> jax.Array:
-    """Returns `[panels, h, w * C, columns]`."""
-    high, wide, channels, maps = kernel.shape
-    panels = kernel.reshape(high, wide * channels, maps // _columns(maps), _columns(maps))
-    return jnp.moveaxis(panels, 2, 0)
+def _convolve_forward(x: jax.Array, kernel: jax.Array, strides: _Strides, pads: _Pads) -> Any:
+    return _convolve(x, kernel, strides, pads), (x, kernel)
 
 
-def _sum(parts: jax.Array) -> jax.Array:
-    # Not jnp.sum: XLA would make a reduction of it, ten times as slow as what it fuses into the parameters' update.
-    return functools.reduce(jnp.add, list(parts))
+def _convolve_backward(strides: _Strides, pads: _Pads, given: Any, gradient: jax.Array) -> Any:
+    on_cpu, elsewhere = (partial(way, strides=strides, pads=pads) for way in (_backward_on_cpu, _native_backward))
+    return jax.lax.platform_dependent(*given, gradient, cpu=on_cpu, default=elsewhere)
 
 
-def _columns(maps: int) -> int:
-    from mixup_jax.cpu_convolution.products import columns_of_panel
-
-    return int(columns_of_panel.py_func(maps))
+_convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
-def _parts(x: jax.Array, sums: int = 1) -> int:
-    """Returns into how many parts the work is divided: one for each processor, but no more than there are images.
-
-    Args:
-      x: images.
-      sums: how many numbers each part adds up for itself.
-    """
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(processors, x.shape[0], _MOST_SUMS // sums))
+def _native_backward(
+    x: jax.Array, kernel: jax.Array, gradient: jax.Array, strides: _Strides, pads: _Pads
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the gradients of the images and of the kernel by XLA."""
+    return jax.vjp(partial(_native, strides=strides, pads=pads), x, kernel)[1](gradient)
 
 
-def _called(kind: int, shapes: Sequence[Shape], geometry: Geometry, *arguments: jax.Array) -> jax.Array:
-    """Returns the first result of a kernel; the others are its scratch space, which XLA allocates."""
-    (size_down, size_across), (down, across), ((top, _), (left, _)) = geometry
-    attributes = {"size_down": size_down, "size_across": size_across, "down": down, "across": across}
-    attributes |= {"top": top, "left": left, "kind": kind}
-    results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-    call = jax.ffi.ffi_call(_target(), results, vmap_method="sequential")
-    return call(*arguments, **{name: np.int64(value) for name, value in attributes.items()})[0]
+def _forward_on_cpu(x: jax.Array, kernel: jax.Array, strides: _Strides, pads: _Pads) -> jax.Array:
+    if not _pays(x, kernel, strides, pads) or not _divided(kernel.shape[3]):
+        return _native(x, kernel, strides, pads)
+    from mixup_jax.cpu_convolution import kernels
+
+    if _filtered(kernel, strides, pads):
+        return kernels.winograd_convolution(x, kernel)
+    return kernels.convolution(x, kernel, _outputs(x, kernel, strides, pads), strides, pads)
 
 
-def _target() -> str:
-    # XLA's compilation cache keeps programs that call this name: another kernel, or another machine's, has another one.
-    from mixup_jax.cpu_convolution.symbols import version
+def _backward_on_cpu(
+    x: jax.Array, kernel: jax.Array, gradient: jax.Array, strides: _Strides, pads: _Pads
+) -> tuple[jax.Array, jax.Array]:
+    if not _pays(x, kernel, strides, pads):
+        return _native_backward(x, kernel, gradient, strides, pads)
+    from mixup_jax.cpu_convolution import kernels
 
-    return f"{CALLED_AS}.{version()}"
+    if _filtered(kernel, strides, pads):
+        turned = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
+        return kernels.winograd_convolution(gradient, turned), kernels.winograd_kernel_gradient(x, gradient)
+    of_images, of_kernel = _native_backward(x, kernel, gradient, strides, pads)
+    if _divided(kernel.shape[2]):
+        of_images = kernels.image_gradient(gradient, kernel, x.shape[1:3], strides, pads)
+    if _divided(kernel.shape[3]):
+        of_kernel = kernels.kernel_gradient(x, gradient, kernel.shape[:2], strides, pads)
+    return of_images, of_kernel
 
 
-def _register() -> None:
-    """Compiles the kernels, which takes seconds where that was not kept, and makes them known to XLA."""
-    from mixup_jax.cpu_convolution.handler import handler
+def _pays(x: jax.Array, kernel: jax.Array, strides: _Strides, pads: _Pads) -> bool:
+    """Returns whether there is enough to compute, and kernels to do it."""
+    multiplications = x.shape[0] * math.prod(_outputs(x, kernel, strides, pads)) * kernel.size
+    return multiplications >= _MULTIPLICATIONS and lanes() > 0
 
-    capsule = ctypes.pythonapi.PyCapsule_New
-    capsule.restype, capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    jax.ffi.register_ffi_target(_target(), capsule(handler.address, None, None), platform="cpu")
+
+def _outputs(x: jax.Array, kernel: jax.Array, strides: _Strides, pads: _Pads) -> tuple[int, ...]:
+    """Returns the height and width of the result; 0 where the filter is larger than a side."""
+    sides = zip(x.shape[1:3], pads, kernel.shape[:2], strides, strict=True)
+    return tuple(max(0, (side + sum(pad) - taps) // stride + 1) for side, pad, taps, stride in sides)
+
+
+def _divided(channels: int) -> bool:
+    return channels % lanes() == 0
+
+
+def _filtered(kernel: jax.Array, strides: _Strides, pads: _Pads) -> bool:
+    """Returns whether Winograd's filtering can compute such a convolution."""
+    fits = kernel.shape[:2] == (3, 3) and strides == (1, 1) and pads == ((1, 1), (1, 1))
+    return fits and _divided(kernel.shape[2]) and _divided(kernel.shape[3])

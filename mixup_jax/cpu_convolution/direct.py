@@ -1,14 +1,17 @@
-"""Convolutions and their gradients as sums of products, for kernels of any size and any stride.
+"""Convolutions and their gradients as products of matrices, for kernels of any size and any stride.
 
-For a row of outputs, a row of the kernel and its channels meet numbers that follow one another in an image, so that
-nothing has to be moved for the products of matrices but what is padded.
+For one row of outputs, the numbers that a row of the kernel meets in all channels follow one another in an image.  So
+an image is only copied into one with margins, and the products read it where it is.
 """
 
 from __future__ import annotations
 
 import numba
 
-from mixup_jax.cpu_convolution.calls import (
+from mixup_jax.cpu_convolution.compiling import symbol
+from mixup_jax.cpu_convolution.products import columns_of_panel, product
+from mixup_jax.cpu_convolution.vectors import clear, put_inside
+from mixup_jax.cpu_convolution.xla_calls import (
     SIZE_ACROSS,
     SIZE_DOWN,
     TASK,
@@ -22,32 +25,28 @@ from mixup_jax.cpu_convolution.calls import (
     space_of,
     strides_and_margins,
 )
-from mixup_jax.cpu_convolution.images import put_inside
-from mixup_jax.cpu_convolution.instructions import clear
-from mixup_jax.cpu_convolution.products import columns_of_panel, product
-from mixup_jax.cpu_convolution.symbols import symbol
 
 
 def padded(outputs: int, size: int, stride: int) -> int:
-    """Returns how long a side of the images is, with its margins, as far as the convolution reads it.
+    """Returns the length of an image's side with its margins, as far as the convolution reads it.
 
     Args:
-      outputs: along that side.
+      outputs: of the convolution, along that side.
       size: of the kernel.
-      stride: of it.
+      stride: of the convolution.
     """
     return (outputs - 1) * stride + size
 
 
 def padded_gradient(inputs: int, before: int, outputs: int, size: int, stride: int) -> int:
-    """Returns how long a side of the convolution's gradient is, with its margins, as far as that of images reads it.
+    """Returns the length of a side of the output's gradient with its margins, as far as the images' gradient reads it.
 
     Args:
       inputs: along that side.
-      before: how many zeros precede them.
-      outputs: along that side.
+      before: zeros before them.
+      outputs: of the convolution, along that side.
       size: of the kernel.
-      stride: of it.
+      stride: of the convolution.
     """
     taps = -(-size // stride)
     return taps - 1 + max(outputs, (inputs - 1 + before) // stride + 1)
@@ -57,8 +56,7 @@ def padded_gradient(inputs: int, before: int, outputs: int, size: int, stride: i
 def convolve(frame: int, part: int, parts: int) -> None:
     """Writes the convolution `[B, rows, outputs, K]` of x `[B, H, W, C]` with a kernel; a part is some of the images.
 
-    The kernel is `[panels, h, w * C, columns]`.  The space of a part is for an image with margins, `padded` along H
-    and W.
+    The kernel is `[panels, h, w * C, columns]`.  A part's scratch space holds an image with its margins.
     """
     of_x, of_kernel, of_y, of_space = argument(frame, 0), argument(frame, 1), result(frame, 0), result(frame, 1)
     x, kernel, y = numbers(of_x), numbers(of_kernel), numbers(of_y)
@@ -83,9 +81,9 @@ def convolve(frame: int, part: int, parts: int) -> None:
 
 @symbol(TASK)
 def add_products(frame: int, part: int, parts: int) -> None:
-    """Writes its part of the kernel's gradient, `[parts, h, w * C, K]`, given x and the convolution's gradient.
+    """Writes a part of the kernel's gradient, `[parts, h, w * C, K]`, given x and the output's gradient.
 
-    The space of a part is that of `convolve`.
+    The scratch space is that of `convolve`.
     """
     of_x, of_gradient, of_totals, of_space = argument(frame, 0), argument(frame, 1), result(frame, 0), result(frame, 1)
     x, gradient, totals = numbers(of_x), numbers(of_gradient), numbers(of_totals)
@@ -112,13 +110,13 @@ def add_products(frame: int, part: int, parts: int) -> None:
 
 @numba.njit
 def _taps(size: int, stride: int, parity: int) -> int:
-    """Returns how many places of a kernel meet inputs of a parity."""
+    """Returns how many rows (or columns) of a kernel meet inputs of a parity: of an index modulo the stride."""
     return max(0, (size - parity + stride - 1) // stride)
 
 
 @numba.njit
 def _preceding(size: int, stride: int, parity: int) -> int:
-    """Returns how many meet inputs of smaller ones."""
+    """Returns how many meet inputs of smaller parities."""
     count = 0
     for smaller in range(parity):
         count += _taps(size, stride, smaller)
@@ -127,11 +125,11 @@ def _preceding(size: int, stride: int, parity: int) -> int:
 
 @symbol(TASK)
 def scatter(frame: int, part: int, parts: int) -> None:
-    """Writes the gradient of x, given the convolution's and a kernel by parity; a part is some of the images.
+    """Writes the gradient of x, given the output's gradient and a kernel by parity; a part is some of the images.
 
-    Row q of the images with their margins meets row i of a filter for output (q - i) / stride: only if they leave the
-    same rest.  What a rest of rows and one of columns have of the kernel is `[panels, h', w' * K, columns]`, last to
-    first, with C in panels of columns.  The space is for an output with margins, `padded_gradient` along H and W.
+    Row q of an image with its margins meets row i of the kernel in output (q - i) / stride, so only if q and i have the
+    same parity.  For each parity of rows and of columns, the kernel's share is `[panels, h', w' * K, columns]`, last to
+    first, with C in panels.  A part's scratch space holds an output's gradient with its margins.
     """
     of_gradient, of_x, of_space = argument(frame, 0), result(frame, 0), result(frame, 1)
     gradient, kernel, x = numbers(of_gradient), numbers(argument(frame, 1)), numbers(of_x)
@@ -157,7 +155,7 @@ def scatter(frame: int, part: int, parts: int) -> None:
                 column = (begin + left) // across
                 corner = (row - taps_down + 1 + above) * wide + column - taps_across + 1 + before
                 count = (width - begin + across - 1) // across
-                # Before this parity's part of the kernel are those of rows of smaller parity, and of columns.
+                # Before this part of the kernel stand those of smaller parities of rows, then of columns.
                 preceding = _preceding(size_down, down, i) * size_across + taps_down * _preceding(
                     size_across, across, j
                 )

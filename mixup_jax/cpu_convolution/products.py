@@ -13,9 +13,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from mixup_jax.cpu_convolution.instructions import VECTOR, ZEROS, address, beyond, load, number, store
-from mixup_jax.cpu_convolution.registers import LANES, ROWS
-from mixup_jax.cpu_convolution.symbols import symbol
+from mixup_jax.cpu_convolution.compiling import LANES, ROWS, symbol
+from mixup_jax.cpu_convolution.vectors import VECTOR, ZEROS, address, load, number, offset, store
 
 
 def _repeated(builder: ir.IRBuilder, address: Any) -> Any:
@@ -32,18 +31,18 @@ def _multiplied(builder: ir.IRBuilder, a: Any, b: Any, c: Any) -> Any:
 
 @contextmanager
 def _steps(builder: ir.IRBuilder, count: Any, *sides: tuple[Any, Any]) -> Iterator[list[Any]]:
-    """A loop, with where some bases have come to, given how far they go at each step."""
+    """A loop of `count` steps; yields the addresses, given each one's start and its distance from step to step."""
     with cgutils.for_range(builder, count) as loop:
-        yield [beyond(builder, base, (loop.index, step)) for base, step in sides]
+        yield [offset(builder, base, (loop.index, step)) for base, step in sides]
 
 
 def _sums_of_products(builder: ir.IRBuilder, vectors: int, rows: int, matrices: Sequence[Any], given: Any) -> None:
-    """The instructions of `product` for a number of rows of so many vectors."""
+    """Writes the instructions of `product` for so many rows, each of so many vectors."""
     a, b, c = matrices
     outer, inner, a_row, a_outer, a_inner, b_outer, b_inner, c_row, more = given
     places = [(row, vector) for row in range(rows) for vector in range(vectors)]
-    at = [beyond(builder, c, (c_row, number(row)), (number(vector), number(LANES))) for row, vector in places]
-    # LLVM makes registers of these variables.
+    at = [offset(builder, c, (c_row, number(row)), (number(vector), number(LANES))) for row, vector in places]
+    # LLVM keeps these variables in registers.
     sums = [cgutils.alloca_once(builder, VECTOR) for _ in places]
     for total in sums:
         builder.store(ZEROS, total)
@@ -54,8 +53,8 @@ def _sums_of_products(builder: ir.IRBuilder, vectors: int, rows: int, matrices: 
         _steps(builder, outer, (a, a_outer), (b, b_outer)) as (a_near, b_near),
         _steps(builder, inner, (a_near, a_inner), (b_near, b_inner)) as (a_here, b_here),
     ):
-        right = [load(builder, beyond(builder, b_here, (number(v), number(LANES)))) for v in range(vectors)]
-        left = [_repeated(builder, beyond(builder, a_here, (a_row, number(row)))) for row in range(rows)]
+        right = [load(builder, offset(builder, b_here, (number(v), number(LANES)))) for v in range(vectors)]
+        left = [_repeated(builder, offset(builder, a_here, (a_row, number(row)))) for row in range(rows)]
         for total, (row, vector) in zip(sums, places, strict=True):
             builder.store(_multiplied(builder, left[row], right[vector], builder.load(total)), total)
     for total, place in zip(sums, at, strict=True):
@@ -83,7 +82,7 @@ def _block(
     c_row: Any,
     more: Any,
 ) -> Any:
-    """Sums for one or two vectors and a number of rows that is in `ROWS`."""
+    """Computes `product` for one or two vectors a row and a number of rows that is in `ROWS`."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> Any:
         vectors, rows = given[:2]
@@ -120,7 +119,7 @@ def _products(
     more: int,
 ) -> None:
     while rows > 0:
-        # The last block is not to be much smaller than the others.
+        # Blocks of about the same size: a last one of few rows would be slow.
         blocks = (rows + ROWS[0] - 1) // ROWS[0]
         count = 1
         for possible in ROWS:
@@ -134,21 +133,21 @@ def _products(
 def product(
     rows: int, columns: int, steps: Any, a: Any, of_a: Any, b: Any, of_b: Any, c: Any, of_c: Any, more: bool
 ) -> None:
-    """Writes c[m, n] = sum over i, j of a[m, i, j] b[i, j, n], or adds it to what is there.
+    """Writes c[m, n] = sum over i, j of a[m, i, j] b[i, j, n], or adds it to c.
 
-    The arrays are of one dimension, and an element's place in them is linear in its indices; n's factor is 1.
+    The arrays have one dimension.  An element's place in them is a start plus each index times a factor; n's is 1.
 
     Args:
-      rows: for m.
-      columns: for n: `LANES` or twice that.
-      steps: for i and for j.
-      a: the left side.
-      of_a: the place of a[0, 0, 0], and the factors of m, i and j.
-      b: the right side.
-      of_b: the place of b[0, 0, 0], and the factors of i and j.
-      c: for the sums.
-      of_c: the place of c[0, 0], and the factor of m.
-      more: whether to add.
+      rows: number of m.
+      columns: number of n: `LANES` or twice that.
+      steps: numbers of i and of j.
+      a: left factor.
+      of_a: its start, and the factors of m, i and j.
+      b: right factor.
+      of_b: its start, and the factors of i and j.
+      c: the sums.
+      of_c: their start, and the factor of m.
+      more: add to c.
     """
     a_start, a_row, a_outer, a_inner = of_a
     b_start, b_outer, b_inner = of_b
@@ -161,5 +160,5 @@ def product(
 
 @numba.njit
 def columns_of_panel(maps: int) -> int:
-    """Returns how many of the maps `product` sums at once, for a number of them that `LANES` divides."""
+    """Returns the columns of a panel: how many maps `product` sums at once, of a number that `LANES` divides."""
     return LANES if maps % (2 * LANES) else 2 * LANES

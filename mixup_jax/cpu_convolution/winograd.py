@@ -1,10 +1,11 @@
 """3x3 convolutions by Winograd's minimal filtering F(2x2, 3x3): 16 multiplications where there are 36.
 
-A tile is what 2 x 2 outputs are made of, 4 x 4 inputs.  Tiles and kernel are transformed, multiplied place by place and
-summed over the channels, which are 16 products of matrices, and transformed again (Lavin and Gray, "Fast Algorithms for
-Convolutional Neural Networks", CVPR 2016, section 4.1).  A block of tiles goes all the way while it is in the cache.
+A tile is the 4 x 4 inputs that 2 x 2 outputs depend on.  Tiles and kernel are transformed, multiplied element by
+element and summed over the channels, which are 16 products of matrices, and transformed back (Lavin and Gray, "Fast
+Algorithms for Convolutional Neural Networks", CVPR 2016, section 4.1).  A block of tiles goes through all of this while
+it is in the cache.
 
-It is the convolution in exact arithmetic, and in floating point it rounds about as a sum of products does.
+In exact arithmetic it is the convolution; in floating point its rounding errors are about those of a sum of products.
 """
 
 from __future__ import annotations
@@ -13,17 +14,15 @@ from typing import Any, NamedTuple
 
 import numba
 
-from mixup_jax.cpu_convolution.calls import TASK, argument, image_shape, numbers, result, share, side, space_of
-from mixup_jax.cpu_convolution.images import put_inside
-from mixup_jax.cpu_convolution.instructions import clear
+from mixup_jax.cpu_convolution.compiling import symbol
 from mixup_jax.cpu_convolution.products import columns_of_panel, product
-from mixup_jax.cpu_convolution.symbols import symbol
-from mixup_jax.cpu_convolution.transformations import transformation
+from mixup_jax.cpu_convolution.vectors import clear, put_inside, transformation
+from mixup_jax.cpu_convolution.xla_calls import TASK, argument, image_shape, numbers, result, share, side, space_of
 
 CELLS = 16
-"""Places of a tile."""
+"""Elements of a tile."""
 _TILES, _TILES_OF_GRADIENT = 28, 112
-# Of a block: few enough for the cache, and enough to seldom read the transformed kernel, or write its gradient.
+# Of a block: few enough for the cache, and enough that the transformed kernel is read, or its gradient written, seldom.
 
 # Of 4 inputs, of 3 weights, and for 2 outputs (section 4.1).
 _OF_INPUTS = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
@@ -37,15 +36,19 @@ _transform_totals, _transform_gradients = (
 
 
 class _Tiling(NamedTuple):
-    """How images are cut: a group of them is copied, and its tiles are taken in blocks."""
+    """How images are cut into tiles: a group of images is copied, and its tiles are taken in blocks.
+
+    Attributes:
+      down: tiles along the height of an image.
+      across: tiles along its width.
+      images: of a group.
+      tiles: of a block, at most.
+    """
 
     down: int
-    """How many tiles an image has."""
     across: int
     images: int
-    """Of a group."""
     tiles: int
-    """Of a block, at most."""
 
 
 @numba.njit
@@ -56,7 +59,7 @@ def _tiling(height: int, width: int, most: int) -> _Tiling:
 
 
 def scratch(image: tuple[int, ...], maps: int) -> int:
-    """Returns how many numbers a part of the convolution keeps beside what it reads and returns.
+    """Returns how many numbers of scratch space a part of the convolution needs.
 
     Args:
       image: H, W and C.
@@ -69,7 +72,7 @@ def scratch(image: tuple[int, ...], maps: int) -> int:
 
 
 def scratch_of_gradient(image: tuple[int, ...], maps: int) -> int:
-    """Returns how many numbers a part of the kernel's gradient keeps beside what it reads and returns.
+    """Returns how many numbers of scratch space a part of the kernel's gradient needs.
 
     Args:
       image: H, W and C.
@@ -83,7 +86,7 @@ def scratch_of_gradient(image: tuple[int, ...], maps: int) -> int:
 
 @numba.njit
 def _corner(tile: int, cut: _Tiling) -> tuple[int, int, int]:
-    """Returns which image of its group a tile is of, and the row and column of its first output."""
+    """Returns a tile's image in the group, and the row and column of its first output."""
     image, rest = divmod(tile, cut.down * cut.across)
     i, j = divmod(rest, cut.across)
     return image, 2 * i, 2 * j
@@ -172,7 +175,7 @@ def _add_cells(
     part: int,
     more: bool,
 ) -> None:
-    """Adds a block of tiles' products, of inputs `[16, tiles, C]` and gradients `[16, tiles, K]`, to `[16, C, K]`."""
+    """Adds the products of a block's inputs `[16, tiles, C]` and gradients `[16, tiles, K]` to `[16, C, K]`."""
     columns = columns_of_panel(maps)
     for cell in range(CELLS):
         for k in range(0, maps, columns):
@@ -184,9 +187,9 @@ def _add_cells(
 
 @symbol(TASK)
 def add_products(frame: int, part: int, parts: int) -> None:
-    """Writes its part of the kernel's gradient, `[parts, 3, 3, C, K]`, given x and the convolution's gradient.
+    """Writes a part of the kernel's gradient, `[parts, 3, 3, C, K]`, given x and the output's gradient.
 
-    What it is transformed from is the second result, `[parts, 16, C, K]`.
+    The second result, `[parts, 16, C, K]`, is the gradient of the transformed kernel.
     """
     of_x, of_gradient = argument(frame, 0), argument(frame, 1)
     x, gradient, totals = numbers(of_x), numbers(of_gradient), numbers(result(frame, 1))

@@ -129,69 +129,49 @@ class Method:
         return size
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Variant:
     """A named method.
 
     Attributes:
-      label: what it is, in a few words.
       origin: "paper", what Thulasidasan et al. (NeurIPS 2019) train; "control", an experiment that separates causes;
         or "successor", a later method.
+      label: what it is, in a few words.
       method: its numbers.
       dropout: rate that it gives a network without dropout; a network that has dropout keeps its own rate.
     """
 
-    label: str
     origin: str
+    label: str
     method: Method = Method()
     dropout: float = 0.0
 
 
 VARIANTS = {
-    "erm": Variant(label="empirical risk minimisation", origin="paper"),
-    "mixup": Variant(label="inputs and labels mixed", origin="paper", method=Method(mixup_alpha=0.2)),
+    "erm": Variant("paper", "empirical risk minimisation"),
+    "mixup": Variant("paper", "inputs and labels mixed", Method(mixup_alpha=0.2)),
     "feature_only": Variant(
-        label="inputs mixed, with the hard label of the larger part",
-        origin="paper",
-        method=Method(mixup_alpha=0.2, mix_labels=False),
+        "paper", "inputs mixed, with the hard label of the larger part", Method(mixup_alpha=0.2, mix_labels=False)
     ),
-    "label_only": Variant(
-        label="labels mixed, inputs not",
-        origin="control",
-        method=Method(mixup_alpha=0.2, mix_inputs=False),
-    ),
-    "label_smoothing": Variant(
-        label="epsilon spread over the other classes", origin="paper", method=Method(label_smoothing=0.1)
-    ),
+    "label_only": Variant("control", "labels mixed, inputs not", Method(mixup_alpha=0.2, mix_inputs=False)),
+    "label_smoothing": Variant("paper", "epsilon spread over the other classes", Method(label_smoothing=0.1)),
     "label_smoothing_all": Variant(
-        label="epsilon spread over all classes",
-        origin="control",
-        method=Method(label_smoothing=0.1, smooth_over="all"),
+        "control", "epsilon spread over all classes", Method(label_smoothing=0.1, smooth_over="all")
     ),
-    "erl": Variant(label="entropy-regularised loss", origin="paper", method=Method(entropy_weight=0.1)),
+    "erl": Variant("paper", "entropy-regularised loss", Method(entropy_weight=0.1)),
     # The paper's rate as its readers remember it; the text could not be had here.
-    "dropout": Variant(label="dropout in the network", origin="paper", dropout=0.3),
+    "dropout": Variant("paper", "dropout in the network", dropout=0.3),
     # Lambda is uniform (Yun et al. 2019, section 3.1), at every step, as in their ImageNet setting.
-    "cutmix": Variant(
-        label="a box of the partner is pasted", origin="successor", method=Method(mixup_alpha=1.0, cut=True)
-    ),
+    "cutmix": Variant("successor", "a box of the partner is pasted", Method(mixup_alpha=1.0, cut=True)),
     # Verma et al. 2019, section 5.1, CIFAR.
     "manifold_mixup": Variant(
-        label="mixed at the input or at a hidden layer",
-        origin="successor",
-        method=Method(mixup_alpha=2.0, layer="random"),
+        "successor", "mixed at the input or at a hidden layer", Method(mixup_alpha=2.0, layer="random")
     ),
     # Pinto et al. 2022, CIFAR-10 (alpha is 10 on CIFAR-100); clean and mixed at equal weights, as they code it.
-    "regmixup": Variant(
-        label="clean and mixed examples together",
-        origin="successor",
-        method=Method(mixup_alpha=20.0, clean_weight=0.5),
-    ),
+    "regmixup": Variant("successor", "clean and mixed examples together", Method(mixup_alpha=20.0, clean_weight=0.5)),
     # Without bins; Maronas et al. 2020, the published command for CIFAR-10 and ResNet-18.
     "arc": Variant(
-        label="mixup with a penalty on confidence minus accuracy",
-        origin="successor",
-        method=Method(mixup_alpha=1.0, arc_weight=4.0),
+        "successor", "mixup with a penalty on confidence minus accuracy", Method(mixup_alpha=1.0, arc_weight=4.0)
     ),
 }
 """The named methods, in the order in which tables list them.

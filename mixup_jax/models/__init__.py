@@ -1,12 +1,17 @@
-"""The networks, by name.
+"""The networks: a table with one row each, and how a network is made from a config.
 
-Every network is called as `model.apply(variables, inputs, train=..., mix=None, dropout_keys=None)` and
-has a property `places`, the number of hidden places where it calls `mix`; see `ResNet` for what they mean.
+A network is a flax module, called as `network.apply(variables, inputs, train=..., mix=None, dropout_keys=None)`.  Its
+property `places` is the number of hidden places where it calls `mix`; see `ResNet` for what these arguments mean.
+
+To add one, write its class in a file of its own and add its row to `NETWORKS`.  A network is made of `classes`, of what
+its row fixes, and of those keys of `config.model` that its class has a field for.
 """
 
 from __future__ import annotations
 
-from functools import partial
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import flax.linen as nn
@@ -15,61 +20,73 @@ import jax.numpy as jnp
 
 from mixup_jax.config import ModelConfig
 from mixup_jax.errors import InputError, unknown_name
+from mixup_jax.models import resnet, text_cnn, vgg
 from mixup_jax.models.resnet import BottleneckBlock, ResNet
 from mixup_jax.models.text_cnn import TextCNN
 from mixup_jax.models.vgg import VGG
 from mixup_jax.models.wide_resnet import WideResNet
 
+
+@dataclass(frozen=True)
+class Network:
+    """A row of the table.
+
+    Attributes:
+      module: the class.
+      fixed: fields of the class that belong to the name.
+      task: the kind of data it takes, "image" or "text".
+      check: raises InputError for options that the network cannot have; None where anything goes.
+    """
+
+    module: type[nn.Module]
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    task: str = "image"
+    check: Callable[[ModelConfig], None] | None = None
+
+
+NETWORKS = {
+    "resnet8": Network(ResNet, {"stages": (1, 1, 1)}, check=resnet.check),
+    "resnet18": Network(ResNet, {"stages": (2, 2, 2, 2)}, check=resnet.check),
+    "resnet34": Network(ResNet, {"stages": (3, 4, 6, 3)}, check=resnet.check),
+    "resnet50": Network(ResNet, {"stages": (3, 4, 6, 3), "block": BottleneckBlock}, check=resnet.check),
+    "resnext101_32x4d": Network(
+        ResNet, {"stages": (3, 4, 23, 3), "block": resnet.RESNEXT_BLOCK}, check=resnet.check_resnext
+    ),
+    "vgg16": Network(VGG, {"blocks": (2, 2, 3, 3, 3)}, check=vgg.check),
+    "wrn28": Network(WideResNet, {"blocks": 4}),
+    "text_cnn": Network(TextCNN, task="text", check=text_cnn.check),
+}
+
 DEFAULTS = ModelConfig()
-
-RESNEXT_GROUPS = 32
-# 32 groups of 4 channels where a bottleneck without groups has 64 channels.
-RESNEXT_BLOCK = partial(BottleneckBlock, groups=RESNEXT_GROUPS, inner=2)
-
-RESNETS = {
-    "resnet8": partial(ResNet, stages=(1, 1, 1)),
-    "resnet18": partial(ResNet, stages=(2, 2, 2, 2)),
-    "resnet34": partial(ResNet, stages=(3, 4, 6, 3)),
-    "resnet50": partial(ResNet, stages=(3, 4, 6, 3), block=BottleneckBlock),
-    "resnext101_32x4d": partial(ResNet, stages=(3, 4, 23, 3), block=RESNEXT_BLOCK),
-}
-IMAGE_MODELS = RESNETS | {
-    "vgg16": partial(VGG, blocks=(2, 2, 3, 3, 3)),
-    "wrn28": partial(WideResNet, blocks=4),
-}
-TEXT_MODELS = {"text_cnn": TextCNN}
-MODELS = [*IMAGE_MODELS, *TEXT_MODELS]
+COMMON = ("name", "width", "dropout", "dtype", "cpu_convolution")
+"""Keys of `config.model` that may be set whatever the network."""
 
 
-def create_model(
-    name: str,
-    *,
-    classes: int,
-    width: int,
-    stem: str = DEFAULTS.stem,
-    hidden: int = DEFAULTS.hidden,
-    dropout: float = DEFAULTS.dropout,
-    zero_init_residual: bool = DEFAULTS.zero_init_residual,
-    filter_widths: tuple[int, ...] = DEFAULTS.filter_widths,
-    dtype: str = DEFAULTS.dtype,
-    axis_name: str | None = None,
-    vocabulary: int = 0,
-    embedding: int = 0,
-) -> nn.Module:
+def create_model(name: str, *, classes: int, width: int, **options: Any) -> nn.Module:
     """Returns a network that maps standardised images `[B, H, W, C]` or tokens `[B, L]` to logits float32 `[B, K]`.
 
-    The arguments that are not named below are those of `ModelConfig`.
-
     Args:
-      name: one of `MODELS`.
+      name: a key of `NETWORKS`.
       classes: K.
       width: channels of the first stage, or feature maps of each filter width.
-      stem: of `RESNETS`.
-      hidden: of vgg16.
-      dropout: rate of the dropout layers, which are active where `dropout_keys` are given.
-      zero_init_residual: of `RESNETS`.
-      filter_widths: of `TEXT_MODELS`.
-      dtype: compute type.
+      **options: other keys of `ModelConfig`, and the arguments of `model_of`.
+
+    Raises:
+      InputError: as of `model_of`.
+    """
+    keys = {each.name for each in dataclasses.fields(ModelConfig)} & options.keys()
+    config = ModelConfig(name=name, width=width, **{key: options.pop(key) for key in keys})
+    return model_of(config, classes=classes, **options)
+
+
+def model_of(
+    config: ModelConfig, *, classes: int, axis_name: str | None = None, vocabulary: int = 0, embedding: int = 0
+) -> nn.Module:
+    """Returns the network of a config.
+
+    Args:
+      config: of the network.
+      classes: K.
       axis_name: the mapped axis over which batch statistics are averaged, under pmap.
       vocabulary: V of the data set's tokens, padding included; 0 for images.
       embedding: E, the length of a word vector; 0 for images.
@@ -78,36 +95,15 @@ def create_model(
       InputError: a number is out of range or the network does not have it; the vocabulary is missing, or is
         given to a network for images.
     """
-    config = ModelConfig(
-        name=name,
-        width=width,
-        stem=stem,
-        hidden=hidden,
-        dropout=dropout,
-        zero_init_residual=zero_init_residual,
-        filter_widths=filter_widths,
-        dtype=dtype,
-    )
-    return model_of(config, classes=classes, axis_name=axis_name, vocabulary=vocabulary, embedding=embedding)
-
-
-def model_of(
-    config: ModelConfig, *, classes: int, axis_name: str | None = None, vocabulary: int = 0, embedding: int = 0
-) -> nn.Module:
-    """Returns the network of a config; the other arguments, and the errors, are those of `create_model`."""
-    name, dtype = config.name, jnp.dtype(config.dtype)
     check_model(config, task="text" if vocabulary else None)
-    if name in TEXT_MODELS:
-        if vocabulary < 1 or embedding < 1:
-            raise InputError(f"vocabulary of {name} is {vocabulary} x {embedding}; expected at least 1 x 1")
-        widths = config.filter_widths
-        return TextCNN(classes, vocabulary, embedding, config.width, widths, config.dropout, dtype)
-    build = partial(IMAGE_MODELS[name], classes=classes, width=config.width, dropout=config.dropout, dtype=dtype)
-    if name in RESNETS:
-        return build(axis_name=axis_name, stem=config.stem, zero_init_residual=config.zero_init_residual)
-    if name == "vgg16":
-        return build(axis_name=axis_name, hidden=config.hidden)
-    return build(axis_name=axis_name)
+    network = NETWORKS[config.name]
+    if network.task == "text" and min(vocabulary, embedding) < 1:
+        raise InputError(f"vocabulary of {config.name} is {vocabulary} x {embedding}; expected at least 1 x 1")
+    given = {key: getattr(config, key) for key in _options()}
+    given |= {"classes": classes, "axis_name": axis_name, "vocabulary": vocabulary, "embedding_size": embedding}
+    given |= {"dtype": jnp.dtype(config.dtype)}
+    taken = {key: value for key, value in given.items() if key in _fields_of(network)}
+    return network.module(**taken, **network.fixed)
 
 
 def check_model(config: ModelConfig, *, task: str | None = None) -> None:
@@ -118,23 +114,31 @@ def check_model(config: ModelConfig, *, task: str | None = None) -> None:
       task: "image" or "text", what the data set holds; None leaves it open.
 
     Raises:
-      InputError: there is no network of that name (the message lists those there are), it takes the
-        other kind of data, or it cannot have that width, stem or initialisation.
+      InputError: there is no network of that name (the message lists those there are), it takes the other kind of data,
+        or it has no such option.
     """
     name = config.name
-    if name not in MODELS:
-        raise unknown_name("model", name, MODELS)
-    if task is not None and (name in TEXT_MODELS) != (task == "text"):
-        fitting = TEXT_MODELS if task == "text" else IMAGE_MODELS
-        raise InputError(f"model.name is {name!r}; expected a network for {task} data: {', '.join(sorted(fitting))}")
-    if name not in RESNETS and config.stem != DEFAULTS.stem:
-        raise InputError(f"model.stem is {config.stem!r}; expected {DEFAULTS.stem!r}: {name} has no choice of stem")
-    if name != "vgg16" and config.hidden:
-        raise InputError(f"model.hidden is {config.hidden}; expected 0: {name} has one linear layer at its end")
-    if name not in RESNETS and config.zero_init_residual:
-        raise InputError(f"model.zero_init_residual is True; expected False: {name} has no such choice")
-    if name == "resnext101_32x4d" and 2 * config.width % RESNEXT_GROUPS:
-        raise InputError(f"model.width is {config.width}; expected a multiple of {RESNEXT_GROUPS // 2} for {name}")
+    if name not in NETWORKS:
+        raise unknown_name("model", name, NETWORKS)
+    network = NETWORKS[name]
+    if task is not None and network.task != task:
+        fitting = sorted(other for other, row in NETWORKS.items() if row.task == task)
+        raise InputError(f"model.name is {name!r}; expected a network for {task} data: {', '.join(fitting)}")
+    for key in _options() - _fields_of(network) - set(COMMON):
+        value, default = getattr(config, key), getattr(DEFAULTS, key)
+        if value != default:
+            raise InputError(f"model.{key} is {value!r}; expected {default!r}: {name} has no such option")
+    if network.check:
+        network.check(config)
+
+
+def _options() -> set[str]:
+    """Returns the keys of `config.model` but for the name, which flax has another meaning for."""
+    return {each.name for each in dataclasses.fields(ModelConfig)} - {"name"}
+
+
+def _fields_of(network: Network) -> set[str]:
+    return {each.name for each in dataclasses.fields(network.module)}
 
 
 def init_variables(model: nn.Module, key: jax.Array, input_shape: tuple[int, ...]) -> dict[str, Any]:

@@ -1,38 +1,39 @@
-"""Batch normalisation where the least is read for it: folded into a convolution, or after a maximum.
+"""Batch normalisation that moves less memory: folded into a convolution, or computed after a maximum.
 
-Training a residual network on an accelerator takes as long as its activations take to be moved. Batch normalisation
-of a convolution's output y moves it often: for its statistics, to be normalised, and for the sums of its gradient.
+On an accelerator a residual network trains as fast as its activations can be moved. Batch normalisation of a
+convolution's output y reads it several times: for its statistics, for the result, and for the sums in its gradient.
 
 After a 1x1 convolution y = x W, the statistics follow from moments of x:
 
     mean(y) = mean(x) W        var(y) = diag(W^T cov(x) W)
 
 so  norm(y) = x (W a) + b,  with  a = scale / sqrt(var + epsilon)  and  b = bias - a mean(y),  is one convolution, and
-y is never made. Where the convolution widens, as a bottleneck's last does fourfold, x is the smaller of the two.
+y is never stored. Where the convolution widens, as a bottleneck's last does fourfold, x is the smaller of the two.
 
-relu(a y + b) rises with y where a > 0, so its maximum over a window is its value at the maximum of y: after
-max-pooling there is a quarter as much to normalise. Where a < 0 the kernel's sign is turned first.
+relu(a y + b) rises with y where a > 0, so its maximum over a window is its value at the maximum of y. After
+max-pooling there is a quarter as much to normalise. Where a < 0, the sign of the kernel is turned first.
 
-Parameters, running statistics and values are those of `conv` and `batch_norm`, rounding apart.
+Parameters, running statistics and values are those of `Layers.conv` and `Layers.norm`, rounding apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mixup_jax.models.layers import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, kaiming_normal
+from mixup_jax.models.layers import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Layers, kaiming_normal
 
 EXACT = jax.lax.Precision.HIGHEST
 Moments = tuple[jax.Array, jax.Array]
 
 
 class Kernel(nn.Module):
-    """The parameters of `conv`, without bias."""
+    """The parameters of `Layers.conv`, without bias."""
 
     shape: tuple[int, int, int, int]
 
@@ -43,7 +44,7 @@ class Kernel(nn.Module):
 
 
 class Norm(NamedTuple):
-    """The parameters of `batch_norm`, `[C]`, and its running statistics."""
+    """The parameters of `Layers.norm`, `[C]`, and its running statistics."""
 
     scale: jax.Array
     bias: jax.Array
@@ -52,7 +53,7 @@ class Norm(NamedTuple):
 
 
 class NormParameters(nn.Module):
-    """What `batch_norm` keeps, for a normalisation that is done elsewhere."""
+    """What `Layers.norm` keeps, for a normalisation that is done elsewhere."""
 
     channels: int
     zero_scale: bool = False
@@ -70,38 +71,28 @@ class NormParameters(nn.Module):
 
 
 def conv_norm(
-    x: jax.Array,
-    channels: int,
-    *,
-    train: bool,
-    dtype: Any,
-    axis_name: str | None,
-    names: tuple[str, str],
-    zero_scale: bool = False,
+    make: Layers, x: jax.Array, channels: int, *, names: tuple[str, str], zero_scale: bool = False
 ) -> jax.Array:
-    """Returns a 1x1 convolution of `x` and its batch normalisation, `[B, H, W, channels]`, made in one.
+    """Returns a 1x1 convolution of `x` and its batch normalisation as one convolution, `[B, H, W, channels]`.
 
     Args:
+      make: what the network's layers have in common.
       x: `[B, H, W, C]`.
       channels: of the output.
-      train: normalise by the batch and update the running statistics; else normalise by those.
-      dtype: compute type.
-      axis_name: the mapped axis over which batch statistics are averaged, if any.
       names: of the two layers' parameters in the module that this is called in.
       zero_scale: start from a scale of 0 instead of 1.
     """
-    x = x.astype(dtype)
+    x = x.astype(make.dtype)
     kernel = Kernel((1, 1, x.shape[-1], channels), name=names[0])()
     norm = NormParameters(channels, zero_scale, name=names[1])()
-    scale, shift = _scale_and_shift(norm, lambda: _product_moments(x, kernel[0, 0], axis_name), train)
+    moments = partial(_product_moments, x, kernel[0, 0], make.axis_name)
+    scale, shift = _scale_and_shift(norm, moments, make.train)
     y = _product(x, kernel[0, 0] * scale)
     # Added in float32, since the gradient of the shift is a sum over all positions.
-    return (y.astype(shift.dtype) + shift).astype(dtype)
+    return (y.astype(shift.dtype) + shift).astype(make.dtype)
 
 
-def conv_norm_pool(
-    x: jax.Array, channels: int, *, train: bool, dtype: Any, axis_name: str | None, names: tuple[str, str]
-) -> jax.Array:
+def conv_norm_pool(make: Layers, x: jax.Array, channels: int, *, names: tuple[str, str]) -> jax.Array:
     """Returns the stem of an ImageNet network, `[B, ceil(H / 4), ceil(W / 4), channels]`.
 
     A 7x7 convolution of stride 2, batch normalisation, ReLU, and 3x3 max-pooling of stride 2.  The arguments are
@@ -110,15 +101,15 @@ def conv_norm_pool(
     kernel = Kernel((7, 7, x.shape[-1], channels), name=names[0])()
     norm = NormParameters(channels, name=names[1])()
     sign = jnp.where(norm.scale < 0, -1, 1).astype(norm.scale.dtype)
-    y = _convolve(x.astype(dtype), kernel * sign, 2)
+    y = _convolve(x.astype(make.dtype), kernel * sign, 2)
 
     def moments() -> Moments:
-        mean, var = _moments(y, axis_name)
+        mean, var = _moments(y, make.axis_name)
         return sign * mean, var
 
-    scale, shift = _scale_and_shift(norm, moments, train)
+    scale, shift = _scale_and_shift(norm, moments, make.train)
     highest = nn.max_pool(y, (3, 3), (2, 2), padding="SAME")
-    return nn.relu(highest * (scale * sign) + shift).astype(dtype)
+    return nn.relu(highest * (scale * sign) + shift).astype(make.dtype)
 
 
 @jax.custom_vjp

@@ -9,10 +9,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mixup_jax.config import ModelConfig
+from mixup_jax.errors import require, require_choice
 from mixup_jax.methods.mixing import Mix, unmixed
 from mixup_jax.models import folded
-from mixup_jax.models.dropout import dropout
-from mixup_jax.models.layers import batch_norm, classify, conv
+from mixup_jax.models.layers import Layers, classify, dropout
+
+STEMS = ("cifar", "imagenet")
+RESNEXT_GROUPS = 32
 
 
 class BasicBlock(nn.Module):
@@ -21,35 +25,33 @@ class BasicBlock(nn.Module):
     The shortcut is the identity where the shape stays, else a 1x1 convolution.
 
     Attributes:
+      make: makes its layers.
       channels: of the output.
       stride: of the first convolution and the shortcut.
       layer: index of the block in its network, for the dropout masks.
       dropout: rate between the two convolutions.
       zero_init_residual: start as the shortcut alone, with a scale of 0 in the last normalisation.
-      dtype: compute type.
-      axis_name: the mapped axis over which batch statistics are averaged, if any.
     """
 
+    make: Layers
     channels: int
     stride: int
     layer: int
     dropout: float = 0.0
     zero_init_residual: bool = False
-    dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool, dropout_keys: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, dropout_keys: jax.Array | None = None) -> jax.Array:
         """Returns the block's output `[B, ceil(H / stride), ceil(W / stride), channels]`."""
-        norm = partial(batch_norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
-        y = conv(self.channels, 3, self.stride, dtype=self.dtype, name="conv_1")(x)
-        y = nn.relu(norm(name="norm_1")(y))
+        make = self.make
+        y = make.conv(self.channels, 3, self.stride, name="conv_1")(x)
+        y = nn.relu(make.norm(name="norm_1")(y))
         y = dropout(y, dropout_keys, rate=self.dropout, layer=self.layer)
-        y = conv(self.channels, 3, dtype=self.dtype, name="conv_2")(y)
-        y = norm(name="norm_2", zero_scale=self.zero_init_residual)(y)
+        y = make.conv(self.channels, 3, name="conv_2")(y)
+        y = make.norm(name="norm_2", zero_scale=self.zero_init_residual)(y)
         if x.shape != y.shape:
-            x = conv(self.channels, 1, self.stride, dtype=self.dtype, name="conv_shortcut")(x)
-            x = norm(name="norm_shortcut")(x)
+            x = make.conv(self.channels, 1, self.stride, name="conv_shortcut")(x)
+            x = make.norm(name="norm_shortcut")(x)
         return nn.relu(x + y)
 
 
@@ -60,6 +62,7 @@ class BottleneckBlock(nn.Module):
     framework), where He et al. had it in the first.
 
     Attributes:
+      make: makes its layers.
       channels: a quarter of those of the output.
       stride: of the 3x3 convolution and the shortcut.
       layer: index of the block in its network, for the dropout masks.
@@ -67,10 +70,9 @@ class BottleneckBlock(nn.Module):
       inner: channels of the 3x3 convolution, as a multiple of `channels`.
       dropout: rate before the last convolution.
       zero_init_residual: start as the shortcut alone, with a scale of 0 in the last normalisation.
-      dtype: compute type.
-      axis_name: the mapped axis over which batch statistics are averaged, if any.
     """
 
+    make: Layers
     channels: int
     stride: int
     layer: int
@@ -78,24 +80,25 @@ class BottleneckBlock(nn.Module):
     inner: int = 1
     dropout: float = 0.0
     zero_init_residual: bool = False
-    dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool, dropout_keys: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, dropout_keys: jax.Array | None = None) -> jax.Array:
         """Returns the block's output `[B, ceil(H / stride), ceil(W / stride), 4 * channels]`."""
-        inner, outer = self.inner * self.channels, 4 * self.channels
-        norm = partial(batch_norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
-        y = conv(inner, 1, dtype=self.dtype, name="conv_1")(x)
-        y = nn.relu(norm(name="norm_1")(y))
-        y = conv(inner, 3, self.stride, groups=self.groups, dtype=self.dtype, name="conv_2")(y)
-        y = nn.relu(norm(name="norm_2")(y))
+        make, inner, outer = self.make, self.inner * self.channels, 4 * self.channels
+        y = make.conv(inner, 1, name="conv_1")(x)
+        y = nn.relu(make.norm(name="norm_1")(y))
+        y = make.conv(inner, 3, self.stride, groups=self.groups, name="conv_2")(y)
+        y = nn.relu(make.norm(name="norm_2")(y))
         y = dropout(y, dropout_keys, rate=self.dropout, layer=self.layer)
-        wider = partial(folded.conv_norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
-        y = wider(y, outer, names=("conv_3", "norm_3"), zero_scale=self.zero_init_residual)
+        y = folded.conv_norm(make, y, outer, names=("conv_3", "norm_3"), zero_scale=self.zero_init_residual)
         if x.shape != y.shape:
-            x = wider(x[:, :: self.stride, :: self.stride], outer, names=("conv_shortcut", "norm_shortcut"))
+            x = x[:, :: self.stride, :: self.stride]
+            x = folded.conv_norm(make, x, outer, names=("conv_shortcut", "norm_shortcut"))
         return folded.relu(x + y)
+
+
+RESNEXT_BLOCK = partial(BottleneckBlock, groups=RESNEXT_GROUPS, inner=2)
+"""32 groups of 4 channels where a bottleneck without groups has 64 channels."""
 
 
 class ResNet(nn.Module):
@@ -112,6 +115,7 @@ class ResNet(nn.Module):
       zero_init_residual: every block starts as its shortcut alone (Goyal et al. 2017, section 5.1).
       dtype: compute type; parameters, batch statistics and logits are float32.
       axis_name: the mapped axis over which batch statistics are averaged, if any.
+      cpu_convolution: use the package's convolutions on a CPU where they are faster.
     """
 
     classes: int
@@ -123,6 +127,7 @@ class ResNet(nn.Module):
     zero_init_residual: bool = False
     dtype: Any = jnp.float32
     axis_name: str | None = None
+    cpu_convolution: bool = True
 
     @property
     def places(self) -> int:
@@ -142,25 +147,35 @@ class ResNet(nn.Module):
           dropout_keys: typed PRNG keys `[B]`, one a row of what `mix` returns; None is no dropout.
         """
         mix = mix or unmixed
-        x = self._stem(mix(x, 0), train)
+        make = Layers(train, self.dtype, self.axis_name, self.cpu_convolution)
+        x = self._stem(make, mix(x, 0))
         for stage, blocks in enumerate(self.stages):
             for block in range(blocks):
                 x = self.block(
+                    make,
                     channels=self.width * 2**stage,
                     stride=2 if stage > 0 and block == 0 else 1,
                     layer=sum(self.stages[:stage]) + block,
                     dropout=self.dropout,
                     zero_init_residual=self.zero_init_residual,
-                    dtype=self.dtype,
-                    axis_name=self.axis_name,
                     name=f"stage_{stage + 1}_block_{block + 1}",
-                )(x, train=train, dropout_keys=dropout_keys)
+                )(x, dropout_keys)
             x = mix(x, stage + 1)
         return classify(x, self.classes)
 
-    def _stem(self, x: jax.Array, train: bool) -> jax.Array:
-        settings = {"train": train, "dtype": self.dtype, "axis_name": self.axis_name}
+    def _stem(self, make: Layers, x: jax.Array) -> jax.Array:
         if self.stem == "imagenet":
-            return folded.conv_norm_pool(x, self.width, names=("stem", "norm_stem"), **settings)
-        x = conv(self.width, 3, dtype=self.dtype, name="stem")(x)
-        return nn.relu(batch_norm(name="norm_stem", **settings)(x))
+            return folded.conv_norm_pool(make, x, self.width, names=("stem", "norm_stem"))
+        return nn.relu(make.norm(name="norm_stem")(make.conv(self.width, 3, name="stem")(x)))
+
+
+def check(config: ModelConfig) -> None:
+    """Raises InputError for options that a ResNet cannot have."""
+    require_choice("model.stem", config.stem, STEMS)
+
+
+def check_resnext(config: ModelConfig) -> None:
+    """Raises InputError for options that a ResNeXt cannot have."""
+    check(config)
+    multiple = f"a multiple of {RESNEXT_GROUPS // 2} for {config.name}"
+    require(2 * config.width % RESNEXT_GROUPS == 0, "model.width", config.width, multiple)

@@ -8,9 +8,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mixup_jax.config import ModelConfig
+from mixup_jax.errors import require
 from mixup_jax.methods.mixing import Mix, unmixed
-from mixup_jax.models.dropout import dropout
-from mixup_jax.models.layers import kaiming_normal
+from mixup_jax.models.layers import dropout, kaiming_normal
 
 PADDING = 0
 """The token that fills up a sentence."""
@@ -105,3 +106,10 @@ class StrongestMatch(nn.Module):
 def initial_table(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
     """Returns vectors uniform in [-0.25, 0.25], Kim's for words that have none, `[V, E]`; row 0 is zero."""
     return jax.random.uniform(key, shape, dtype, -0.25, 0.25).at[PADDING].set(0)
+
+
+def check(config: ModelConfig) -> None:
+    """Raises InputError for options that a sentence network cannot have."""
+    widths = config.filter_widths
+    different = bool(widths) and min(widths) >= 1 and len(set(widths)) == len(widths)
+    require(different, "model.filter_widths", widths, "different positive numbers of tokens, such as (3, 4, 5)")

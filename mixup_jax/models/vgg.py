@@ -7,17 +7,16 @@ Learning Using Abstention", ICML 2019): convolutions with bias, global average p
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mixup_jax.config import WIDEST, ModelConfig
+from mixup_jax.errors import require
 from mixup_jax.methods.mixing import Mix, unmixed
-from mixup_jax.models.dropout import dropout
-from mixup_jax.models.layers import batch_norm, classify, conv
-from mixup_jax.models.pooling import halve
+from mixup_jax.models.layers import Layers, classify, dropout, halve
 
 HEAD_DROPOUT = 0.5
 """Of the hidden layers, as in the original."""
@@ -37,6 +36,7 @@ class VGG(nn.Module):
       hidden: width of two layers with ReLU and `HEAD_DROPOUT` before the last one; 0 is none.
       dtype: compute type; parameters, batch statistics and logits are float32.
       axis_name: the mapped axis over which batch statistics are averaged, if any.
+      cpu_convolution: use the package's convolutions on a CPU where they are faster.
     """
 
     classes: int
@@ -46,6 +46,7 @@ class VGG(nn.Module):
     hidden: int = 0
     dtype: Any = jnp.float32
     axis_name: str | None = None
+    cpu_convolution: bool = True
 
     @property
     def places(self) -> int:
@@ -58,13 +59,13 @@ class VGG(nn.Module):
     ) -> jax.Array:
         """Returns logits, float32 `[B, K]`; arguments as those of `ResNet`."""
         mix = mix or unmixed
-        norm = partial(batch_norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
+        make = Layers(train, self.dtype, self.axis_name, self.cpu_convolution)
         x = mix(x, 0)
         for block, convolutions in enumerate(self.blocks):
             channels = self.width * min(2**block, 8)
             for index in range(convolutions):
-                x = conv(channels, 3, bias=True, dtype=self.dtype, name=f"block_{block + 1}_conv_{index + 1}")(x)
-                x = nn.relu(norm(name=f"block_{block + 1}_norm_{index + 1}")(x))
+                x = make.conv(channels, 3, bias=True, name=f"block_{block + 1}_conv_{index + 1}")(x)
+                x = nn.relu(make.norm(name=f"block_{block + 1}_norm_{index + 1}")(x))
                 x = dropout(x, dropout_keys, rate=self.dropout, layer=sum(self.blocks[:block]) + index)
             x = mix(halve(x), block + 1)
         if not self.hidden:
@@ -74,3 +75,9 @@ class VGG(nn.Module):
             x = nn.relu(nn.Dense(self.hidden, name=f"hidden_{index + 1}")(x))
             x = dropout(x, dropout_keys, rate=HEAD_DROPOUT, layer=sum(self.blocks) + index)
         return nn.Dense(self.classes, name="head")(x)
+
+
+def check(config: ModelConfig) -> None:
+    """Raises InputError for options that a VGG network cannot have."""
+    expected = f"a width from 1 to {WIDEST}, or 0 for none"
+    require(0 <= config.hidden <= WIDEST, "model.hidden", config.hidden, expected)

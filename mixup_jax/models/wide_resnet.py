@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -10,8 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from mixup_jax.methods.mixing import Mix, unmixed
-from mixup_jax.models.dropout import dropout
-from mixup_jax.models.layers import batch_norm, classify, conv
+from mixup_jax.models.layers import Layers, classify, dropout
 
 STEM_CHANNELS = 16
 
@@ -22,32 +20,30 @@ class PreactivationBlock(nn.Module):
     The shortcut is the identity where the shape stays, else a 1x1 convolution of the normalised input.
 
     Attributes:
+      make: makes its layers.
       channels: of the output.
       stride: of the first convolution and the shortcut.
       layer: index of the block in its network, for the dropout masks.
       dropout: rate between the two convolutions, after the ReLU (section 2.4 of the paper).
-      dtype: compute type.
-      axis_name: the mapped axis over which batch statistics are averaged, if any.
     """
 
+    make: Layers
     channels: int
     stride: int
     layer: int
     dropout: float = 0.0
-    dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool, dropout_keys: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, dropout_keys: jax.Array | None = None) -> jax.Array:
         """Returns the block's output `[B, ceil(H / stride), ceil(W / stride), channels]`."""
-        norm = partial(batch_norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
-        active = nn.relu(norm(name="norm_1")(x))
-        y = conv(self.channels, 3, self.stride, dtype=self.dtype, name="conv_1")(active)
-        y = nn.relu(norm(name="norm_2")(y))
+        make = self.make
+        active = nn.relu(make.norm(name="norm_1")(x))
+        y = make.conv(self.channels, 3, self.stride, name="conv_1")(active)
+        y = nn.relu(make.norm(name="norm_2")(y))
         y = dropout(y, dropout_keys, rate=self.dropout, layer=self.layer)
-        y = conv(self.channels, 3, dtype=self.dtype, name="conv_2")(y)
+        y = make.conv(self.channels, 3, name="conv_2")(y)
         if x.shape != y.shape:
-            x = conv(self.channels, 1, self.stride, dtype=self.dtype, name="conv_shortcut")(active)
+            x = make.conv(self.channels, 1, self.stride, name="conv_shortcut")(active)
         return x + y
 
 
@@ -61,6 +57,7 @@ class WideResNet(nn.Module):
       dropout: rate inside every block, between its convolutions.
       dtype: compute type; parameters, batch statistics and logits are float32.
       axis_name: the mapped axis over which batch statistics are averaged, if any.
+      cpu_convolution: use the package's convolutions on a CPU where they are faster.
     """
 
     classes: int
@@ -69,6 +66,7 @@ class WideResNet(nn.Module):
     dropout: float = 0.0
     dtype: Any = jnp.float32
     axis_name: str | None = None
+    cpu_convolution: bool = True
 
     @property
     def places(self) -> int:
@@ -81,18 +79,17 @@ class WideResNet(nn.Module):
     ) -> jax.Array:
         """Returns logits, float32 `[B, K]`; arguments as those of `ResNet`."""
         mix = mix or unmixed
-        x = conv(STEM_CHANNELS, 3, dtype=self.dtype, name="stem")(mix(x, 0))
+        make = Layers(train, self.dtype, self.axis_name, self.cpu_convolution)
+        x = make.conv(STEM_CHANNELS, 3, name="stem")(mix(x, 0))
         for stage in range(3):
             for block in range(self.blocks):
                 x = PreactivationBlock(
+                    make,
                     channels=self.width * 2**stage,
                     stride=2 if stage > 0 and block == 0 else 1,
                     layer=stage * self.blocks + block,
                     dropout=self.dropout,
-                    dtype=self.dtype,
-                    axis_name=self.axis_name,
                     name=f"stage_{stage + 1}_block_{block + 1}",
-                )(x, train=train, dropout_keys=dropout_keys)
+                )(x, dropout_keys)
             x = mix(x, stage + 1)
-        x = nn.relu(batch_norm(train=train, dtype=self.dtype, axis_name=self.axis_name, name="norm_last")(x))
-        return classify(x, self.classes)
+        return classify(nn.relu(make.norm(name="norm_last")(x)), self.classes)

@@ -1,7 +1,6 @@
-"""What XLA gives to a kernel that it calls by its foreign function interface.
+"""Reading what XLA gives to a kernel that it calls: buffers, their shapes, and attributes.
 
-The structures are those of `xla/ffi/api/c_api.h` (in jaxlib, `jax.ffi.include_dir()`); all that is read are words of
-64 bits.
+Every value is read as a word of 64 bits at the place that `interface.WORDS` has for it.
 """
 
 from __future__ import annotations
@@ -14,22 +13,32 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-# Which word of a structure they are: of XLA_FFI_CallFrame,
-_EXTENSION, API, CONTEXT, _ARGUMENTS, _COUNT, _RESULTS, _ATTRIBUTES = 1, 2, 3, 9, 12, 14, 20
-# of XLA_FFI_Buffer and XLA_FFI_Scalar,
-_NUMBERS, _RANK, _SIDES, _VALUE = 3, 4, 5, 1
-# of XLA_FFI_Extension_Base, XLA_FFI_Metadata_Extension, XLA_FFI_Metadata and XLA_FFI_Api.
-_TYPE, _METADATA, _WANTED_VERSION, _VERSION = 1, 3, 3, 4
+from mixup_jax.cpu_convolution.interface import WORDS
+
+_FRAME, _BUFFER, _API = WORDS["XLA_FFI_CallFrame"], WORDS["XLA_FFI_Buffer"], WORDS["XLA_FFI_Api"]
+_EXTENSION, API, CONTEXT = _FRAME["extension_start"], _FRAME["api"], _FRAME["ctx"]
+_ARGUMENTS, _COUNT, _RESULTS, _ATTRIBUTES = (
+    _FRAME[name] for name in ("args.args", "rets.size", "rets.rets", "attrs.attrs")
+)
+_NUMBERS, _RANK, _SIDES = _BUFFER["data"], _BUFFER["rank"], _BUFFER["dims"]
+_VALUE = WORDS["XLA_FFI_Scalar"]["value"]
+_TYPE = WORDS["XLA_FFI_Extension_Base"]["type"]
+_METADATA = WORDS["XLA_FFI_Metadata_Extension"]["metadata"]
+_ANSWER = WORDS["XLA_FFI_Metadata"]["api_version.major_version"]
+_VERSION = _API["api_version.major_version"]
+DESTROY, SCHEDULE, THREADS = (
+    _API[f"XLA_FFI_{name}"] for name in ("Error_Destroy", "ThreadPool_Schedule", "ThreadPool_NumThreads")
+)
 _IS_METADATA = 1
 _LOW_HALF = 0xFFFFFFFF
 
 TASK = types.void(types.int64, types.int64, types.int64)
-"""The type of a function that does a part of a kernel's work: it takes the address of the call's frame, the part's
-number from 0, and how many parts there are."""
+"""The type of a function that does a part of a kernel's work, given the address of the call's frame, the part's number
+from 0, and how many parts there are."""
 
 ACROSS, DOWN, KIND, LEFT, SIZE_ACROSS, SIZE_DOWN, TOP = range(7)
-"""Attributes of a call, in the order of their names: strides, which kernel it is, zeros before an image, and the
-sides of the filters."""
+"""Attributes of a call, in the alphabetical order in which XLA passes them: strides, which kernel it is, zeros before
+an image, and the sides of the filters."""
 
 
 def _pointer_to(numbers: Any) -> Callable[[int], Any]:
@@ -47,23 +56,23 @@ words, _floats = _pointer_to(types.int64), _pointer_to(types.float32)
 
 
 @numba.njit
-def described(frame: int) -> bool:
-    """Returns whether XLA only asks for the version of its interface that a kernel is made for, and answers that.
+def asks_for_version(frame: int) -> bool:
+    """Returns whether XLA only asks which version of its interface the kernel is made for, and answers.
 
-    The lower half of a version is the major number, ours is 0; the minor number only counts what was added at the ends
-    of structures, so that the caller's is right.
+    The lower half of a version is the major number, and ours is 0.  A higher minor number means fields added at the end
+    of structures, so the caller's own is a right answer.
     """
     extension = words(frame)[_EXTENSION]
     if extension == 0 or words(extension)[_TYPE] & _LOW_HALF != _IS_METADATA:
         return False
     metadata = words(extension)[_METADATA]
-    words(metadata)[_WANTED_VERSION] = words(words(frame)[API])[_VERSION] & ~_LOW_HALF
+    words(metadata)[_ANSWER] = words(words(frame)[API])[_VERSION] & ~_LOW_HALF
     return True
 
 
 @numba.njit
 def attribute(frame: int, place: int) -> int:
-    """Returns a whole number that the call was given by name; they stand in the order of their names."""
+    """Returns an integer attribute of the call."""
     scalar = words(words(frame)[_ATTRIBUTES])[place]
     return words(words(scalar)[_VALUE])[0]
 
@@ -82,7 +91,7 @@ def argument(frame: int, place: int) -> int:
 
 @numba.njit
 def result(frame: int, place: int) -> int:
-    """Returns the buffer of a result, which is to be written."""
+    """Returns the buffer of a result, which the kernel writes."""
     return words(words(frame)[_RESULTS])[place]
 
 
@@ -94,7 +103,7 @@ def scratch_space(frame: int) -> int:
 
 @numba.njit
 def side(buffer: int, axis: int) -> int:
-    """Returns how long an axis of a buffer is."""
+    """Returns the length of a buffer's axis."""
     return words(words(buffer)[_SIDES])[axis]
 
 
@@ -106,7 +115,7 @@ def image_shape(buffer: int) -> tuple[int, int, int]:
 
 @numba.njit
 def numbers(buffer: int) -> Any:
-    """Returns a buffer's numbers, float32, as an array of one dimension."""
+    """Returns a buffer's float32 numbers as an array of one dimension."""
     size = 1
     for axis in range(words(buffer)[_RANK]):
         size *= side(buffer, axis)
@@ -115,7 +124,7 @@ def numbers(buffer: int) -> Any:
 
 @numba.njit
 def space_of(buffer: int, part: int) -> Any:
-    """Returns the scratch space of a part, given that of all, `[parts, ..]`."""
+    """Returns a part's share of the scratch space `[parts, ..]`."""
     space = numbers(buffer)
     size = space.size // side(buffer, 0)
     return space[part * size : (part + 1) * size]
@@ -123,5 +132,5 @@ def space_of(buffer: int, part: int) -> Any:
 
 @numba.njit
 def share(count: int, part: int, parts: int) -> tuple[int, int]:
-    """Returns the first of so many things that belong to a part, and the first that does not any more."""
+    """Returns the first of `count` things that belongs to a part, and one past the last."""
     return count * part // parts, count * (part + 1) // parts
