@@ -25,7 +25,7 @@ from mixup_jax.ahead.record import program_record
 from mixup_jax.ahead.topology import find_target, set_up
 
 FORWARD_FLOPS = 7.98e9
-"""Of ResNet-50 on one image of 224 x 224, as `ahead.lowering.forward_flops` counts them."""
+"""Of ResNet-50 on one image of 224 x 224, as `ahead.compile.forward_flops` counts them."""
 CLASSES = 1000
 
 

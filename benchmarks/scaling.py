@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mixup_jax.ahead.roofline import all_reduce_seconds
+from mixup_jax.ahead.record import all_reduce_seconds
 from mixup_jax.ahead.topology import CHIPS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -53,9 +53,8 @@ def main(argv: Sequence[str]) -> int:
     check_versions()
     config = load_config(arguments.config, overrides)
 
-    from mixup_jax.ahead.lowering import Shapes
+    from mixup_jax.ahead.compile import Shapes, compile_ahead
     from mixup_jax.ahead.render import render
-    from mixup_jax.ahead.story import compile_ahead
     from mixup_jax.ahead.topology import set_up
 
     set_up(arguments.topology)

@@ -13,9 +13,8 @@ from benchmarks import scaling
 from mixup_jax import cpu_convolution
 from mixup_jax.ahead.hlo import Collective, Shape, Unestimated, estimated_cycles, unestimated
 from mixup_jax.ahead.program import Group, Memory, Program, Unfit, _needed, compile_program, grouped
-from mixup_jax.ahead.record import program_record, warnings
+from mixup_jax.ahead.record import all_reduce_seconds, program_record, roofline, utilisation, warnings
 from mixup_jax.ahead.render import render
-from mixup_jax.ahead.roofline import all_reduce_seconds, roofline, utilisation
 from mixup_jax.ahead.topology import CHIPS, Target, find_target
 from mixup_jax.compile_ahead import main
 from mixup_jax.cpu_convolution.availability import lanes

@@ -1,16 +1,19 @@
-"""The record of what was compiled ahead, as it is written, and what it gives cause to warn of."""
+"""The record of what was compiled ahead: what a step needs, how fast it could be at best, and what to warn of."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mixup_jax.ahead.program import Program, Unfit
-from mixup_jax.ahead.roofline import all_reduce_seconds, roofline, utilisation
 from mixup_jax.ahead.topology import Chip, Target
 
 SCHEMA = 1
+HOP = 1e-6
+"""Seconds that a message takes to a neighbouring chip at least (Austin et al. 2025, chapter 2)."""
 
 
 def program_record(program: Program | Unfit, target: Target, model_flops: float) -> dict[str, Any]:
@@ -81,3 +84,56 @@ def warnings(record: Mapping[str, Any], name: str) -> list[str]:
         )
     lines += [f"{name}: exchanges {one} with the host in every step" for one in record.get("transfers", ())]
     return lines
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """Bounds of one step on one device, in seconds (Williams et al., "Roofline", CACM 2009).
+
+    Attributes:
+      compute: FLOPs over the peak.
+      memory: bytes accessed over the bandwidth.
+    """
+
+    compute: float
+    memory: float
+
+    @property
+    def bound(self) -> float:
+        """The larger of the two: no step takes less."""
+        return max(self.compute, self.memory)
+
+    @property
+    def binds(self) -> str:
+        """Which of the two it is."""
+        return "memory" if self.memory > self.compute else "compute"
+
+
+def roofline(flops: float, accessed: float, chip: Chip) -> Roofline:
+    """Returns the bounds of a program that does `flops` and moves `accessed` bytes on each device."""
+    return Roofline(flops / chip.flops, accessed / chip.bandwidth)
+
+
+def utilisation(model_flops: float, seconds: float, chip: Chip) -> float:
+    """Returns the share of a device's peak that the network's own FLOPs are, in a step of so many seconds."""
+    return model_flops / (seconds * chip.flops)
+
+
+def all_reduce_seconds(sizes: Sequence[float], layout: Sequence[int], chip: Chip) -> float:
+    """Returns how long all-reduces take one after the other, by the model of a ring.
+
+    An all-reduce of V bytes over n chips sends 2 V (n - 1) / n bytes from every chip (Patarasu and Yuan, 2009), over
+    the two links of one ring through all chips, after a message has gone along every axis of the layout and back.
+    On one chip it takes no time.
+
+    Args:
+      sizes: V of each.
+      layout: chips along each axis of the torus, or mesh.
+      chip: whose links they are.
+    """
+    chips = math.prod(layout)
+    if chips == 1:
+        return 0.0
+    latency = 2 * sum(side - 1 for side in layout) * HOP
+    sent = sum(2 * size * (chips - 1) / chips for size in sizes)
+    return len(sizes) * latency + sent / (2 * chip.link)
