@@ -7,7 +7,6 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 import jax
@@ -24,6 +23,7 @@ from mixup_jax.devices.mesh import AXIS
 from mixup_jax.errors import InputError
 from mixup_jax.prediction.predict import jitted, plain, shared_batch
 from mixup_jax.progress import duration, heartbeat
+from mixup_jax.runs.provenance import version_of
 from mixup_jax.state import run_keys
 from mixup_jax.training.parallel import check_divisible, make_step, splits_groups
 from mixup_jax.training.trainer import Parts, check_config, count_steps, parts_of
@@ -86,7 +86,7 @@ def compile_ahead(
         "config": to_dict(config),
         "topology": _topology(target),
         "assumed": _assumed(config, spec, shapes),
-        "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        "versions": {name: version for name in PACKAGES if (version := version_of(name))},
         "steps": records,
         "warnings": [
             *_spanning(config, target),
@@ -182,13 +182,6 @@ def _topology(target: Target) -> dict[str, Any]:
         "chips": chips(target),
         "device": None if chip is None else dataclasses.asdict(chip),
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 @contextlib.contextmanager

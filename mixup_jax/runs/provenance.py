@@ -19,12 +19,13 @@ DERIVED = "derived"
 
 def provenance() -> dict[str, Any]:
     """Returns `versions` (of packages and Python), `commit` (None outside a git checkout) and `machine`."""
-    versions = {name: _version(name) for name in PACKAGES}
+    versions = {name: version_of(name) for name in PACKAGES}
     versions["python"] = platform.python_version()
     return {"versions": versions, "commit": _commit(), "machine": f"{platform.system()} {platform.machine()}"}
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """Returns the version of an installed package, None of one that is not."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
