@@ -6,6 +6,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
+from mixup_jax.errors import InputError
 from mixup_jax.methods import losses
 from mixup_jax.methods.mixup import draw_mixing, mix
 
@@ -62,3 +63,46 @@ def test_losses_leave_half_precision_and_keep_double():
     assert float(losses.entropy(half)[0]) > 0
     with jax.enable_x64(True):
         assert losses.entropy(jnp.zeros((1, 2), jnp.float64)).dtype == jnp.float64
+
+
+def test_uniform_logits_of_as_many_classes_as_examples_cost_log_k():
+    # With targets [B] or [B, 1], which broadcasting would take for rows or columns, this came out as 8.3178.
+    np.testing.assert_allclose(losses.cross_entropy(jnp.zeros((4, 4)), jnp.eye(4)), np.log(4), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1), (1, 4), (4, 5)])
+def test_targets_of_another_shape_than_the_logits_are_refused(shape: tuple[int, ...]):
+    with pytest.raises(InputError, match=r"logits \[4, 4\] and targets .*; expected both \[B, K\]"):
+        jax.jit(losses.cross_entropy)(jnp.zeros((4, 4)), jnp.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "epsilon", "over", "message"),
+    [
+        ([0, 3], 3, 0.1, "all", "labels are from 0 to 3; expected 0 to 2"),
+        ([-1, 2], 3, 0.0, "all", "labels are from -1 to 2; expected 0 to 2"),
+        ([0.0, 1.0], 3, 0.1, "all", "labels are float32; expected class numbers"),
+        ([0, 1], 3, 0.1, "other", "over 'other'; expected 'others' or 'all'"),
+        ([0, 1], 3, 1.0, "all", "epsilon of label smoothing is 1.0"),
+        ([0, 1], 3, -0.1, "all", "epsilon of label smoothing is -0.1"),
+        ([0, 1], 3, float("nan"), "all", "epsilon of label smoothing is nan"),
+        ([0, 0], 1, 0.1, "others", "given 1 classes; expected at least 2"),
+    ],
+)
+def test_smoothing_refuses_what_it_has_no_rows_for(
+    labels: list[float], classes: int, epsilon: float, over: str, message: str
+):
+    with pytest.raises(InputError, match=message):
+        losses.smoothed_one_hot(jnp.asarray(labels), classes, epsilon, over=over)
+
+
+def test_checks_add_nothing_to_the_compiled_program():
+    def loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
+        return losses.cross_entropy(logits, losses.smoothed_one_hot(labels, 4, 0.1))
+
+    program = str(jax.make_jaxpr(loss)(LOGITS[:4, :4], LABELS[:4]))
+    assert "callback" not in program
+    assert "reduce_min" not in program
+    known = jnp.array([0, 7, 1, 1])  # a compiled function that closes over labels knows them when it is traced
+    with pytest.raises(InputError, match="labels are from 0 to 7"):
+        jax.jit(lambda logits: loss(logits, known))(LOGITS[:4, :4])

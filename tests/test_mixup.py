@@ -131,3 +131,34 @@ def test_nothing_to_draw_without_a_positive_alpha(alpha: float):
 def test_a_batch_must_be_whole_groups():
     with pytest.raises(InputError, match="batch of 6 is no whole number of groups of 4"):
         mixup(KEY, jnp.ones((6, 2)), jnp.ones((6, 2)), 0.2, group_size=4)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    ("inputs", "targets", "alpha", "message"),
+    [
+        (np.ones((4, 2), np.float32), np.arange(4), 0.2, r"targets of mixup are int32; .*one_hot\(labels, classes\)"),
+        (np.ones((4, 2), np.uint8), np.ones((4, 3), np.float32), 0.2, "inputs of mixup are uint8; expected floating"),
+        (np.ones((4, 2), np.float32), np.ones(4, np.float32), 0.2, r"inputs \[4, 2\] and targets \[4\]; .*\[B, K\]"),
+        (np.ones((4, 2), np.float32), np.ones((3, 3), np.float32), 0.2, r"inputs \[4, 2\] and targets \[3, 3\]"),
+        (np.ones((4, 2), np.float32), np.ones((4, 3), np.float32), float("inf"), "alpha is inf; expected a finite"),
+        (np.ones((4, 2), np.float32), np.ones((4, 3), np.float32), float("nan"), "alpha is nan; expected a finite"),
+        (np.ones((4, 2), np.float32), np.ones((4, 3), np.float32), -0.1, "alpha is -0.1; expected a finite"),
+    ],
+)
+def test_what_cannot_be_averaged_is_refused_when_traced(
+    inputs: np.ndarray, targets: np.ndarray, alpha: float, message: str, compiled: bool
+):
+    function = jax.jit(mixup, static_argnums=3) if compiled else mixup
+    with pytest.raises(InputError, match=message):
+        function(KEY, jnp.asarray(inputs), jnp.asarray(targets), alpha)
+
+
+def test_a_traced_alpha_is_refused_with_what_to_do():
+    with pytest.raises(InputError, match="alpha is traced; expected a Python number"):
+        jax.jit(mixup)(KEY, jnp.ones((4, 2)), jnp.ones((4, 3)), 0.2)
+
+
+def test_values_are_as_many_as_the_mixing_has_examples():
+    with pytest.raises(InputError, match=r"shape \[3, 2\]; expected 4 rows, in 2 groups of 2"):
+        mix(jnp.ones((3, 2)), draw_mixing(KEY, 2, 2, 0.2))

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mixup_jax.devices.axis import sum_over_devices
+from mixup_jax.errors import InputError
 from mixup_jax.methods.method import Method
 
 if TYPE_CHECKING:
@@ -66,13 +68,32 @@ def smoothed_one_hot(labels: jax.Array, classes: int, epsilon: float = 0.0, *, o
 
     Returns:
       float32 `[B, K]`, rows sum to 1.
+
+    Raises:
+      InputError: an argument is not as above; of traced labels only the type is known.
     """
+    _check_smoothing(labels, classes, epsilon, over)
     hard = jax.nn.one_hot(labels, classes, dtype=jnp.float32)
     if epsilon == 0:
         return hard
     if over == "all":
         return (1 - epsilon) * hard + epsilon / classes
     return (1 - epsilon) * hard + epsilon / (classes - 1) * (1 - hard)
+
+
+def _check_smoothing(labels: jax.Array, classes: int, epsilon: float, over: str) -> None:
+    if over not in ("others", "all"):
+        raise InputError(f"label smoothing spreads over {over!r}; expected 'others' or 'all'")
+    if isinstance(epsilon, jax.core.Tracer) or not 0 <= epsilon < 1:
+        raise InputError(f"epsilon of label smoothing is {epsilon}; expected a Python number from 0 to less than 1")
+    if classes < 2:
+        raise InputError(f"label smoothing was given {classes} classes; expected at least 2")
+    if not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
+        raise InputError(f"labels are {jnp.result_type(labels)}; expected class numbers, integers from 0 to K - 1")
+    if not isinstance(labels, jax.core.Tracer) and jnp.size(labels):
+        low, high = np.min(np.asarray(labels)), np.max(np.asarray(labels))
+        if low < 0 or high >= classes:
+            raise InputError(f"labels are from {low} to {high}; expected 0 to {classes - 1}, of {classes} classes")
 
 
 def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
@@ -86,7 +107,15 @@ def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
 
     Returns:
       float32 `[B]`, >= 0.
+
+    Raises:
+      InputError: the shapes differ: `[B]` or `[B, 1]` would be taken for a row or a column of targets.
     """
+    if jnp.ndim(logits) != 2 or jnp.shape(targets) != jnp.shape(logits):
+        raise InputError(
+            f"cross-entropy was given logits {list(jnp.shape(logits))} and targets {list(jnp.shape(targets))}; "
+            "expected both [B, K] (labels as rows of probabilities: jax.nn.one_hot(labels, K))"
+        )
     return -jnp.sum(targets * _log_softmax(logits), axis=-1)
 
 

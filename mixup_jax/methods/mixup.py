@@ -11,6 +11,7 @@ batch, and a device that holds whole groups mixes them without communication.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -47,10 +48,11 @@ def draw_mixing(key: jax.Array, groups: int, group_size: int, alpha: float, *, p
       per_example: draw S lambdas a group instead of one.
 
     Raises:
-      InputError: alpha is not positive; there is no Beta(0, 0), so "no mixing" is the caller's to decide.
+      InputError: alpha is no positive number; there is no Beta(0, 0), so "no mixing" is the caller's to decide.
     """
-    if not alpha > 0:
-        raise InputError(f"alpha is {alpha}; expected a number > 0 (without mixing there is nothing to draw)")
+    _check_alpha(alpha)
+    if alpha == 0:
+        raise InputError("alpha is 0; expected a number > 0 (without mixing there is nothing to draw)")
 
     def draw_group(group: jax.Array) -> Mixing:
         beta_key, permutation_key = jax.random.split(jax.random.fold_in(key, group))
@@ -59,6 +61,13 @@ def draw_mixing(key: jax.Array, groups: int, group_size: int, alpha: float, *, p
         return Mixing(jnp.broadcast_to(lam, (group_size,)), jax.random.permutation(permutation_key, group_size))
 
     return jax.vmap(draw_group)(jnp.arange(groups))
+
+
+def _check_alpha(alpha: float) -> None:
+    if isinstance(alpha, jax.core.Tracer):
+        raise InputError("alpha is traced; expected a Python number, such as a static argument of jax.jit")
+    if not 0 <= alpha < math.inf:
+        raise InputError(f"alpha is {alpha}; expected a finite number of at least 0")
 
 
 def mix(values: jax.Array, mixing: Mixing) -> jax.Array:
@@ -70,7 +79,15 @@ def mix(values: jax.Array, mixing: Mixing) -> jax.Array:
 
     Returns:
       An array of the shape of `values`.  lambda = 1 returns the values bit for bit.
+
+    Raises:
+      InputError: there is not one value for each example of the mixing.
     """
+    if jnp.shape(values)[:1] != (mixing.partner.size,):
+        raise InputError(
+            f"values to mix have the shape {list(jnp.shape(values))}; expected {mixing.partner.size} rows, in "
+            f"{mixing.partner.shape[0]} groups of {mixing.partner.shape[1]}"
+        )
     return jax.lax.platform_dependent(values, mixing, tpu=_mix_by_product, default=_mix_by_gathering)
 
 
@@ -193,8 +210,21 @@ def mixup(
       Mixed inputs, mixed targets (rows sum to what they summed to), and the mixing that was drawn.
 
     Raises:
-      InputError: alpha is negative, or the batch is no whole number of groups.
+      InputError: alpha is no finite number of at least 0, the batch is no whole number of groups, inputs or targets are
+        integers (whose averages mean nothing), or the targets are not one row for each input.
     """
+    _check_alpha(alpha)
+    for name, values in (("inputs", inputs), ("targets", targets)):
+        if not jnp.issubdtype(jnp.result_type(values), jnp.floating):
+            raise InputError(
+                f"{name} of mixup are {jnp.result_type(values)}; expected floating point, since they are averaged "
+                "(labels as rows of probabilities: jax.nn.one_hot(labels, classes); images standardised)"
+            )
+    if jnp.ndim(inputs) < 1 or jnp.ndim(targets) != 2 or len(targets) != len(inputs):
+        raise InputError(
+            f"mixup was given inputs {list(jnp.shape(inputs))} and targets {list(jnp.shape(targets))}; expected "
+            "[B, ...] and [B, K]"
+        )
     batch = inputs.shape[0]
     size = group_size or batch
     if batch % size:
