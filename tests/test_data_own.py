@@ -394,5 +394,10 @@ def test_a_network_trains_on_a_folder_and_is_evaluated_on_foreign_images(pets, t
     assert evaluation["results"][f"{trained}/test"]["n"] == 8
     record = load_predictions(next((tmp_path / "run" / "predictions").glob(f"{trained}-validation-*.npz")))
     assert record.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    photographs(Path(pets.partition(":")[2]) / "train", classes=("cat",), each=1)
+    with pytest.raises(InputError, match=r"run was trained on other data than folder:.* has now"):
+        loop.train(config, tmp_path / "run", data_dir, report=quiet)
+    with pytest.raises(InputError, match=r"run was trained on other data than folder:.* has now"):
+        evaluate_workdir(tmp_path / "run", datasets=None, checkpoint="last", data_dir=data_dir, force=True)
     with pytest.raises(InputError, match="is the data set that is in-distribution here"):
         evaluate_workdir(tmp_path / "run", datasets=(pets,), checkpoint="last", data_dir=data_dir, force=True)

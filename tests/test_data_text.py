@@ -17,7 +17,14 @@ from mixup_jax.config import Config, DataConfig, EvaluationConfig, ModelConfig, 
 from mixup_jax.data import text as text_module
 from mixup_jax.data.cache import Vectors, arrays_folder, manual_folder, read_cache, vectors_folder, write_cache
 from mixup_jax.data.catalog import dataset_spec
-from mixup_jax.data.load import check_vocabulary, first_embedding, load_ood, load_split, load_training_data
+from mixup_jax.data.load import (
+    TrainingData,
+    check_same_data,
+    first_embedding,
+    load_ood,
+    load_split,
+    load_training_data,
+)
 from mixup_jax.data.prepare import prepare
 from mixup_jax.data.sets import text_set
 from mixup_jax.data.sources import glove, pypi, texts
@@ -245,9 +252,10 @@ def test_a_text_run_is_evaluated_with_the_vocabulary_it_was_trained_with(workdir
 
 
 def test_a_checkpoint_of_images_needs_no_vocabulary(tmp_path):
-    check_vocabulary(None, {"config": {}}, tmp_path)
+    data = TrainingData(reviews(2, 0), reviews(2, 1))
+    check_same_data(data, {"config": {}}, tmp_path)
     with pytest.raises(InputError, match="was trained with the vocabulary None"):
-        check_vocabulary(Vocabulary(("a", "b")), {"config": {}}, tmp_path)
+        check_same_data(data._replace(encoder=Encoder(Vocabulary(("a", "b")), 3)), {"config": {}}, tmp_path)
 
 
 @pytest.mark.parametrize("change", [{"crop_padding": 4}, {"flip": True}])

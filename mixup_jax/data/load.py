@@ -16,7 +16,7 @@ from mixup_jax.data.catalog import check_ood_name, dataset_spec, is_shift, train
 from mixup_jax.data.corruptions import PLANS, corrupted_images
 from mixup_jax.data.images import match_shape
 from mixup_jax.data.noise import NOISES, noise_images, noise_tokens
-from mixup_jax.data.own import is_own, open_files, own_as_foreign
+from mixup_jax.data.own import fingerprint, is_own, open_files, own_as_foreign
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, train_validation_split
 from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.data.stream import open_streamed
@@ -36,11 +36,19 @@ class TrainingData(NamedTuple):
     train: ExampleSet
     validation: ExampleSet
     encoder: Encoder | None = None
+    own_data: str | None = None
 
     @property
     def vocabulary(self) -> Vocabulary | None:
         """The words that the training examples are encoded by; None for images."""
         return None if self.encoder is None else self.encoder.vocabulary
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a checkpoint keeps of its data: SHA-256 of the vocabulary, and of a user's own set's measures."""
+        vocabulary = None if self.vocabulary is None else self.vocabulary.fingerprint
+        known = {"vocabulary": vocabulary, "own_data": self.own_data}
+        return {name: fact for name, fact in known.items() if fact is not None}
 
 
 def run_spec(
@@ -62,7 +70,8 @@ def load_training_data(config: DataConfig, data_dir: str | os.PathLike[str]) -> 
         are asked for; or the vectors are missing or of another size.
     """
     whole = _whole(config, "train", data_dir)
-    given = "validation" in run_spec(config, data_dir).splits
+    spec = run_spec(config, data_dir)
+    given, own_data = "validation" in spec.splits, fingerprint(spec, len(whole)) if is_own(config.name) else None
     rows, held_out = train_validation_split(
         len(whole),
         train_examples=config.train_examples,
@@ -73,11 +82,11 @@ def load_training_data(config: DataConfig, data_dir: str | os.PathLike[str]) -> 
     train = whole.part(rows)
     validation = _whole(config, "validation", data_dir) if given else whole.part(held_out, source)
     if not whole.are_texts:
-        return TrainingData(train, validation)
+        return TrainingData(train, validation, own_data=own_data)
     vectors = _vectors(config, data_dir)
     common = vectors.words[: config.common_words] if vectors else ()
     encoder = Encoder(build_vocabulary(train.array, common), config.max_tokens)
-    return TrainingData(encoder.encoded(train), encoder.encoded(validation), encoder)
+    return TrainingData(encoder.encoded(train), encoder.encoded(validation), encoder, own_data)
 
 
 def load_test(config: DataConfig, data_dir: str | os.PathLike[str], encoder: Encoder | None) -> ExampleSet:
@@ -186,14 +195,18 @@ def first_embedding(
     return None if vectors is None else embedding_table(vocabulary, vectors, seed)
 
 
-def check_vocabulary(vocabulary: Vocabulary | None, facts: Mapping[str, Any], workdir: Path) -> None:
-    """Raises InputError unless a checkpoint with these facts was trained with this vocabulary."""
-    trained = facts.get("vocabulary")
-    found = None if vocabulary is None else vocabulary.fingerprint
+def check_same_data(data: TrainingData, facts: Mapping[str, Any], workdir: Path) -> None:
+    """Raises InputError unless a checkpoint with these facts was trained on these data."""
+    trained, found = facts.get("vocabulary"), data.facts.get("vocabulary")
     if found != trained:
         raise InputError(
             f"{workdir} was trained with the vocabulary {trained}, but the prepared data give {found} (SHA-256 of the "
             "words); expected the data and word vectors that it was trained with"
+        )
+    if facts.get("own_data") != data.facts.get("own_data"):
+        raise InputError(
+            f"{workdir} was trained on other data than {data.train.source} has now (classes, examples, mean or "
+            "deviation differ); expected the data that it was trained on, or a new run"
         )
 
 

@@ -73,6 +73,12 @@ def record_name(name: str) -> str:
     return short_name(name) if is_own(name) else name
 
 
+def fingerprint(spec: DatasetSpec, examples: int) -> str:
+    """Returns a SHA-256 of what was measured of a set with so many training examples, wherever it lies."""
+    facts = [examples, spec.classes, spec.class_names, spec.shape, spec.mean, spec.std, spec.streams, spec.task]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
 def own_spec(
     name: str, data_dir: str | os.PathLike[str] | None = None, report: Say = print, image_size: int = 0
 ) -> DatasetSpec:
@@ -181,8 +187,10 @@ def _foreign(
 def _with_test(found: Found, name: str, say: Say) -> tuple[dict[str, Rows], str]:
     """Returns the splits with a test split, and the line on where they come from."""
     rows = dict(found.splits)
+    if "all" in rows:
+        rows = {"train": rows.pop("all"), **rows}
     if "train" not in rows:
-        rows = {"train": rows.pop("all" if "all" in rows else "test"), **rows}
+        raise InputError(f"{name} has no training split, only {', '.join(rows)}; expected train, or one without splits")
     if "test" in rows:
         return rows, name
     labels = np.asarray(rows["train"].labels)

@@ -13,7 +13,7 @@ from mixup_jax import metrics
 from mixup_jax.config import Config, from_dict
 from mixup_jax.data.cache import default_data_dir
 from mixup_jax.data.catalog import check_ood_name
-from mixup_jax.data.load import TrainingData, check_vocabulary, load_ood, load_test, load_training_data, run_spec
+from mixup_jax.data.load import TrainingData, check_same_data, load_ood, load_test, load_training_data, run_spec
 from mixup_jax.data.own import record_name
 from mixup_jax.data.sets import DatasetSpec, ExampleSet
 from mixup_jax.devices.processes import by_first, is_first
@@ -100,7 +100,7 @@ def evaluate_workdir(
             return _relabelled(done, asked_for, target) if is_first() else None
         require_writable(target / PREDICTIONS)
         examples = load_training_data(config.data, data_dir)
-        check_vocabulary(examples.vocabulary, facts, workdir)
+        check_same_data(examples, facts, workdir)
         network = restore(checkpoints, step, config, examples.vocabulary, data_dir)
 
     sets = _load_sets(config, examples, ood, data_dir)

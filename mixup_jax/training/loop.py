@@ -13,7 +13,7 @@ import numpy as np
 from mixup_jax import metrics
 from mixup_jax.config import Config, to_dict
 from mixup_jax.data.feed import Fed
-from mixup_jax.data.load import TrainingData, check_vocabulary, first_embedding, load_training_data
+from mixup_jax.data.load import TrainingData, check_same_data, first_embedding, load_training_data
 from mixup_jax.data.sets import ExampleSet
 from mixup_jax.devices.processes import by_first, check_agreement, is_first, wait_for_all
 from mixup_jax.metrics.binning import Bins
@@ -74,7 +74,7 @@ def train(
         if before:
             # What was trained decides, and not config.json, which may have been lost or replaced.
             run_folder.check_same(before["config"], config, workdir)
-            check_vocabulary(data.vocabulary, before, workdir)
+            check_same_data(data, before, workdir)
         _write_config(workdir, config)
         if last == config.epochs * steps_per_epoch and _validated(before):
             report(f"{workdir}: already trained ({last} steps)")
@@ -94,7 +94,7 @@ def train(
             open_logs(workdir, last_step=step, lines=lines, tensorboard=config.tensorboard, report=report) as logs,
         ):
             report("compiling the training step; the first progress line comes after it")
-            recorder = Recorder(trainer, checkpoints, logs, workdir, data.vocabulary, before)
+            recorder = Recorder(trainer, checkpoints, logs, workdir, data.facts, before)
             # A state at the end of an epoch that was not validated yet still belongs to that epoch.
             first_epoch = (step if _validated(before) else step - 1) // steps_per_epoch
             if step == 0:

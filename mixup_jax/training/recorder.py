@@ -11,7 +11,6 @@ import jax
 import numpy as np
 
 from mixup_jax.config import Config, to_dict
-from mixup_jax.data.text import Vocabulary
 from mixup_jax.devices.processes import is_first
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.binning import Bins
@@ -38,7 +37,7 @@ class Recorder:
         checkpoints: Checkpoints,
         logs: Sequence[MetricsLog],
         workdir: Path,
-        vocabulary: Vocabulary | None,
+        data_facts: Mapping[str, str],
         before: Mapping[str, Any],
     ) -> None:
         """Starts to record.
@@ -48,15 +47,14 @@ class Recorder:
           checkpoints: of its folder.
           logs: of its metrics; none but in the first process.
           workdir: its folder.
-          vocabulary: of a text.
+          data_facts: what tells the data from others; see `TrainingData.facts`.
           before: the facts of the checkpoint that the run goes on from; empty at its start.
         """
         self._trainer, self._checkpoints, self._logs = trainer, checkpoints, logs
         self._workdir = workdir
         self._recent = Recent(trainer.config.log_every_steps, self._write_training, before.get("recent", ()))
         self._facts = {"config": to_dict(trainer.config), "total_steps": trainer.total_steps, **provenance()}
-        if vocabulary is not None:
-            self._facts["vocabulary"] = vocabulary.fingerprint
+        self._facts |= data_facts
         self._progress = Progress(
             total_steps=trainer.total_steps,
             steps_per_epoch=trainer.steps_per_epoch,
