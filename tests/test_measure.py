@@ -244,6 +244,46 @@ def test_a_temperature_is_never_fitted_on_the_test_record():
         )
 
 
+def part_of(test, rows, others, n):
+    """A record of n examples of which the first rows are test rows."""
+    return Predictions(
+        np.concatenate([test.logits[rows], others.logits[: n - len(rows)]]),
+        np.concatenate([test.labels[rows], others.labels[: n - len(rows)]]),
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shared", [1, 2, 3, 20, 200])
+def test_validation_rows_that_are_test_rows_are_counted_and_refused_above_one_percent(shared, dtype):
+    test = record(0)
+    chosen = np.random.default_rng(shared).permutation(300)[:shared]
+    validation = part_of(Predictions(test.logits.astype(dtype), test.labels), chosen, record(1), 200)
+    mixed = np.random.default_rng(9).permutation(200)
+    validation = Predictions(validation.logits[mixed], validation.labels[mixed])
+    if shared > 2:
+        with pytest.raises(InputError, match=f"validation record val holds {shared} of the test record's rows"):
+            evaluate_records(test, validation=validation, validation_name="val")
+    else:
+        document = evaluate_records(test, validation=validation, validation_name="val")
+        assert document["test_rows_in"] == {"val": shared}
+        assert f"{shared} rows of val have the logits of a test row" in format_table(document)
+
+
+def test_out_of_distribution_rows_that_are_test_rows_are_said():
+    test = record(0)
+    document = evaluate_records(test, ood={"far": part_of(test, np.arange(7), record(1), 50), "further": record(2)})
+    assert document["test_rows_in"] == {"far": 7}
+
+
+def test_logits_in_few_decimals_coincide_without_a_leak():
+    def coarse(seed):
+        one = record(seed, n=2000, classes=2)
+        return Predictions((one.logits / 4).round(1), one.labels)
+
+    document = evaluate_records(coarse(0), validation=coarse(1))
+    assert document["test_rows_in"]["validation"] > 20
+
+
 def test_a_dead_network_says_the_same_of_other_examples():
     labels = np.arange(20) % 4
     dead = Predictions(np.zeros((20, 4), np.float32), labels), Predictions(np.zeros((20, 4), np.float32), labels[::-1])

@@ -135,7 +135,12 @@ def tables(document: Mapping[str, Any]) -> list[Table]:
 
 def format_table(document: Mapping[str, Any]) -> str:
     """Returns the tables of a document as plain text for a terminal, without a final newline."""
-    return "\n\n".join(f"{table.title}\n{_aligned([table.header, *table.rows])}" for table in tables(document))
+    parts = [f"{table.title}\n{_aligned([table.header, *table.rows])}" for table in tables(document)]
+    parts += [
+        f"{count} rows of {name} have the logits of a test row: the same examples, or the same predictions."
+        for name, count in document.get("test_rows_in", {}).items()
+    ]
+    return "\n\n".join(parts)
 
 
 def _result_table(name: str, entry: Mapping[str, Any]) -> Table:

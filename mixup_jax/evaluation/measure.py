@@ -11,7 +11,7 @@ from typing import Any
 
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
-from mixup_jax.evaluation.checks import check_classes, check_held_out, check_same_network
+from mixup_jax.evaluation.checks import check_classes, check_held_out, check_same_network, shared_rows
 from mixup_jax.evaluation.recalibration import (
     Recalibration,
     check_posthoc,
@@ -213,8 +213,10 @@ def evaluate_records(
     ood = ood or {}
     test_name = test.name or test_name
     _labelled(test, test_name)  # refused before the work, and by the name its reader knows
+    shared = {}
     for name, record in ood.items():
         check_same_network(f"out-of-distribution record {name}", record, test)
+        shared[name], _ = shared_rows(record, test)
     check_posthoc(posthoc)
     if posthoc and validation is None:
         raise InputError(f"post-hoc method {posthoc[0]} has no validation record; expected one, it is never the test's")
@@ -222,7 +224,7 @@ def evaluate_records(
     results = {}
     if validation is not None:
         validation_name = validation.name or validation_name
-        check_held_out(validation, validation_name, test, test_name)
+        shared[validation_name] = check_held_out(validation, validation_name, test, test_name)
         if validation_name == test_name:  # two records that name their data set and not their split
             validation_name = f"{validation_name} (validation)"
         fitted_on = _labelled(validation, validation_name)
@@ -236,12 +238,14 @@ def evaluate_records(
             examples = _examined(record, temperature)
             results[record.name or name] = _entry(record, examples, temperature, recalibration, all_intervals)
     tested = _examined(test, temperature)
+    shared = {name: count for name, count in shared.items() if count}
     return {
         "schema": SCHEMA,
         "step": test.meta.get("step") if step is None else step,
         "config": test.meta.get("config") if config is None else dict(config),
         "temperature_fitted_on": None if validation is None else validation_name,
         "posthoc": recalibration.as_json(),
+        **({"test_rows_in": shared} if shared else {}),
         "results": {test_name: _entry(test, tested, temperature, recalibration, all_intervals), **results},
         "ood": {
             name: _ood_entry(tested, _examined(record, temperature), temperature, all_intervals=all_intervals)
