@@ -210,6 +210,12 @@ def test_a_set_built_as_tfrecord_is_left_to_the_command(tmp_path):
         load_split("fashion_mnist", "train", tmp_path)
 
 
+def test_a_set_that_tfds_does_not_have_is_not_taken_for_another_that_it_has_built(tmp_path):
+    pretend_built(tmp_path)
+    with pytest.raises(InputError, match=r"'mr' is not prepared"):
+        load_split("mr", "train", tmp_path)
+
+
 def test_tfds_examples_become_the_right_arrays_without_tensorflow(tmp_path):
     tfds = pytest.importorskip("tensorflow_datasets")
     expected = {"train": random_arrays(12, 1), "test": random_arrays(8, 2)}

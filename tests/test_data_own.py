@@ -80,6 +80,18 @@ def test_a_folder_with_splits_is_measured_once_and_kept(pets, data_dir):
     assert again
 
 
+def test_what_was_kept_and_is_lost_or_damaged_is_read_again_or_named(pets, data_dir):
+    spec = dataset_spec(pets, data_dir, quiet)
+    kept = arrays_folder(data_dir, spec.name)
+    (kept / "source.json").unlink()
+    assert dataset_spec(pets, data_dir, quiet) == spec
+    (kept / "test-labels.npy").write_bytes(b"")
+    with pytest.raises(InputError, match=r"test-labels.npy is damaged: .* run: python -m mixup_jax.data folder:"):
+        load_split(pets, "test", data_dir)
+    with pytest.raises(InputError, match=r"unknown data set 'folder:'"):
+        dataset_spec("folder:", data_dir)
+
+
 def test_a_given_validation_split_is_the_one_that_choices_are_made_on(pets, data_dir):
     data = load_training_data(DataConfig(name=pets, validation_examples=5), data_dir)
     assert (len(data.train), len(data.validation)) == (20, 6)
@@ -289,6 +301,8 @@ def test_a_table_of_texts_trains_a_text_network(tmp_path, data_dir):
     assert "good" in data.vocabulary.words
     foreign = load_ood(name, dataset_spec("mr"), data_dir, data.encoder)
     assert foreign.labels.tolist() == [-1] * 40
+    (tmp_path / "numbers.csv").write_text("text,label\n" + "".join(f"word {n},{n % 11 + 1}\n" for n in range(44)))
+    assert own_spec(f"table:{tmp_path / 'numbers.csv'}", data_dir, quiet).class_names[-2:] == ("10", "11")
     (tmp_path / "bad.csv").write_text("text,label\nonly one\n")
     with pytest.raises(InputError, match=r"bad.csv row 2 has other columns than the first row"):
         own_spec(f"table:{tmp_path / 'bad.csv'}", data_dir, quiet)
@@ -339,8 +353,26 @@ def test_what_is_too_large_for_memory_is_streamed_from_its_files(pets, data_dir,
     assert data.train.inputs[np.arange(3)].shape == (3, 12, 12, 3)
     assert sorted(data.train.labels.tolist()) == [0] * 10 + [1] * 10
     assert not feed_of(config, spec).resident
-    with pytest.raises(InputError, match=r"would take 0\.0 GiB of memory; expected at most"):
+    with pytest.raises(InputError, match=r"8 images of folder:.* would take 0\.0 GiB of memory; expected at most"):
         load_ood(pets, dataset_spec("cifar10"), data_dir)
+
+
+def test_a_network_trains_on_files_that_are_streamed(pets, tmp_path, data_dir, monkeypatch):
+    pytest.importorskip("grain")
+    monkeypatch.setattr(own_module, "RESIDENT_BYTES", 1000)
+    config = Config(
+        epochs=1,
+        batch_size=8,
+        tensorboard=False,
+        data=DataConfig(name=pets, crop="random_resized", crop_padding=0, workers=1),
+        model=ModelConfig(name="resnet8", width=2),
+        evaluation=EvaluationConfig(ood=(), batch_size=8),
+    )
+    loop.train(config, tmp_path / "run", data_dir, report=quiet)
+    evaluation = evaluate_workdir(
+        tmp_path / "run", datasets=None, checkpoint="last", data_dir=data_dir, force=False, report=quiet
+    )
+    assert evaluation["results"][f"{short_name(pets)}/test"]["n"] == 8
 
 
 def test_foreign_images_are_brought_to_the_shape_of_the_network(pets, tmp_path, data_dir):

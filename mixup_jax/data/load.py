@@ -170,7 +170,8 @@ def read_split(spec: DatasetSpec, split: str, data_dir: str | os.PathLike[str]) 
         cached = read_cache(folder, split)
     except InputError as error:
         # A cache that lacks a split or is damaged can only be replaced as a whole.
-        remedy = f"to build it again, delete {folder} and run: {prepare_command(name, data_dir)}"
+        command = prepare_command(name if spec.sources else spec.description, data_dir)
+        remedy = f"to build it again, delete {folder} and run: {command}"
         raise InputError(f"{error}; {remedy}") from error
     if isinstance(cached, ExampleSet):
         return cached

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixup_jax.data.cache import arrays_folder, default_data_dir, require_writable, write_cache
+from mixup_jax.data.cache import arrays_folder, cached_splits, default_data_dir, require_writable, write_cache
 from mixup_jax.data.images import PixelSums, fit, open_upright, shape_of
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, permutation, text_set
 from mixup_jax.data.sources import arrays, folder, own_tfds, tables
 from mixup_jax.data.sources.rows import Found, Rows
-from mixup_jax.data.stream import CentreCrops, FileRecords
+from mixup_jax.data.stream import CentreCrops, FileRecords, require_grain
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.logits import UNLABELLED
 from mixup_jax.runs.files import write_json
@@ -56,7 +56,8 @@ Say = Callable[[str], None]
 
 def is_own(name: str) -> bool:
     """Returns whether a name has the form of a user's own data set."""
-    return name.partition(":")[0] in ORIGINS and ":" in name
+    origin, _, place = name.partition(":")
+    return origin in ORIGINS and bool(place)
 
 
 def short_name(name: str, shape: tuple[int, ...] = ()) -> str:
@@ -111,7 +112,7 @@ def _prepared(name: str, data_dir: Path, report: Say, image_size: int, like: Dat
     shape = (image_size, image_size) if image_size else ()
     short = short_name(name, shape if like is None else (like.shape or (0,)))
     kept = arrays_folder(data_dir, short)
-    if (spec := _read_spec(kept / "spec.json", stamp)) is not None:
+    if (spec := _read_spec(kept, stamp)) is not None:
         return spec
     start = monotonic()
 
@@ -128,15 +129,15 @@ def _prepared(name: str, data_dir: Path, report: Say, image_size: int, like: Dat
     return spec
 
 
-def _read_spec(path: Path, stamp: str) -> DatasetSpec | None:
+def _read_spec(kept: Path, stamp: str) -> DatasetSpec | None:
+    """Returns what was measured when the files had this stamp; None where that or what was kept is not there."""
     try:
-        record = json.loads(path.read_bytes())
-        if (record["format"], record["stamp"]) != (FORMAT, stamp):
-            return None
-        facts: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in record["spec"].items()
-        }
-        return DatasetSpec(**facts)
+        record = json.loads((kept / "spec.json").read_bytes())
+        facts: dict[str, Any] = record["spec"]
+        facts |= {key: tuple(fact) for key, fact in facts.items() if isinstance(fact, list)}  # as they were
+        spec = DatasetSpec(**facts)
+        whole = spec.streams or cached_splits(kept) == tuple(spec.splits)
+        return spec if whole and (record["format"], record["stamp"]) == (FORMAT, stamp) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None  # absent or damaged: it is made anew
 
@@ -284,8 +285,8 @@ def _check_memory(n: int, shape: tuple[int, ...], name: str) -> None:
     size = n * int(np.prod(shape))
     if size > RESIDENT_BYTES:
         raise InputError(
-            f"{name} would take {size / 2**30:.1f} GiB of memory; expected at most {RESIDENT_BYTES / 2**30:.0f} GiB, "
-            "or to train on a folder of image files, which can be streamed"
+            f"{n:,} images of {name} would take {size / 2**30:.1f} GiB of memory; expected at most "
+            f"{RESIDENT_BYTES / 2**30:.0f} GiB (only a folder of image files to train on is streamed)"
         )
 
 
@@ -328,11 +329,10 @@ def _each(
         for split, part in rows.items():
 
             def one(row: int, split: str = split, part: Rows = part) -> Any:
-                item = part.items[row]
                 try:
-                    return function(item)
+                    return function(part.items[row])
                 except Exception as error:  # Pillow raises anything here
-                    where = str(item) if part.files else f"{split} row {row}"
+                    where = str(part.items[row]) if part.files else f"{split} row {row}"
                     broken.append(f"{where} ({type(error).__name__}: {error})")
                     return None
 
@@ -364,6 +364,7 @@ def _write_index(folder: Path, splits: Mapping[str, ExampleSet]) -> None:
 
 def open_files(spec: DatasetSpec, split: str, data_dir: Path, size: int, workers: int) -> ExampleSet:
     """Returns a split of a user's own set that is streamed, as `stream.open_streamed` does one of the catalogue."""
+    require_grain(spec.name)
     index = json.loads((arrays_folder(data_dir, spec.name) / f"{split}-files.json").read_bytes())
     labels = np.array(index["labels"], np.int32)
     records = FileRecords(spec, split, data_dir, tuple(index["files"]), labels)

@@ -285,6 +285,12 @@ class _Pieces:
         return self.images[positions[positions < len(self.images)]]
 
 
+def require_grain(name: str) -> None:
+    """Raises InputError where Grain, which a streamed set needs, is not installed."""
+    if importlib.util.find_spec("grain") is None:
+        raise InputError(f'reading {name} needs Grain, which is not installed; run: pip install "mixup_jax[stream]"')
+
+
 def open_streamed(spec: DatasetSpec, split: str, data_dir: Path, size: int, workers: int) -> ExampleSet:
     """Returns a whole split of a set that tensorflow-datasets built.
 
@@ -299,10 +305,7 @@ def open_streamed(spec: DatasetSpec, split: str, data_dir: Path, size: int, work
       InputError: the set or the split is not prepared, or Grain is not installed; the message has the command to
         run.
     """
-    if importlib.util.find_spec("grain") is None:
-        raise InputError(
-            f'reading {spec.name} needs Grain, which is not installed; run: pip install "mixup_jax[stream]"'
-        )
+    require_grain(spec.name)
     records = Records(spec, split, data_dir)
     images = CentreCrops(records, np.arange(len(records)), size, workers)
     return ExampleSet(images, None, tfds_source.source_of(spec, data_dir))

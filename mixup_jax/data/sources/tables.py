@@ -124,6 +124,10 @@ def _labels(values: list[Any], path: Path) -> list[Any]:
         )
     if any(value is None or value == "" for value in values):
         raise InputError(f"{path} has rows without a label; expected one class an example")
+    if any(isinstance(value, float) for value in values):
+        raise InputError(f"{path} has fractions as labels; expected one class an example, whole numbers or names")
+    if all(isinstance(value, str) and re.fullmatch(r"-?[0-9]+", value) for value in values):
+        return [int(value) for value in values]  # of a CSV file, whose numbers are text
     return values
 
 

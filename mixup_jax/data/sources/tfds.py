@@ -104,6 +104,8 @@ def is_built(spec: DatasetSpec, data_dir: Path, file_format: str = "array_record
       data_dir: tfds's data folder.
       file_format: `array_record`, which is read without TensorFlow, or `tfrecord`, which is not.
     """
+    if not spec.tfds_name:
+        return False
     # Between the name and the version there may be the name of a configuration.
     folder = data_dir / spec.tfds_name
     return any(any(folder.glob(f"{between}[0-9]*/*.{file_format}*")) for between in ("", "*/"))
