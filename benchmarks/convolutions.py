@@ -9,12 +9,11 @@ take turns.  A ratio above 1 says that we are faster.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from side_by_side import Run, Side, machine, medians, table, write
+from side_by_side import Run, Side, machine, medians, parser, publish, table
 
 BATCH = 128
 HEADER = ("convolution", "", "ours ms", "XLA ms", "PyTorch ms", "XLA / ours", "PyTorch / ours")
@@ -116,11 +115,9 @@ def in_torch(case: Case, backward: bool) -> Run:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each side (default: %(default)s)")
-    parser.add_argument("--only", default="", help="convolutions whose label has this in it")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
-    arguments = parser.parse_args()
+    flags = parser(__doc__, rounds=5)
+    flags.add_argument("--only", default="", help="convolutions whose label has this in it")
+    arguments = flags.parse_args()
     rows = []
     for case in (case for case in CASES if arguments.only in case.label):
         for backward in (False, True):
@@ -135,9 +132,7 @@ def main() -> None:
             rows.append([label, name, *(f"{seconds * 1e3:.2f}" for seconds in times), *ratios])
             print(table(HEADER, rows)[-1], flush=True)
     lines = [*table(HEADER, rows), "", machine("jax", "numba", "torch")]
-    print(*lines, sep="\n")
-    if arguments.write:
-        write("convolutions", lines)
+    publish("convolutions", lines, arguments.write)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,8 @@ process of its own; they take turns.  A ratio above 1 says that we are faster.
 
 from __future__ import annotations
 
-import argparse
-
 from networks import CASES, Case, torch_inputs, torch_network
-from side_by_side import Run, Side, machine, medians, table, write
+from side_by_side import Run, Side, machine, medians, parser, publish, table
 
 EXAMPLES, BATCH = 1000, 500
 HEADER = ("network", "ours a second", "eager a second", "ours / eager")
@@ -52,11 +50,9 @@ def theirs(case: Case) -> Run:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="turns of each side (default: %(default)s)")
-    parser.add_argument("--only", default="", help="networks whose label has this in it")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
-    arguments = parser.parse_args()
+    flags = parser(__doc__, rounds=7)
+    flags.add_argument("--only", default="", help="networks whose label has this in it")
+    arguments = flags.parse_args()
     rows = []
     for case in CASES:
         if arguments.only in case.label:
@@ -66,9 +62,7 @@ def main() -> None:
             rows.append([case.label, *speeds, f"{times[1] / times[0]:.2f}"])
             print(table(HEADER, rows)[-1], flush=True)
     lines = [*table(HEADER, rows), "", machine("jax", "flax", "torch")]
-    print(*lines, sep="\n")
-    if arguments.write:
-        write("evaluate", lines)
+    publish("evaluate", lines, arguments.write)
 
 
 if __name__ == "__main__":

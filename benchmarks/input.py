@@ -12,7 +12,6 @@ its transform is written here as torchvision has it; that of tf.data decodes onl
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import random
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from networks import BATCH, CASES, EXAMPLES
-from side_by_side import ROOT, Run, Side, machine, medians, table, write
+from side_by_side import ROOT, Run, Side, machine, medians, parser, publish, table
 
 sys.path.append(str(ROOT / "tests"))
 
@@ -179,11 +178,9 @@ def waiting_share() -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each side (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=BATCH, help="photographs a batch (default: %(default)s)")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
-    arguments = parser.parse_args()
+    flags = parser(__doc__, rounds=3)
+    flags.add_argument("--batch", type=int, default=BATCH, help="photographs a batch (default: %(default)s)")
+    arguments = flags.parse_args()
     workers = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -211,9 +208,7 @@ def main() -> None:
         "",
         machine("jax", "grain", "pillow", "torch", "tensorflow-cpu"),
     ]
-    print(*lines, sep="\n")
-    if arguments.write:
-        write("input", lines)
+    publish("input", lines, arguments.write)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,13 @@ Aims: 1.02 on the CPU, 1.01 on the TPU.
 from __future__ import annotations
 
 import argparse
-import re
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from document import write_between
 from scaling import compile_missing, load, table
 
 BATCH, CLASSES, SHAPE = 128, 10, (28, 28, 1)
@@ -97,8 +97,7 @@ def main() -> None:
     made = on_cpu(arguments.rounds) if arguments.platform == "cpu" else on_tpu()
     print(made)
     if arguments.write:
-        place = re.compile(rf"(<!-- mixup_cost: {arguments.platform} -->\n).*?(<!-- end -->)", re.DOTALL)
-        arguments.write.write_text(place.sub(rf"\1{made}\2", arguments.write.read_text()))
+        write_between(arguments.write, f"mixup_cost: {arguments.platform}", made)
 
 
 if __name__ == "__main__":

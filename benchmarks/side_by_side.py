@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import importlib.metadata
 import importlib.util
@@ -117,6 +118,16 @@ def installed(package: str) -> bool:
     return True
 
 
-def write(name: str, lines: Sequence[str]) -> None:
-    """Puts a script's results into the page of the benchmarks, in place of those it had there."""
-    write_between(PAGE, name, "\n".join(lines) + "\n")
+def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
+    """Returns a parser of the arguments that every script takes: how many rounds, and whether to write the page."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--rounds", type=int, default=rounds, help="turns of each side (default: %(default)s)")
+    made.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    return made
+
+
+def publish(name: str, lines: Sequence[str], write: bool) -> None:
+    """Prints a script's results and, with `write`, puts them into the page of the benchmarks in place of its last."""
+    print(*lines, sep="\n")
+    if write:
+        write_between(PAGE, name, "\n".join(lines) + "\n")

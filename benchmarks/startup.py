@@ -10,7 +10,6 @@ and lowering them, no cache saves; it is in the time that the first step takes b
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -21,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from side_by_side import ROOT, machine, table, write
+from side_by_side import ROOT, machine, parser, publish, table
 
 IMPORTS = {
     "`import mixup_jax.metrics`": "import mixup_jax.metrics",
@@ -95,10 +94,8 @@ def first_step(cache: Path) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="starts of each kind (default: %(default)s)")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
-    arguments = parser.parse_args()
+    flags = parser(__doc__, rounds=5)
+    arguments = flags.parse_args()
     found: dict[str, list[float]] = {label: [] for label in IMPORTS}
     judging, cold, warm = [], [], []
     for _ in range(arguments.rounds):
@@ -116,9 +113,7 @@ def main() -> None:
         rows.append([stage, f"{first:.2f}"])
         rows.append([f"{stage}, second start", f"{second:.2f} ({second / first:.2f} of the first)"])
     lines = [*table(("", "seconds"), rows), "", machine("jax", "flax", "numpy")]
-    print(*lines, sep="\n")
-    if arguments.write:
-        write("startup", lines)
+    publish("startup", lines, arguments.write)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,8 @@ turns.  A ratio above 1 says that we are faster.
 
 from __future__ import annotations
 
-import argparse
-
 from networks import BATCH, CASES, EXAMPLES, Case, torch_inputs, torch_network
-from side_by_side import Run, Side, machine, medians, table, write
+from side_by_side import Run, Side, machine, medians, parser, publish, table
 
 HEADER = ("network", "ours ms", "eager ms", "compiled ms", "eager / ours", "compiled / ours")
 
@@ -81,21 +79,17 @@ def compare(case: Case, rounds: int, compiled: bool) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="turns of each side (default: %(default)s)")
-    parser.add_argument("--only", default="", help="networks whose label has this in it")
-    parser.add_argument("--eager", action="store_true", help="leave out torch.compile, whose first step takes a minute")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
-    arguments = parser.parse_args()
+    flags = parser(__doc__, rounds=7)
+    flags.add_argument("--only", default="", help="networks whose label has this in it")
+    flags.add_argument("--eager", action="store_true", help="leave out torch.compile, whose first step takes a minute")
+    arguments = flags.parse_args()
     rows = []
     for case in CASES:
         if arguments.only in case.label:
             rows.append(compare(case, arguments.rounds, not arguments.eager))
             print(*table(HEADER, rows)[-1:], sep="\n", flush=True)
     lines = [*table(HEADER, rows), "", machine("jax", "flax", "torch")]
-    print(*lines, sep="\n")
-    if arguments.write:
-        write("train_step", lines)
+    publish("train_step", lines, arguments.write)
 
 
 if __name__ == "__main__":

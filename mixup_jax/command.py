@@ -27,8 +27,8 @@ def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | N
     """Runs one of the package's commands and returns its exit code.
 
     An `InputError` becomes one line on stderr and exit code 2; `--debug` anywhere among the
-    arguments shows its traceback as well.  So does what the machine is to blame for, such as a full disk (see
-    `environment.explain`), with exit code 3.  Ctrl-C exits with 130, the shell's code for it.
+    arguments shows its traceback as well.  A failure of the machine, such as a full disk, becomes one line and exit
+    code 3 (see `environment.explain`).  Ctrl-C gives exit code 130, as in a shell.
 
     Args:
       command: takes the arguments (without `--debug`) and returns an exit code.
@@ -52,7 +52,7 @@ def _exit_code(command: Callable[[Sequence[str]], int], arguments: Sequence[str]
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:
-        # Only now: a command that goes well does not load what explains failures.
+        # Imported here, since a command that succeeds does not need it.
         from mixup_jax.environment import explain
 
         line = explain(error)
@@ -72,13 +72,13 @@ def _check_working_directory() -> None:
 
 
 def _joined() -> bool:
-    """Returns whether this process is one of several that have not taken leave of each other."""
-    jax = sys.modules.get("jax")  # not loaded for it
+    """Returns whether this process is connected to other processes of its run."""
+    jax = sys.modules.get("jax")  # without loading it
     return jax is not None and bool(jax.distributed.is_initialized())
 
 
 def _end_if_joined(code: int) -> None:
-    """Ends one of several processes that fails at once: jax would wait at its exit for the others, and they for it."""
+    """Ends a connected process at once: at a normal exit jax would wait for the others, and they for this one."""
     if _joined():
         sys.stdout.flush()
         sys.stderr.flush()
@@ -86,7 +86,7 @@ def _end_if_joined(code: int) -> None:
 
 
 def _failed(line: str, code: int, debug: bool) -> int:
-    """Prints the line, and with `debug` the traceback of the exception at hand before it; returns the code."""
+    """Prints the line, after the traceback of the current exception if `debug`, and returns the code."""
     if debug:
         traceback.print_exc()
     print(f"error: {one_line(line)}", file=sys.stderr)
@@ -175,8 +175,8 @@ class Mode:
 class CommandParser(argparse.ArgumentParser):
     """An argument parser whose complaints are `InputError`s.
 
-    It takes flags by their full names only, each once (unless it collects), and never an empty value:
-    an unset variable in a script must not silently become the current folder.
+    Flags are taken by their full names only, once each unless they may be repeated, and never with an empty value: an
+    unset variable in a script must not become the current folder.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -222,11 +222,11 @@ class CommandParser(argparse.ArgumentParser):
         return chosen[0], given
 
     def error(self, message: str) -> NoReturn:
-        """Raises what argparse has to complain of."""
+        """Raises argparse's complaint as an InputError."""
         raise InputError(f"{message} (see {self.prog} --help)")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parses as argparse does, after looking at the flags themselves."""
+        """Parses as argparse does, after checking the flags' names and values."""
         arguments = list(sys.argv[1:] if args is None else args)
         seen: set[str] = set()
         for argument in arguments:

@@ -1,8 +1,8 @@
-"""What a run is made of: every number that can be set, its default, and what it may be.
+"""The settings of a run: every number that can be set, its default and its range.
 
-The dataclasses below are the one place where defaults stand.  `base_config` offers them as a
-ConfigDict, which config files change and `--config.KEY=VALUE` overrides; `from_dict` turns the
-outcome back into a checked, immutable `Config`.  No other function of the package sees a ConfigDict.
+Defaults stand in the dataclasses below and nowhere else.  `base_config` returns them as a ConfigDict, which config
+files change and `--config.KEY=VALUE` overrides; `from_dict` makes a checked, immutable `Config` of it.  No other
+function of the package sees a ConfigDict.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class DataConfig:
       train_examples: how many training examples to use; 0 takes all that validation leaves.
       validation_examples: how many of the training split are held out for every choice that is
         made (best epoch, temperature); never the test split.
-      split_seed: the seed of that split; apart from `seed`, so that runs that differ in their seed
-        share their validation set and can be paired.
+      split_seed: the seed of that split; separate from `seed`, so that runs of different seeds share their validation
+        set and can be paired.
       crop: of images, at random: "pad", after zero-padding, for sets that are held in memory; "random_resized",
         8 % to 100 % of a photograph's area brought to one size, for sets that are streamed.
       crop_padding: pixels on each side of the crop after padding; 0 is off.
@@ -52,8 +52,8 @@ class DataConfig:
       vectors: the word vectors that a text network begins with: "glove_6b_50d", the path of a GloVe text
         file, or empty for random ones.
       vector_size: E, the length of a word's vector.
-      common_words: so many of the vectors' file's first (commonest) words are in the vocabulary even if
-        no training text has them, so that other texts are not made of unknown words.
+      common_words: how many of the first (commonest) words of the vectors' file are in the vocabulary even if no
+        training text has them, so that other texts do not consist of unknown words.
     """
 
     name: str = "fashion_mnist"
@@ -202,11 +202,11 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
-    """When the state is saved, beside every validation, and how much of it is kept.
+    """When the state is saved besides after each validation, and how many checkpoints are kept.
 
     Attributes:
-      keep: how many of the last checkpoints are kept, beside the best; at least 2, so that there is
-        one to go back to if the newest is damaged.
+      keep: how many of the last checkpoints are kept besides the best; at least 2, so that a run can go back if the
+        newest is damaged.
       every_steps: how often the state is also saved within an epoch; 0 is never.
     """
 
@@ -214,13 +214,13 @@ class CheckpointConfig:
     every_steps: int = 0
 
     def __post_init__(self) -> None:
-        require(self.keep >= 2, "checkpoint.keep", self.keep, "at least 2: the newest, and one to go back to")
+        require(self.keep >= 2, "checkpoint.keep", self.keep, "at least 2: the newest and an earlier one")
         require(self.every_steps >= 0, "checkpoint.every_steps", self.every_steps, "a number of steps, or 0 for never")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A whole run.  A run is a function of this record: not of devices, nor of interruptions.
+    """A whole run.  Its result depends on this record alone, not on devices or interruptions.
 
     Attributes:
       experiment: the name that reports print, such as "fashion_mnist/mixup".
@@ -231,8 +231,8 @@ class Config:
       parallel: how the step is mapped over devices; "jit" (one program over a mesh) or "pmap".
       log_every_steps: how often training metrics are written.
       tensorboard: write TensorBoard events beside metrics.jsonl, where TensorFlow is installed.
-      on_nan: what a step does whose loss or new state is not finite; "stop" ends the run, "skip" keeps the state
-        from before the step and counts it as `train_skipped`.
+      on_nan: what happens at a step whose loss or new state is not finite: "stop" ends the run, "skip" keeps the
+        state from before the step and counts it as `train_skipped`.
     """
 
     experiment: str = ""
@@ -290,7 +290,7 @@ def to_dict(config: Config | Method) -> dict[str, Any]:
 def from_dict(values: Mapping[str, Any]) -> Config:
     """Returns the checked config that nested `values` describe; what they leave out has its default.
 
-    JSON serves as well: a list becomes the tuple it was.
+    Values read from JSON are accepted: a list becomes a tuple.
 
     Raises:
       InputError: a key is unknown, a value has the wrong type, or it is out of range.

@@ -36,7 +36,7 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
         values(argv)
     except flags.Error as error:
         raise _explained(error, path) from error
-    except Exception as error:  # whatever the file itself raises: it is the user's program, not ours
+    except Exception as error:  # anything that the file raises: it is the user's program
         reason = " ".join(str(error).split())
         raise _failed(path, type(error).__name__, reason) from error
     config = values["config"].value
@@ -77,7 +77,7 @@ def _with_tuple(override: str) -> str:
 
 
 def _explained(error: flags.Error, path: Path) -> InputError:
-    """Returns what went wrong at the bottom of it: absl and ml_collections wrap whole tracebacks."""
+    """Returns the first cause of an error: absl and ml_collections wrap whole tracebacks around it."""
     cause: BaseException = error
     while deeper := cause.__cause__ or cause.__context__:
         cause = deeper
@@ -140,7 +140,7 @@ def _check_keys(overrides: Sequence[str]) -> None:
 
 
 def _keys(record: type, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yields the full name and type of every single setting below a config record."""
+    """Yields the full name and type of every setting of a config record."""
     for name, kind in typing.get_type_hints(record).items():
         if dataclasses.is_dataclass(kind):
             yield from _keys(typing.cast(type, kind), f"{prefix}{name}.")

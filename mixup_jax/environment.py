@@ -1,4 +1,4 @@
-"""What is wrong with the machine, in one line with its remedy: packages, space, memory, network, permissions."""
+"""Failures of the machine, explained in one line with a remedy: packages, space, memory, network, permissions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from mixup_jax.errors import InputError
 
 CHECKED = ("mixup_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
-"""Packages that must fit together; pip sees to it, but not with --no-deps, nor after a later install."""
+"""Packages whose versions must fit together. pip ensures this, but not with --no-deps or after a later install."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -23,13 +23,13 @@ NETWORK = (urllib.error.URLError, socket.gaierror, ConnectionError, TimeoutError
 
 
 def check_versions() -> None:
-    """Checks that the installed packages that training needs are of versions that work together.
+    """Checks that the versions of the packages that training needs work together.
 
-    What each of CHECKED asks of the others is taken from its metadata, in milliseconds and without loading any.  Of
-    what mixup_jax asks for the upper bounds, which are only the newest versions that it was tested with, are let be.
+    Requirements are read from the packages' metadata, which takes milliseconds and loads none of them.  Upper bounds of
+    mixup_jax itself are ignored: they are only the newest versions that it was tested with.
 
     Raises:
-      InputError: one is missing or of a version that does not work; the message has the command that installs it.
+      InputError: a package is missing or has a version that does not work; the message has the command to install it.
     """
     for owner in CHECKED:
         for needed in _requirements(owner):
@@ -49,10 +49,10 @@ def check_versions() -> None:
 
 
 def _requirements(owner: str) -> Iterator[Requirement]:
-    """Yields what a package asks of those that are checked; nothing for one that is not installed itself."""
+    """Yields what a package requires of those in CHECKED; nothing if it is not installed itself."""
     try:
         texts = metadata.requires(owner) or ()
-    except metadata.PackageNotFoundError:  # a source tree that was not installed, or missed by another one already
+    except metadata.PackageNotFoundError:  # a source tree, or reported as missing before
         return
     for requirement in map(Requirement, texts):
         wanted = canonicalize_name(requirement.name) in CHECKED
@@ -61,9 +61,9 @@ def _requirements(owner: str) -> Iterator[Requirement]:
 
 
 def explain(error: BaseException) -> str | None:
-    """Returns one line about an exception that the machine is to blame for, and None for any other.
+    """Returns one line about an exception whose cause is the machine, and None for any other.
 
-    An exception that was raised from another is explained by that one.
+    Where an exception was raised from another, the first that can be explained counts.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -76,7 +76,7 @@ def explain(error: BaseException) -> str | None:
 
 def _explain(error: BaseException) -> str | None:
     text = " ".join(str(error).split())[:300]
-    # By name: jax is not loaded for it.
+    # Compared by name, so that jax need not be loaded.
     if type(error).__name__ in ("XlaRuntimeError", "JaxRuntimeError") and "RESOURCE_EXHAUSTED" in text:
         return (
             f"the device is out of memory ({text}); expected a smaller --config.batch_size, "
@@ -84,23 +84,23 @@ def _explain(error: BaseException) -> str | None:
         )
     if isinstance(error, RuntimeError) and text.startswith("Unable to initialize backend"):
         return (
-            f"jax finds no such device ({text}); expected JAX_PLATFORMS unset or of what this machine has, such as "
+            f"jax finds no such device ({text}); expected JAX_PLATFORMS unset, or a platform of this machine, such as "
             "JAX_PLATFORMS=cpu, and jax installed for the accelerator: pip install -e '.[cuda]' or '.[tpu]'"
         )
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return (
-            f"memory ran out ({text or type(error).__name__}); expected more of it, fewer examples at a time "
-            "(--config.evaluation.batch_size), or logits as .npy, which are not read whole"
+            f"memory ran out ({text or type(error).__name__}); expected more memory, fewer examples at a time "
+            "(--config.evaluation.batch_size), or logits as .npy, which are read block by block"
         )
     if isinstance(error, RuntimeError) and text.startswith("Worker process was terminated"):
         return (
-            f"a process that decodes images was ended from outside ({text}); expected memory for all of them, or fewer "
-            "(--config.data.workers); the last checkpoint is whole"
+            f"a process that decodes images was killed ({text}); expected enough memory for all of them, or fewer "
+            "(--config.data.workers); the last checkpoint is intact"
         )
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("mixup_jax"):
         return f"Python package {error.name} is not installed; expected those of mixup_jax: pip install -e ."
     if isinstance(error, NETWORK) and not isinstance(error, BrokenPipeError):
-        return f"the network failed ({text}); expected a connection, or try again later: what is there is kept"
+        return f"the network failed ({text}); expected a connection, or try again later; finished files are kept"
     return _explain_os_error(error) if isinstance(error, OSError) else None
 
 
@@ -110,7 +110,7 @@ def _explain_os_error(error: OSError) -> str | None:
     if error.errno in FULL:
         return (
             f"the disk is full or the file would be too large: writing{where} failed ({reason}); expected free space "
-            "there, or another folder; files that were written before are whole"
+            "there, or another folder; files that were written before are intact"
         )
     if error.errno in FORBIDDEN:
         return f"no permission for{where or ' a file'} ({reason}); expected one that you may read and write"

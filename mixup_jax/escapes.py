@@ -1,4 +1,4 @@
-"""Text of strangers, made fit for where it is shown, and names that are to become parts of file names."""
+"""Foreign text, escaped for the place where it is shown, and names that are to become parts of file names."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ LONGEST_NAME = 200
 RESERVED = re.compile(
     r"(con|prn|aux|nul|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])(\..*)?", re.IGNORECASE | re.DOTALL
 )
-"""Names that Windows takes for devices, whatever ending they have."""
+"""Names of devices on Windows, with any suffix."""
 
 
 def is_file_name(name: str) -> bool:
     """Returns whether a name may be a part of a file's name on every system: it cannot leave its folder.
 
-    Refused are, also in their compatibility forms (such as the full-width solidus): what separates folders,
-    drives and patterns, control and formatting characters, a dot or space at the end, names of Windows devices,
-    and anything longer than 200 bytes.
+    Not allowed, also in compatibility forms such as the full-width solidus: characters that separate folders and drives
+    or stand in patterns, control and formatting characters, a dot or space at the end, names of Windows devices, and
+    more than 200 bytes.
     """
     folded = unicodedata.normalize("NFKC", name)
     return (
@@ -36,7 +36,7 @@ def is_plain(name: str) -> bool:
 
 
 def one_line(text: str) -> str:
-    """Returns text on one line without anything that a terminal obeys or hides: such marks are escaped."""
+    """Returns text on one line; control, formatting and invisible characters are escaped."""
     return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
 
 
@@ -49,7 +49,7 @@ def is_text(text: str) -> bool:
 
 
 def markdown(text: str) -> str:
-    """Returns text that stands in a cell of a Markdown table as it is: no markup, no new cell, no new line."""
+    """Returns text for a cell of a Markdown table, shown as it is: no markup, no new cell, no new line."""
     text = one_line(" ".join(text.split()))
     for mark, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
         text = text.replace(mark, escaped)
@@ -72,11 +72,11 @@ LATEX = {
 
 
 def latex(text: str) -> str:
-    """Returns text that LaTeX sets as it is: no command, no new cell, no comment, one line."""
+    """Returns text for LaTeX, set as it is: no command, no new cell, no comment, one line."""
     return "".join(LATEX.get(mark, mark) for mark in one_line(" ".join(text.split())))
 
 
 def spreadsheet(text: str) -> str:
-    """Returns text on one line that no spreadsheet takes for a formula."""
+    """Returns text on one line that a spreadsheet does not take for a formula."""
     plain = one_line(" ".join(text.split()))
     return f"'{plain}" if plain.startswith(("=", "+", "-", "@")) else plain

@@ -106,7 +106,7 @@ def load_grid(path: Path) -> list[PlannedRun]:
         runs = module.get_grid()
     except InputError:
         raise
-    except Exception as error:  # whatever the file itself raises: it is the user's program, not ours
+    except Exception as error:  # anything that the file raises: it is the user's program
         reason = " ".join(str(error).split())
         raise InputError(f"grid file {path} failed with {type(error).__name__}: {reason}") from error
     return _checked(runs, path)

@@ -17,8 +17,8 @@ from mixup_jax.runs.workdir import is_finished
 DESCRIPTION = """\
 Train and evaluate every run of a grid on this machine, each in a folder DIR/NAME with its log.txt.
 
-Run it again after an interruption, or with a longer grid: finished runs are skipped, unfinished ones
-continue from their last checkpoint. A run that fails does not stop the others; the exit code is 1 then.
+Run it again after an interruption, or with a longer grid: finished runs are skipped, unfinished ones continue
+from their last checkpoint. A run that fails does not stop the others; the exit code is then 1.
 """
 
 EXAMPLES = """\
@@ -27,8 +27,8 @@ examples:
   python -m mixup_jax.sweep --grid=configs/grids/mr.py --output=runs/mr --jobs=2
   python -m mixup_jax.report runs/mr/* --output=report
 
-On CPUs, --jobs=N gives each of N runs at a time its share of the cores: for small networks several runs
-side by side do more than one after another on all cores. With one accelerator, leave it at 1.
+On CPUs, --jobs=N runs N at a time, each on its share of the cores. Small networks train faster side by side than
+one after another on all cores. With one accelerator, leave it at 1.
 """
 
 

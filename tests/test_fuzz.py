@@ -123,4 +123,4 @@ def test_versions_that_a_file_can_make_run_code_are_refused(tmp_path, monkeypatc
     else:
         monkeypatch.setattr(module, "__version__", "14.0.0")
     (tmp_path / f"p.{suffix}").write_bytes(b"x")
-    assert "which such a file can make run foreign code; expected at least" in refusal(tmp_path / f"p.{suffix}")
+    assert "in which such a file could run code; expected at least" in refusal(tmp_path / f"p.{suffix}")

@@ -1,7 +1,7 @@
 """Arrays of `.npz` and `.npy` files, read without trusting them.
 
-Nothing is unpickled, and nothing is allocated on the word of a file: what an array claims to hold is compared
-with the bytes that are there, and with a limit, before it is read.
+Nothing is unpickled.  Before an array is read, the size that its header claims is compared with the bytes in the file
+and with a limit, so that a false header allocates nothing.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def read_npz(
             check_size(path, sum(info.file_size for info in chosen.values()), limit)
             for info in chosen.values():
                 if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    # numpy writes no other, and LZMA takes as much memory as the file says that it needs.
-                    raise ValueError(f"compression method {info.compress_type} is none that numpy writes")
+                    # numpy writes no others, and LZMA allocates as much memory as the file claims to need.
+                    raise ValueError(f"compression method {info.compress_type} is not one that numpy writes")
             return {name: _read_member(archive, info) for name, info in chosen.items()}, sorted(members)
 
 
@@ -110,14 +110,14 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences numpy's warnings of a header of old ways, which is read or refused all the same."""
+    """Silences numpy's warnings about headers of old versions, which are read or refused anyway."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _check_header(file: IO[bytes], size: int) -> None:
-    """Raises ValueError unless the header promises just the array that fits into a file of `size` bytes."""
+    """Raises ValueError unless the header describes an array of exactly the bytes that follow it in `size` bytes."""
     version = np.lib.format.read_magic(file)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:

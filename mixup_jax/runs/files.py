@@ -136,7 +136,7 @@ def key(where: str, name: str) -> str:
 
 
 def _everything(value: Any, root: str) -> Iterator[tuple[str, int, Any]]:
-    """Yields where each part of a value stands, how deep, and the part; keys are parts too.  Needs no recursion."""
+    """Yields the place, depth and value of each part of a value, keys included, without recursion."""
     waiting = [(root, 0, value)]
     while waiting:
         where, depth, found = waiting.pop()
@@ -149,7 +149,7 @@ def _everything(value: Any, root: str) -> Iterator[tuple[str, int, Any]]:
 
 
 def _whole_number(text: str) -> int | float:
-    # Thousands of digits are no number that anything can be computed with; as floating point they are infinite.
+    # Numbers of thousands of digits are of no use, and as floating point they become infinite, which is refused.
     return int(text) if len(text) <= LONGEST_INTEGER else float(text)
 
 

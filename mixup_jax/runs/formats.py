@@ -180,7 +180,7 @@ def _read_torch(path: Path, limit: int) -> tuple[Array, Array | None]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle.UnpicklingError and whatever torch's own reader raises
-        # Not torch's own words: they recommend to unpickle it after all.
+        # Not in torch's own words, which recommend to unpickle the file.
         raise ValueError(
             "torch.load with weights_only=True refuses it, so it is damaged or holds more than tensors"
         ) from error
@@ -198,11 +198,11 @@ def _read_torch(path: Path, limit: int) -> tuple[Array, Array | None]:
 
 
 def _require_version(path: Path, package: str, found: str, least: tuple[int, ...]) -> None:
-    """Raises InputError for a version of a package that a file can make run the code of whoever wrote it."""
+    """Raises InputError for a version of a package in which a file can run code of whoever wrote it."""
     if tuple(int(part) for part in re.findall(r"[0-9]+", found)[: len(least)]) < least:
         expected = ".".join(map(str, least))
         raise InputError(
-            f"predictions file {path} is not read with {package} {found}, which such a file can make run foreign code; "
+            f"predictions file {path} is not read with {package} {found}, in which such a file could run code; "
             f"expected at least {expected}: pip install '{package}>={expected}'"
         )
 

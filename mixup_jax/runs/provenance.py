@@ -1,4 +1,4 @@
-"""Where a result comes from: the versions, commit and machine that produced it."""
+"""The origin of a result: the versions, commit and machine that produced it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 PACKAGES = ("mixup_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 NOT_PART_OF_THE_RESULT = ("notes", "log_every_steps", "tensorboard", "on_nan", "checkpoint", "data.workers")
-"""Settings of a config that may differ between an interrupted run, its continuation, and what is told of it."""
+"""Settings that do not affect the result, so that they may differ between a run and its continuation."""
 
 DERIVED = "derived"
-"""The key of a config that says how records were made of a run's, where it was not by plain prediction."""
+"""The key of a config that says how records were made from a run, where not by plain prediction."""
 
 
 def provenance() -> dict[str, Any]:

@@ -190,12 +190,12 @@ def _parsed_meta(entry: npt.NDArray[Any] | None) -> dict[str, Any]:
     if entry.nbytes > LARGEST:
         raise InputError(f"meta has {entry.nbytes / MIB:.0f} MiB; expected at most {LARGEST // MIB}")
     marks = np.frombuffer(entry.tobytes(), np.dtype(np.uint32).newbyteorder(entry.dtype.byteorder))
-    if marks.max(initial=0) > sys.maxunicode:  # numpy would make a text of it that Python itself stumbles over
+    if marks.max(initial=0) > sys.maxunicode:  # numpy would make a str of it that Python cannot handle
         raise InputError(f"meta holds the code point {marks.max():#x}, which is not a character; expected Unicode text")
     try:
         # Python reads NaN and Infinity though they are not JSON; no file written from them could be read elsewhere.
         meta = json.loads(str(entry), parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=unique)
-        json.dumps(meta, ensure_ascii=False).encode()  # half a surrogate pair could never be printed
+        json.dumps(meta, ensure_ascii=False).encode()  # half of a surrogate pair cannot be printed
     except (ValueError, RecursionError) as error:
         raise InputError(f"meta is not JSON ({error}); expected the text of a JSON object") from error
     if not isinstance(meta, dict):

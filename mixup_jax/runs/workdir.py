@@ -38,7 +38,7 @@ def check(workdir: Path, config: Config) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Makes a folder where needed, and finds out before the long work whether its results can be kept.
+    """Makes a folder if needed, and checks before the long work that results can be written to it.
 
     Raises:
       InputError: the folder cannot be made or written.
@@ -53,7 +53,7 @@ def require_writable(folder: Path) -> None:
 
 
 def check_same(there: Any, config: Config | dict[str, Any], workdir: Path) -> None:
-    """Checks that `there`, the config found in a folder, is `config` in all that makes the result.
+    """Checks that the config found in a folder, `there`, equals `config` in all settings that affect the result.
 
     Raises:
       InputError: it is not; the message lists what differs.
@@ -96,11 +96,11 @@ def is_finished(workdir: Path, config: Config) -> bool:
         ended = (last["epoch"], last["step"]) == (config.epochs, evaluation["step"])
         return ended and not _differences(_with_defaults(evaluation["config"], _as_json(Config())), _as_json(config))
     except (OSError, ValueError, LookupError, TypeError):
-        return False  # absent or damaged: it is run, and what is damaged will be named
+        return False  # absent or damaged: the run is started, and reports what is damaged
 
 
 def check_derived(workdir: Path, config: dict[str, Any]) -> None:
-    """Checks that a folder is free for the records of an evaluation, or has those of the same one.
+    """Checks that a folder is free for the records of an evaluation, or holds those of the same one.
 
     Raises:
       InputError: it was trained in, belongs to another run, or cannot be written.
@@ -135,7 +135,7 @@ def _as_json(config: Config | dict[str, Any]) -> Any:
 
 
 def _with_defaults(there: Any, defaults: Any) -> Any:
-    """Returns a config with the defaults of settings that it does not know, because an older version wrote it."""
+    """Returns a config with defaults for the settings that it lacks because an older version wrote it."""
     if not (isinstance(there, dict) and isinstance(defaults, dict)):
         return there
     return {**defaults, **{key: _with_defaults(value, defaults.get(key)) for key, value in there.items()}}
