@@ -98,6 +98,13 @@ def text(name: str, content: str) -> Change:
     return functools.partial(_write_text, name, content)
 
 
+def leaked() -> None:
+    """Writes a validation record of which half the rows are test rows."""
+    test, validation = (np.load(f"{name}.npz") for name in ("test", "validation"))
+    parts = {key: np.concatenate([test[key][:30], validation[key][:30]]) for key in ("logits", "labels")}
+    np.savez("part.npz", **parts)
+
+
 def _write_text(name: str, content: str) -> None:
     Path(name).write_text(content)
 
@@ -415,6 +422,7 @@ CASES: dict[str, list[Case]] = {
             f"{EVALUATE} --validation=copy.npz",
             copied("test.npz", "copy.npz"),
         ),
+        Case("a validation record that holds test rows", f"{EVALUATE} --validation=part.npz", leaked),
         Case("labels for a file that has its own", f"{EVALUATE} --labels=logits.npy"),
         Case("labels that are none", "python -m mixup_jax.evaluate --predictions=logits.npy --labels=logits.npy"),
         Case(
