@@ -97,6 +97,8 @@ missing for a number that was not computed, and null for one that is not finite,
 | `temperature_fitted_on` | the key in `results` of the record the temperature was fitted on, or null |
 | `posthoc` | what else was fitted: `vector_scaling` {{`weights`, `bias`, `converged`}}, `isotonic` \
 {{`confidence`, `accuracy`}}; empty where nothing was asked for |
+| `temperature_fit` | what is remarkable about the fit: `left_out`, examples whose true class \
+has probability 0; `at_bound`, the bound that T is at; only where something is |
 | `test_rows_in` | {{record: how many of its rows have the logits of a row of the test record}}; only where some do |
 | `results` | an entry for each set of labelled examples, such as `fashion_mnist/test` |
 | `ood` | an entry for each out-of-distribution set, such as `mnist` |

@@ -284,6 +284,21 @@ def test_logits_in_few_decimals_coincide_without_a_leak():
     assert document["test_rows_in"]["validation"] > 20
 
 
+def test_a_fit_says_what_it_left_out_and_that_it_is_at_a_bound():
+    validation = record(1)
+    logits = validation.logits.copy()
+    logits[np.arange(3), validation.labels[:3]] = -np.inf
+    document = evaluate_records(record(0), validation=Predictions(logits, validation.labels))
+    assert document["temperature_fit"] == {"left_out": 3}
+    assert "3 validation examples, whose true class has probability 0, are left out" in format_table(document)
+    right = Predictions(validation.logits, validation.logits.argmax(axis=1))
+    for labels, bound in ((right.labels, 0.01), (validation.logits.argmin(axis=1), 100.0)):
+        document = evaluate_records(record(0), validation=Predictions(validation.logits, labels))
+        assert document["temperature_fit"] == {"at_bound": bound}
+        assert f"T is at its bound, {bound:g}" in format_table(document)
+    assert "temperature_fit" not in evaluate_records(record(0), validation=validation)
+
+
 def test_a_dead_network_says_the_same_of_other_examples():
     labels = np.arange(20) % 4
     dead = Predictions(np.zeros((20, 4), np.float32), labels), Predictions(np.zeros((20, 4), np.float32), labels[::-1])

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from mixup_jax.errors import InputError
 from mixup_jax.runs.files import write_atomically, write_json
-from mixup_jax.runs.records import Predictions, load_record, save_predictions
+from mixup_jax.runs.records import Predictions, load_record, logits_of_probabilities, save_predictions
 
 json_values = st.recursive(
     st.none()
@@ -197,3 +197,21 @@ def test_meta_that_could_not_be_written_again_is_refused(tmp_path, meta, message
 def test_logits_beyond_all_reason_are_refused(value):
     with pytest.raises(InputError, match=r"row 1 of logits has the largest value -?1e\+101; expected a magnitude"):
         Predictions(np.array([[0.0, 1.0], [value, value]]), np.array([0, 1]))
+
+
+def test_rounded_probabilities_may_miss_a_sum_of_one_by_what_rounding_does():
+    logits = np.random.default_rng(0).normal(0, 2, (50, 1000))
+    exact = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    for dtype in (np.float32, np.float64):
+        found = logits_of_probabilities(exact.round(3).astype(dtype))
+        np.testing.assert_allclose(np.exp(found).sum(axis=1), 1.0, rtol=1e-12)
+    assert np.abs(exact.round(3).sum(axis=1) - 1).max() > 0.01
+    truncated = np.floor(exact * 1e4) / 1e4
+    assert np.isfinite(logits_of_probabilities(truncated)).any()
+    assert np.abs(truncated.sum(axis=1) - 1).max() > 0.01
+    for pair in ([0.33, 0.66], [0.34, 0.67]):  # sums of .99 and 1.01
+        assert np.isfinite(logits_of_probabilities(np.array([pair]))).all()
+    with pytest.raises(InputError, match=r"sums to 0\.98"):
+        logits_of_probabilities(np.array([[0.32, 0.66]]))
+    with pytest.raises(InputError, match=r"sums to 0\.9"):
+        logits_of_probabilities(exact * 0.95)

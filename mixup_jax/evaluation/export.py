@@ -140,6 +140,12 @@ def format_table(document: Mapping[str, Any]) -> str:
         f"{count} rows of {name} have the logits of a test row: the same examples, or the same predictions."
         for name, count in document.get("test_rows_in", {}).items()
     ]
+    fit = document.get("temperature_fit", {})
+    if "left_out" in fit:
+        left_out = fit["left_out"]
+        parts.append(f"{left_out} validation examples, whose true class has probability 0, are left out of the fit.")
+    if "at_bound" in fit:
+        parts.append(f"T is at its bound, {fit['at_bound']:g}: the validation NLL has no minimum within the bounds.")
     return "\n\n".join(parts)
 
 

@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.checks import check_classes, check_held_out, check_same_network, shared_rows
@@ -24,6 +26,7 @@ from mixup_jax.metrics.examined import Examined
 from mixup_jax.metrics.logits import UNLABELLED
 from mixup_jax.metrics.measuring import Given, full_vector, intervals, scores_of, separation, top_label
 from mixup_jax.metrics.ood_scores import have_level
+from mixup_jax.metrics.temperature import COLDEST, HOTTEST
 from mixup_jax.runs.records import Predictions
 
 SCHEMA = 1
@@ -170,6 +173,13 @@ def _separated(inside: Examined, outside: Examined, level: bool, all_intervals: 
     }
 
 
+def _remarks_on_fit(temperature: float, fitted_on: Examined) -> dict[str, Any]:
+    """Returns what is remarkable about the fit of a temperature; empty where nothing is."""
+    left_out = int(np.isneginf(fitted_on.log_likelihood).sum())
+    remarks: dict[str, Any] = {"left_out": left_out} if left_out else {}
+    return remarks | ({"at_bound": temperature} if temperature in (COLDEST, HOTTEST) else {})
+
+
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
@@ -220,7 +230,7 @@ def evaluate_records(
     check_posthoc(posthoc)
     if posthoc and validation is None:
         raise InputError(f"post-hoc method {posthoc[0]} has no validation record; expected one, it is never the test's")
-    temperature, recalibration = None, NOTHING_FITTED
+    temperature, recalibration, fit = None, NOTHING_FITTED, {}
     results = {}
     if validation is not None:
         validation_name = validation.name or validation_name
@@ -231,6 +241,7 @@ def evaluate_records(
         temperature = metrics.fit_temperature(fitted_on.logits, fitted_on.labels)
         examples = _examined(validation, temperature)
         recalibration = fit_recalibration(fitted_on, examples[0].only_labelled(), posthoc)
+        fit = _remarks_on_fit(temperature, examples[0].only_labelled())
         results[validation_name] = _entry(validation, examples, temperature, recalibration, all_intervals)
     for name, record in ood.items():
         if record.meta.get("shift_of"):
@@ -245,6 +256,7 @@ def evaluate_records(
         "config": test.meta.get("config") if config is None else dict(config),
         "temperature_fitted_on": None if validation is None else validation_name,
         "posthoc": recalibration.as_json(),
+        **({"temperature_fit": fit} if fit else {}),
         **({"test_rows_in": shared} if shared else {}),
         "results": {test_name: _entry(test, tested, temperature, recalibration, all_intervals), **results},
         "ood": {

@@ -25,6 +25,9 @@ from mixup_jax.metrics.logits import SUM_TOLERANCE, UNLABELLED, check_labels, ch
 from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, UNREADABLE, read_npz
 from mixup_jax.runs.files import LARGEST, MIB, shown, unique, write_atomically
 
+MOST_ROUNDING = 0.5
+"""How far from 1 the sum of a row of rounded probabilities may be, however many classes there are."""
+
 LARGEST_LOGIT = 1e100
 """Far beyond any network's, and far enough from the end of float64 for every sum and quotient."""
 
@@ -98,9 +101,9 @@ def _member(name: str) -> zipfile.ZipInfo:
 
 
 def logits_of_probabilities(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Returns the logarithms of probabilities `[N, K]`, float64; 0 becomes -inf, an impossible class.
+    """Returns the logarithms of probabilities `[N, K]`, float64, each row divided by its sum; 0 becomes -inf.
 
-    Sums within 1 % of 1 are taken for rounding: softmax of the result divides by them.
+    Sums within 1 % of 1 are taken for rounding; of numbers in 2 to 5 decimals, those within K - 1 units of the last.
 
     Raises:
       InputError: no matrix of floating point, a number outside [0, 1] or NaN, or a row whose sum is further from 1.
@@ -114,13 +117,23 @@ def logits_of_probabilities(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.f
         values = probabilities.astype(np.float64)
     inside: npt.NDArray[np.bool_] = np.all((values >= 0) & (values <= 1), axis=1)
     sums = values.sum(axis=1)
-    wrong = ~(inside & (np.abs(sums - 1) <= SUM_TOLERANCE + 1e-9))  # .99 and 1.01 in two decimals are within it
+    tolerance = max(SUM_TOLERANCE, min(_rounding_of_sums(values), MOST_ROUNDING))
+    wrong = ~(inside & (np.abs(sums - 1) <= tolerance + 1e-6))  # .99 and 1.01 in two decimals are within 1 %
     if wrong.any():
         row = int(np.argmax(wrong))
         found = f"sums to {sums[row]:.6g}" if inside[row] else "holds a number outside [0, 1]"
         raise InputError(f"row {row} of probabilities {found}; expected numbers from 0 to 1 whose sum is 1")
     with np.errstate(divide="ignore"):
-        return np.log(values)
+        return np.log(values) - np.log(sums)[:, None]
+
+
+def _rounding_of_sums(values: npt.NDArray[np.float64]) -> float:
+    """Returns how far a cut to few decimals moves a sum at most, K - 1 units of the last; 0 for full precision."""
+    for decimals in range(2, 6):
+        scaled = values * 10**decimals
+        if np.all(np.abs(scaled - np.rint(scaled)) < 1e-2):  # float32 has 4 decimals to 1e-3 of their last unit
+            return float((values.shape[1] - 1) * 10.0**-decimals)
+    return 0.0
 
 
 def no_labels(logits: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
