@@ -69,15 +69,7 @@ def convolution(x: jax.Array, kernel: jax.Array, sides: Shape, strides: Strides,
 
 
 def kernel_gradient(x: jax.Array, gradient: jax.Array, size: Shape, strides: Strides, pads: Pads) -> jax.Array:
-    """Returns the gradient of the kernel.
-
-    Args:
-      x: images.
-      gradient: of the convolution's result.
-      size: h and w of the kernel.
-      strides: along H and W.
-      pads: zeros before and after H, and W; not negative.
-    """
+    """Returns the gradient of a kernel of the sides `size`, given the images and the gradient of the result."""
     channels, maps = x.shape[3], gradient.shape[3]
     parts = _parts(x, sums=size[0] * size[1] * channels * maps)
     space = map(direct.padded, gradient.shape[1:3], size, strides)
@@ -87,15 +79,7 @@ def kernel_gradient(x: jax.Array, gradient: jax.Array, size: Shape, strides: Str
 
 
 def image_gradient(gradient: jax.Array, kernel: jax.Array, sides: Shape, strides: Strides, pads: Pads) -> jax.Array:
-    """Returns the gradient of the images.
-
-    Args:
-      gradient: of the convolution's result.
-      kernel: of the filters.
-      sides: H and W of the images.
-      strides: along them.
-      pads: zeros before and after H, and W; not negative.
-    """
+    """Returns the gradient of images of the height and width `sides`, given the gradient of the result."""
     (down, across), (high, wide) = strides, kernel.shape[:2]
     parities = [kernel[i::down, j::across][::-1, ::-1] for i in range(down) for j in range(across)]
     parts = jnp.concatenate([_panels(jnp.swapaxes(part, 2, 3)).reshape(-1) for part in parities])

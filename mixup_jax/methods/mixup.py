@@ -100,14 +100,14 @@ def _mix_by_gathering(values: jax.Array, mixing: Mixing) -> jax.Array:
 def _mix_by_product(values: jax.Array, mixing: Mixing) -> jax.Array:
     """Mixes by a matrix product over the examples of each group, M = lambda I + (1 - lambda) P.
 
-    A TPU lays images of three channels out with so much padding that to gather them moves 7 of the 56 GB of a whole
-    ResNet-50 step, where this product is fused with what is before and after it (docs/scaling.md).
+    A TPU pads images of three channels so much that gathering them moves 7 of the 56 GB of a whole ResNet-50 step.  This
+    product is fused with the operations before and after it (docs/scaling.md).
     """
     size, lam = mixing.partner.shape[1], mixing.lam[..., None]
     chosen = jax.nn.one_hot(mixing.partner, size, dtype=lam.dtype)
     matrix = lam * jnp.eye(size, dtype=lam.dtype) + (1 - lam) * chosen
     grouped = values.reshape(*mixing.partner.shape, *values.shape[1:])
-    # In full float32, of which a TPU's bfloat16 products keep all in six passes: lambda = 1 - 2^-9 is not 1.
+    # In full float32, in six passes of a TPU's bfloat16 products: bfloat16 would round lambda = 1 - 2^-9 to 1.
     mixed = jnp.einsum("gij,gj...->gi...", matrix, grouped, precision=jax.lax.Precision.HIGHEST)
     return mixed.reshape(values.shape)
 

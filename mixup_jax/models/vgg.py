@@ -34,9 +34,7 @@ class VGG(nn.Module):
       width: channels of the first block.
       dropout: rate after every convolution's ReLU.
       hidden: width of two layers with ReLU and `HEAD_DROPOUT` before the last one; 0 is none.
-      dtype: compute type; parameters, batch statistics and logits are float32.
-      axis_name: the mapped axis over which batch statistics are averaged, if any.
-      cpu_convolution: use the package's convolutions on a CPU where they are faster.
+      dtype, axis_name, cpu_convolution: those of `ResNet`.
     """
 
     classes: int

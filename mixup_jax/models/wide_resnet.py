@@ -55,9 +55,7 @@ class WideResNet(nn.Module):
       blocks: of each stage.
       width: channels of the first stage, 16 k; they double and the resolution halves from stage to stage.
       dropout: rate inside every block, between its convolutions.
-      dtype: compute type; parameters, batch statistics and logits are float32.
-      axis_name: the mapped axis over which batch statistics are averaged, if any.
-      cpu_convolution: use the package's convolutions on a CPU where they are faster.
+      dtype, axis_name, cpu_convolution: those of `ResNet`.
     """
 
     classes: int
