@@ -475,6 +475,16 @@ def test_where_nothing_can_be_kept_it_is_compared_each_time(monkeypatch):
         assert availability._disagreement() == ("" if outcome == "agrees" else outcome)
 
 
+def test_whatever_else_goes_wrong_is_a_line_and_no_error(monkeypatch, capsys):
+    def broken():
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(interface, "header", broken)
+    assert availability.lanes.__wrapped__() == 0
+    expected = "convolutions are XLA's, not the package's faster ones: RuntimeError: two"
+    assert capsys.readouterr().err.startswith(expected)
+
+
 def test_one_variable_switches_the_kernels_off():
     script = "from mixup_jax.cpu_convolution import availability\nprint(availability.lanes())"
     assert in_a_process(script, MIXUP_JAX_CPU_CONVOLUTION="0") == ["0"]

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mixup_jax.cpu_convolution import interface
+from mixup_jax.escapes import one_line
 
 SWITCH = "MIXUP_JAX_CPU_CONVOLUTION"
 """Environment variable: "0" switches the kernels off, "unchecked" uses them without the comparison."""
@@ -39,21 +40,38 @@ def lanes() -> int:
     switch = os.environ.get(SWITCH, "1")
     if switch == "0" or os.name != "posix":
         return 0
+    try:
+        found, reason = _registered(checked=switch != "unchecked")
+    except Exception as error:  # whatever it is, the run can do without the kernels
+        found, reason = 0, f"{type(error).__name__}: {error}"
+    if reason:
+        print(one_line(f"convolutions are XLA's, not the package's faster ones: {reason}"), file=sys.stderr)
+    return found
+
+
+def _registered(checked: bool) -> tuple[int, str]:
+    """Makes the kernels known to XLA, if they may be used.
+
+    Args:
+      checked: ask for the first comparison.
+
+    Returns:
+      The numbers in a register, 0 where the kernels are not used; and why they are not, where that is to be said.
+    """
     import numba
 
     from mixup_jax.cpu_convolution.compiling import registers
 
     found = registers()
     if not found or numba.config.DISABLE_JIT:
-        return 0
-    reason = interface.mismatch(interface.header()) or ("" if switch == "unchecked" else _disagreement())
+        return 0, ""
+    reason = interface.mismatch(interface.header()) or (_disagreement() if checked else "")
     if reason:
-        print(f"convolutions are XLA's, not the package's faster ones: {reason}", file=sys.stderr)
-        return 0
+        return 0, reason
     from mixup_jax.cpu_convolution.kernels import register
 
     register()
-    return found.lanes
+    return found.lanes, ""
 
 
 def _disagreement() -> str:

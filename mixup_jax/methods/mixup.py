@@ -100,8 +100,8 @@ def _mix_by_gathering(values: jax.Array, mixing: Mixing) -> jax.Array:
 def _mix_by_product(values: jax.Array, mixing: Mixing) -> jax.Array:
     """Mixes by a matrix product over the examples of each group, M = lambda I + (1 - lambda) P.
 
-    A TPU pads images of three channels so much that gathering them moves 7 of the 56 GB of a whole ResNet-50 step.  This
-    product is fused with the operations before and after it (docs/scaling.md).
+    A TPU pads images of three channels so much that gathering them moves 7 of the 56 GB of a whole ResNet-50 step.
+    This product is fused with the operations before and after it (docs/scaling.md).
     """
     size, lam = mixing.partner.shape[1], mixing.lam[..., None]
     chosen = jax.nn.one_hot(mixing.partner, size, dtype=lam.dtype)
