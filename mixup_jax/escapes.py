@@ -35,9 +35,19 @@ def is_plain(name: str) -> bool:
     return 0 < len(name) <= LONGEST_NAME and name.isprintable() and len(name.encode()) <= LONGEST_NAME
 
 
+def visible(text: str, keep: str = "\n\t") -> str:
+    """Returns text whose control, formatting and invisible characters are escaped, but for those in `keep`.
+
+    All foreign text that is shown, on a terminal, on the page or in a figure, goes through here.
+    """
+    return "".join(
+        mark if mark.isprintable() or mark in keep else mark.encode("unicode_escape").decode() for mark in text
+    )
+
+
 def one_line(text: str) -> str:
     """Returns text on one line; control, formatting and invisible characters are escaped."""
-    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
+    return visible(text, keep="")
 
 
 def is_text(text: str) -> bool:

@@ -264,3 +264,18 @@ def test_a_folder_whose_name_is_no_text_has_a_page(folder, tmp_path):
     odd = folder.rename(tmp_path / "erm-\udcff")
     reconfigure(odd, lambda config: config.update(experiment=""))
     assert "erm-\\udcff" in build_report([odd], tmp_path / "out").read_text()
+
+
+def test_no_file_of_the_report_shows_what_cannot_be_seen(tmp_path):
+    hidden = "erm\u202egpj\u2066\x9b31m\u200b"
+    folder = make_run(tmp_path / f"run{hidden}", n=40, experiment=hidden, notes=f"a\n{hidden}", ood=("mnist",))
+    output = tmp_path / "report"
+    assert main([str(folder), f"--output={output}"]) == 0
+    texts = {
+        path: path.read_text() for path in output.rglob("*") if path.suffix in (".html", ".md", ".tex", ".csv", ".svg")
+    }
+    assert len(texts) > 5
+    for path, text in texts.items():
+        assert str(path.name).isprintable()
+        assert not [mark for mark in text if not mark.isprintable() and mark not in "\n\t\r"], path.name
+    assert "\\u202e" in texts[output / "index.html"]

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
 from mixup_jax.errors import InputError
+from mixup_jax.escapes import visible
 from mixup_jax.figures.style import INK, LINES, PALE, new_figure, on_one_line, show_legend, style
 from mixup_jax.metrics.binning import bin_edges, bin_index
 from mixup_jax.metrics.softmax import Floats
@@ -84,6 +85,6 @@ def confidence_histogram(
             # The usual labels are formulas, and formulas are off so that names stay as they are.
             ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             ax.yaxis.set_minor_locator(NullLocator())
-        ax.set_title(title, loc="left", color=INK)
+        ax.set_title(visible(title), loc="left", color=INK)
         show_legend(ax, own=own)
     return ax

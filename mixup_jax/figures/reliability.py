@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
+from mixup_jax.escapes import visible
 from mixup_jax.figures.style import BLUE, GREY, INK, SKY, VERMILLION, new_figure, style
 from mixup_jax.metrics.binning import Bins
 from mixup_jax.metrics.calibration import ece, oe
@@ -60,7 +61,7 @@ def reliability_diagram(
       InputError: the bins hold no example.
     """
     numbers = f"ECE {ece(bins):.4f}, OE {oe(bins):.4f} ({bins.n_bins} bins, n = {bins.n:,})"
-    text = f"{title}\n{numbers}" if title else numbers
+    text = f"{visible(title)}\n{numbers}" if title else numbers
     with style():
         own = ax is None
         if ax is None:

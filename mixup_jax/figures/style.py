@@ -23,6 +23,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from mixup_jax.escapes import one_line
+
 INK, GREY, PALE = "#222222", "#767676", "#d9d9d9"
 BLUE, SKY, VERMILLION, GREEN, PURPLE, ORANGE = "#0072b2", "#56b4e9", "#d55e00", "#009e73", "#cc79a7", "#e69f00"
 LINES: tuple[tuple[str, Any], ...] = (
@@ -88,7 +90,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 def on_one_line(name: str) -> str:
     """Returns a name as it has room in a figure: no line breaks, and no middle if it is longer than 44 characters."""
-    name = " ".join(name.split())
+    name = one_line(" ".join(name.split()))
     return name if len(name) <= 44 else f"{name[:21]} … {name[-20:]}"
 
 

@@ -15,6 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from mixup_jax import __version__
+from mixup_jax.escapes import visible
 from mixup_jax.report import wording
 from mixup_jax.report.blocks import group_blocks, run_blocks
 from mixup_jax.report.choices import Choices
@@ -140,6 +141,7 @@ def render(
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mixup_jax", "report"),
         autoescape=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from mixup_jax.escapes import visible
 from mixup_jax.figures import to_png, to_svg
 
 DROPPED = ("metadata", "style", "title")
@@ -83,7 +84,7 @@ class Picture:
                 if name in referred:
                     element.set("id", name)
         root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": self.alt}
-        return Markup(ET.tostring(root, encoding="unicode"))
+        return Markup(visible(ET.tostring(root, encoding="unicode")))
 
     def _label(self, element: ET.Element) -> None:
         name = element.get("id", "")
