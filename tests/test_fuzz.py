@@ -86,7 +86,7 @@ def test_only_the_compressions_of_numpy_are_unfolded(tmp_path):
     with zipfile.ZipFile(tmp_path / "p.npz") as old, zipfile.ZipFile(tmp_path / "q.npz", "w") as new:
         for name in old.namelist():
             new.writestr(name, old.read(name), zipfile.ZIP_LZMA)
-    assert "compression method 14 is none that numpy writes" in refusal(tmp_path / "q.npz")
+    assert "compression method 14 is not one that numpy writes" in refusal(tmp_path / "q.npz")
 
 
 def record_of(logits):

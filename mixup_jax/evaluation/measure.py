@@ -18,7 +18,6 @@ from mixup_jax.evaluation.recalibration import (
     Recalibration,
     check_posthoc,
     fit_recalibration,
-    isotonic_confidence,
     vector_scaled,
 )
 from mixup_jax.metrics import table
@@ -80,8 +79,7 @@ def _entry(
     if recalibration.vector_scaling is not None:
         posthoc["vector_scaling"] = _top_label(vector_scaled(known, recalibration.vector_scaling), all_intervals)
     if recalibration.isotonic is not None:
-        confidence = isotonic_confidence(raw, recalibration.isotonic)
-        given = Given({"confidence": confidence, "correct": raw.correct})
+        given = Given({"confidence": recalibration.isotonic.apply(raw.confidence), "correct": raw.correct})
         posthoc["isotonic"] = top_label(given, slow=all_intervals)
     entry = _top_label(raw, all_intervals)
     given, numbers = full_vector(known.logits, known.labels)

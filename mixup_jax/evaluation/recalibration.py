@@ -9,7 +9,6 @@ from mixup_jax.errors import unknown_name
 from mixup_jax.metrics.examined import Examined, examine, joined
 from mixup_jax.metrics.logits import blocks
 from mixup_jax.metrics.posthoc import Isotonic, VectorScaling, fit_isotonic, fit_vector_scaling
-from mixup_jax.metrics.softmax import Floats
 from mixup_jax.runs.records import Predictions
 
 POSTHOC = ("vector_scaling", "isotonic")
@@ -71,8 +70,3 @@ def vector_scaled(predictions: Predictions, scaling: VectorScaling) -> Examined:
             for rows in blocks(*predictions.logits.shape)
         ]
     )
-
-
-def isotonic_confidence(examples: Examined, isotonic: Isotonic) -> Floats:
-    """Returns the recalibrated confidences of the examples."""
-    return isotonic.apply(examples.confidence)
