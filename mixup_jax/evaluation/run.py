@@ -20,11 +20,11 @@ from mixup_jax.devices.processes import by_first, is_first
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.measure import SCHEMA, evaluate_records
 from mixup_jax.metrics.measuring import separation
-from mixup_jax.prediction.predict import OWN_SPLITS, predict_records, restore
+from mixup_jax.prediction.predict import OWN_SPLITS, Network, predict_records, restore
 from mixup_jax.prediction.variants import ODIN_TEMPERATURE, Derivation, with_odin
 from mixup_jax.runs.files import parse, read_bytes, write_json
 from mixup_jax.runs.provenance import provenance
-from mixup_jax.runs.records import Predictions, save_predictions
+from mixup_jax.runs.records import save_predictions
 from mixup_jax.runs.workdir import (
     CHECKPOINTS,
     CONFIG_FILE,
@@ -121,14 +121,7 @@ def evaluate_workdir(
         config=shown_config,
     )
     if odin:
-        report("choosing the step of ODIN on validation images")
-        network, epsilon = with_odin(network, sets["validation"])
-        settings = {"temperature": ODIN_TEMPERATURE, "epsilon": epsilon}
-        scored = {name: sets[name] for name in ("test", *ood)}
-        records = predict_records(network, scored, meta | {"odin": settings}, report)
-        for record in records.values():
-            save_predictions(record_path(target, f"{record.name}-odin", step), record)
-        evaluation = _with_odin(evaluation, records, settings)
+        evaluation = _add_odin(evaluation, network, sets, meta, target, report)
     evaluation |= {"checkpoint": asked_for, "training_seconds": facts.get("training_seconds"), **made_by}
     if save_as is not None:
         write_json(target / CONFIG_FILE, shown_config)
@@ -187,13 +180,25 @@ def _some(data: ExampleSet, n: int) -> ExampleSet:
     return data.part(rows, f"{data.source}; {n} of {len(data.labels)} examples")
 
 
-def _with_odin(
-    evaluation: dict[str, Any], records: Mapping[str, Predictions], settings: Mapping[str, float]
+def _add_odin(
+    evaluation: dict[str, Any],
+    network: Network,
+    sets: Mapping[str, ExampleSet],
+    meta: Mapping[str, Any],
+    target: Path,
+    report: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Returns the evaluation with ODIN among the scores of every out-of-distribution set."""
+    """Saves ODIN's records, and returns the evaluation with its scores of every out-of-distribution set."""
+    report("choosing the step of ODIN on validation images")
+    network, epsilon = with_odin(network, sets["validation"])
+    settings = {"temperature": ODIN_TEMPERATURE, "epsilon": epsilon}
+    scored = {name: sets[name] for name in ("test", *evaluation["ood"])}
+    records = predict_records(network, scored, {**meta, "odin": settings}, report)
+    for record in records.values():
+        save_predictions(record_path(target, f"{record.name}-odin", meta["step"]), record)
     inside = metrics.msp_score(records["test"].logits)
     ood = {}
     for name, entry in evaluation["ood"].items():
-        odin = separation(inside, metrics.msp_score(records[name].logits))
-        ood[name] = entry | {"scores": entry["scores"] | {"odin": odin}}
+        scores = separation(inside, metrics.msp_score(records[name].logits))
+        ood[name] = entry | {"scores": entry["scores"] | {"odin": scores}}
     return evaluation | {"ood": ood, "odin": {**settings, "epsilon_chosen_on": "validation"}}
