@@ -13,7 +13,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """The progress line of a run: rewritten in place on a terminal, elsewhere printed anew every 10 seconds."""
+    """The progress line of a run: rewritten in place on a terminal, elsewhere printed every 10 seconds."""
 
     def __init__(
         self, *, total_steps: int, steps_per_epoch: int, batch_size: int, stream: TextIO | None = None

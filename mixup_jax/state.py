@@ -12,7 +12,7 @@ class Batch(NamedTuple):
 
     Attributes:
       inputs: images in pixel units, uint8 (or float32) `[B, H, W, C]`, range 0 to 255.
-      labels: class indices, int32 `[B]`; `UNLABELLED` (-1) where there is none.
+      labels: class indices, int32 `[B]`; `UNLABELLED` (-1) for an example without a label.
       weights: float32 `[B]`, 1 for a real example, 0 for padding.
     """
 

@@ -39,10 +39,9 @@ def sum_over_devices(values: Rows, axis_name: str | None) -> Rows:
 
 
 def on_every_device(values: Rows, mesh: Mesh | None) -> Rows:
-    """Returns the same arrays, which every device of a mesh is to compute as a whole for itself.
+    """Returns the same arrays, computed whole on every device of a mesh.
 
-    Left to it, the compiler divides drawing lambda among the devices like all else, and since `jax.random.beta`
-    rejects in a loop, they would agree in every round whether to go on.
+    Otherwise XLA shards the Beta sampler, and its rejection loop needs a collective per iteration.
 
     Args:
       values: arrays.
@@ -52,11 +51,10 @@ def on_every_device(values: Rows, mesh: Mesh | None) -> Rows:
 
 
 def rows_on_their_devices(values: Rows, mesh: Mesh | None) -> Rows:
-    """Returns the same arrays, of whose leading axis every device of a mesh is to hold its share.
+    """Returns the same arrays, sharded over the devices of a mesh by their leading axis.
 
-    Left to it, the compiler may keep what was mixed within a group that spans devices whole on each of them, and then
-    have each compute the network for all rows of the group: on 8 devices that hold 16 rows each of a group of 128,
-    8 times the work.
+    Otherwise XLA may replicate the mixed rows of a group that spans devices, and have each device compute the network
+    for all of them: 8 times the work on 8 devices that hold 16 rows each of a group of 128.
 
     Args:
       values: arrays.

@@ -152,7 +152,7 @@ def _finished(workdir: Path, step: int, config: dict[str, Any], ood: Mapping[str
             and all(record_path(workdir, name, step).is_file() for name in names)
         )
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # absent or damaged: it is made anew
+        return None  # absent or damaged: it is made again
     return evaluation if same else None
 
 

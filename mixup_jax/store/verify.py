@@ -34,7 +34,7 @@ FACTS: dict[str, type | tuple[type, ...]] = {
     "metrics_lines": int,
     "training_seconds": (int, float),
 }
-"""Of which type each fact is that this package reads; whoever wrote them may have written anything."""
+"""The type of each fact that this package reads: anyone may have written the facts of a checkpoint."""
 ITEMS = ("variables", "optimizer")
 BEST = "validation_accuracy"
 """The metric that chooses the best checkpoint; larger is better, and of equals the later is kept."""

@@ -127,7 +127,7 @@ def _validated(facts: Mapping[str, Any]) -> bool:
 
 
 def _headlines(trainer: Trainer, state: TrainState, data: TrainingData) -> list[str]:
-    """Returns what is told of a run before it begins."""
+    """Returns the lines that describe a run before it begins."""
     config, devices = trainer.config, jax.device_count()
     processes = f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))

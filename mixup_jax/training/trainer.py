@@ -106,7 +106,7 @@ def check_config(config: Config, data_dir: Path | None = None, report: Callable[
 
 
 def count_steps(config: Config, examples: int) -> int:
-    """Returns the whole batches of an epoch; raises InputError where there is none."""
+    """Returns the number of whole batches in an epoch; raises InputError if it is 0."""
     if config.batch_size > examples:
         raise InputError(
             f"batch_size is {config.batch_size}, larger than the {examples} training examples; "
