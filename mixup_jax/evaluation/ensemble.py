@@ -16,7 +16,7 @@ def mean_of_records(records: Sequence[Predictions]) -> Predictions:
     """Returns the record of the mean of the members' probabilities, `log(1/M sum_m softmax(z_m))`.
 
     It is computed in the log domain, so that no probability underflows.  As logits
-    the result has log-probabilities: MSP and entropy of the mean mean what they say, energy is 0 throughout.
+    the result has log-probabilities: MSP and entropy are those of the mean, energy and max logit carry no information.
 
     Args:
       records: M >= 1 members with the same labels in the same order and as many classes.
