@@ -91,7 +91,7 @@ def shown(one: Comparison | None) -> str:
     if one is None or one.n == 0:
         return wording.NONE
     if one.n < FEWEST:
-        return f"{signed(one.mean)} ({one.verdict})"
+        return f"{signed(one.mean)} (n = {one.n})"
     return f"{signed(one.mean)} [{signed(one.low)}, {signed(one.high)}] {one.verdict}"
 
 
@@ -355,7 +355,8 @@ RECORDS = """\
 ## The records
 A folder for each network: `config.json`; `training.json`, the last of every number in its training log;
 `predictions/*.npz`, logits and labels of the first rows of each set. Logits are float16, less the largest of their row,
-which stands beside them as `largest`. Judge any of them:
+which stands beside them as `largest`. Against float32 no number of a network moved by 0.0005 where that was measured
+(`python -m studies.settled.rounding RUNS`); numbers are printed to 0.001. Judge any of them:
 
 ```
 python -m mixup_jax.evaluate --predictions=docs/results/settled/NAME/predictions/fashion_mnist-test-STEP.npz \\
