@@ -1,6 +1,6 @@
 """The same run on 1, 2, 4 and 8 devices, by jit and by pmap, compared in float64 (float32 would show rounding only)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -18,15 +18,15 @@ from mixup_jax.data.feed import Resident, ResidentFeed, StreamedFeed, epoch_orde
 from mixup_jax.devices.mesh import AXIS, device_mesh, replicate
 from mixup_jax.errors import InputError
 from mixup_jax.methods.method import Method
-from mixup_jax.state import TrainState, run_keys
-from mixup_jax.training.parallel import MappedStep, check_divisible, make_step
+from mixup_jax.methods.mixing import mix_batch
+from mixup_jax.state import Batch, TrainState, run_keys
+from mixup_jax.training.parallel import MappedStep, check_divisible, make_step, splits_groups
 from mixup_jax.training.step import make_train_step
 from mixup_jax.training.trainer import create_state
 
 # In one worker, for what is trained once for several tests.
-pytestmark = pytest.mark.xdist_group("parallel")
+pytestmark = [pytest.mark.xdist_group("parallel"), pytest.mark.filterwarnings("error::DeprecationWarning")]
 KEYS = run_keys(0)
-METHOD = Method(mixup_alpha=0.5, group_size=4)
 # Between them every number of a method; both are run with dropout.
 BLENDED = Method(
     mixup_alpha=0.5,
@@ -38,6 +38,9 @@ BLENDED = Method(
     entropy_weight=0.1,
 )
 CUT = Method(mixup_alpha=1.0, group_size=4, cut=True, scope="example", mix_labels=False, arc_weight=3.0)
+# Of 32 examples on 8 devices: a group on four devices, or the batch on all of them.
+SPREAD = replace(BLENDED, group_size=16)
+SPREAD_CUT = replace(CUT, group_size=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +111,10 @@ def assert_close(one: Any, other: Any) -> None:
         ("pmap", 8, BLENDED),
         ("jit", 8, CUT),
         ("pmap", 8, CUT),
+        ("jit", 8, SPREAD),
+        ("pmap", 8, SPREAD),
+        ("jit", 8, SPREAD_CUT),
+        ("pmap", 8, SPREAD_CUT),
     ],
 )
 def test_the_run_does_not_depend_on_devices_or_on_how_they_are_used(parallel: str, devices: int, method: Method):
@@ -184,21 +191,41 @@ def test_training_moves_the_parameters():
     assert run.history[0]["loss"] != run.history[4]["loss"]
 
 
+@pytest.mark.parametrize(("devices", "rows", "size"), [(6, 4, 6), (2, 6, 4)])
+@pytest.mark.parametrize("method", [BLENDED, CUT], ids=["blended", "cut"])
+def test_under_pmap_a_group_may_lie_on_devices_in_any_way(devices: int, rows: int, size: int, method: Method):
+    method, batch = replace(method, group_size=size), devices * rows
+    images = jax.random.normal(jax.random.key(0), (batch, 6, 6, 1))
+    whole = Batch(images, jnp.arange(batch) % 5, jnp.ones(batch))
+
+    def mixed(part: Batch, axis_name: str | None = None) -> tuple[jax.Array, ...]:
+        made = mix_batch(method, part, KEYS.step, classes=5, places=2, axis_name=axis_name)
+        return made.mix(part.inputs, 0), made.targets, made.unsmoothed, made.weights
+
+    mapped = jax.pmap(partial(mixed, axis_name=AXIS), axis_name=AXIS, devices=jax.devices()[:devices])
+    parts = mapped(jax.tree.map(lambda leaf: leaf.reshape(devices, rows, *leaf.shape[1:]), whole))
+    joined = [part.reshape(-1, *part.shape[2:]) for part in parts]
+    assert_close(joined, list(jax.jit(mixed)(whole)))
+
+
+def test_what_pmap_exchanges_for_a_group_is_that_groups_examples():
+    gathered = [one for one in collectives(trained("pmap", 8, SPREAD).program) if one.kind == "all-gather"]
+    # Sixteen rows each of images or hidden values at three places, and of the labels, smoothed and not.
+    shapes = [shape.dimensions for one in gathered for shape in one.shapes]
+    assert {rows for rows, *_ in shapes} == {16}
+    assert len(shapes) <= 5
+
+
 def test_devices_must_share_a_batch_equally():
     with pytest.raises(
         InputError, match="batch_size is 100, which 8 devices cannot share equally; expected a multiple"
     ):
-        check_divisible(100, METHOD, 8, "jit")
-    check_divisible(96, METHOD, 8, "jit")
+        check_divisible(100, 8)
+    check_divisible(96, 8)
 
 
-def test_under_pmap_a_device_must_hold_whole_groups():
-    whole_batch = Method(mixup_alpha=0.2)
-    with pytest.raises(
-        InputError, match=r"method.group_size is 128, but under parallel=pmap each of 8 devices holds 16"
-    ):
-        check_divisible(128, whole_batch, 8, "pmap")
-    check_divisible(128, whole_batch, 8, "jit")
-    check_divisible(128, whole_batch, 1, "pmap")
-    check_divisible(128, Method(), 8, "pmap")
-    check_divisible(128, Method(mixup_alpha=0.2, group_size=16), 8, "pmap")
+def test_groups_that_are_spread_over_devices_are_known():
+    assert splits_groups(128, Method(mixup_alpha=0.2), 8)
+    assert not splits_groups(128, Method(mixup_alpha=0.2), 1)
+    assert not splits_groups(128, Method(), 8)
+    assert not splits_groups(128, Method(mixup_alpha=0.2, group_size=16), 8)

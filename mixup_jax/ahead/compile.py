@@ -68,7 +68,7 @@ def compile_ahead(
     """
     spec = check_config(config)
     target = find_target(topology)
-    check_divisible(config.batch_size, config.method, target.mesh.devices.size, config.parallel)
+    check_divisible(config.batch_size, target.mesh.devices.size)
     if config.parallel == "pmap" and target.platform != "cpu":
         raise InputError(
             f"parallel is 'pmap', which jax lowers for devices of this machine alone; expected jit for {topology}"

@@ -5,6 +5,8 @@ Without an axis (jit) the program sees the whole batch, and all of this is the i
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import TypeVar
 
 import jax
@@ -20,17 +22,53 @@ def global_rows(rows: int, axis_name: str | None) -> int:
     return rows if axis_name is None else rows * jax.lax.axis_size(axis_name)
 
 
-def local_rows(values: Rows, axis_name: str | None) -> Rows:
-    """Returns this device's share of the leading axis of every array; all of it without an axis."""
+def local_rows(values: Rows, axis_name: str | None, together: int = 1) -> Rows:
+    """Returns this device's share of the leading axis of every array; all of it without an axis.
+
+    Args:
+      values: arrays, the same on every device.
+      axis_name: the mapped axis, if any.
+      together: neighbouring devices that are to have the same share, that of all of them.
+    """
     if axis_name is None:
         return values
-    devices, index = jax.lax.axis_size(axis_name), jax.lax.axis_index(axis_name)
+    shares, index = jax.lax.axis_size(axis_name) // together, jax.lax.axis_index(axis_name) // together
+    return jax.tree.map(partial(_share, shares=shares, index=index), values)
 
-    def rows(value: jax.Array) -> jax.Array:
-        share = value.shape[0] // devices
-        return jax.lax.dynamic_slice_in_dim(value, index * share, share)
 
-    return jax.tree.map(rows, values)
+def neighbours(rows: int, size: int, axis_name: str | None, mesh: Mesh | None) -> int:
+    """Returns how many neighbouring devices hold whole mixing groups together; 1 where each holds whole ones.
+
+    Args:
+      rows: of the global batch, a multiple of the devices and of `size`.
+      size: of a group.
+      axis_name: the mapped axis, if any.
+      mesh: over which jit divides a program, if any.
+    """
+    devices = jax.lax.axis_size(axis_name) if axis_name is not None else 1 if mesh is None else mesh.size
+    held = rows // devices
+    return math.lcm(held, size) // held
+
+
+def gather_rows(values: jax.Array, axis_name: str | None, together: int) -> jax.Array:
+    """Returns the rows of so many neighbouring devices, this one among them, in the order of the global batch."""
+    if axis_name is None or together == 1:
+        return values
+    devices = range(jax.lax.axis_size(axis_name))
+    groups = [list(devices[first : first + together]) for first in devices[::together]]
+    return jax.lax.all_gather(values, axis_name, axis_index_groups=groups, tiled=True)
+
+
+def own_rows(values: jax.Array, axis_name: str | None, together: int) -> jax.Array:
+    """Returns this device's rows of what neighbouring devices hold together: the inverse of `gather_rows`."""
+    if axis_name is None or together == 1:
+        return values
+    return _share(values, shares=together, index=jax.lax.axis_index(axis_name) % together)
+
+
+def _share(value: jax.Array, *, shares: int, index: jax.Array) -> jax.Array:
+    rows = value.shape[0] // shares
+    return jax.lax.dynamic_slice_in_dim(value, index * rows, rows)
 
 
 def sum_over_devices(values: Rows, axis_name: str | None) -> Rows:

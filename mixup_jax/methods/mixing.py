@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from mixup_jax.devices.axis import global_rows, local_rows, on_every_device, rows_on_their_devices
+from mixup_jax.devices.axis import (
+    gather_rows,
+    global_rows,
+    local_rows,
+    neighbours,
+    on_every_device,
+    own_rows,
+    rows_on_their_devices,
+)
 from mixup_jax.methods import losses, mixup
 from mixup_jax.methods.method import Method
 from mixup_jax.state import Batch
@@ -84,14 +93,22 @@ def mix_batch(
         boxes = mixup.draw_boxes(box_key, mixing.lam, height, width, per_example=per_example)
         mixing = mixing._replace(lam=mixup.kept_share(boxes, height, width))
     strength = jnp.mean(jnp.minimum(mixing.lam, 1 - mixing.lam))
-    # Every device draws for the whole batch, a few numbers a group, and keeps the groups it holds.
-    mixing, boxes = local_rows((mixing, boxes), axis_name)
-    mix_labels = mixup.mix if method.mix_labels else mixup.keep_larger
-    targets, unsmoothed, weights = mix_labels(smoothed, mixing), mix_labels(hard, mixing), batch.weights
+    # Every device draws for the whole batch, a few numbers a group, and keeps the groups that it has rows of.
+    together = neighbours(rows, size, axis_name, mesh)
+    mixing, boxes = local_rows((mixing, boxes), axis_name, together)
+
+    def exchanged(mix_groups: Callable[[jax.Array], jax.Array], values: jax.Array) -> jax.Array:
+        """Mixes this device's rows with those of their groups, wherever these are."""
+        return own_rows(mix_groups(gather_rows(values, axis_name, together)), axis_name, together)
+
+    mix_labels = partial(mixup.mix if method.mix_labels else mixup.keep_larger, mixing=mixing)
+    targets, unsmoothed, weights = exchanged(mix_labels, smoothed), exchanged(mix_labels, hard), batch.weights
     if method.copies == 2:
         targets, unsmoothed = alternate(smoothed, targets), alternate(hard, unsmoothed)
         weights = alternate(method.clean_weight * weights, (1 - method.clean_weight) * weights)
-    targets, unsmoothed, weights = rows_on_their_devices((targets, unsmoothed, weights), mesh)
+    # Where each device holds whole groups, jit's compiler divides the work as it should by itself.
+    spread = mesh if together > 1 else None
+    targets, unsmoothed, weights = rows_on_their_devices((targets, unsmoothed, weights), spread)
     candidates = min(RANDOM_PLACES, places + 1) if method.layer == "random" else 1
     chosen = jax.random.randint(jax.random.fold_in(key, _PLACE), (), 0, candidates)
 
@@ -99,16 +116,16 @@ def mix_batch(
         if not method.mix_inputs or place >= candidates:
             return hidden
         if boxes is not None:
-            return mixup.paste(hidden, boxes, mixing.partner)
+            return exchanged(partial(mixup.paste, boxes=boxes, partner=mixing.partner), hidden)
         # At the places that were not chosen lambda is 1, which returns what came in bit for bit.
         here = mixing if candidates == 1 else mixing._replace(lam=jnp.where(chosen == place, mixing.lam, 1))
-        return mixup.mix(hidden, here).astype(hidden.dtype)
+        return exchanged(partial(mixup.mix, mixing=here), hidden).astype(hidden.dtype)
 
     def mix(hidden: jax.Array, place: int) -> jax.Array:
         if method.copies == 1:
-            return rows_on_their_devices(mix_inputs(hidden, place), mesh)
+            return rows_on_their_devices(mix_inputs(hidden, place), spread)
         clean, other = (hidden, hidden) if place == 0 else (hidden[::2], hidden[1::2])
-        return rows_on_their_devices(alternate(clean, mix_inputs(other, place)), mesh)
+        return rows_on_their_devices(alternate(clean, mix_inputs(other, place)), spread)
 
     return Mixed(mix, targets, unsmoothed, weights, strength)
 

@@ -59,7 +59,7 @@ def train(
     report, stop = by_first(report), stop or Stop()
     spec = check_config(config, data_dir, report)
     check_agreement("config", to_dict(config))
-    check_divisible(config.batch_size, config.method, jax.device_count(), config.parallel)
+    check_divisible(config.batch_size, jax.device_count())
     data = load_training_data(config.data, data_dir)
     steps_per_epoch = count_steps(config, len(data.train))
     check_agreement("data", _data_facts(data))

@@ -2,7 +2,8 @@
 
 "jit": one program over a mesh. The batch is sharded, the state replicated, and batch normalisation
 sees the global batch because the program does.
-"pmap": one program per device. Gradients, batch statistics and metrics cross devices by psum and pmean.
+"pmap": one program per device. Gradients, batch statistics and metrics cross devices by psum and pmean, the examples of
+a mixing group that lies on several devices by all_gather.
 
 Everything random is drawn for the global batch, so both ways, on any number of devices, train on
 the same mixed pairs and agree up to float rounding.
@@ -49,23 +50,16 @@ class MappedStep:
         return result
 
 
-def check_divisible(batch_size: int, method: Method, devices: int, parallel: str) -> None:
+def check_divisible(batch_size: int, devices: int) -> None:
     """Checks that the devices can share the batch, before anything is compiled.
 
     Raises:
-      InputError: the batch is no multiple of the devices, or under pmap a device would hold part of
-        a mixing group.
+      InputError: the batch is no multiple of the devices.
     """
     if batch_size % devices:
         raise InputError(
             f"batch_size is {batch_size}, which {devices} devices cannot share equally; "
             f"expected a multiple of {devices}"
-        )
-    if parallel == "pmap" and splits_groups(batch_size, method, devices):
-        raise InputError(
-            f"method.group_size is {method.group(batch_size)}, but under parallel=pmap each of {devices} devices holds "
-            f"{batch_size // devices} examples and must hold whole groups; "
-            f"expected a divisor of {batch_size // devices}, or parallel=jit"
         )
 
 
