@@ -26,6 +26,8 @@ RECORDS = ROOT / "docs" / "results" / "scaling"
 BLOCK = re.compile(r"(<!-- scaling: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PER_CHIP = 128
 LARGER = 256
+TOGETHER = 1024
+"""The batch of configs/imagenet.py, which more chips share."""
 Record = Mapping[str, Any]
 
 
@@ -56,6 +58,10 @@ COMPILATIONS = [
     *(Compilation(f"v5e-{down}x{across}", (down, across)) for down, across in list(BY_SCALE.values())[1:]),
     Compilation(f"v5e-2x2-{LARGER}", (2, 2), per_chip=LARGER),
     Compilation("v5e-2x2-eval", (2, 2), steps="eval"),
+    *(
+        Compilation(f"v5e-{down}x{across}-{TOGETHER}", (down, across), per_chip=TOGETHER // chips)
+        for chips, (down, across) in list(BY_SCALE.items())[1:]
+    ),
 ]
 
 
@@ -163,6 +169,27 @@ def _scaled(record: Record) -> list[str]:
     ]
 
 
+def shared_table() -> str:
+    """Returns the table of one batch, the config's, on ever more chips, over which its mixing groups then spread."""
+    rows = []
+    for chips, (down, across) in BY_SCALE.items():
+        per_chip = TOGETHER // chips
+        record = load(f"v5e-2x2-{LARGER}" if per_chip == LARGER else f"v5e-{down}x{across}-{TOGETHER}")
+        if record is not None:
+            step = record["steps"]["train"]
+            exchanged = sum(group["bytes"] for group in step["collectives"] if group["kind"] != "all-reduce")
+            computing = step["bounds"]["estimated_seconds"]
+            rows.append(
+                [
+                    *(str(chips), str(per_chip), f"{step['flops'] / 1e12:.3f}", f"{step['model_flops'] / 1e12:.3f}"),
+                    *(f"{step['flops'] / step['model_flops']:.2f}", f"{exchanged / 1e6:.1f}", f"{computing * 1e3:.1f}"),
+                    f"{TOGETHER / computing:,.0f}",
+                ]
+            )
+    header = ["chips", "images a chip", "TFLOP", "the network's own", "ratio", "MB gathered", "computing, ms"]
+    return table([*header, "images/s, all hidden"], rows) if rows else "No records here yet.\n"
+
+
 def balance_table() -> str:
     """Returns how many images a chip must hold at least, for computing to take as long as communication."""
     record = load("v5e-2x2")
@@ -191,7 +218,13 @@ def memory_table() -> str:
     return table(["images a chip", "GB", "fits 17.18 GB"], rows) if rows else "No records here yet.\n"
 
 
-TABLES = {"steps": steps_table, "scale": scale_table, "balance": balance_table, "memory": memory_table}
+TABLES = {
+    "steps": steps_table,
+    "scale": scale_table,
+    "shared": shared_table,
+    "balance": balance_table,
+    "memory": memory_table,
+}
 
 
 def written(text: str) -> str:

@@ -29,7 +29,7 @@ Every setting can be given as --config.KEY=VALUE, as to mixup_jax.main. docs/sca
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command with its arguments; returns the exit code: 0 also where there are warnings."""
+    """Runs the command with its arguments; returns the exit code: 0 also where there are warnings, but for --strict."""
     parser = CommandParser(prog="python -m mixup_jax.compile_ahead", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument(
         "--config", required=True, metavar="FILE[:VARIANT]", help="config file, and which of its variants"
@@ -43,6 +43,11 @@ def main(argv: Sequence[str]) -> int:
         "--examples", type=int, default=50_000, metavar="N", help="of a data set that is held on the devices"
     )
     parser.add_argument("--vocabulary", type=int, default=30_000, metavar="N", help="words of a text's vocabulary")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit with 1 if a step does not fit, or computes more than 1.3 times what the network asks for",
+    )
     arguments, overrides = parser.parse_known_args(argv)
     steps = _steps(arguments.steps)
     _check(arguments.examples, arguments.vocabulary, arguments.output)
@@ -54,6 +59,7 @@ def main(argv: Sequence[str]) -> int:
     config = load_config(arguments.config, overrides)
 
     from mixup_jax.ahead.compile import Shapes, compile_ahead
+    from mixup_jax.ahead.record import wasteful
     from mixup_jax.ahead.render import render
     from mixup_jax.ahead.topology import set_up
 
@@ -63,7 +69,8 @@ def main(argv: Sequence[str]) -> int:
     print(render(record))
     if arguments.output is not None:
         arguments.output.write_text(json.dumps(record, indent=1) + "\n")
-    return 0
+    bad = any(step["fits"] is False or wasteful(step) for step in record["steps"].values())
+    return int(arguments.strict and bad)
 
 
 def _report(line: str) -> None:

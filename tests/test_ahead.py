@@ -11,9 +11,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from benchmarks import scaling
 from mixup_jax import cpu_convolution
+from mixup_jax.ahead import compile as compiling
 from mixup_jax.ahead.hlo import Collective, Shape, Unestimated, estimated_cycles, unestimated
 from mixup_jax.ahead.program import Group, Memory, Program, Unfit, _needed, compile_program, grouped
-from mixup_jax.ahead.record import all_reduce_seconds, program_record, roofline, utilisation, warnings
+from mixup_jax.ahead.record import all_reduce_seconds, program_record, roofline, utilisation, warnings, wasteful
 from mixup_jax.ahead.render import render
 from mixup_jax.ahead.topology import CHIPS, Target, find_target
 from mixup_jax.compile_ahead import main
@@ -120,23 +121,30 @@ def program(**changes: object) -> Program:
 
 
 def test_a_record_has_the_times_of_its_program():
-    record = program_record(program(), target(), model_flops=0.5e9)
+    record = program_record(program(), target(), model_flops=0.9e9)
     assert record["memory"]["total"] == 60
     bounds = record["bounds"]
     assert bounds["estimated_seconds"] == pytest.approx(2e-3)  # 3 M cycles at 1.5 GHz
-    assert bounds["utilisation_estimated"] == pytest.approx(0.5e9 / (2e-3 * 197e12))
-    assert bounds["utilisation_at_bound"] == pytest.approx(0.5e9 / (1e9 / 819e9 * 197e12))
+    assert bounds["utilisation_estimated"] == pytest.approx(0.9e9 / (2e-3 * 197e12))
+    assert bounds["utilisation_at_bound"] == pytest.approx(0.9e9 / (1e9 / 819e9 * 197e12))
     assert not warnings(record, "train")
 
 
 def test_what_is_wrong_is_warned_of():
     collectives = (Group("all-reduce", 3, 3, 12, 4, 2), Group("all-gather", 1, 1, 4, 4, 0))
-    lines = warnings(program_record(program(collectives=collectives, transfers=("x: infeed",)), target(), 1.0), "train")
+    lines = warnings(program_record(program(collectives=collectives, transfers=("x: infeed",)), target(), 1e9), "train")
     assert [line.split()[1:4] for line in lines] == [
         ["2", "all-reduce", "inside"],
         ["1", "all-gather", "found,"],
         ["exchanges", "x:", "infeed"],
     ]
+    many = program_record(program(flops=1.31e9), target(), 1e9)
+    assert wasteful(many)
+    assert warnings(many, "train") == [
+        "train: 1.31e+09 FLOPs are 1.31 times the network's own; more than 1.3 mean that devices compute what others "
+        "compute too"
+    ]
+    assert not wasteful(program_record(program(flops=1.29e9), target(), 1e9))
     too_large = program(memory=Memory(int(1e10), 0, int(1e10)))
     assert ["does not fit" in line for line in warnings(program_record(too_large, target(), 1.0), "train")] == [True]
     assert ["it needs 20.5 GB" in line for line in warnings(program_record(Unfit(1, 1.0, 20.5e9), target(), 1), "e")]
@@ -189,6 +197,17 @@ def test_kernels_of_our_own_are_named_and_leave_the_networks_flops_as_they_are(
     assert ours["steps"]["eval"]["model_flops"] == plain["steps"]["eval"]["model_flops"]
     (line,) = ours["warnings"]
     assert line.startswith(f"eval: {ours['steps']['eval']['kernels']} calls of mixup_jax.cpu_convolution")
+
+
+@pytest.mark.usefixtures("untouched_environment")
+def test_strict_fails_where_work_is_done_in_vain_or_does_not_fit(monkeypatch: pytest.MonkeyPatch):
+    for changes, code in (({}, 0), ({"work": 1.4}, 1), ({"fits": False}, 1)):
+        step = program_record(program(), target(), 1e9) | changes
+        record = {"steps": {"train": step}, "warnings": []}
+        monkeypatch.setattr(compiling, "compile_ahead", lambda *_, record=record: record)
+        monkeypatch.setattr("mixup_jax.ahead.render.render", lambda record: "")
+        assert main([*TINY, "--topology=cpu:8", "--strict"]) == code
+        assert main([*TINY, "--topology=cpu:8"]) == 0
 
 
 @pytest.mark.usefixtures("untouched_environment")

@@ -5,6 +5,7 @@ On other platforms the partitioner has divided it all along; there the laws of t
 
 import importlib.util
 import os
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -15,6 +16,7 @@ import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from mixup_jax.ahead.record import MOST_WORK
 from mixup_jax.ahead.topology import LIBTPU, find_target
 from mixup_jax.config import Config, DataConfig
 from mixup_jax.data.feed import StreamedFeed
@@ -95,4 +97,9 @@ def alone(rows: int, text: bool) -> float:
 def test_a_group_that_spans_devices_leaves_each_its_own_part_of_the_network(name: str, text: bool):
     method = METHODS[name]
     # One group of all rows, an eighth of them on each device.
-    assert flops(method, mesh(), DEVICES * ROWS, text) < 1.3 * alone(ROWS * method.copies, text)
+    assert flops(method, mesh(), DEVICES * ROWS, text) < MOST_WORK * alone(ROWS * method.copies, text)
+
+
+def test_groups_that_lie_on_one_device_each_take_no_other_to_mix():
+    method = replace(METHODS["clean, hidden"], group_size=ROWS)
+    assert flops(method, mesh(), DEVICES * ROWS, text=False) < MOST_WORK * alone(ROWS * method.copies, text=False)

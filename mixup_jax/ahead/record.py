@@ -14,6 +14,8 @@ from mixup_jax.ahead.topology import Chip, Target
 SCHEMA = 1
 HOP = 1e-6
 """Seconds that a message takes to a neighbouring chip at least (Austin et al. 2025, chapter 2)."""
+MOST_WORK = 1.3
+"""FLOPs of a program, by those that the network's own examples ask for, above which something is computed in vain."""
 
 
 def program_record(program: Program | Unfit, target: Target, model_flops: float) -> dict[str, Any]:
@@ -24,9 +26,10 @@ def program_record(program: Program | Unfit, target: Target, model_flops: float)
       target: that it was compiled for.
       model_flops: that one device's examples ask for, whatever the program does.
     """
-    record = {**dataclasses.asdict(program), "model_flops": model_flops, "fits": True, "bounds": None}
+    record = {**dataclasses.asdict(program), "model_flops": model_flops, "work": None, "fits": True, "bounds": None}
     if isinstance(program, Unfit):
         return record | {"fits": False}
+    record["work"] = program.flops / model_flops
     record["memory"]["total"] = program.memory.total
     if target.chip is None:
         return record
@@ -58,6 +61,11 @@ def _bounds(program: Program, chip: Chip, layout: tuple[int, ...], model_flops: 
     return found
 
 
+def wasteful(record: Mapping[str, Any]) -> bool:
+    """Returns whether a step's program computes more than MOST_WORK times what its examples ask for."""
+    return (record.get("work") or 0.0) > MOST_WORK
+
+
 def warnings(record: Mapping[str, Any], name: str) -> list[str]:
     """Returns what is wrong with a compiled step, one line each.
 
@@ -70,6 +78,11 @@ def warnings(record: Mapping[str, Any], name: str) -> list[str]:
         size = "" if needed is None else f": it needs {needed / 1e9:.3g} GB"
         return [f"{name}: does not fit a device's memory{size}; take a smaller batch, or more devices"]
     lines = []
+    if wasteful(record):
+        lines.append(
+            f"{name}: {record['flops']:.3g} FLOPs are {record['work']:.2f} times the network's own; more than "
+            f"{MOST_WORK} mean that devices compute what others compute too"
+        )
     for group in record.get("collectives", ()):
         if group["kind"] != "all-reduce":
             lines.append(
