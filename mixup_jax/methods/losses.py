@@ -10,7 +10,7 @@ import numpy as np
 
 from mixup_jax.devices.axis import sum_over_devices
 from mixup_jax.errors import InputError
-from mixup_jax.methods.method import Method
+from mixup_jax.methods.method import SMOOTH_OVER, Method
 
 if TYPE_CHECKING:
     from mixup_jax.methods.mixing import Mixed
@@ -82,7 +82,7 @@ def smoothed_one_hot(labels: jax.Array, classes: int, epsilon: float = 0.0, *, o
 
 
 def _check_smoothing(labels: jax.Array, classes: int, epsilon: float, over: str) -> None:
-    if over not in ("others", "all"):
+    if over not in SMOOTH_OVER:
         raise InputError(f"label smoothing spreads over {over!r}; expected 'others' or 'all'")
     if isinstance(epsilon, jax.core.Tracer) or not 0 <= epsilon < 1:
         raise InputError(f"epsilon of label smoothing is {epsilon}; expected a Python number from 0 to less than 1")
