@@ -111,6 +111,15 @@ def test_corrupted_records_are_of_the_test_images_that_the_rows_say():
     np.testing.assert_array_equal(corrupted.labels[known], test.labels[rows[known]])
 
 
+def test_checkpoints_are_kept_of_the_named_runs_alone(tmp_path):
+    assert len(records.WITH_CHECKPOINT) == 10
+    for name in (records.WITH_CHECKPOINT[3], "images_1000_plain_alpha_0-1"):
+        (run_folder(tmp_path / "runs" / name) / "checkpoints" / "7").mkdir(parents=True)
+    records.main([str(tmp_path / "runs"), str(tmp_path / "kept")])
+    found = [path.parent.name for path in (tmp_path / "kept").glob("*/checkpoints")]
+    assert found == [records.WITH_CHECKPOINT[3]]
+
+
 def test_pairs_are_of_one_seed_and_regime(tmp_path):
     for alpha, seeds in ((0.0, (0, 1, 2)), (0.2, (2, 1))):
         for seed in seeds:

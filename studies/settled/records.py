@@ -11,6 +11,7 @@ taken away, for scores that depend on it (energy, maximum logit).
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from mixup_jax.runs.files import read_lines, read_object, write_json
 from mixup_jax.runs.records import Predictions, load_record
-from mixup_jax.runs.workdir import record_path
+from mixup_jax.runs.workdir import CHECKPOINTS, record_path
 
 FOLDER = Path("docs/results/settled")
 ROWS = {
@@ -34,6 +35,12 @@ ROWS = {
     "random_tokens/test": 250,
 }
 """How many rows of each record are kept, as the protocol has it."""
+WITH_CHECKPOINT = tuple(
+    f"images_{regime}_alpha_{alpha}-0"
+    for regime in ("1000_plain", "2500_plain", "10000_plain", "10000_augmented", "55000_plain")
+    for alpha in ("0", "0.2")
+)
+"""Runs whose checkpoint is kept, so that anybody can give them test sets of their own."""
 
 
 def keep(run: Path, folder: Path) -> None:
@@ -44,6 +51,8 @@ def keep(run: Path, folder: Path) -> None:
     for name in dict.fromkeys(names):
         record = load_record(record_path(run, name, step))
         save_rows(record_path(target, name, step), record, ROWS[name])
+    if run.name in WITH_CHECKPOINT:
+        shutil.copytree(run / CHECKPOINTS, target / CHECKPOINTS, dirs_exist_ok=True)
     write_json(target / "training.json", training(run))
     write_json(target / "config.json", evaluation["config"])
 
