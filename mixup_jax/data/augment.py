@@ -1,4 +1,4 @@
-"""What happens to a batch before the network sees it, as part of the compiled step: augmentation, standardisation."""
+"""Augmentation and standardisation of a batch, as part of the compiled step, and the checks of their settings."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mixup_jax.errors import InputError
 
 
 class Crops(NamedTuple):
-    """How each image of a batch is shifted, mirrored and turned.
+    """How each image of a batch is shifted, mirrored and rotated.
 
     Attributes:
       corner: int32 `[B, 2]`, the crop's upper left corner (row, column) in the padded image.
       mirrored: bool `[B]`.
-      angle: float32 `[B]`, radians anticlockwise; None turns nothing.
+      angle: float32 `[B]`, radians anticlockwise; None is no rotation.
     """
 
     corner: jax.Array
@@ -31,14 +31,14 @@ class Crops(NamedTuple):
 
 
 def draw_crops(key: jax.Array, batch: int, *, padding: int, flip: bool, rotation: float = 0.0) -> Crops:
-    """Draws a uniform shift of up to `padding` pixels each way, a fair coin for the mirror, and a uniform angle.
+    """Draws a uniform shift of up to `padding` pixels each way, a mirror with probability 1/2, and a uniform angle.
 
     Args:
       key: a jax random key; the same key gives the same draws.
       batch: B.
       padding: pixels added on each side; 0 leaves images in place.
       flip: whether images may be mirrored at all.
-      rotation: the largest angle either way, in degrees; 0 turns nothing.
+      rotation: the largest angle either way, in degrees; 0 is no rotation.
     """
     corner_key, flip_key, angle_key = jax.random.split(key, 3)
     corner = jax.random.randint(corner_key, (batch, 2), 0, 2 * padding + 1)
@@ -50,7 +50,7 @@ def draw_crops(key: jax.Array, batch: int, *, padding: int, flip: bool, rotation
 
 
 def transform(images: jax.Array, crops: Crops, *, padding: int) -> jax.Array:
-    """Turns, pads with zeros (black), cuts out a crop of the original size, and mirrors left to right.
+    """Rotates, pads with zeros (black), crops to the original size, and mirrors left to right.
 
     Args:
       images: `[B, H, W, C]` in pixel units.
@@ -77,9 +77,9 @@ def mirror(images: jax.Array, mirrored: jax.Array) -> jax.Array:
 
 
 def rotate(image: jax.Array, angle: jax.Array) -> jax.Array:
-    """Returns an image turned anticlockwise about its centre by `angle` radians, with black where nothing was.
+    """Returns an image rotated anticlockwise about its centre by `angle` radians; the corners are filled with black.
 
-    Bilinear interpolation; the result is rounded where pixels are integers.
+    Bilinear interpolation; integer pixels are rounded.
 
     Args:
       image: `[H, W, C]`, in pixel units; row 0 is the top.
@@ -89,7 +89,7 @@ def rotate(image: jax.Array, angle: jax.Array) -> jax.Array:
     row, column = jnp.meshgrid(
         jnp.arange(height) - (height - 1) / 2, jnp.arange(width) - (width - 1) / 2, indexing="ij"
     )
-    # Where each pixel of the result was before: turned back, clockwise, with rows counted downwards.
+    # Where each pixel of the result comes from: rotated back, clockwise, with rows counted downwards.
     source_row = jnp.cos(angle) * row + jnp.sin(angle) * column + (height - 1) / 2
     source_column = -jnp.sin(angle) * row + jnp.cos(angle) * column + (width - 1) / 2
 
@@ -125,7 +125,7 @@ def input_shape(spec: DatasetSpec, config: DataConfig) -> tuple[int, ...]:
 
 
 def check_augmentation(config: DataConfig, spec: DatasetSpec) -> None:
-    """Raises InputError where a set is to be augmented in a way that is not for its kind."""
+    """Raises InputError if the config asks for augmentation that does not apply to the kind of data."""
     if spec.task == "text" and (config.crop_padding or config.flip):
         raise InputError(
             f"data.crop_padding is {config.crop_padding} and data.flip is {config.flip}; expected 0 and False: "

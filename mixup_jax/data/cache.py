@@ -1,10 +1,10 @@
-"""Prepared data on disk, where it lies and how it is kept: read with numpy alone.
+"""Prepared data on disk: where they are kept, in which files, and how they are read (with numpy alone).
 
 A set's folder holds, for each split, `<split>-images.npy` (uint8 `[N, H, W, C]`) or
 `<split>-sentences.npy` (uint8: UTF-8, a newline after each text), and `<split>-labels.npy`.  Word
-vectors are kept likewise, as words and vectors.  `source.json` is written last: where it exists, the
-arrays were written whole.  It keeps each file's size and SHA-256 (as `sha256sum` prints it), so a
-truncated or altered file is noticed whenever it is read.
+vectors are kept in the same way, as words and vectors.  `source.json` is written last: if it exists, all
+arrays are complete.  It has each file's size and SHA-256 (as `sha256sum` prints it), so a truncated or
+altered file is noticed when it is read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KINDS_OF_PARTS = ({"images", "labels"}, {"sentences", "labels"}, {"words", "vect
 
 @dataclass(frozen=True)
 class Vectors:
-    """Words and their vectors, in the order of the file they are from (GloVe's: the commonest first).
+    """Words and their vectors, in the order of their file (in GloVe's, the commonest first).
 
     Attributes:
       words: W of them.
@@ -50,8 +50,8 @@ Kept = ExampleSet | Vectors
 def write_cache(folder: Path, splits: Mapping[str, Kept]) -> None:
     """Writes every split of a set into `folder`, replacing what was there.
 
-    Interrupted at any point it leaves no readable cache, never a mixed one: the old `source.json`
-    goes first and the new one comes last.
+    If it is interrupted, no readable cache is left: the old `source.json` is removed first and the new one
+    written last.
 
     Args:
       folder: the set's own folder; created where needed.

@@ -253,7 +253,7 @@ def dataset_spec(
     report: Callable[[str], None] = print,
     image_size: int = 0,
 ) -> DatasetSpec:
-    """Returns the entry of a data set; a user's own (`folder:PATH`, ..) is read where that has not been done.
+    """Returns the entry of a data set; a user's own (`folder:PATH`, ..) is read if that has not been done.
 
     Args:
       name: of a data set.

@@ -12,10 +12,8 @@ import numpy.typing as npt
 
 from mixup_jax.data.cache import arrays_folder, cached_splits
 from mixup_jax.data.images import channel_statistics, contact_sheet
-from mixup_jax.data.load import read_split
-from mixup_jax.data.own import open_files
+from mixup_jax.data.load import open_split, read_split
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, permutation
-from mixup_jax.data.stream import open_streamed
 from mixup_jax.data.text import tokenise
 from mixup_jax.errors import InputError
 from mixup_jax.runs.files import write_atomically
@@ -60,10 +58,9 @@ def describe(spec: DatasetSpec, data_dir: Path) -> Iterator[str]:
 
 
 def _describe_streamed(spec: DatasetSpec, data_dir: Path) -> Iterator[str]:
-    """Yields lines about a set that is too large to be looked at whole: its counts, and a sample."""
+    """Yields the counts of a set that is too large to be read whole, and the statistics of a sample."""
     for number, split in enumerate(spec.splits):
-        opened = open_files if spec.class_names else open_streamed
-        whole = opened(spec, split, data_dir, spec.shape[0], workers=0)
+        whole = open_split(spec, split, data_dir)
         if number == 0:
             yield f"  source: {whole.source}"
         rows = permutation(len(whole), 0)[:SAMPLE]
@@ -75,7 +72,7 @@ def _describe_streamed(spec: DatasetSpec, data_dir: Path) -> Iterator[str]:
 
 
 def check(spec: DatasetSpec, split: str, examples: ExampleSet) -> None:
-    """Holds one split against the catalogue.
+    """Compares one split with the catalogue.
 
     The catalogue's mean and standard deviation are those of the training set; other splits may differ.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -69,8 +70,9 @@ def load_training_data(config: DataConfig, data_dir: str | os.PathLike[str]) -> 
       InputError: the data set is unknown, unfit for training or not prepared, or has fewer examples than
         are asked for; or the vectors are missing or of another size.
     """
-    whole = _whole(config, "train", data_dir)
     spec = run_spec(config, data_dir)
+    opened = partial(open_split, spec, data_dir=data_dir, image_size=config.image_size, workers=config.workers)
+    whole = opened("train")
     given, own_data = "validation" in spec.splits, fingerprint(spec, len(whole)) if is_own(config.name) else None
     rows, held_out = train_validation_split(
         len(whole),
@@ -80,7 +82,7 @@ def load_training_data(config: DataConfig, data_dir: str | os.PathLike[str]) -> 
     )
     source = f"{whole.source}; {len(held_out)} training examples held out, seed {config.split_seed}"
     train = whole.part(rows)
-    validation = _whole(config, "validation", data_dir) if given else whole.part(held_out, source)
+    validation = opened("validation") if given else whole.part(held_out, source)
     if not whole.are_texts:
         return TrainingData(train, validation, own_data=own_data)
     vectors = _vectors(config, data_dir)
@@ -95,7 +97,9 @@ def load_test(config: DataConfig, data_dir: str | os.PathLike[str], encoder: Enc
     Raises:
       InputError: as `load_training_data`.
     """
-    return _encoded(_whole(config, "test", data_dir), config.name, encoder)
+    spec = run_spec(config, data_dir)
+    found = open_split(spec, "test", data_dir, image_size=config.image_size, workers=config.workers)
+    return _encoded(found, config.name, encoder)
 
 
 def load_ood(
@@ -211,13 +215,25 @@ def check_same_data(data: TrainingData, facts: Mapping[str, Any], workdir: Path)
         )
 
 
-def _whole(config: DataConfig, split: str, data_dir: str | os.PathLike[str]) -> ExampleSet:
-    """Returns a whole split of the set that a run trains on."""
-    spec = run_spec(config, data_dir)
+def open_split(
+    spec: DatasetSpec, split: str, data_dir: str | os.PathLike[str], *, image_size: int = 0, workers: int = 0
+) -> ExampleSet:
+    """Returns a split of any set, in memory or to be streamed.
+
+    Args:
+      spec: of the set.
+      split: one of its splits.
+      data_dir: where it is prepared.
+      image_size: of images that are streamed; 0 is the set's own.
+      workers: processes that decode images that are streamed.
+
+    Raises:
+      InputError: as `load_split`, or Grain, which streams, is not installed.
+    """
     if not spec.streams:
         return read_split(spec, split, data_dir)
-    opened = open_files if is_own(config.name) else open_streamed
-    return opened(spec, split, Path(data_dir).expanduser(), spec.sized(config.image_size).shape[0], config.workers)
+    opened = open_streamed if spec.sources else open_files
+    return opened(spec, split, Path(data_dir).expanduser(), spec.sized(image_size).shape[0], workers)
 
 
 def _encoded(examples: ExampleSet, name: str, encoder: Encoder | None) -> ExampleSet:

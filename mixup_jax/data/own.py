@@ -1,7 +1,7 @@
 """A user's own data by name: `folder:PATH`, `arrays:FILE.npz`, `tfds:NAME`, `hf:PATH`, `table:FILE`.
 
-Such a set is read once, and kept as the sets of the catalogue are, with what was measured of it in `spec.json`: until
-one of its files changes.
+Such a set is read once.  Its arrays are kept like those of the catalogue's sets, and what was measured of it in
+`spec.json`, until one of its files changes.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ ORIGINS: dict[str, ModuleType] = {
     "hf": tables,
     "table": tables,
 }
-"""What stands before the colon -> the module that has `stamp` and `find`."""
+"""What stands before the colon -> the module with its `stamp` and `find`."""
 OWN = ("folder:PATH", "arrays:FILE.npz", "tfds:NAME", "hf:PATH", "table:FILE")
-"""How such names look, for messages."""
+"""The forms of such names, for messages."""
 RESIDENT_BYTES = 2**31
-"""Images of which all splits together are larger than this, at one byte a channel, are streamed."""
+"""Images are streamed if all splits together would take more than this in memory."""
 LARGEST_SIDE = 224
 TEST_SHARE = 10
-"""Where there is no test split, one example in so many of each class is drawn for it, seed 0."""
+"""Without a test split, one in so many examples of each class is drawn for it, seed 0."""
 FORMAT = 1
 SHOWN = 5
 SECONDS_BETWEEN_REPORTS = 5.0
@@ -61,7 +61,7 @@ def is_own(name: str) -> bool:
 
 
 def short_name(name: str, shape: tuple[int, ...] = ()) -> str:
-    """Returns what a set is called in file names and tables: its last part, and what tells equal ones apart."""
+    """Returns a set's name for files and tables: the last part of its place, and a mark that tells equal ones apart."""
     origin, _, place = name.partition(":")
     where = place if origin == "tfds" else str(Path(place).expanduser().resolve())
     stem = re.sub(r"\W+", "_", Path(place).stem).strip("_")[:40] or "data"
@@ -70,7 +70,7 @@ def short_name(name: str, shape: tuple[int, ...] = ()) -> str:
 
 
 def record_name(name: str) -> str:
-    """Returns what a set of any kind is called in records: the short name of a user's own, else its name."""
+    """Returns the name of any set in records: the short name of a user's own, else the name itself."""
     return short_name(name) if is_own(name) else name
 
 
@@ -83,7 +83,7 @@ def fingerprint(spec: DatasetSpec, examples: int) -> str:
 def own_spec(
     name: str, data_dir: str | os.PathLike[str] | None = None, report: Say = print, image_size: int = 0
 ) -> DatasetSpec:
-    """Returns what was measured of a user's own set, which is read first where that has not been done.
+    """Returns what was measured of a user's own set; reads it first if that has not been done.
 
     Args:
       name: such as `folder:PATH`.
@@ -98,7 +98,7 @@ def own_spec(
 
 
 def own_as_foreign(name: str, like: DatasetSpec, data_dir: Path, report: Say = print) -> DatasetSpec:
-    """Returns a set of a user's for a network of another set: its images are brought to the other's shape.
+    """Returns a user's own set as input for a network of another set: its images are resized to that set's shape.
 
     It has one split, "test": the set's own test split, or else everything; labels are not read.
     """

@@ -1,4 +1,4 @@
-"""What a data set is: what is known of it before a byte is read, and its examples."""
+"""What a data set is: the facts about it, its examples, and their seeded division."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ Labels = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What is known of a labelled data set before a byte of it is read.
+    """Facts about a labelled data set that are known without reading it.
 
     Attributes:
       name: how configurations name it.
-      tfds_name: its name in tensorflow-datasets, with a configuration of it where that has several; empty
-        where it has none.
+      tfds_name: its name in tensorflow-datasets, with the configuration if there are several; empty if
+        tensorflow-datasets does not have it.
       classes: the number of classes K; labels are 0 to K - 1.
       shape: (H, W, C) of every image as it is kept; () for text.
-      mean: per-channel mean of the training set's pixels divided by 255, so within [0, 1]; () where the set
-        serves for evaluation only, and for text.
+      mean: per-channel mean of the training set's pixels divided by 255, so within [0, 1]; () for sets that
+        serve for evaluation only, and for text.
       std: per-channel standard deviation of the same pixels, in the same units (population, not sample).
       splits: the splits it comes in, each with what tensorflow-datasets calls it.
       description: one line on what it shows and where it is from.
       task: "image" or "text".
       label: the name of the label in tensorflow-datasets.
       resized: the published images have other sizes, and are brought to `shape` when the set is prepared.
-      keep_classes: the labels that are kept; all where empty.
+      keep_classes: the labels that are kept; all if empty.
       per_class: keep the first so many of each class, in tensorflow-datasets's order; 0 keeps all.
       streams: too large for memory: photographs are read, decoded and cropped batch by batch.
       sources: where it is looked for when it is prepared, in this order; names of `prepare.SOURCES`.  Empty for a
@@ -72,7 +72,7 @@ class DatasetSpec:
 
 
 Inputs: TypeAlias = "npt.NDArray[Any] | CentreCrops"
-"""Of an `ExampleSet`."""
+"""The inputs of an `ExampleSet`."""
 
 
 class ExampleSet:
@@ -89,7 +89,7 @@ class ExampleSet:
     """
 
     def __init__(self, inputs: Inputs, labels: Labels | None, source: str) -> None:
-        """Takes the labels, or None where the photographs know them."""
+        """Takes the labels, or None to read those of photographs when they are asked for."""
         self.inputs = inputs
         self.source = source
         self._labels = labels
@@ -99,14 +99,14 @@ class ExampleSet:
 
     @cached_property
     def labels(self) -> Labels:
-        """The class of each example, int32 `[N]`; -1 where it has none.  Those of photographs are read only now."""
+        """The class of each example, int32 `[N]`; -1 for an example without a label."""
         if self._labels is not None:
             return self._labels
         return self.photographs.read_labels()
 
     @property
     def are_texts(self) -> bool:
-        """Whether these are texts, of which no tokens were made yet."""
+        """Whether the inputs are texts, not yet tokens."""
         return isinstance(self.inputs, np.ndarray) and self.inputs.dtype == object
 
     @property
@@ -123,7 +123,7 @@ class ExampleSet:
 
     @property
     def in_memory(self) -> list[npt.NDArray[Any]]:
-        """The arrays that hold the examples; none of photographs."""
+        """The arrays of a set in memory; none if its images are decoded when they are read."""
         return [self.inputs, self.labels] if isinstance(self.inputs, np.ndarray) else []
 
     def part(self, rows: npt.NDArray[np.int64], source: str | None = None) -> ExampleSet:

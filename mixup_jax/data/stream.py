@@ -1,8 +1,8 @@
-"""Sets that do not fit in memory: batches read at random, decoded and cropped ahead of the device by other processes.
+"""Sets that do not fit in memory: worker processes read, decode and crop their batches ahead of time.
 
 The order of an epoch is a function of (seed, epoch), and a crop one of (seed, epoch, example).  So the batch of a
-step can be made from its number alone: a run goes on from any step, and depends neither on how many processes
-train nor on how many decode for them.
+step can be made from the step's number alone: a run can continue from any step, and its result depends neither on
+the number of training processes nor on the number of workers.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from mixup_jax.errors import InputError
 
 LABELS_AT_ONCE = 512
 THREADS = 2
-"""In which batches are made where no other processes are asked for."""
+"""Threads that make batches when there are no worker processes."""
 
-# What the bits that a seed gives are for.
+# Added to the seed, so that the draws of orders and of crops are independent.
 _ORDER, _CROP = 1, 2
 
 Batch = TypeVar("Batch", covariant=True)
@@ -39,7 +39,7 @@ Images = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Records:
-    """One split of a set that tensorflow-datasets built as array_record; each process opens it when it first reads.
+    """One split of a set that tensorflow-datasets built as array_record; each process opens it at its first read.
 
     Attributes:
       spec: which set.
@@ -129,7 +129,7 @@ class FileRecords(Records):
 
 
 class Indexed(Protocol[Batch]):
-    """Batches by number, each made anew whenever it is asked for."""
+    """Batches by number; each is made when it is asked for."""
 
     def __len__(self) -> int: ...
 
@@ -138,11 +138,11 @@ class Indexed(Protocol[Batch]):
 
 @dataclass(frozen=True)
 class CentreCrops:
-    """Photographs as evaluation sees them; read piece by piece, as an array `[N, size, size, 3]` is.
+    """Photographs as evaluation sees them; indexed as an array `[N, size, size, 3]`, decoded when they are read.
 
     Attributes:
-      records: where they are.
-      rows: which of them, int64 `[N]`.
+      records: the files of a split.
+      rows: the chosen records, int64 `[N]`.
       size: pixels.
       workers: processes that decode for `batches`.
     """
@@ -169,7 +169,7 @@ class CentreCrops:
         return replace(self, rows=self.rows[rows])
 
     def read_labels(self) -> Labels:
-        """Returns the class of each image, int32 `[N]`; takes as long as the disk takes to read their files."""
+        """Returns the class of each image, int32 `[N]`; reads all their records, which takes a while."""
         rows = self.rows.tolist()
         parts = [self.records.read(rows[at : at + LABELS_AT_ONCE])[1] for at in range(0, len(rows), LABELS_AT_ONCE)]
         return np.concatenate(parts) if parts else np.empty(0, np.int32)
@@ -225,9 +225,9 @@ def ahead(batches: Indexed[Batch], workers: int, first: int = 0) -> Generator[Ba
     """Yields batches `first`, first + 1, .. in order, made ahead of their use.
 
     Args:
-      batches: travels to the processes by pickle.
-      workers: processes; 0 makes them in threads of this one.
-      first: number of the first.
+      batches: pickled for the worker processes.
+      workers: number of processes; 0 makes the batches in threads of this one.
+      first: number of the first batch.
     """
     import grain
     from absl import flags
@@ -241,7 +241,7 @@ def ahead(batches: Indexed[Batch], workers: int, first: int = 0) -> Generator[Ba
         .to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
         .mp_prefetch(
             grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1),
-            worker_init_fn=_obey_parent_alone if workers else None,
+            worker_init_fn=_live_as_long_as_parent if workers else None,
         )
     )
     iterator = iter(pipeline)
@@ -251,11 +251,11 @@ def ahead(batches: Indexed[Batch], workers: int, first: int = 0) -> Generator[Ba
         iterator.close()
 
 
-def _obey_parent_alone(worker: int, workers: int) -> None:
-    """Makes this worker live as long as its parent does.
+def _live_as_long_as_parent(worker: int, workers: int) -> None:
+    """Makes this worker live exactly as long as its parent process.
 
-    Ctrl-C, and SIGTERM from a cluster, go to all processes of a job: the parent still needs this one to take steps
-    until it saves, at its end kills it if it must, and if it is killed, ends no worker itself.
+    Ctrl-C, and SIGTERM from a cluster, go to all processes of a job, but the parent needs its workers until it has
+    saved.  If the parent is killed it cannot end its workers, so they watch it.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

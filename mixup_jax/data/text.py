@@ -64,7 +64,7 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Makes rows of tokens of texts.
+    """Turns texts into rows of tokens.
 
     Attributes:
       vocabulary: that a network was trained with.
@@ -79,7 +79,7 @@ class Encoder:
         return {word: token for token, word in enumerate(self.vocabulary.words) if token > UNKNOWN}
 
     def encode(self, texts: Sequence[str] | npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-        """Returns tokens int32 `[N, L]`: longer texts are cut, shorter ones filled up with 0."""
+        """Returns tokens int32 `[N, L]`: longer texts are cut, shorter ones padded with 0."""
         rows = np.full((len(texts), self.max_tokens), PADDING, np.int32)
         for row, text in zip(rows, texts, strict=True):
             tokens = [self._tokens.get(word, UNKNOWN) for word in tokenise(text)[: self.max_tokens]]
@@ -95,9 +95,9 @@ def build_vocabulary(texts: Iterable[str], common_words: Iterable[str] = ()) -> 
     """Returns the words of `texts`, commonest first (equals in alphabetical order), then the `common_words` they lack.
 
     Args:
-      texts: of the training split alone, so that nothing is known of the others.
-      common_words: words that need not occur in training: such as have a vector, so that the network
-        sees more than "unknown" where another set uses them.
+      texts: of the training split only, so that nothing leaks from the others.
+      common_words: words that need not occur in training, for instance those with a vector, so that the
+        network sees more than "unknown" when another set uses them.
     """
     counts = Counter(word for text in texts for word in tokenise(text))
     seen = sorted(counts, key=lambda word: (-counts[word], word))

@@ -122,7 +122,9 @@ def record_of(logits: Logits, name: str, data: ExampleSet, spec: DatasetSpec, me
       meta: what else the record says.
     """
     dataset, split = (spec.name, name) if name in OWN_SPLITS else (name, "test")
-    origin = {"dataset": dataset, "split": split, "source": data.source}
+    origin: dict[str, Any] = {"dataset": dataset, "split": split, "source": data.source}
+    if spec.class_names:
+        origin["class_names"] = list(spec.class_names)
     if is_shift(dataset, spec):
         origin["shift_of"] = spec.name
     return Predictions(logits, data.labels, {**origin, **meta})

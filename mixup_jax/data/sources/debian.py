@@ -30,7 +30,7 @@ _COMMAND_SECONDS = 600
 
 
 class Debian(Source):
-    """Debian's package of Fashion-MNIST, out of which tensorflow-datasets builds the set as from a download."""
+    """Debian's package of Fashion-MNIST: tensorflow-datasets builds the set from it as from a download."""
 
     def fetch(self, spec: DatasetSpec, data_dir: Path, say: Say) -> Splits:
         """Puts the original files into the manual folder and builds the set."""

@@ -1,4 +1,4 @@
-"""What every origin of data sets offers, and the files that sets were published as."""
+"""The interface of an origin of data sets, and the files in which sets were published."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from mixup_jax.errors import InputError
 PROBE_SECONDS = 5.0
 
 Splits = Mapping[str, ExampleSet]
-"""The examples of each split; empty where a set is kept as its origin has built it, to be streamed."""
+"""The examples of each split; empty for a set that is streamed from what its origin has built."""
 Say = Callable[[str], None]
 """Takes lines of progress."""
 
 
 class UnavailableError(Exception):
-    """An origin does not have the set, or has another one than expected; the message says why, in one line."""
+    """An origin does not have the set, or not the expected one; the message says why, in one line."""
 
 
 class Source:
-    """An origin of data sets, in a module of this folder; what it does not override it does not offer."""
+    """An origin of data sets; each module of this folder overrides what its origin offers."""
 
     def at_hand(self, spec: DatasetSpec, data_dir: Path, say: Say) -> Splits | None:
-        """Returns the set out of files that are on this machine; None where they are not there.
+        """Returns the set from files on this machine; None if they are not there.
 
         Raises:
           InputError: a file is there and is not the published one.
@@ -35,10 +35,10 @@ class Source:
         """
 
     def fetch(self, spec: DatasetSpec, data_dir: Path, say: Say) -> Splits | None:
-        """Returns the set out of the network; None where this origin has no place there.
+        """Returns the set from the network; None if this origin has nothing there.
 
         Raises:
-          UnavailableError: it could not be had.
+          UnavailableError: it could not be fetched.
         """
 
     def wanted(self, spec: DatasetSpec) -> str:

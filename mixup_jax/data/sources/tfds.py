@@ -46,10 +46,10 @@ class TfdsError(Exception):
 
 
 class Tfds(Source):
-    """The set as tensorflow-datasets has built it, or builds it of the published files, the user's or downloaded."""
+    """The set as tensorflow-datasets built it before, or builds it now from the user's files or a download."""
 
     def at_hand(self, spec: DatasetSpec, data_dir: Path, say: Say) -> Splits | None:
-        """Reads what was built before, or builds the set of the files in the manual folder."""
+        """Reads what was built before, or builds the set from the files in the manual folder."""
         if is_built(spec, data_dir) or is_built(spec, data_dir, "tfrecord"):
             say(f"found as built by tensorflow-datasets in {data_dir / spec.tfds_name}")
             return _read(spec, data_dir, say)
@@ -77,7 +77,7 @@ class Tfds(Source):
 
 
 def build_and_read(spec: DatasetSpec, data_dir: Path, manual: Path | None, say: Say) -> Splits:
-    """Has tfds build a set of the files in `manual`, or of a download, and reads it."""
+    """Has tfds build a set from the files in `manual`, or from a download, and reads it."""
     require_writable(data_dir)
     cost = "takes hours and as much disk again" if spec.streams else "takes about a minute"
     say("building with tensorflow-datasets" + (f" from the files in {manual}" if manual else "") + f", which {cost}")
@@ -87,7 +87,7 @@ def build_and_read(spec: DatasetSpec, data_dir: Path, manual: Path | None, say: 
 
 
 def _read(spec: DatasetSpec, data_dir: Path, say: Say) -> Splits:
-    """Returns a built set as arrays; of one that is streamed only looks whether its splits are there."""
+    """Returns a built set as arrays; of a streamed set, only checks that its splits are there."""
     if spec.streams:
         for split in spec.splits:
             open_split(spec, split, data_dir)
@@ -163,14 +163,17 @@ def originals_of(spec: DatasetSpec) -> Originals:
 
 
 def built(name: str, data_dir: Path) -> Any:
-    """Returns tfds's builder of a set, which is built as array_record first where that has not been done.
+    """Returns tfds's builder of a set; builds the set as array_record first if that has not been done.
 
     Raises:
-      TfdsError: tfds does not know it, or could not build it.
+      TfdsError: tfds does not know it, or could not build it, or it is there in another format.
       InputError: it must be built, and TensorFlow is not installed.
     """
     spec = DatasetSpec(name=name, tfds_name=name, classes=0, splits={}, description="")
     if not is_built(spec, data_dir):
+        if is_built(spec, data_dir, "tfrecord"):
+            raise TfdsError("it is there as tfrecord; `tfds convert_format --out_file_format=array_record` converts it")
+        require_writable(data_dir)
         build(spec, data_dir, None)
     return _import_tfds().builder(name, data_dir=str(data_dir), file_format="array_record")
 
