@@ -29,6 +29,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from PIL import Image
 from report_runs import STEP, make_run, reconfigure, rewrite
 
 from mixup_jax.command import EXIT_ENVIRONMENT, run_command
@@ -50,6 +51,8 @@ EVALUATE = "python -m mixup_jax.evaluate --predictions=test.npz"
 REPORT = "python -m mixup_jax.report run --output=report"
 GRID = "--grid=configs/grids/mr.py --output=runs"
 DATA = "python -m mixup_jax.data mnist --data_dir=elsewhere"
+PETS = "python -m mixup_jax.data folder:pets --data_dir=elsewhere"
+SCANS = "python -m mixup_jax.data arrays:scans.npz --data_dir=elsewhere"
 
 
 def nothing() -> None:
@@ -132,6 +135,15 @@ def copied(source: str, name: str) -> Change:
 def removed(name: str) -> Change:
     """Removes a file."""
     return lambda: Path(name).unlink()
+
+
+def pets(*folders: str) -> None:
+    """Writes four small images into each folder."""
+    for shade, folder in enumerate(folders):
+        Path(folder).mkdir(parents=True)
+        for number in range(4):
+            pixels = np.arange(64, dtype=np.uint8).reshape(8, 8) + 40 * shade + number
+            Image.fromarray(pixels).save(f"{folder}/{number}.png")
 
 
 def doubled_member() -> None:
@@ -506,6 +518,24 @@ CASES: dict[str, list[Case]] = {
                     )
                 ),
             ],
+        ),
+    ],
+    "Your own data": [
+        Case("a folder that is not there", PETS),
+        Case("images that are in no folder of a class", PETS, lambda: pets("pets")),
+        Case("a single class", PETS, lambda: pets("pets/cat")),
+        Case("a class that training has not", PETS, lambda: pets("pets/train/cat", "pets/train/dog", "pets/test/cow")),
+        Case(
+            "an image that is none",
+            PETS,
+            lambda: [pets("pets/cat", "pets/dog"), Path("pets/cat/2.png").write_text("<html>")],
+        ),
+        Case("a file of arrays with other names", SCANS, lambda: np.savez("scans.npz", pictures=np.zeros((4, 8, 8)))),
+        Case("pixels that are fractions", SCANS, lambda: np.savez("scans.npz", x=np.zeros((4, 8, 8)), y=np.arange(4))),
+        Case(
+            "several classes an example",
+            SCANS,
+            lambda: np.savez("scans.npz", images=np.zeros((4, 8, 8), np.uint8), labels=np.ones((4, 3), int)),
         ),
     ],
     "The machine": [

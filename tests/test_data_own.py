@@ -176,7 +176,7 @@ def test_broken_images_are_named_with_the_reason(tmp_path, data_dir):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda root: None, "is no folder; expected one of images"),
+        (lambda root: None, "is no folder; expected a folder of images"),
         (lambda root: save(root / "x.png", np.zeros((4, 4), np.uint8)), "expected a folder for each class"),
         (lambda root: photographs(root, classes=("one",)), "has 1 class to train on; expected at least 2"),
         (

@@ -48,14 +48,16 @@ def _rows(folder: Path, labelled: bool) -> Rows:
         files, labels = [file for file, _ in pairs], [name for _, name in pairs]
     if not files:
         wanted = "a folder for each class, with images in it" if labelled else "images"
-        raise InputError(f"{folder} holds no images ({', '.join(ENDINGS)}); expected {wanted}")
+        raise InputError(f"{folder} has no images ({', '.join(ENDINGS)}); expected {wanted}")
     return Rows(files, labels, files=True)
 
 
 def _root(place: str) -> Path:
     root = Path(place).expanduser()
     if not root.is_dir():
-        raise InputError(f"folder:{place} is no folder; expected one of images, CLASS/* or {{train,val,test}}/CLASS/*")
+        raise InputError(
+            f"folder:{place} is no folder; expected a folder of images, CLASS/* or {{train,val,test}}/CLASS/*"
+        )
     return root
 
 
