@@ -24,7 +24,7 @@ def photograph(number: int) -> npt.NDArray[np.uint8]:
     height, width = 40 + 7 * (number % 5), 90 - 11 * (number % 6)
     red = np.linspace(0, 255, width)[None].repeat(height, 0)
     green = np.linspace(0, 255, height)[:, None].repeat(width, 1)
-    return np.stack([red, green, np.full_like(red, 10 * number)], -1).astype(np.uint8)
+    return np.stack([red, green, np.full_like(red, 8 * number % 256)], -1).astype(np.uint8)
 
 
 def jpeg(pixels: npt.NDArray[np.uint8]) -> bytes:
@@ -39,7 +39,7 @@ def write_imagenet(
     test: int = TEST,
     taken: Callable[[int], npt.NDArray[np.uint8]] = photograph,
 ) -> None:
-    """Writes photographs, the first TRAIN of them with LABELS; the last test image is grey."""
+    """Writes photographs, those for test after those for training, each split with LABELS; the last one is grey."""
     import tensorflow_datasets as tfds
     from array_record.python.array_record_module import ArrayRecordWriter
     from tensorflow_datasets.core.example_serializer import ExampleSerializer
@@ -56,7 +56,7 @@ def write_imagenet(
         writer = ArrayRecordWriter(str(name.sharded_filepath(shard_index=0, num_shards=1)), "group_size:1")
         size = 0
         for number in range(count):
-            pixels = taken(number)
+            pixels = taken(number + (train if split == "validation" else 0))
             grey = split == "validation" and number == count - 1
             image = jpeg(pixels[..., 0] if grey else pixels)
             example = {"image": image, "label": label_of(number), "file_name": f"{number}.JPEG"}

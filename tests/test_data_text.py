@@ -51,7 +51,7 @@ def reviews(n, seed):
     fillers = ["the", "film", "is", "a", "plot", "with", "actors", "and", "music"]
     texts = []
     for label in labels:
-        words = [*generator.choice(fillers, generator.integers(2, 9)), generator.choice((BAD, GOOD)[label])]
+        words = [*generator.choice(fillers, generator.integers(5, 9)), generator.choice((BAD, GOOD)[label])]
         texts.append(" ".join(generator.permutation(words)))
     return text_set(tuple(texts), labels, "reviews made for tests")
 
@@ -83,7 +83,7 @@ def config(data_dir):
             vector_size=4,
             common_words=2,
         ),
-        model=ModelConfig(name="text_cnn", width=3, filter_widths=(2,), dropout=0.5),
+        model=ModelConfig(name="text_cnn", width=8, filter_widths=(2,), dropout=0.5),
         method=Method(mixup_alpha=0.2),
         optimizer=OptimizerConfig(name="adadelta", learning_rate=1.0, weight_decay=0.0, max_norm=3.0, step_epochs=()),
         evaluation=EvaluationConfig(ood=("tweets", "random_tokens"), batch_size=40),

@@ -227,7 +227,7 @@ def test_evaluation_sees_every_example_once(imagenet: Path, config: Config):
     np.testing.assert_array_equal(test.labels, LABELS[:TEST])
     predict = make_predict(lambda _, x, __: x.astype("float32").mean(axis=(1, 2)), device_mesh(), batch_size=8)
     logits = predict({}, test.inputs)
-    expected = [decode(jpeg(photograph(number)), SIZE, None).mean(axis=(0, 1)) for number in range(TEST - 1)]
+    expected = [decode(jpeg(photograph(TRAIN + n)), SIZE, None).mean(axis=(0, 1)) for n in range(TEST - 1)]
     np.testing.assert_allclose(logits[:-1], expected, rtol=1e-5)
     assert len(logits) == TEST
     np.testing.assert_allclose(logits[-1], logits[-1][0], rtol=1e-6)  # grey became colour
@@ -237,7 +237,7 @@ def test_evaluation_sees_every_example_once(imagenet: Path, config: Config):
 
 
 def test_validation_is_a_part_of_the_training_split(imagenet: Path, config: Config):
-    train, validation, _ = load_training_data(config.data, imagenet)
+    train, validation = load_training_data(config.data, imagenet)[:2]
     rows = np.concatenate([train.inputs.rows, validation.inputs.rows])
     np.testing.assert_array_equal(np.sort(rows), np.arange(TRAIN))
     assert (len(train.inputs), len(validation.inputs)) == (TRAIN - 5, 5)
