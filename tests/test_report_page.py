@@ -301,7 +301,7 @@ def test_a_run_without_temperature_ood_and_progress_still_has_a_page(folders, tm
 
 def test_further_numbers_have_rows_where_they_are_and_only_there(folders, tmp_path):
     folder = make_run(tmp_path / "run", n=100, ood=("mnist",))
-    further = {"smooth_ece": 0.01236, "tace_15": None, "adaptive_ece_15": None}
+    further = {"classwise_ece_15": 0.01236, "tace_15": None, "adaptive_ece_15": None}
 
     def change(evaluation):
         test, mnist = evaluation["results"]["fashion_mnist/test"], evaluation["ood"]["mnist"]
@@ -316,6 +316,7 @@ def test_further_numbers_have_rows_where_they_are_and_only_there(folders, tmp_pa
     rows = " ".join(page.cells)
     assert "0.0124" in rows
     for words, there in (
+        ("Class-wise ECE", True),
         ("Smooth ECE", True),
         ("E-AURC", True),
         ("AUROC by energy", True),
@@ -328,8 +329,8 @@ def test_further_numbers_have_rows_where_they_are_and_only_there(folders, tmp_pa
     assert "1 h 2 min" in page.text
     results = json.loads((tmp_path / "out" / "results.json").read_text())["runs"][0]
     assert results["training_seconds"] == 3725
-    assert results["metrics"]["smooth_ece"]["value"] == 0.01236
-    assert "| Smooth ECE | 100 | 0.0124 |" in (tmp_path / "out" / "table.md").read_text()
+    assert results["metrics"]["classwise_ece_15"]["value"] == 0.01236
+    assert "| Class-wise ECE, 15 bins | 100 | 0.0124 |" in (tmp_path / "out" / "table.md").read_text()
 
 
 def test_slugs_are_safe_and_unique():
