@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from mixup_jax.errors import InputError, unknown_name
+from mixup_jax.errors import DiskFullError, InputError, unknown_name
 from mixup_jax.escapes import one_line
 
 EXIT_DEFECT = 1
@@ -47,7 +47,7 @@ def _exit_code(command: Callable[[Sequence[str]], int], arguments: Sequence[str]
         _check_working_directory()
         return command(arguments)
     except InputError as error:
-        return _failed(str(error), EXIT_BAD_INPUT, debug)
+        return _failed(str(error), EXIT_ENVIRONMENT if isinstance(error, DiskFullError) else EXIT_BAD_INPUT, debug)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -32,6 +32,10 @@ class InputError(ValueError):
         super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}...")
 
 
+class DiskFullError(InputError):
+    """There is no space to write something: a command exits with code 3, since nothing that was given is wrong."""
+
+
 def not_a_file(path: Path) -> str:
     """Returns why a path is not a regular file, as the end of a sentence about it."""
     if path.is_dir():

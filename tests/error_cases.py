@@ -570,6 +570,11 @@ CASES: dict[str, list[Case]] = {
             ),
         ),
         Case("a limit on the size of files", f"{EVALUATE} --output=e.json", patches=lambda: [small_files_only()]),
+        Case(
+            "a full disk, in the report",
+            REPORT,
+            patches=raising("pathlib.Path.write_bytes", lambda: full("index.html")),
+        ),
         Case("a full disk, in evaluation", EVALUATE, patches=raising("pathlib.Path.write_bytes", lambda: full("e"))),
         Case(
             "a full disk, in training",

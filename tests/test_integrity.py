@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from mixup_jax import checkpoints as door
 from mixup_jax.command import run_command
 from mixup_jax.devices.mesh import device_mesh, replicate
-from mixup_jax.errors import InputError
+from mixup_jax.errors import DiskFullError, InputError
 from mixup_jax.state import TrainState
 from mixup_jax.store import checkpoint as checkpoint_module
 from mixup_jax.store import verify
@@ -255,7 +255,7 @@ def test_without_space_nothing_is_begun_and_the_message_says_how_much_is_needed(
         usage = checkpoint_module.shutil.disk_usage(tmp_path)
         monkeypatch.setattr(checkpoint_module.shutil, "disk_usage", lambda _: usage._replace(free=5_000_000))
         with pytest.raises(
-            InputError, match=r"checkpoint 2 needs 16.2 MB in .*, where 5.0 MB are free; the last .* step 1"
+            DiskFullError, match=r"checkpoint 2 needs 16.2 MB in .*, where 5.0 MB are free; the last .* step 1"
         ):
             checkpoints.save(state_of(2, 2_000_000), {"config": {}}, SCORES)
     assert steps_in(tmp_path) == [1]

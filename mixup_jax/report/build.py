@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from mixup_jax.environment import FULL
 from mixup_jax.errors import InputError
 from mixup_jax.report import overview, page, tables, wording
 from mixup_jax.report.choices import Choices
@@ -91,10 +92,10 @@ def _write(output: Path, files: Mapping[str, bytes]) -> None:
         for name, content in files.items():
             write_atomically(output / name, content)
     except OSError as error:
+        if error.errno in FULL:
+            raise OSError(error.errno, error.strerror, str(output)) from error
         reason = error.strerror or str(error)
-        raise InputError(
-            f"output {output} cannot be written ({reason}); expected a writable folder with free space"
-        ) from error
+        raise InputError(f"output {output} cannot be written ({reason}); expected a writable folder") from error
 
 
 def _check_places(output: Path, files: Iterable[str]) -> None:

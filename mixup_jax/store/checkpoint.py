@@ -7,7 +7,9 @@ all three, which every reading verifies).  So a checkpoint can be evaluated with
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,7 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from mixup_jax.devices.processes import is_first
-from mixup_jax.errors import InputError
+from mixup_jax.errors import DiskFullError, InputError
 from mixup_jax.state import TrainState
 from mixup_jax.store.arrays import Trees
 from mixup_jax.store.verify import (
@@ -176,16 +178,18 @@ class Checkpoints:
     def _require_space(self, step: int, items: Any) -> None:
         needed, free = _bytes_on_disk(items), shutil.disk_usage(self._directory).free
         if free < needed:
-            raise InputError(
+            raise DiskFullError(
                 f"checkpoint {step} needs {_megabytes(needed)} in {self._directory}, where {_megabytes(free)} are "
                 f"free; {self._what_remains()}: make room and start the command again"
             )
 
     def _not_saved(self, error: Exception) -> InputError:
-        return InputError(
-            f"checkpoint {self._saving} could not be saved to {self._directory} ({reason_of(error)}); it "
-            f"needs up to {_megabytes(self._needed)}, {_megabytes(shutil.disk_usage(self._directory).free)} are free; "
-            f"{self._what_remains()}: make room and start the command again"
+        reason, free = reason_of(error), shutil.disk_usage(self._directory).free
+        full = free < self._needed or os.strerror(errno.ENOSPC) in reason
+        return (DiskFullError if full else InputError)(
+            f"checkpoint {self._saving} could not be saved to {self._directory} ({reason}); it needs up to "
+            f"{_megabytes(self._needed)}, {_megabytes(free)} are free; {self._what_remains()}: make room and start the "
+            "command again"
         )
 
     def _what_remains(self) -> str:

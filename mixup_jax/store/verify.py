@@ -87,8 +87,8 @@ def check_state(state: Any, step: int) -> None:
     for name, leaf in _named_leaves(state):
         if not np.isfinite(leaf).all():
             raise InputError(
-                f"{name} holds NaN or infinity after step {step}; it is not saved, and the last checkpoint is good and "
-                "kept. Suspects: optimizer.learning_rate, model.dtype, the data; or pass over such steps with "
+                f"{name} holds NaN or infinity after step {step}; it is not saved, and checkpoints that were saved "
+                "before are intact. Suspects: optimizer.learning_rate, model.dtype, the data; or pass over such steps with "
                 "--config.on_nan=skip"
             )
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mixup_jax.devices.processes import is_first
-from mixup_jax.errors import InputError
+from mixup_jax.environment import FULL
+from mixup_jax.errors import DiskFullError, InputError
 from mixup_jax.libraries import load_tensorflow
 from mixup_jax.metrics.binning import Bins
 from mixup_jax.runs.files import write_atomically
@@ -188,9 +189,9 @@ def _read(path: Path) -> str:
 
 
 def _not_written(path: Path, error: OSError) -> InputError:
-    return InputError(
-        f"{path} cannot be written ({error.strerror or error}); the last checkpoint is good and kept: make room and "
-        "start the command again"
+    return (DiskFullError if error.errno in FULL else InputError)(
+        f"{path} cannot be written ({error.strerror or error}); checkpoints that were saved before are intact: make "
+        "room and start the command again"
     )
 
 
