@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -78,6 +79,14 @@ def test_a_folder_with_splits_is_measured_once_and_kept(pets, data_dir):
     os.utime(folder / "train" / "cat" / "0.png", ns=(1, 1))
     dataset_spec(pets, data_dir, again.append)
     assert again
+
+
+def test_runs_that_start_together_prepare_once(pets, data_dir):
+    lines = []
+    with ThreadPoolExecutor(4) as pool:
+        specs = list(pool.map(lambda _: own_spec(pets, data_dir, lines.append), range(4)))
+    assert len({repr(spec) for spec in specs}) == 1
+    assert len([line for line in lines if "prepared in" in line]) == 1
 
 
 def test_what_was_kept_and_is_lost_or_damaged_is_read_again_or_named(pets, data_dir):

@@ -6,6 +6,8 @@ Such a set is read once.  Its arrays are kept like those of the catalogue's sets
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -120,13 +122,25 @@ def _prepared(name: str, data_dir: Path, report: Say, image_size: int, like: Dat
         report(f"[{monotonic() - start:5.1f} s] {name}: {line}")
 
     require_writable(data_dir)
-    found = module.find(place, data_dir, like is None)
-    spec, splits = _foreign(short, found, like, name, say) if like else _own(short, found, image_size, name, say)
-    (kept / "spec.json").unlink(missing_ok=True)
-    (_write_index if spec.streams else write_cache)(kept, splits)
-    write_json(kept / "spec.json", {"format": FORMAT, "stamp": stamp, "spec": asdict(spec)})
+    with _one_at_a_time(kept.with_name(f".{short}.lock")):
+        if (spec := _read_spec(kept, stamp)) is not None:
+            return spec  # another run has done it meanwhile
+        found = module.find(place, data_dir, like is None)
+        spec, splits = _foreign(short, found, like, name, say) if like else _own(short, found, image_size, name, say)
+        (kept / "spec.json").unlink(missing_ok=True)
+        (_write_index if spec.streams else write_cache)(kept, splits)
+        write_json(kept / "spec.json", {"format": FORMAT, "stamp": stamp, "spec": asdict(spec)})
     say(f"prepared in {kept}")
     return spec
+
+
+@contextlib.contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Makes other processes that prepare the same set wait."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _read_spec(kept: Path, stamp: str) -> DatasetSpec | None:
@@ -263,7 +277,7 @@ def _texts(rows: Rows) -> list[str]:
 
 def _shape(rows: Mapping[str, Rows], image_size: int, name: str, say: Say) -> tuple[tuple[int, ...], bool]:
     """Returns the shape that images are kept in, and whether they are too many for memory."""
-    shapes = [shape for _, _, some in _each(rows, shape_of, name, say) for shape in some]
+    shapes = [shape for _, _, some in _each(rows, shape_of, name, say, "measured") for shape in some]
     sizes = {shape[:2] for shape in shapes}
     colour = max(shape[2] for shape in shapes)
     height, width = next(iter(sizes))
@@ -307,7 +321,7 @@ def _decoded(
     """
     images = {split: np.empty((len(part.items) if keep else 0, *shape), np.uint8) for split, part in rows.items()}
     sums = {split: PixelSums() for split in rows}
-    for split, start, some in _each(rows, lambda item: fit(open_upright(item), shape), name, say):
+    for split, start, some in _each(rows, lambda item: fit(open_upright(item), shape), name, say, "decoded"):
         pixels = np.stack(some)
         sums[split].add(pixels)
         if keep:
@@ -316,7 +330,7 @@ def _decoded(
 
 
 def _each(
-    rows: Mapping[str, Rows], function: Callable[[Any], Any], name: str, say: Say
+    rows: Mapping[str, Rows], function: Callable[[Any], Any], name: str, say: Say, what: str
 ) -> Iterator[tuple[str, int, list[Any]]]:
     """Yields (split, first row, what `function` returns of some rows) for all examples, computed in threads.
 
@@ -341,7 +355,7 @@ def _each(
                 done += len(made)
                 if monotonic() - last > SECONDS_BETWEEN_REPORTS:
                     last = monotonic()
-                    say(f"read {done:,} of {total:,} images")
+                    say(f"{what} {done:,} of {total:,} images")
                 if not broken:
                     yield split, start, made
     if broken:
