@@ -88,8 +88,8 @@ def check_state(state: Any, step: int) -> None:
         if not np.isfinite(leaf).all():
             raise InputError(
                 f"{name} holds NaN or infinity after step {step}; it is not saved, and checkpoints that were saved "
-                "before are intact. Suspects: optimizer.learning_rate, model.dtype, the data; or pass over such steps with "
-                "--config.on_nan=skip"
+                "before are intact. Suspects: optimizer.learning_rate, model.dtype, the data; or pass over such steps "
+                "with --config.on_nan=skip"
             )
 
 
