@@ -195,6 +195,6 @@ def check_losses(config: Config, losses: Sequence[Any], last_step: int) -> None:
     raise InputError(
         f"the loss is {float(losses[index])} at step {last_step - len(losses) + 1 + index}; checkpoints that were "
         f"saved before are intact. Suspects: optimizer.learning_rate {config.optimizer.learning_rate:g} (lower it, or "
-        f"raise optimizer.warmup_epochs), model.dtype {config.model.dtype}, the data {config.data.name}; or pass over such "
-        "steps with --config.on_nan=skip"
+        f"raise optimizer.warmup_epochs), model.dtype {config.model.dtype}, the data {config.data.name}; or pass over "
+        "such steps with --config.on_nan=skip"
     )
