@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mixup_jax.config import Config, DataConfig, EvaluationConfig, ModelConfig
-from mixup_jax.data import own as own_module
+from mixup_jax.data import own_examples
 from mixup_jax.data.__main__ import main as data_command
 from mixup_jax.data.cache import arrays_folder
 from mixup_jax.data.catalog import dataset_spec, training_spec
@@ -351,7 +351,7 @@ def test_a_real_set_that_tfds_has_built_is_found_by_name(tmp_path):
 
 def test_what_is_too_large_for_memory_is_streamed_from_its_files(pets, data_dir, monkeypatch):
     pytest.importorskip("grain")
-    monkeypatch.setattr(own_module, "RESIDENT_BYTES", 1000)
+    monkeypatch.setattr(own_examples, "RESIDENT_BYTES", 1000)
     lines = []
     spec = own_spec(pets, data_dir, lines.append)
     assert spec.streams
@@ -368,7 +368,7 @@ def test_what_is_too_large_for_memory_is_streamed_from_its_files(pets, data_dir,
 
 def test_a_network_trains_on_files_that_are_streamed(pets, tmp_path, data_dir, monkeypatch):
     pytest.importorskip("grain")
-    monkeypatch.setattr(own_module, "RESIDENT_BYTES", 1000)
+    monkeypatch.setattr(own_examples, "RESIDENT_BYTES", 1000)
     config = Config(
         epochs=1,
         batch_size=8,
