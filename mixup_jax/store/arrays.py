@@ -41,9 +41,14 @@ class _Arrays(ocp.type_handlers.ArrayHandler):
             info.ts_context = context
         return await super().serialize(values, infos, args)
 
+    # One array after the other.  Where many are opened or read at once and one of them is damaged, the event loop is
+    # closed while others are still being read, and each of them prints a traceback.
+
+    async def metadata(self, infos: Any) -> Any:
+        read = super().metadata
+        return [found for info in infos for found in await read([info])]
+
     async def deserialize(self, infos: Any, args: Any = None) -> Any:
-        # One array after the other.  Where many are read at once and one of them is damaged, the event loop is closed
-        # while others are still being read, and each of them prints a traceback.
         read = super().deserialize
         return [array for info, arg in zip(infos, args, strict=True) for array in await read([info], [arg])]
 

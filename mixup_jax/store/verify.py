@@ -204,10 +204,10 @@ def read_item(path: Path) -> Any:
       Exception: it is missing or cannot be decoded.
     """
     path = path.resolve()
-    metadata = ocp.StandardCheckpointHandler().metadata(path)
+    handler = ocp.PyTreeCheckpointHandler(type_handler_registry=array_types())
+    metadata = handler.metadata(path)
     tree = getattr(metadata, "tree", metadata)
     on_one = ocp.ArrayRestoreArgs(sharding=SingleDeviceSharding(jax.local_devices()[0]))
-    handler = ocp.PyTreeCheckpointHandler(type_handler_registry=array_types())
     with ocp.Checkpointer(handler) as checkpointer:
         return checkpointer.restore(
             path, args=ocp.args.PyTreeRestore(restore_args=jax.tree.map(lambda _: on_one, tree))
