@@ -53,7 +53,7 @@ FILES = Mode("predictions", "evaluate files of predictions (starts at once; need
 ))  # fmt: skip
 RUN = Mode("workdir", "evaluate a checkpoint of a run", evaluate_checkpoint, (
     Flag("workdir", "DIR", "folder of the run; evaluation.json is written there", type=path),
-    Flag("datasets", "A,B", "such as test,validation,mnist,gaussian_noise; default: those of the config", type=names),
+    Flag("datasets", "A,B", "such as test,mnist,gaussian_noise,folder:PATH; default: those of the config", type=names),
     Flag("checkpoint", "last|best|STEP", "which checkpoint; default: last"),
     Flag("data_dir", "DIR", "where the prepared data sets are", type=path),
     Flag("odin", None, "also score with ODIN (takes gradients)"),
