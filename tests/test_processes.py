@@ -172,7 +172,7 @@ def test_a_preempted_run_of_two_processes_saves_once_and_is_finished_by_one(
 
 
 def test_a_process_whose_others_do_not_come_says_so():
-    script = "from mixup_jax.devices.cluster import Cluster; from mixup_jax.training import processes\n"
+    script = "from mixup_jax.devices.cluster import Cluster; from mixup_jax.devices import processes\n"
     script += "processes.CONNECT_SECONDS = 1\nwith processes.joined(Cluster('127.0.0.1:9', 2, 1)): pass"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=SCRIPT.parents[1])
     assert ended.returncode == EXIT_BAD_INPUT
