@@ -141,6 +141,20 @@ def test_names_and_files_of_all_kinds(tmp_path, data_dir):
             np.testing.assert_allclose(image.astype(int), 90 * label + 9, atol=3)
 
 
+def test_links_are_followed_once_and_one_that_leads_nowhere_is_named(tmp_path, data_dir):
+    photographs(tmp_path / "real", each=4)
+    (tmp_path / "pets").mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).symlink_to(tmp_path / "real" / name)
+    (tmp_path / "real" / "cat" / "again").symlink_to(tmp_path / "real" / "cat")
+    name = f"folder:{tmp_path / 'pets'}"
+    own_spec(name, data_dir, quiet)
+    assert sum(len(load_split(name, split, data_dir)) for split in ("train", "test")) == 8
+    (tmp_path / "real" / "dog" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(InputError, match=r"1 of the 9 images of .*gone.png \(FileNotFoundError"):
+        own_spec(name, data_dir, quiet)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_obeyed(tmp_path, orientation):
     """Pillow's own exif_transpose is the oracle."""

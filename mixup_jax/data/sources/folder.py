@@ -66,8 +66,17 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _images(root: Path) -> Iterator[Path]:
-    """Yields the images at any depth of a folder, in an order of their names."""
-    for folder, below, files in os.walk(root, followlinks=True):
+    """Yields the images at any depth of a folder, in the order of their names; links never lead to a folder twice."""
+    seen = set()
+
+    def refuse(error: OSError) -> None:
+        raise error  # os.walk would pass over a folder that cannot be read
+
+    for folder, below, files in os.walk(root, onerror=refuse, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:
+            below.clear()
+            continue
+        seen.add(real)
         below[:] = sorted(name for name in below if not name.startswith("."))
         for name in sorted(files):
             if not name.startswith(".") and name.lower().endswith(ENDINGS):

@@ -56,6 +56,9 @@ def stamp_of(paths: Iterable[Path]) -> str:
     """Returns what changes whenever one of these files is added, removed, replaced or written: a SHA-256."""
     digest = hashlib.sha256()
     for path in paths:
-        facts = path.stat()
-        digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+        try:
+            facts = path.stat()
+            digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+        except FileNotFoundError:  # a link that leads nowhere: reading it will say so
+            digest.update(f"{path}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
