@@ -13,12 +13,13 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-from ml_collections import ConfigDict
+from typing import TYPE_CHECKING, Any, Literal
 
 from mixup_jax.errors import InputError, require, require_choice, unknown_name
 from mixup_jax.methods.method import Method, variant
+
+if TYPE_CHECKING:  # what reads configs needs no ConfigDict
+    from ml_collections import ConfigDict
 
 PARALLEL = ("jit", "pmap")
 OPTIMIZERS = ("sgd", "adadelta", "adam")
@@ -264,6 +265,8 @@ class Config:
 
 def base_config() -> ConfigDict:
     """Returns every setting with its default, for a config file to change."""
+    from ml_collections import ConfigDict
+
     return ConfigDict(to_dict(Config()))
 
 
@@ -277,6 +280,8 @@ def apply_variant(config: ConfigDict, name: str) -> None:
     Raises:
       InputError: there is no variant of that name; the message lists those there are.
     """
+    from ml_collections import ConfigDict
+
     chosen = variant(name)
     config.method = ConfigDict(to_dict(chosen.method))
     config.model.dropout = config.model.dropout or chosen.dropout
@@ -287,15 +292,28 @@ def to_dict(config: Config | Method) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def from_dict(values: Mapping[str, Any]) -> Config:
+def from_dict(values: Mapping[str, Any], *, unknown: Literal["refuse", "ignore"] = "refuse") -> Config:
     """Returns the checked config that nested `values` describe; what they leave out has its default.
 
     Values read from JSON are accepted: a list becomes a tuple.
 
+    Args:
+      values: the settings.
+      unknown: what is done with a key that no setting has; "ignore" reads the records of other versions.
+
     Raises:
       InputError: a key is unknown, a value has the wrong type, or it is out of range.
     """
-    return _build(Config, values, prefix="")
+    return _build(Config, _known(Config, values) if unknown == "ignore" else values, prefix="")
+
+
+def _known(record: type[Any], values: Any) -> Any:
+    """Returns the values without the keys that the record has no field for."""
+    if not isinstance(values, Mapping):
+        return values
+    hints = typing.get_type_hints(record)
+    kept = {key: value for key, value in values.items() if key in hints}
+    return {key: _known(hints[key], kept[key]) if dataclasses.is_dataclass(hints[key]) else kept[key] for key in kept}
 
 
 def _build(record: type[Any], values: object, prefix: str) -> Any:

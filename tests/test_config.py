@@ -8,7 +8,7 @@ from mixup_jax.config import Config, base_config, from_dict, to_dict
 from mixup_jax.config_file import load_config, unscaled_steps
 from mixup_jax.data.catalog import check_ood_name, dataset_spec
 from mixup_jax.errors import InputError
-from mixup_jax.methods.method import VARIANTS
+from mixup_jax.methods.method import VARIANTS, Method
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 QUICKSTART = f"{CONFIGS / 'quickstart.py'}:mixup"
@@ -171,3 +171,14 @@ def test_every_set_that_a_header_recommends_is_accepted(path: Path):
     for names in re.findall(r"--datasets=(\S+)", path.read_text()):
         for name in names.split(","):
             check_ood_name(name, spec)
+
+
+def test_what_other_versions_recorded_is_read_without_the_keys_that_are_unknown_here():
+    recorded = to_dict(Config(seed=3)) | {"derived": {"ensemble": 3}}
+    recorded["method"] = {"mixup_alpha": 0.4, "a_later_number": 1.0}
+    config = from_dict(recorded, unknown="ignore")
+    assert (config.seed, config.method) == (3, Method(mixup_alpha=0.4))
+    with pytest.raises(InputError, match="a_later_number"):
+        from_dict({"method": recorded["method"]})
+    with pytest.raises(InputError, match="expected a value of type int"):
+        from_dict({"epochs": "30"}, unknown="ignore")

@@ -23,7 +23,7 @@ from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.prediction.predict import make_predict, plain
 from mixup_jax.prediction.variants import Derivation, clean_statistics
 from mixup_jax.prediction.variants import mc_dropout as mc_dropout_by
-from mixup_jax.report.groups import kind, make_groups
+from mixup_jax.report.groups import make_groups
 from mixup_jax.report.runs import load_run
 from mixup_jax.runs.records import load_record
 from mixup_jax.training import loop
@@ -112,7 +112,7 @@ def test_a_derived_evaluation_is_a_run_of_its_own_that_the_report_reads(workdir:
     np.testing.assert_allclose(np.exp(record.logits.astype(float)).sum(axis=1), 1, rtol=1e-5)
     runs = [load_run(folder) for folder in (workdir, tmp_path / "both")]
     assert [group.name for group in make_groups(runs)] == ["dropout", "dropout+mc2+bn300"]
-    assert [kind(run) for run in runs] == ["mixup", "other"]
+    assert [run.kind for run in runs] == ["mixup", "other"]
     assert both["results"]["fashion_mnist/test"]["nll"] != plain["results"]["fashion_mnist/test"]["nll"]
     # Again: from the seed alone, so the same; and the run itself is as it was.
     again = derive(workdir, data_dir, tmp_path / "both", mc_dropout=2, batch_norm_examples=300, force=True)
@@ -143,8 +143,8 @@ def test_an_ensemble_of_runs_is_the_mean_of_their_probabilities(tmp_path: Path, 
         [scipy.special.softmax(load_run(member).test.logits.astype(float), axis=1) for member in members], axis=0
     )
     np.testing.assert_allclose(np.exp(run.test.logits.astype(float)), expected, rtol=1e-4, atol=1e-7)
-    assert (run.config["experiment"], run.config["derived"]) == ("quickstart/mixup+ensemble3", {"ensemble": 3})
-    assert (list(run.ood), kind(run), run.temperature is not None) == (["mnist"], "other", True)
+    assert (run.recorded["experiment"], run.recorded["derived"]) == ("quickstart/mixup+ensemble3", {"ensemble": 3})
+    assert (list(run.ood), run.kind, run.temperature is not None) == (["mnist"], "other", True)
     assert [member["seed"] for member in run.evaluation["ensemble"]] == [0, 1, 2]
     assert run.evaluation["step"] == STEP
     # The same command may be given again, another one must not overwrite it.

@@ -223,9 +223,9 @@ def test_an_evaluation_of_another_config_is_refused(folder, tmp_path):
 
 def test_settings_that_change_no_result_may_differ_and_the_file_may_be_missing(folder):
     rewrite(folder / "config.json", lambda config: config.update(notes="x", log_every_steps=7, tensorboard=True))
-    assert load_run(folder).setting("notes").startswith("Chosen")
+    assert load_run(folder).notes.startswith("Chosen")
     (folder / "config.json").unlink()
-    assert load_run(folder).setting("epochs") == 30
+    assert load_run(folder).config.epochs == 30
 
 
 def test_a_diverged_run_has_a_page(folder, tmp_path):

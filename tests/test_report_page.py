@@ -14,13 +14,16 @@ import pytest
 from report_runs import make_run, rewrite
 
 from mixup_jax import escapes
-from mixup_jax.report import wording
+from mixup_jax.errors import InputError
+from mixup_jax.report import formatting
 from mixup_jax.report.__main__ import main
-from mixup_jax.report.choices import Choices
 from mixup_jax.report.comparisons import make_comparisons
+from mixup_jax.report.figure_table import FIGURES, plan_figures
+from mixup_jax.report.filters import Filters
 from mixup_jax.report.groups import make_groups
-from mixup_jax.report.overview import spread_pictures, sweep_pictures
+from mixup_jax.report.page_sections import SECTIONS
 from mixup_jax.report.runs import load_run, load_runs
+from mixup_jax.report.workers import serially, workers
 
 HOSTILE = "\"><script>alert('1')</script>|../../../../tmp/evil\\ $x_1$ {{ 7*7 }}\n# title"
 
@@ -196,21 +199,25 @@ def test_no_name_is_a_formula_of_a_spreadsheet(name):
     assert escapes.spreadsheet(f"a{name}").startswith("a")
 
 
+def planned(groups, section):
+    return [plan for name, plan in plan_figures(groups, Filters(groups)) if name == section]
+
+
 def test_alpha_is_swept_where_nothing_else_differs(folders, tmp_path):
     make = partial(make_run, n=100, ood=())
     erm, other = make(tmp_path / "a"), make(tmp_path / "b", alpha=0.3, epochs=31)
     swept = [make(tmp_path / str(alpha), alpha=alpha) for alpha in (0.2, 1.0)]
     groups = make_groups(load_runs([erm, swept[1], other]))
-    assert sweep_pictures(groups, Choices(groups)) == []
+    assert planned(groups, "alpha") == []
     groups = make_groups(load_runs([erm, swept[1], other, swept[0]]))
-    pictures = sweep_pictures(groups, Choices(groups))
-    assert [quantity.key for quantity, _ in pictures] == ["accuracy", "ece_15", "oe_15"]
-    assert re.findall(r"alpha (\S+):", pictures[0][1].alt) == ["0", "0.2", "1"]
+    plans = planned(groups, "alpha")
+    assert [plan.file_name for plan in plans] == ["alpha-accuracy", "alpha-ece-15", "alpha-oe-15"]
+    assert re.findall(r"alpha (\S+):", plans[0].draw().alt) == ["0", "0.2", "1"]
 
 
 def test_seeds_of_runs_without_twins_are_not_drawn(folders):
     groups = make_groups(load_runs([folders[0], folders[2]]))
-    assert spread_pictures(groups, Choices(groups)) == []
+    assert planned(groups, "seeds") == []
 
 
 def test_the_run_card_says_what_it_ran_on(output):
@@ -223,12 +230,12 @@ def test_numbers_on_the_page_are_those_of_evaluation_json(folders, page):
         evaluation = json.loads((folder / "evaluation.json").read_text())
         test = evaluation["results"]["fashion_mnist/test"]
         for key in ("accuracy", "nll", "brier", "ece_15", "ece_100", "oe_15", "oe_100", "mce_15", "temperature"):
-            assert any(wording.number(test[key]) in cell for cell in page.cells), key
-        assert any(wording.number(test["after_temperature"]["ece_15"]) in cell for cell in page.cells)
-        assert any(wording.number(test["confidence_minus_accuracy"], signed=True) in cell for cell in page.cells)
+            assert any(formatting.number(test[key]) in cell for cell in page.cells), key
+        assert any(formatting.number(test["after_temperature"]["ece_15"]) in cell for cell in page.cells)
+        assert any(formatting.number(test["confidence_minus_accuracy"], signed=True) in cell for cell in page.cells)
         for numbers in evaluation["ood"].values():
             for key in ("auroc", "aupr_in", "aupr_out", "fpr95_ood", "fpr95_id", "mean_confidence"):
-                assert any(wording.number(numbers[key]) in cell for cell in page.cells), key
+                assert any(formatting.number(numbers[key]) in cell for cell in page.cells), key
 
 
 def test_group_numbers_are_mean_and_spread_and_single_seeds_say_so(folders, page):
@@ -336,7 +343,7 @@ def test_further_numbers_have_rows_where_they_are_and_only_there(folders, tmp_pa
 def test_slugs_are_safe_and_unique():
     taken = set()
     names = ["A/b", "a b", "../..", "", "é", "x" * 500, "a-b-2"]
-    slugs = [wording.slug(name, taken) for name in names]
+    slugs = [formatting.slug(name, taken) for name in names]
     assert slugs[:5] == ["a-b", "a-b-2", "run", "run-2", "e" if "e" in slugs[4:5] else slugs[4]]
     assert len(set(slugs)) == len(names)
     assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug) and len(slug) < 70 for slug in slugs)
@@ -352,8 +359,8 @@ def test_slugs_are_safe_and_unique():
     ],
 )
 def test_numbers_have_four_decimals_and_no_negative_zero(value, signed, text):
-    assert wording.number(value, signed=signed) == text
-    assert wording.number(None) == "\N{EN DASH}"
+    assert formatting.number(value, signed=signed) == text
+    assert formatting.number(None) == "\N{EN DASH}"
 
 
 def test_the_report_loads_neither_jax_nor_tensorflow_nor_ml_collections():
@@ -372,3 +379,19 @@ def test_figures_state_the_ece_of_evaluation_json_before_and_after_scaling(folde
         for numbers in (test, test["after_temperature"]):
             expected = f"ECE {numbers['ece_15']:.4f} and OE {numbers['oe_15']:.4f} with 15 bins on 400 test examples"
             assert any(expected in alt for alt in alts)
+
+
+def test_every_row_of_the_table_of_figures_has_its_part_of_the_page():
+    assert {row.section for row in FIGURES} <= {section.anchor for section in SECTIONS} | {"runs"}
+    assert {section.anchor for section in SECTIONS} - {row.section for row in FIGURES} == {"text"}
+
+
+def test_work_is_the_same_in_one_process_and_in_two():
+    tasks = [partial(divmod, 17, number) for number in range(1, 5)]
+    with workers(2) as run_all:
+        assert run_all(tasks) == serially(tasks) == [(17, 0), (8, 1), (5, 2), (4, 1)]
+
+
+def test_jobs_that_are_none_are_refused(folders, tmp_path):
+    with pytest.raises(InputError, match="--jobs is 0; expected at least 1"):
+        main([str(folders[0]), f"--output={tmp_path / 'out'}", "--jobs=0"])

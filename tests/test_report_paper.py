@@ -17,17 +17,18 @@ from scipy import stats
 
 from mixup_jax import figures
 from mixup_jax.errors import InputError
-from mixup_jax.figures.epochs import CELLS, density_rows
+from mixup_jax.figures.density import CELLS, density_rows
 from mixup_jax.metrics.binning import Bins, bin_confidences
-from mixup_jax.report.choices import Choices
-from mixup_jax.report.groups import make_groups
-from mixup_jax.report.held_out import pooled_bins
-from mixup_jax.report.paper import paper_sections, soft_label_families
-from mixup_jax.report.published import AUROC, name_in_paper, printed_auroc
+from mixup_jax.report.figure import FigurePlan, csv_bytes
+from mixup_jax.report.figure_table import plan_figures, soft_label_families
+from mixup_jax.report.filters import Filters
+from mixup_jax.report.groups import make_groups, pooled_bins
+from mixup_jax.report.paper_tables import AUROC, auroc_table, name_in_paper, printed_auroc, text_table
 from mixup_jax.report.runs import load_run, load_runs
 from mixup_jax.runs.records import Predictions, load_record, save_predictions
 
 EPOCHS = (0, 2, 10)
+PAPER = ("epochs", "scatter", "soft-labels", "foreign", "text", "training")
 
 
 def outcomes(seed, n=300):
@@ -177,8 +178,20 @@ def folders(tmp_path_factory):
 
 
 def sections_from(folders):
+    """The plans of the paper's figures, and its tables, by their parts of the page."""
     groups = make_groups(load_runs(folders))
-    return {section.anchor: section for section in paper_sections(groups, Choices(groups))}
+    filters = Filters(groups)
+    tables = {"foreign": auroc_table(groups, filters), "text": text_table(groups, filters)}
+    found = {name: [table] for name, table in tables.items() if table is not None}
+    for section, plan in plan_figures(groups, filters):
+        if section in PAPER:
+            found.setdefault(section, []).append(plan)
+    return found
+
+
+def data_of(plan):
+    drawn = plan.draw()
+    return rows_of(csv_bytes(drawn.columns, drawn.rows))
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +217,7 @@ def test_a_group_shows_the_epochs_that_all_of_its_seeds_have(folders, tmp_path):
     copy = shutil.copytree(folders["erm-1"], tmp_path / "erm-1")
     (copy / "epochs" / "2.npz").unlink()
     sections = sections_from([folders["erm-0"], copy, folders["mixup-0"]])
-    rows = {shown.heading: rows_of(shown.picture.csv) for shown in sections["epochs"].shown}
+    rows = {plan.heading: data_of(plan) for plan in sections["epochs"]}
     assert {row["epoch"] for row in rows["quickstart/erm"]} == {"0", "10"}
     assert {row["epoch"] for row in rows["quickstart/mixup"]} == {"0", "2", "10"}
 
@@ -216,8 +229,7 @@ def test_a_seed_without_records_of_epochs_is_left_out_of_them(folders, tmp_path)
         sections_from([*runs, folders["mixup-0"]]) for runs in ([folders["erm-0"], copy], [folders["erm-0"]])
     )
     rows = [
-        {shown.heading: rows_of(shown.picture.csv) for shown in sections["epochs"].shown}["quickstart/erm"]
-        for sections in (both, alone)
+        {plan.heading: data_of(plan) for plan in sections["epochs"]}["quickstart/erm"] for sections in (both, alone)
     ]
     assert rows[0] == rows[1]
 
@@ -228,9 +240,9 @@ def rows_of(content):
 
 def test_points_are_those_of_all_seeds_beside_the_baseline(folders, sections_of):
     sections = sections_of("erm-0", "erm-1", "mixup-0")
-    (shown,) = sections["scatter"].shown
-    assert shown.heading == "quickstart/mixup"
-    rows = rows_of(shown.picture.csv)
+    (plan,) = sections["scatter"]
+    assert plan.heading == "quickstart/mixup"
+    rows = data_of(plan)
     assert list(dict.fromkeys(row["group"] for row in rows)) == ["quickstart/erm", "quickstart/mixup"]
     runs = [load_run(folders[name]) for name in ("erm-0", "erm-1")]
     confidence, correct = (np.concatenate(parts) for parts in zip(*(run.outcomes() for run in runs), strict=True))
@@ -238,7 +250,7 @@ def test_points_are_those_of_all_seeds_beside_the_baseline(folders, sections_of)
     assert [float(row["accuracy"]) for row in rows if row["group"] == "quickstart/erm"] == pytest.approx(
         list(pooled.accuracy[pooled.count > 0])
     )
-    assert pooled_bins(make_groups(runs)[0]).n == 400
+    assert pooled_bins(make_groups(runs)[0], 15).n == 400
 
 
 def test_soft_labels_compare_runs_that_differ_in_mixing_alone(folders, tmp_path):
@@ -252,12 +264,12 @@ def test_soft_labels_compare_runs_that_differ_in_mixing_alone(folders, tmp_path)
 
 
 def test_the_papers_numbers_stand_beside_the_same_data_sets_and_nowhere_else(folders, sections_of):
-    sheet = sections_of("stl-0", "erm-0")["foreign"].sheet
-    printed = {(cells[0], cells[1]): cells[-1] for _, cells in sheet.rows}
+    (table, *_) = sections_of("stl-0", "erm-0")["foreign"]
+    printed = {(cells[0], cells[1]): cells[-1] for _, cells in table.rows}
     stl = {pair.partition(" → ")[2]: text for (_, pair), text in printed.items() if pair.startswith("stl10")}
     assert stl == {"gaussian_noise": "0.9593", "imagenet_not_stl10": "0.8328"}
     assert {text for (_, pair), text in printed.items() if not pair.startswith("stl10")} == {"not comparable"}
-    numbers = {(row["method"], row["data_sets"]): row for row in rows_of(sheet.csv)}
+    numbers = {(row["method"], row["data_sets"]): row for row in rows_of(table.csv)}
     run = load_run(folders["erm-0"])
     row = numbers["quickstart/erm, after temperature scaling", "fashion_mnist → mnist"]
     assert float(row["auroc_mean"]) == run.evaluation["ood"]["mnist"]["after_temperature"]["auroc"]
@@ -267,7 +279,8 @@ def test_the_papers_numbers_stand_beside_the_same_data_sets_and_nowhere_else(fol
 
 def test_winning_scores_of_the_baseline_come_scaled_as_well(sections_of):
     sections = sections_of("erm-0", "erm-1", "mixup-0")
-    shown = {one.heading: rows_of(one.picture.csv) for one in sections["foreign"].shown}
+    _, *plans = sections["foreign"]
+    shown = {plan.heading: data_of(plan) for plan in plans}
     assert set(shown) == {"mnist", "gaussian_noise"}
     names = list(dict.fromkeys(row["method"] for row in shown["mnist"]))
     assert names == ["quickstart/erm", "quickstart/erm + temp. scaling", "quickstart/mixup"]
@@ -276,20 +289,21 @@ def test_winning_scores_of_the_baseline_come_scaled_as_well(sections_of):
 
 
 def test_the_table_of_text_has_the_numbers_of_the_evaluation(folders, sections_of):
-    sheet = sections_of("mr-0", "erm-0")["text"].sheet
-    (row,) = rows_of(sheet.csv)
+    (table,) = sections_of("mr-0", "erm-0")["text"]
+    (row,) = rows_of(table.csv)
     result = load_run(folders["mr-0"]).result
     assert float(row["ece_100_mean"]) == result["ece_100"]
     assert float(row["noise_floor/ece_100/mean_mean"]) == result["noise_floor"]["ece_100"]["mean"]
     assert row["data_set"] == "MR"
 
 
-def test_pictures_say_their_numbers_in_words(sections_of):
+def test_figures_say_their_numbers_in_words(sections_of):
     sections = sections_of("only-0", "erm-0", "erm-1")
-    for section in sections.values():
-        for shown in section.shown:
-            assert re.search(r"\d\.\d{4}", shown.picture.alt)
-            assert not shown.picture.csv or shown.picture.csv.count(b"\n") > 2
+    plans = [one for found in sections.values() for one in found if isinstance(one, FigurePlan)]
+    assert len(plans) >= len(PAPER)
+    for drawn in (plan.draw() for plan in plans):
+        assert re.search(r"\d\.\d{4}", drawn.alt)
+        assert not drawn.rows or len(drawn.rows) > 1
 
 
 @pytest.mark.parametrize(
@@ -322,7 +336,7 @@ def test_records_of_epochs_that_do_not_fit_are_refused(folders, tmp_path, spoil,
 )
 def test_a_run_has_the_row_of_the_papers_table_that_is_its_method(folders, changes, name):
     run = load_run(folders["mixup-0"])
-    config = dict(run.config)
+    config = dict(run.recorded)
     for key, value in changes.items():
         config[key] = {**config.get(key, {}), **value}
-    assert name_in_paper(replace(run, config=config)) == name
+    assert name_in_paper(replace(run, recorded=config)) == name

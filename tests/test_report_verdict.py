@@ -3,9 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixup_jax.report.differences import mean_interval
-from mixup_jax.report.groups import summarise
-from mixup_jax.report.verdict import (
+from mixup_jax.report.claims import (
     AS_CLAIMED,
     CONTRARY,
     HIGHER,
@@ -20,6 +18,8 @@ from mixup_jax.report.verdict import (
     judge,
     temperature_remark,
 )
+from mixup_jax.report.comparisons import mean_interval
+from mixup_jax.report.groups import summarise
 
 numbers = st.floats(-1, 1, allow_nan=False)
 seeds = st.lists(st.floats(0, 1), min_size=1, max_size=4)

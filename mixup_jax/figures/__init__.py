@@ -2,7 +2,9 @@
 
 Each is a pure function of bins, confidences or numbers.  It draws into the axes it is given, or
 into a new figure, and returns the axes; `axes.figure` is the figure.  pyplot is not loaded and no
-setting of the caller's changes what is drawn, or is changed.
+setting of the caller's changes what is drawn, or is changed.  Beside each stands one called NAME_figure, which
+returns a `drawn.Drawn`: the axes, the figure in words, and the values that can be read off it.  The report's table
+of figures (`report/figure_table.py`) names these.
 
   reliability_diagram   accuracy against confidence, with Wilson's intervals
   confidence_histogram  confidence in and out of distribution
@@ -18,31 +20,56 @@ setting of the caller's changes what is drawn, or is changed.
   winning_scores        confidence of several methods on one set
 """
 
-from mixup_jax.figures.bars import method_bars
-from mixup_jax.figures.curves import alpha_sweep, risk_coverage, seed_spread, training_curve
-from mixup_jax.figures.epochs import density_over_epochs, joint_density, over_epochs
-from mixup_jax.figures.histogram import confidence_histogram, histogram_shares
-from mixup_jax.figures.reliability import reliability_diagram, wilson_interval
-from mixup_jax.figures.scatter import bin_scatter
-from mixup_jax.figures.scores import winning_scores
+from mixup_jax.figures.bars import method_bars, method_bars_figure
+from mixup_jax.figures.density import density_figure, density_over_epochs, joint_density
+from mixup_jax.figures.drawn import Drawn
+from mixup_jax.figures.epochs import over_epochs, over_epochs_figure, training_curve, training_figure
+from mixup_jax.figures.histogram import (
+    confidence_figure,
+    confidence_histogram,
+    histogram_shares,
+    winning_scores,
+    winning_scores_figure,
+)
+from mixup_jax.figures.reliability import (
+    bin_scatter,
+    reliability_diagram,
+    reliability_figure,
+    scatter_figure,
+    wilson_interval,
+)
+from mixup_jax.figures.risk import risk_coverage, risk_coverage_figure
+from mixup_jax.figures.seeds import alpha_sweep, alpha_sweep_figure, seed_spread, seed_spread_figure
 from mixup_jax.figures.style import to_pixels, to_png, to_svg
 
 __all__ = [
+    "Drawn",
     "alpha_sweep",
+    "alpha_sweep_figure",
     "bin_scatter",
+    "confidence_figure",
     "confidence_histogram",
+    "density_figure",
     "density_over_epochs",
     "histogram_shares",
     "joint_density",
     "method_bars",
+    "method_bars_figure",
     "over_epochs",
+    "over_epochs_figure",
     "reliability_diagram",
+    "reliability_figure",
     "risk_coverage",
+    "risk_coverage_figure",
+    "scatter_figure",
     "seed_spread",
+    "seed_spread_figure",
     "to_pixels",
     "to_png",
     "to_svg",
     "training_curve",
+    "training_figure",
     "wilson_interval",
     "winning_scores",
+    "winning_scores_figure",
 ]

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from mixup_jax.errors import InputError
+from mixup_jax.figures.drawn import Drawn, Lines, count_seeds, spread
 from mixup_jax.figures.style import (
     BLUE,
     GREEN,
@@ -102,3 +103,18 @@ def _draw_bars(
             for seed, value in enumerate(seeds):
                 gid = f"value-{row}-{seed}.dot-{series}"
                 axes.plot(value, place, "o", color="white", markeredgecolor=INK, markersize=3.2, gid=gid, zorder=4)
+
+
+def method_bars_figure(values: Mapping[str, Mapping[str, Sequence[float]]], title: str, label: str) -> Drawn:
+    """Returns numbers of several methods as bars; `label` is that of their axis.  See `method_bars`."""
+    methods = list(dict.fromkeys(method for by_method in values.values() for method in by_method))
+    readings: dict[str, Lines] = {}
+    words = []
+    for series, (number, by_method) in enumerate(values.items()):
+        for method, seeds in by_method.items():
+            text = f"{number} {spread(seeds)}"
+            lines = (method, text, count_seeds(len(seeds)))
+            readings[f"curve-{methods.index(method)}.bar-{series}"] = [(line, "") for line in lines]
+            words.append(f"{method}: {text}")
+    alt = f"{title}, as bars ({label}). {'; '.join(words)}."
+    return Drawn(method_bars(values, label=label), alt, readings)

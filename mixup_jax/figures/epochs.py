@@ -1,145 +1,25 @@
-"""Training as it goes on: the joint density of confidence and accuracy by epoch, and numbers over the epochs."""
+"""Numbers over the epochs of training: of several methods, and loss and accuracy of one run."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, PathPatch
-from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 
 from mixup_jax.errors import InputError
-from mixup_jax.figures.style import GREY, INK, LINES, VERMILLION, new_figure, on_one_line, show_legend, style
-from mixup_jax.metrics.binning import bin_confidences
-from mixup_jax.metrics.softmax import Bools, Floats
+from mixup_jax.figures.drawn import Drawn
+from mixup_jax.figures.style import BLUE, LINES, VERMILLION, new_figure, on_one_line, show_legend, style
+from mixup_jax.metrics.softmax import Floats
 
-CELLS = 25
-"""A density is drawn in so many cells of confidence and as many of accuracy."""
-FINE = 40  # points within a cell of accuracy, at which a posterior is summed
-SHADES = (
-    (0.0003, "#e3eef7"),
-    (0.001, "#bcd7ea"),
-    (0.003, "#86b8db"),
-    (0.01, "#4a92c4"),
-    (0.03, "#1f6aa5"),
-    (0.1, "#08306b"),
-)
-"""The least share of the examples that a cell of each shade holds; cells that hold less stay white."""
-
-Outcomes = Sequence[tuple[Floats, Bools]]
-Course = Sequence[tuple[float, float]]
-
-
-def joint_density(seeds: Outcomes, cells: int = CELLS) -> Floats:
-    """Returns how confidence and accuracy are distributed together, `[cells, cells]`, summing to 1.
-
-    A single example is right or wrong and has no accuracy; the examples of one confidence have.  So the
-    examples are binned by confidence, and the share of a bin is spread over accuracies as its outcomes
-    leave them possible: entry [i, j] is
-
-        n_i / n * P(accuracy in cell j),   accuracy ~ Beta(k_i + 1, n_i - k_i + 1),
-
-    for n_i examples in bin i of which k_i are right: the posterior of a uniform prior.  Many examples make
-    a narrow column, few a wide one.  Of several seeds it is the mean, in which each counts the same.
-
-    Args:
-      seeds: of each seed, the confidence of every example `[N]` in [0, 1] and whether it is right `[N]`.
-      cells: how many equally wide cells of confidence (right-closed) and of accuracy there are.
-
-    Raises:
-      InputError: there is no seed, one of them has no example, or a confidence is outside [0, 1].
-    """
-    if not seeds or not all(len(confidence) for confidence, _ in seeds):
-        raise InputError("outcomes hold no example; expected at least one seed with at least one example")
-    points = (np.arange(cells * FINE) + 0.5) / (cells * FINE)
-    total = np.zeros((cells, cells))
-    for confidence, correct in seeds:
-        bins = bin_confidences(confidence, correct, cells)
-        right, wrong = bins.correct_sum[:, None], (bins.count - bins.correct_sum)[:, None]
-        log_density = right * np.log(points) + wrong * np.log1p(-points)
-        density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
-        density /= density.sum(axis=1, keepdims=True)
-        total += (bins.count / bins.n)[:, None] * density.reshape(cells, cells, FINE).sum(axis=2)
-    return np.asarray(total / len(seeds))
-
-
-def density_over_epochs(by_epoch: Mapping[int, Outcomes], *, width: float = 7.2) -> Figure:
-    """Draws `joint_density` at several epochs side by side, each with its mean confidence and accuracy as a cross.
-
-    Below the diagonal the network is over-confident, above it under-confident.
-
-    Args:
-      by_epoch: by epoch, drawn in their order, what `joint_density` takes.
-      width: of the figure, inches.
-
-    Returns:
-      The figure; the cross of the panel of index i has the id `panel-i.mean`.
-
-    Raises:
-      InputError: there is no epoch, or one of them has nothing to draw.
-    """
-    if not by_epoch:
-        raise InputError("by_epoch is empty; expected the outcomes of at least one epoch")
-    epochs = sorted(by_epoch)
-    densities = [joint_density(by_epoch[epoch]) for epoch in epochs]
-    with style():
-        panels = max(len(epochs), 4)  # of fewer epochs the panels keep their size
-        figure = new_figure(width, width / panels + 0.95)
-        row = figure.subplots(1, panels, sharex=True, sharey=True, squeeze=False)[0]
-        for axes in row[len(epochs) :]:
-            axes.set_visible(False)
-        for index, (epoch, density) in enumerate(zip(epochs, densities, strict=True)):
-            confidence, accuracy = mean_point(by_epoch[epoch])
-            _draw_density(row[index], density)
-            row[index].plot(
-                confidence, accuracy, "P", color=VERMILLION, markeredgecolor="white", markersize=7, markeredgewidth=0.8
-            )
-            row[index].lines[-1].set(gid=f"panel-{index}.mean", zorder=4, clip_on=False)
-            moment = "before training" if epoch == 0 else f"epoch {epoch}"
-            means = f"conf. {confidence:.3f}, acc. {accuracy:.3f}"
-            row[index].set_title(f"{moment}\n{means}", fontsize=7, color=INK, linespacing=1.4)
-            row[index].set_xlabel("confidence")
-        row[0].set_ylabel("accuracy")
-        shades = [Patch(facecolor=colour, label=f"{100 * least:g} %") for least, colour in SHADES]
-        figure.legend(
-            handles=shades, loc="outside lower center", ncols=len(shades), title="share of the examples, at least"
-        )
-    return figure
-
-
-def mean_point(seeds: Outcomes) -> tuple[float, float]:
-    """Returns mean confidence and accuracy, each the mean over the seeds."""
-    points = [(float(np.mean(confidence)), float(np.mean(correct))) for confidence, correct in seeds]
-    confidence, accuracy = np.mean(points, axis=0)
-    return float(confidence), float(accuracy)
-
-
-def _draw_density(axes: Axes, density: Floats) -> None:
-    edges = np.linspace(0, 1, len(density) + 1)
-    thresholds = [least for least, _ in SHADES]
-    shade = np.searchsorted(thresholds, density, side="right") - 1
-    for level, (_, colour) in enumerate(SHADES):
-        cells = np.argwhere(shade == level)
-        if len(cells):
-            # One path of all cells of a shade: a path for each would make the page many times as large.
-            squares = [_square(edges[i], edges[i + 1], edges[j], edges[j + 1]) for i, j in cells]
-            axes.add_patch(PathPatch(Path.make_compound_path(*squares), facecolor=colour, linewidth=0))
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
-    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], aspect="equal")
-    axes.set_xticklabels(["0", "0.5", "1"])
-    axes.set_yticklabels(["0", "0.5", "1"])
-
-
-def _square(left: float, right: float, bottom: float, top: float) -> Path:
-    return Path([(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)], closed=True)
+Logged = Sequence[tuple[float, float]]
+"""Pairs of an epoch and a number, in order of epochs."""
 
 
 def over_epochs(
-    courses: Mapping[str, Sequence[Course]], ax: Axes | None = None, *, label: str = "", from_zero: bool = True
+    logged: Mapping[str, Sequence[Logged]], ax: Axes | None = None, *, label: str = "", from_zero: bool = True
 ) -> Axes:
     """Draws a number over the epochs of training.
 
@@ -147,7 +27,7 @@ def over_epochs(
     of them have.
 
     Args:
-      courses: by name, of each seed the (epoch, number) pairs in order of epochs.
+      logged: by name, of each seed the (epoch, number) pairs in order of epochs.
       ax: where to draw; None makes a figure of its own.
       label: of the number, at its axis.
       from_zero: whether the axis of the number begins at 0.
@@ -158,11 +38,11 @@ def over_epochs(
     Raises:
       InputError: a name has no seed, or its seeds have no epoch in common.
     """
-    curves = {name: common_course(seeds, name) for name, seeds in courses.items()}
+    curves = {name: at_common_epochs(seeds, name) for name, seeds in logged.items()}
     with style():
         own = ax is None
         if ax is None:
-            ax = new_figure(3.45, 2.6 + 0.17 * len(courses)).subplots()
+            ax = new_figure(3.45, 2.6 + 0.17 * len(logged)).subplots()
         for index, (name, (epochs, values)) in enumerate(curves.items()):
             colour, dashes = LINES[index % len(LINES)]
             if len(values) > 1:
@@ -178,7 +58,7 @@ def over_epochs(
     return ax
 
 
-def common_course(seeds: Sequence[Course], name: str) -> tuple[Floats, Floats]:
+def at_common_epochs(seeds: Sequence[Logged], name: str) -> tuple[Floats, Floats]:
     """Returns the epochs that all seeds have, `[E]`, and their numbers there, `[seeds, E]`.
 
     Raises:
@@ -187,20 +67,59 @@ def common_course(seeds: Sequence[Course], name: str) -> tuple[Floats, Floats]:
     found = [dict(seed) for seed in seeds]
     shared = sorted(set.intersection(*map(set, found))) if found else []
     if not shared:
-        raise InputError(f"courses of {name} have no epoch in common; expected at least one seed with one epoch")
+        raise InputError(f"logged of {name} have no epoch in common; expected at least one seed with one epoch")
     return np.array(shared), np.array([[seed[epoch] for epoch in shared] for seed in found])
 
 
-def density_rows(by_epoch: Mapping[int, Outcomes]) -> list[tuple[float, ...]]:
-    """Returns the cells that `density_over_epochs` draws from: epoch, ends of the cell on both axes, share.
+def over_epochs_figure(
+    logged: Mapping[str, Mapping[str, Logged]], key: str, label: str, *, from_zero: bool = True
+) -> Drawn:
+    """Returns a number over the epochs, by method and seed; `key` is its column in the data, `label` its name.
 
-    Cells of less than a millionth are left out.
+    See `over_epochs`.
     """
-    edges = np.linspace(0, 1, CELLS + 1).round(6).tolist()
-    rows: list[tuple[float, ...]] = []
-    for epoch in sorted(by_epoch):
-        density = joint_density(by_epoch[epoch])
-        for i, j in itertools.product(range(CELLS), repeat=2):
-            if density[i, j] >= 1e-6:
-                rows.append((epoch, edges[i], edges[i + 1], edges[j], edges[j + 1], float(density[i, j])))
-    return rows
+    values = {name: list(by_seed.values()) for name, by_seed in logged.items()}
+    rows: list[tuple[str | float, ...]] = []
+    words = []
+    for name, by_seed in logged.items():
+        rows += [(name, seed, epoch, value) for seed, pairs in by_seed.items() for epoch, value in pairs]
+        epochs, numbers = at_common_epochs(values[name], name)
+        mean = numbers.mean(axis=0)
+        words.append(f"{name}: {mean[0]:.4f} at epoch {epochs[0]:g}, {mean[-1]:.4f} at epoch {epochs[-1]:g}")
+    alt = f"{label} over the epochs, mean of the seeds. {'; '.join(words)}."
+    axes = over_epochs(values, label=label, from_zero=from_zero)
+    return Drawn(axes, alt, columns=("group", "seed", "epoch", key), rows=rows)
+
+
+def training_curve(loss: Sequence[tuple[float, float]], accuracy: Sequence[tuple[float, float]]) -> Figure:
+    """Draws training loss and validation accuracy over the epochs, one above the other.
+
+    Args:
+      loss: (epoch, training loss) in order of epochs.
+      accuracy: (epoch, validation accuracy in [0, 1]), likewise.
+
+    Returns:
+      The figure.
+    """
+    with style():
+        figure = new_figure(3.45, 2.7)
+        top, bottom = figure.subplots(2, 1, sharex=True)
+        for axes, points, colour in ((top, loss, VERMILLION), (bottom, accuracy, BLUE)):
+            axes.plot(
+                *np.transpose(points), color=colour, linewidth=1.4, marker="o" if len(points) < 12 else "", markersize=3
+            )
+        top.set_ylabel("training loss")
+        bottom.set(xlabel="epoch", ylabel="validation acc.")
+        bottom.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+        figure.align_ylabels()
+    return figure
+
+
+def training_figure(loss: Logged, accuracy: Logged, name: str) -> Drawn:
+    """Returns training loss and validation accuracy of a run, which its text calls `name`; see `training_curve`."""
+    alt = (
+        f"Training of {name}: training loss goes from {loss[0][1]:.4f} (epoch {loss[0][0]:g}) to {loss[-1][1]:.4f} "
+        f"(epoch {loss[-1][0]:g}), validation accuracy from {accuracy[0][1]:.4f} (epoch {accuracy[0][0]:g}) to "
+        f"{accuracy[-1][1]:.4f} (epoch {accuracy[-1][0]:g})."
+    )
+    return Drawn(training_curve(loss, accuracy), alt)

@@ -1,8 +1,9 @@
-"""How confident a network is in and out of distribution."""
+"""Histograms of confidence: of one network in and out of distribution, and of several networks on one set."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.ticker import NullLocator, StrMethodFormatter
 
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import visible
+from mixup_jax.figures.drawn import Column, Drawn, Lines, add_columns
 from mixup_jax.figures.style import INK, LINES, PALE, new_figure, on_one_line, show_legend, style
 from mixup_jax.metrics.binning import bin_edges, bin_index
 from mixup_jax.metrics.softmax import Floats
@@ -88,3 +90,100 @@ def confidence_histogram(
         ax.set_title(visible(title), loc="left", color=INK)
         show_legend(ax, own=own)
     return ax
+
+
+def confidence_figure(
+    in_distribution: Floats,
+    ood: Mapping[str, Floats],
+    name: str,
+    *,
+    in_name: str,
+    scale: Literal["linear", "log"],
+    top: float | None = None,
+    bottom: float | None = None,
+) -> Drawn:
+    """Returns the confidence histogram of a network, which its text calls `name`; see `confidence_histogram`."""
+    sets = {in_name: in_distribution, **ood}
+    described = "; ".join(
+        f"{dataset}: {len(values):,} examples, mean confidence {np.mean(values):.4f}, "
+        f"{histogram_shares(values)[-1]:.4f} of them above 0.95"
+        for dataset, values in sets.items()
+    )
+    shares = {dataset: histogram_shares(values) for dataset, values in sets.items()}
+    parts = ["", *(f"set-{index}" for index in range(len(ood)))]
+    axes = confidence_histogram(in_distribution, ood, in_name=in_name, scale=scale, top=top, bottom=bottom)
+    columns = _columns(shares, parts, "confidence")
+    columns = [column for m, column in enumerate(columns) if any(share[m] for share in shares.values())]
+    return Drawn(axes, f"Histogram of the confidence of {name}. {described}.", add_columns(axes, columns))
+
+
+def winning_scores(scores: Mapping[str, Sequence[Floats]], ax: Axes | None = None, *, title: str = "") -> Axes:
+    """Draws the histogram of the winning score, the largest softmax probability, of several methods.
+
+    Of several seeds it is the mean of their shares.
+
+    Args:
+      scores: by method, the winning scores of each seed, `[N]` in [0, 1].
+      ax: where to draw; None makes a figure of its own.
+      title: plain text above the figure.
+
+    Returns:
+      The axes.
+
+    Raises:
+      InputError: a method has no seed, or a seed no example or a score outside [0, 1].
+    """
+    shares = {name: mean_shares(seeds, name) for name, seeds in scores.items()}
+    edges = bin_edges(HISTOGRAM_BINS)
+    with style():
+        own = ax is None
+        if ax is None:
+            ax = new_figure(4.3, 3.0 + 0.17 * len(scores)).subplots()
+        for index, (name, share) in enumerate(shares.items()):
+            colour, dashes = LINES[index % len(LINES)]
+            line = ax.stairs(share, edges, color=colour, linestyle=dashes, linewidth=1.4, baseline=None)
+            mean = np.mean([np.mean(seed) for seed in scores[name]])
+            line.set(label=f"{on_one_line(name)}, mean {mean:.3f}", gid=f"curve-{index}.line")
+        ax.set(xlim=(0, 1), xlabel="winning score", ylabel="share of examples")
+        ax.set_ylim(bottom=0)
+        ax.set_title(title, loc="left")
+        show_legend(ax, own=own)
+    return ax
+
+
+def mean_shares(seeds: Sequence[Floats], name: str) -> Floats:
+    """Returns the mean over the seeds of `histogram_shares`, `[20]`.
+
+    Raises:
+      InputError: there is no seed, or one of them cannot be used.
+    """
+    if not seeds:
+        raise InputError(f"winning scores of {name} hold no seed; expected at least one")
+    return np.asarray(np.mean([histogram_shares(seed) for seed in seeds], axis=0))
+
+
+def winning_scores_figure(scores: Mapping[str, Sequence[Floats]], set_name: str) -> Drawn:
+    """Returns the winning scores of several methods on a set that its text calls `set_name`; see `winning_scores`."""
+    shares = {name: mean_shares(seeds, name) for name, seeds in scores.items()}
+    means = {name: float(np.mean([seed.mean() for seed in seeds])) for name, seeds in scores.items()}
+    words = "; ".join(f"{name} {mean:.4f}" for name, mean in means.items())
+    axes = winning_scores(scores)
+    edges = bin_edges(HISTOGRAM_BINS).tolist()
+    cells = list(itertools.pairwise(edges))
+    return Drawn(
+        axes,
+        f"Histogram of the winning score on {set_name}. Mean winning score: {words}.",
+        add_columns(axes, _columns(shares, [f"curve-{index}" for index in range(len(shares))], "winning score")),
+        ("method", "score_low", "score_high", "share"),
+        [(name, *cell, float(one)) for name, share in shares.items() for cell, one in zip(cells, share, strict=True)],
+    )
+
+
+def _columns(shares: Mapping[str, Floats], parts: Sequence[str], what: str) -> list[Column]:
+    """Returns a column for each bin, with the share of every set in it."""
+    columns = []
+    for m, (low, high) in enumerate(itertools.pairwise(bin_edges(HISTOGRAM_BINS))):
+        named = zip(shares.items(), parts, strict=True)
+        lines: Lines = [(f"{name}: {share[m]:.4f} of the examples", part) for (name, share), part in named]
+        columns.append(Column(float(low), float(high), [(f"{what} {low:.2f} to {high:.2f}", ""), *lines]))
+    return columns

@@ -1,6 +1,8 @@
-"""The reliability diagram."""
+"""Accuracy against confidence, bin by bin: the reliability diagram, and the same as points."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -8,13 +10,32 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
+from mixup_jax.errors import InputError
 from mixup_jax.escapes import visible
-from mixup_jax.figures.style import BLUE, GREY, INK, SKY, VERMILLION, new_figure, style
+from mixup_jax.figures.drawn import Column, Drawn, add_columns
+from mixup_jax.figures.style import (
+    BLUE,
+    GREY,
+    INK,
+    LINES,
+    SKY,
+    VERMILLION,
+    new_figure,
+    on_one_line,
+    show_legend,
+    style,
+)
 from mixup_jax.metrics.binning import Bins
 from mixup_jax.metrics.calibration import ece, oe
 from mixup_jax.metrics.softmax import Floats
 
 OVER, UNDER = "/" * 4, "\\" * 4
+COUNTS_DEPTH = 0.42
+"""How far below a reliability diagram its panel of counts reaches, in parts of its height."""
+LARGEST = 300.0
+"""Area, in square points, of a point that holds all examples."""
+SMALLEST = 3.0  # what is smaller could not be seen
+SHAPES = ("o", "s", "D", "^", "v", "P")
 
 
 def wilson_interval(correct: Floats, count: npt.NDArray[np.integer]) -> tuple[Floats, Floats]:
@@ -118,3 +139,81 @@ def _draw_counts(axes: Axes, bins: Bins) -> None:
     # The usual labels are formulas, and formulas are off so that a name with dollar signs stays as it is.
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.yaxis.set_minor_locator(NullLocator())
+
+
+def reliability_figure(bins: Bins, name: str, title: str) -> Drawn:
+    """Returns the reliability diagram of a network's bins; `name` is what its text calls the network."""
+    low, high = wilson_interval(bins.correct_sum, bins.count)
+    columns, described = [], []
+    for m in np.flatnonzero(bins.count):
+        confidence, accuracy, count = bins.confidence[m], bins.accuracy[m], int(bins.count[m])
+        gap = confidence - accuracy
+        side = "over-confident" if gap > 0 else "under-confident"
+        lines = (
+            f"confidence {bins.edges[m]:.3f} to {bins.edges[m + 1]:.3f}: {count:,} examples",
+            f"accuracy {accuracy:.4f} (95 %: {low[m]:.4f} to {high[m]:.4f})",
+            f"mean confidence {confidence:.4f}",
+            f"{side} by {abs(gap):.4f}" if gap else "confidence equals accuracy",
+        )
+        columns.append(Column(float(bins.edges[m]), float(bins.edges[m + 1]), [(line, "") for line in lines]))
+        described.append(f"{confidence:.3f}, {accuracy:.3f}, {count}")
+    alt = (
+        f"Reliability diagram of {name}: ECE {ece(bins):.4f} and OE {oe(bins):.4f} with {bins.n_bins} bins on "
+        f"{bins.n:,} test examples. "
+        f"Mean confidence, accuracy and number of examples, bin by bin where there are any: {'; '.join(described)}."
+    )
+    axes = reliability_diagram(bins, title=title)
+    return Drawn(axes, alt, add_columns(axes, columns, COUNTS_DEPTH))
+
+
+def bin_scatter(bins: Mapping[str, Bins], ax: Axes | None = None, *, title: str = "") -> Axes:
+    """Draws every bin as a point at its mean confidence and accuracy, of an area as its share of the examples.
+
+    Points below the diagonal are over-confident, those above it under-confident.
+
+    Args:
+      bins: by name, such as a method's; empty bins have no point.
+      ax: where to draw; None makes a figure of its own.
+      title: plain text above the figure.
+
+    Returns:
+      The axes.
+
+    Raises:
+      InputError: a name's bins hold no example, or there is no name.
+    """
+    if not bins or not all(one.n for one in bins.values()):
+        raise InputError(f"bins of {', '.join(bins) or 'nothing'} hold no example; expected at least one for each name")
+    with style():
+        own = ax is None
+        if ax is None:
+            ax = new_figure(3.45, 3.45 + 0.17 * len(bins)).subplots()
+        ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
+        for index, (name, one) in enumerate(bins.items()):
+            full = one.count > 0
+            colour, _ = LINES[index % len(LINES)]
+            shape, areas = SHAPES[index % len(SHAPES)], np.maximum(LARGEST * one.count[full] / one.n, SMALLEST)
+            points = ax.scatter(one.confidence[full], one.accuracy[full], s=areas, color=colour, marker=shape)
+            points.set(alpha=0.55, edgecolors="white", linewidths=0.5, clip_on=False, gid=f"curve-{index}.points")
+            # The legend shows one size for all: that of the points says something else.
+            (key,) = ax.plot([], [], linestyle="", marker=shape, color=colour, alpha=0.7, markersize=6)
+            key.set(label=on_one_line(name), gid=f"curve-{index}.line")
+        ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="mean confidence of the bin", ylabel="accuracy of the bin")
+        ax.set_aspect("equal")
+        ax.set_title(title, loc="left")
+        show_legend(ax, own=own)
+    return ax
+
+
+def scatter_figure(bins: Mapping[str, Bins]) -> Drawn:
+    """Returns the bins of several networks as points; see `bin_scatter`."""
+    rows: list[tuple[str | float, ...]] = []
+    words = []
+    for name, one in bins.items():
+        cells = [(one.confidence[m], one.accuracy[m], one.count[m] / one.n) for m in np.flatnonzero(one.count)]
+        rows += [(name, *map(float, cell)) for cell in cells]
+        described = "; ".join(f"{confidence:.4f}, {accuracy:.4f}, {share:.4f}" for confidence, accuracy, share in cells)
+        words.append(f"{name} ({one.n:,} examples): {described}")
+    told = "Mean confidence, accuracy and share of the examples of each bin"
+    alt = f"Accuracy against confidence. {told}. {' '.join(words)}."
+    return Drawn(bin_scatter(bins), alt, columns=("group", "mean_confidence", "accuracy", "share"), rows=rows)

@@ -1,30 +1,103 @@
-"""The risk-coverage curve at coverages that curves of any number of examples have in common."""
+"""Risk and coverage: the error among the most confident examples against the share of examples answered."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping, Sequence
 
-from mixup_jax.metrics.selective import risk_coverage
+import numpy as np
+from matplotlib.axes import Axes
+
+from mixup_jax import metrics
+from mixup_jax.errors import InputError
+from mixup_jax.figures.drawn import Column, Drawn, add_columns
+from mixup_jax.figures.style import INK, LINES, MARKERS, new_figure, on_one_line, show_legend, style
 from mixup_jax.metrics.softmax import Bools, Floats
 
 STEPS = 200
+READ_AT = 20  # coverages at which the curves can be read off
 GRID = np.arange(1, STEPS + 1) / STEPS
 """The coverages at which curves of several seeds are averaged: 0.005, 0.01, .., 1."""
 
 
-def risk_at_grid(sureness: Floats, correct: Bools) -> Floats:
+def risk_at_grid(confidence: Floats, correct: Bools) -> Floats:
     """Returns the error among the ceil(c N) surest examples for every coverage c of `GRID`, `[200]` in [0, 1].
 
     Equally sure examples count by expectation over their orders, as in `metrics.risk_coverage`.
 
     Args:
-      sureness: `[N]`, N >= 1, the higher the surer.
+      confidence: `[N]`, N >= 1, the higher the surer.
       correct: bool `[N]`.
 
     Raises:
       InputError: the arrays differ in length, are empty, or a number is NaN.
     """
-    risk = risk_coverage(-np.asarray(sureness, np.float64), correct).risk
+    risk = metrics.risk_coverage(-np.asarray(confidence, np.float64), correct).risk
     # In whole numbers: ceil(0.55 * 100) of floating point is 56.
     answered = -(-np.arange(1, STEPS + 1) * len(risk) // STEPS)
     return risk[answered - 1]
+
+
+def risk_coverage(
+    outcomes: Mapping[str, Sequence[tuple[Floats, Bools]]], ax: Axes | None = None, *, title: str = ""
+) -> Axes:
+    """Draws the error among the surest examples against the share of examples answered.
+
+    Of several seeds the mean is drawn, over a band from the lowest to the highest of them.  Equally sure
+    examples count by expectation over their orders, as in `metrics.risk_coverage`.
+
+    Args:
+      outcomes: by name, for each seed how sure the network is of each example, such as its confidence, `[N]`, and
+        whether each is correct `[N]`.
+      ax: where to draw; None makes a figure of its own.
+      title: plain text above the figure.
+
+    Returns:
+      The axes.
+
+    Raises:
+      InputError: a name has no seed, or its arrays cannot be used.
+    """
+    curves = {name: seed_curves(seeds, name) for name, seeds in outcomes.items()}
+    with style():
+        own = ax is None
+        if ax is None:
+            ax = new_figure(4.3, 3.0 + 0.17 * len(outcomes)).subplots()
+        for index, (name, values) in enumerate(curves.items()):
+            colour, dashes = LINES[index % len(LINES)]
+            # Not at the same places: where curves run together, their shapes stand side by side.
+            marker, places = MARKERS[index % len(MARKERS)], (3 * index % 25, 25)
+            if len(values) > 1:
+                low, high = values.min(axis=0), values.max(axis=0)
+                ax.fill_between(GRID, low, high, color=colour, alpha=0.15, linewidth=0, gid=f"curve-{index}.band")
+            label = on_one_line(name) + (f", mean of {len(values)} seeds" if len(values) > 1 else "")
+            (line,) = ax.plot(GRID, values.mean(axis=0), color=colour, linestyle=dashes, linewidth=1.5, label=label)
+            line.set(gid=f"curve-{index}.line", marker=marker, markersize=4, markevery=places)
+        ax.set(xlim=(0, 1), xlabel="coverage: share of examples answered", ylabel="error among them")
+        ax.set_ylim(bottom=0)
+        ax.set_title(title, loc="left", color=INK)
+        show_legend(ax, own=own)
+    return ax
+
+
+def seed_curves(seeds: Sequence[tuple[Floats, Bools]], name: str) -> Floats:
+    """Returns the risk of every seed at the coverages of `risk.GRID`, `[seeds, 200]`."""
+    if not seeds:
+        raise InputError(f"outcomes of {name} hold no seed; expected at least one pair of confidence and correctness")
+    return np.stack([risk_at_grid(confidence, correct) for confidence, correct in seeds])
+
+
+def risk_coverage_figure(outcomes: Mapping[str, Sequence[tuple[Floats, Bools]]]) -> Drawn:
+    """Returns the risk-coverage curves of several methods; see `risk_coverage`."""
+    risks = {name: seed_curves(seeds, name).mean(axis=0) for name, seeds in outcomes.items()}
+    columns, words = [], []
+    for coverage in np.arange(1, READ_AT + 1) / READ_AT:
+        at = {name: float(risk[round(coverage * STEPS) - 1]) for name, risk in risks.items()}
+        lines = [(f"{name}: error {risk:.4f}", f"curve-{index}") for index, (name, risk) in enumerate(at.items())]
+        columns.append(Column(coverage - 1 / READ_AT, coverage, [(f"the surest {coverage:.0%}", ""), *lines]))
+        if round(coverage * READ_AT) % 5 == 0:
+            words.append(f"{coverage:.2f}: " + ", ".join(f"{name} {risk:.4f}" for name, risk in at.items()))
+    alt = (
+        f"Risk-coverage curves. Error among the surest examples, by the share of examples answered. {'; '.join(words)}."
+    )
+    axes = risk_coverage(outcomes)
+    return Drawn(axes, alt, add_columns(axes, columns))

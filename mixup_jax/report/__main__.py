@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 from mixup_jax.command import CommandParser, path, run_command
+from mixup_jax.errors import InputError
+
+MOST_JOBS = 4
+"""Processes that the command starts of itself."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,11 +25,17 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--output", default="report", type=path, metavar="DIR", help="folder to write to (default: %(default)s)"
     )
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="processes that draw, where there are many figures (default: up to 4)"
+    )
     arguments = parser.parse_args(list(argv))
+    jobs = min(os.cpu_count() or 1, MOST_JOBS) if arguments.jobs is None else arguments.jobs
+    if jobs < 1:
+        raise InputError(f"--jobs is {jobs}; expected at least 1")
     # Drawing libraries take a second to load, which --help need not wait for.
     from mixup_jax.report.build import build_report
 
-    print(build_report(arguments.runs, arguments.output))
+    print(build_report(arguments.runs, arguments.output, jobs))
     return 0
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mixup_jax import metrics
 from mixup_jax.errors import InputError
 from mixup_jax.metrics import table
 from mixup_jax.metrics.examined import Examined
 from mixup_jax.metrics.measuring import Given, detection, scores_of, values
 from mixup_jax.runs.files import key
-from mixup_jax.runs.records import Predictions
+
+if TYPE_CHECKING:
+    from mixup_jax.report.runs import RecordedSet
 
 TOLERANCE = 1e-7
 """How far a number in evaluation.json may be from the one recomputed; relative for numbers above 1."""
@@ -25,7 +26,7 @@ Pair = tuple[str, float | None, float | None]
 
 
 def check_agreement(
-    evaluation: Mapping[str, Any], test_name: str, test: Predictions, ood: Mapping[str, Predictions]
+    evaluation: Mapping[str, Any], test_name: str, test: RecordedSet, ood: Mapping[str, RecordedSet]
 ) -> None:
     """Recomputes the numbers of evaluation.json from the records.
 
@@ -36,8 +37,8 @@ def check_agreement(
     Args:
       evaluation: of the form that `checks` wants.
       test_name: the key of the test set in `evaluation["results"]`.
-      test: its record.
-      ood: those of the out-of-distribution sets.
+      test: what its record gives.
+      ood: what those of the out-of-distribution sets give.
 
     Raises:
       InputError: a number differs by more than 1e-7; the message names the key and both values.
@@ -55,26 +56,25 @@ def _agree(stored: float | None, computed: float | None) -> bool:
 
 
 def _pairs(
-    evaluation: Mapping[str, Any], test_name: str, test: Predictions, ood: Mapping[str, Predictions]
+    evaluation: Mapping[str, Any], test_name: str, test: RecordedSet, ood: Mapping[str, RecordedSet]
 ) -> Iterator[Pair]:
     written = evaluation["results"][test_name]
     for state in STATES:
-        temperature = 1.0 if state == AS_TRAINED else written.get("temperature")
         result = written if state == AS_TRAINED else written.get(state)
-        inside = None if temperature is None else metrics.examine(test.logits, test.labels, temperature)
+        inside = test.trained if state == AS_TRAINED else test.scaled
         if result is not None and inside is not None:
             yield from _compared(_named("results", test_name, state), result, _test_numbers(inside))
-        for name, record in ood.items():
+        for name, recorded in ood.items():
             stored = evaluation["ood"][name]
             separation = stored if state == AS_TRAINED else stored.get(state)
             if separation is None:
                 continue
             where = _named("ood", name, state)
-            if inside is None:
+            outside = recorded.trained if state == AS_TRAINED else recorded.scaled
+            if inside is None or outside is None:
                 raise InputError(f"{where} is there, but {key('results', test_name)}.temperature is not")
             if state != AS_TRAINED:
-                yield key(key("ood", name), "temperature"), stored.get("temperature"), float(temperature)
-            outside = metrics.examine(record.logits, temperature=temperature)
+                yield key(key("ood", name), "temperature"), stored.get("temperature"), float(written["temperature"])
             yield from _separations(where, separation, inside, outside)
 
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from mixup_jax.environment import FULL
 from mixup_jax.errors import InputError
-from mixup_jax.report import overview, page, tables, wording
-from mixup_jax.report.choices import Choices
+from mixup_jax.report import page, tables
 from mixup_jax.report.comparisons import make_comparisons
+from mixup_jax.report.figure import Figure, finish
+from mixup_jax.report.figure_table import plan_figures
+from mixup_jax.report.filters import Filters
 from mixup_jax.report.groups import make_groups
-from mixup_jax.report.paper import paper_sections
-from mixup_jax.report.pictures import largest_share, pictures_of, smallest_share
+from mixup_jax.report.paper_tables import auroc_table, text_table
 from mixup_jax.report.quantities import ood_names, sections
 from mixup_jax.report.results import as_json, results
 from mixup_jax.report.runs import load_runs
+from mixup_jax.report.workers import workers
 from mixup_jax.runs.files import write_atomically
 
 PAGE, DATA, FIGURES = "index.html", "results.json", "figures"
@@ -25,9 +28,11 @@ TABLES = {
     "table.tex": tables.latex_table,
     "table.csv": tables.csv_table,
 }
+FIGURES_WORTH_PROCESSES = 60
+"""With fewer figures, further processes take longer to start than they save."""
 
 
-def build_report(folders: Sequence[str | Path], output: str | Path) -> Path:
+def build_report(folders: Sequence[str | Path], output: str | Path, jobs: int = 1) -> Path:
     """Writes the report about finished runs and returns the path of its index.html.
 
     Into `output` go index.html, results.json, table.md, table.tex, table.csv and figures/*.svg,
@@ -37,6 +42,8 @@ def build_report(folders: Sequence[str | Path], output: str | Path) -> Path:
     Args:
       folders: run folders, evaluated by `mixup_jax.evaluate`.
       output: the folder to write to; it is created where needed.
+      jobs: processes that draw the figures and compute the intervals, where there are many.  With more than one, a
+        script that calls this needs the guard `if __name__ == "__main__"`.
 
     Raises:
       InputError: a run cannot be used (see `runs.load_runs`, `groups.make_groups`), or `output` cannot be
@@ -46,38 +53,23 @@ def build_report(folders: Sequence[str | Path], output: str | Path) -> Path:
     _check_places(output, (PAGE, DATA, *TABLES))
     runs = load_runs(folders)
     groups = make_groups(runs)
-    blocks = sections(ood_names(runs))
-    comparisons, no_verdict = make_comparisons(groups)
-    choices = Choices(groups)
-    across = page.Overview(
-        overview.risk_coverage_picture(groups, choices),
-        overview.method_pictures(groups, choices),
-        overview.spread_pictures(groups, choices),
-        overview.sweep_pictures(groups, choices),
-    )
-    paper = paper_sections(groups, choices)
-    shared = (*across.pictures, *(shown.picture for section in paper for shown in section.shown))
-    taken = {picture.file_name for picture in shared}
-    top, bottom = 1.05 * largest_share(runs), smallest_share(runs)
-    ood_tokens = {name: choices.of_ood(name) for name in ood_names(runs)}
-    pictures = {
-        name: pictures_of(run, name, wording.slug(name, taken), top=top, bottom=bottom, ood_tokens=ood_tokens)
-        for group in groups
-        for run in group.runs
-        for name in [group.run_name(run)]
-    }
-    html = page.render(groups, blocks, comparisons, no_verdict, pictures, across, paper, choices)
-    data = results(groups, blocks, comparisons, no_verdict, pictures, shared)
-    files = {
-        f"figures/{picture.file_name}.{ending}": content
-        for picture in (*shared, *(picture for of_run in pictures.values() for picture in of_run.values()))
-        for ending, content in (("svg", picture.svg), ("png", picture.png), ("csv", picture.csv))
-        if content
-    }
-    files |= {f"figures/{section.sheet.file_name}.csv": section.sheet.csv for section in paper if section.sheet}
-    files |= {DATA: as_json(data)}
-    files |= {name: write(groups, blocks).encode() for name, write in TABLES.items()}
-    _write(output, files | {PAGE: html.encode()})
+    filters = Filters(groups)
+    plans = plan_figures(groups, filters)
+    with workers(jobs if len(plans) >= FIGURES_WORTH_PROCESSES else 1) as run_all:
+        comparisons, no_verdict = make_comparisons(groups, run_all)
+        figures = run_all([partial(finish, plan) for _, plan in plans])
+    by_section: dict[str, list[Figure]] = {}
+    for (section, _), figure in zip(plans, figures, strict=True):
+        by_section.setdefault(section, []).append(figure)
+    numbers = sections(ood_names(runs))
+    small = {"foreign": auroc_table(groups, filters), "text": text_table(groups, filters)}
+    small_tables = {anchor: table for anchor, table in small.items() if table is not None}
+    contents = page.Contents(groups, numbers, comparisons, no_verdict, by_section, small_tables, filters)
+    files = {f"{FIGURES}/{name}": content for figure in figures for name, content in figure.files().items()}
+    files |= {f"{FIGURES}/{table.file_name}.csv": table.csv for table in small_tables.values()}
+    files |= {DATA: as_json(results(contents))}
+    files |= {name: write(groups, numbers).encode() for name, write in TABLES.items()}
+    _write(output, files | {PAGE: page.render(contents).encode()})
     return output / PAGE
 
 

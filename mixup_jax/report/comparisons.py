@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 
 import numpy as np
 
-from mixup_jax.report.differences import paired_intervals
-from mixup_jax.report.groups import Group, differing, flatten, kind
-from mixup_jax.report.quantities import Quantity, examples, ood_names
-from mixup_jax.report.verdict import (
+from mixup_jax.metrics.intervals import paired_bootstrap_auroc_difference, paired_bootstrap_differences
+from mixup_jax.metrics.softmax import Bools, Floats
+from mixup_jax.report.claims import (
     Finding,
+    Interval,
     Remark,
     caveat,
     claims,
@@ -23,13 +25,14 @@ from mixup_jax.report.verdict import (
     seed_error,
     temperature_remark,
 )
-from mixup_jax.report.wording import setting
+from mixup_jax.report.formatting import setting
+from mixup_jax.report.groups import NOT_TRAINING, Group, differing, flatten, nearest_baseline
+from mixup_jax.report.quantities import Quantity, examples, ood_names
+from mixup_jax.report.runs import RunRecord
+from mixup_jax.report.workers import RunAll, Task, serially
 
-SHARED = ("data.name", "model.name", "model.width")
-"""Settings that must be equal for two groups to be compared at all."""
-
-NOT_TRAINING = ("seed", "experiment", "notes", "method", "evaluation", "parallel", "log_every_steps", "tensorboard")
-"""Settings that may differ between compared groups without a word."""
+NORMAL_95 = 1.959963984540054
+"""The standard normal distribution has 95 % of its mass within plus or minus this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,46 +54,27 @@ class Comparison:
     remarks: tuple[Remark, ...]
 
 
-def make_comparisons(groups: Sequence[Group]) -> tuple[list[Comparison], str]:
-    """Compares every mixup group with the baseline that resembles it most.
+def make_comparisons(groups: Sequence[Group], run_all: RunAll = serially) -> tuple[list[Comparison], str]:
+    """Compares every mixup group with the baseline that resembles it most; `run_all` computes the intervals.
 
     Returns:
       The comparisons, and why there is none (empty where there is one).
     """
-    baselines = [group for group in groups if kind(group.first) == "baseline"]
-    mixups = [group for group in groups if kind(group.first) == "mixup"]
-    if not mixups:
+    kinds = [group.first.kind for group in groups]
+    if "mixup" not in kinds:
         return [], "No verdict: none of these runs was trained with mixup."
-    if not baselines:
+    if "baseline" not in kinds:
         return [], "No verdict: none of these runs is a baseline (no mixup, no label smoothing, no entropy term)."
-    comparisons = []
-    for group in mixups:
-        candidates = [baseline for baseline in baselines if comparable(baseline, group)]
-        if candidates:
-            nearest = min(candidates, key=lambda baseline: len(_differences(baseline, group)))
-            comparisons.append(_compare(nearest, group))
-    if comparisons:
-        return comparisons, ""
-    return [], "No verdict: no baseline shares data set, model and test examples with a mixup run."
+    mixups = [group for group in groups if group.first.kind == "mixup"]
+    pairs = [(nearest_baseline(group, groups), group) for group in mixups]
+    comparisons = [_compare(baseline, group, run_all) for baseline, group in pairs if baseline is not None]
+    reason = "" if comparisons else "No verdict: no baseline shares data set, model and test examples with a mixup run."
+    return comparisons, reason
 
 
-def comparable(one: Group, other: Group) -> bool:
-    """Returns whether two groups share data set, network and test examples."""
-    same_setting = all(one.first.setting(*key.split(".")) == other.first.setting(*key.split(".")) for key in SHARED)
-    runs = (*one.runs, *other.runs)
-    same_test = all(
-        run.test_name == runs[0].test_name and np.array_equal(run.test.labels, runs[0].test.labels) for run in runs
-    )
-    return same_setting and same_test
-
-
-def _differences(one: Group, other: Group) -> list[str]:
-    return differing(one.first, other.first, NOT_TRAINING)
-
-
-def _compare(baseline: Group, mixup: Group) -> Comparison:
+def _compare(baseline: Group, mixup: Group, run_all: RunAll) -> Comparison:
     judged = claims([name for name in ood_names(baseline.runs) if name in ood_names(mixup.runs)])
-    intervals = paired_intervals(baseline.runs, mixup.runs)
+    intervals = paired_intervals(baseline.runs, mixup.runs, run_all)
     sides = [
         {claim.key: found for claim in judged if (found := group.summary(Quantity(claim.key, "")))}
         for group in (baseline, mixup)
@@ -100,10 +84,10 @@ def _compare(baseline: Group, mixup: Group) -> Comparison:
     remarks = [Remark("Under-confidence", _confidence(baseline, mixup))]
     remarks.append(Remark("After temperature scaling", _temperature(baseline, mixup, intervals.get("temperature"))))
     remarks += [Remark(f"On {name}", _ood_temperature(name, baseline, mixup)) for name in ood_names(baseline.runs)]
-    settings = [flatten(group.first.config) for group in (baseline, mixup)]
+    settings = [flatten(group.first.recorded) for group in (baseline, mixup)]
     unequal = ", ".join(
         f"{key} ({setting(settings[0].get(key))} without mixup, {setting(settings[1].get(key))} with it)"
-        for key in _differences(baseline, mixup)
+        for key in differing(baseline.first, mixup.first, NOT_TRAINING)
     )
     remarks.append(Remark("Not like for like", f"the two also differ in {unequal}." if unequal else ""))
     remarks.append(Remark("The intervals", coverage(len(baseline.runs), len(mixup.runs))))
@@ -139,3 +123,90 @@ def _ood_temperature(name: str, baseline: Group, mixup: Group) -> str:
     against = [mixup.summary(Quantity(key, "")) for key in (keys[0], keys[2])]
     means = [summary.mean for summary in (*told, *against) if summary is not None]
     return ood_temperature_remark(*means) if len(means) == len(told) + len(against) else ""
+
+
+def paired_intervals(
+    baseline: Sequence[RunRecord], mixup: Sequence[RunRecord], run_all: RunAll = serially
+) -> dict[str, Interval]:
+    """Returns 95 % intervals of mixup minus baseline by the keys of results.json.
+
+    Accuracy, ECE, OE and AUROC have paired bootstrap intervals.  With several seeds the ends are
+    averaged over pairs of runs, which is no narrower than an interval of the mean difference.  Mean
+    confidence is a plain mean over examples and has the paired normal interval.
+
+    The further key "temperature" has mixup's ECE (15 bins) as trained minus the baseline's after
+    temperature scaling, where all of the baseline was scaled.
+
+    Args:
+      baseline: runs of one group.
+      mixup: runs of the other, tested on the very same examples in the same order.
+      run_all: computes the bootstrap intervals.
+    """
+    sets = [name for name in baseline[0].ood if _same_set(name, [*baseline, *mixup])]
+    scaled = all(run.temperature is not None for run in baseline)
+    tasks = [task for one, other in _pairs(baseline, mixup) for task in _bootstraps(one, other, sets, scaled)]
+    found: dict[str, list[Interval]] = {}
+    for intervals in run_all(tasks):
+        for key, interval in intervals.items():
+            found.setdefault(key, []).append(interval)
+    averaged = {
+        key: (float(np.mean([low for low, _ in ends])), float(np.mean([high for _, high in ends])))
+        for key, ends in found.items()
+    }
+    for name in sets:
+        confidences = [
+            np.mean([run.ood[name].trained.confidence for run in side], axis=0) for side in (mixup, baseline)
+        ]
+        averaged[f"ood/{name}/mean_confidence"] = mean_interval(confidences[0] - confidences[1])
+    return averaged
+
+
+def mean_interval(differences: Floats) -> Interval:
+    """Returns the normal 95 % interval of a mean, `m -+ 1.96 s / sqrt(N)`; no width for N = 1.
+
+    Args:
+      differences: `[N]`, N >= 1.
+    """
+    n = len(differences)
+    reach = NORMAL_95 * float(differences.std(ddof=1)) / n**0.5 if n > 1 else 0.0
+    mean = float(differences.mean())
+    return mean - reach, mean + reach
+
+
+def _pairs(baseline: Sequence[RunRecord], mixup: Sequence[RunRecord]) -> list[tuple[RunRecord, RunRecord]]:
+    """Returns pairs of runs whose mean difference is the difference of the means."""
+    if len(baseline) == len(mixup):
+        return list(zip(baseline, mixup, strict=True))
+    return list(product(baseline, mixup))
+
+
+def _bootstraps(
+    baseline: RunRecord, mixup: RunRecord, sets: Sequence[str], scaled: bool
+) -> Iterator[Task[dict[str, Interval]]]:
+    """Yields what computes the bootstrap intervals of a pair of runs, each a function of arrays."""
+    yield partial(_test_intervals, mixup.outcomes(), baseline.outcomes())
+    if scaled:
+        yield partial(_temperature_interval, mixup.outcomes(), baseline.outcomes(scaled=True))
+    for name in sets:
+        scores = [recorded.trained.msp for run in (mixup, baseline) for recorded in (run.test, run.ood[name])]
+        yield partial(_auroc_interval, f"ood/{name}/auroc", scores)
+
+
+def _test_intervals(mixup: tuple[Floats, Bools], baseline: tuple[Floats, Bools]) -> dict[str, Interval]:
+    found = paired_bootstrap_differences(*mixup, *baseline, n_bins=(15, 100))
+    return {key: (difference.low, difference.high) for key, difference in found.items()}
+
+
+def _temperature_interval(mixup: tuple[Floats, Bools], scaled: tuple[Floats, Bools]) -> dict[str, Interval]:
+    found = paired_bootstrap_differences(*mixup, *scaled, n_bins=(15,))["ece_15"]
+    return {"temperature": (found.low, found.high)}
+
+
+def _auroc_interval(key: str, scores: Sequence[Floats]) -> dict[str, Interval]:
+    found = paired_bootstrap_auroc_difference(*scores)
+    return {key: (found.low, found.high)}
+
+
+def _same_set(name: str, runs: Sequence[RunRecord]) -> bool:
+    sizes = {len(run.ood[name].labels) if name in run.ood else None for run in runs}
+    return len(sizes) == 1 and None not in sizes

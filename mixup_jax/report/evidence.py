@@ -27,10 +27,11 @@ from pathlib import Path
 from mixup_jax import escapes
 from mixup_jax.command import CommandParser, run_command
 from mixup_jax.errors import InputError, unknown_name
+from mixup_jax.figures.drawn import MINUS
 from mixup_jax.methods.method import VARIANTS
-from mixup_jax.report import wording
+from mixup_jax.report import formatting
 from mixup_jax.report.comparisons import make_comparisons
-from mixup_jax.report.groups import Group, Summary, kind, make_groups
+from mixup_jax.report.groups import Group, Summary, make_groups
 from mixup_jax.report.quantities import Quantity, ood_names, sections
 from mixup_jax.report.runs import load_runs
 from mixup_jax.report.tables import markdown_table
@@ -77,7 +78,7 @@ def claims_table(groups: Sequence[Group], names: Sequence[str] = ()) -> str:
 
     With `names`, only for the mixup groups that are called so.
     """
-    chosen = [group for group in groups if not names or kind(group.first) == "baseline" or _short(group) in names]
+    chosen = [group for group in groups if not names or group.first.kind == "baseline" or _short(group) in names]
     comparisons, reason = make_comparisons(chosen)
     if not comparisons:
         return f"{reason}\n"
@@ -112,8 +113,8 @@ def _short(group: Group) -> str:
 
 def _spread(summary: Summary | None) -> str:
     if summary is None:
-        return wording.NONE
-    mean = f"{summary.mean:.{DIGITS}f}".replace("-", wording.MINUS)
+        return formatting.NONE
+    mean = f"{summary.mean:.{DIGITS}f}".replace("-", MINUS)
     return mean if summary.std is None else f"{mean} ± {summary.std:.{DIGITS}f}"
 
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
+import numpy as np
+
 from mixup_jax.errors import InputError
-from mixup_jax.methods.method import Method
+from mixup_jax.figures.drawn import mean_and_std
+from mixup_jax.metrics.binning import Bins
 from mixup_jax.report.quantities import Quantity, value
-from mixup_jax.report.runs import Run
-from mixup_jax.runs.provenance import DERIVED
+from mixup_jax.report.runs import RunRecord
+
+NAMES_AND_NOTES = ("seed", "experiment", "notes", "parallel", "log_every_steps", "tensorboard")
+"""Settings that change no result, but for the seed."""
+NOT_TRAINING = (*NAMES_AND_NOTES, "method", "evaluation")
+"""Settings that may differ between compared groups without a word."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +50,21 @@ class Group:
     """
 
     name: str
-    runs: tuple[Run, ...]
+    runs: tuple[RunRecord, ...]
 
     @property
-    def first(self) -> Run:
+    def first(self) -> RunRecord:
         """The run of the lowest seed, which speaks for what all have in common."""
         return self.runs[0]
 
     @property
     def seeds(self) -> tuple[Any, ...]:
         """The seeds, None where a config has none."""
-        return tuple(run.setting("seed") for run in self.runs)
+        return tuple(run.seed for run in self.runs)
 
-    def run_name(self, run: Run) -> str:
+    def run_name(self, run: RunRecord) -> str:
         """Returns the name of one of its runs, unique among the runs of a report."""
-        return f"{self.name}, seed {run.setting('seed', default='unknown')}"
+        return f"{self.name}, seed {'unknown' if run.seed is None else run.seed}"
 
     def summary(self, quantity: Quantity) -> Summary | None:
         """Returns mean and spread of a number, or None where no run has it."""
@@ -67,13 +74,11 @@ class Group:
 
 def summarise(values: Sequence[float]) -> Summary:
     """Returns mean and sample standard deviation of one or more finite values."""
-    mean = math.fsum(values) / len(values)
-    spread = math.fsum((value - mean) ** 2 for value in values)
-    std = math.sqrt(spread / (len(values) - 1)) if len(values) > 1 else None
+    mean, std = mean_and_std(values)
     return Summary(mean, std, len(values), tuple(values))
 
 
-def make_groups(runs: Sequence[Run]) -> list[Group]:
+def make_groups(runs: Sequence[RunRecord]) -> list[Group]:
     """Groups runs whose configs are equal but for `seed`, and that kept the same checkpoint.
 
     Groups come in the order of their first runs; those of one experiment name are told apart by
@@ -82,31 +87,28 @@ def make_groups(runs: Sequence[Run]) -> list[Group]:
     Raises:
       InputError: two runs share config and seed, and so would count as two seeds without being so.
     """
-    gathered: dict[str, list[Run]] = {}
+    gathered: dict[str, list[RunRecord]] = {}
     for run in runs:
         gathered.setdefault(_identity(run), []).append(run)
     members = [sorted(group, key=_seed_order) for group in gathered.values()]
     for group in members:
         for one, other in itertools.pairwise(group):
-            if one.setting("seed") == other.setting("seed"):
+            if one.seed == other.seed:
                 raise InputError(
                     f"run folders {one.folder} and {other.folder} have the same config and seed "
-                    f"({one.setting('seed')!r}); give one of them, since they are not two seeds"
+                    f"({one.seed!r}); give one of them, since they are not two seeds"
                 )
     names = _unique_names([group[0] for group in members])
     return [Group(name, tuple(group)) for name, group in zip(names, members, strict=True)]
 
 
-def _identity(run: Run) -> str:
-    config = {key: setting for key, setting in run.config.items() if key != "seed"}
-    checkpoint = run.evaluation.get("checkpoint")
-    # A checkpoint named by its number differs from seed to seed; last and best are choices.
-    choice = checkpoint if checkpoint in ("last", "best") else None
-    return json.dumps([config, choice, run.test_name], sort_keys=True)
+def _identity(run: RunRecord) -> str:
+    config = {key: setting for key, setting in run.recorded.items() if key != "seed"}
+    return json.dumps([config, run.checkpoint, run.test_name], sort_keys=True)
 
 
-def _seed_order(run: Run) -> tuple[bool, float, str]:
-    seed = run.setting("seed")
+def _seed_order(run: RunRecord) -> tuple[bool, float, str]:
+    seed = run.seed
     numeric = isinstance(seed, int | float)
     return (not numeric, float(seed) if numeric else 0.0, str(seed))
 
@@ -118,22 +120,22 @@ def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
     return {key: item for name in settings for key, item in flatten(settings[name], f"{prefix}{name}.").items()}
 
 
-def differing(one: Run, other: Run, ignored: Sequence[str] = ()) -> list[str]:
+def differing(one: RunRecord, other: RunRecord, ignored: Sequence[str] = ()) -> list[str]:
     """Returns the settings in which two runs differ, but for those whose key or first part is `ignored`."""
-    first, second = flatten(one.config), flatten(other.config)
+    first, second = flatten(one.recorded), flatten(other.recorded)
     keys = sorted(set(first) | set(second))
     kept = [key for key in keys if key not in ignored and key.split(".")[0] not in ignored]
     return [key for key in kept if first.get(key) != second.get(key)]
 
 
-def _unique_names(leaders: Sequence[Run]) -> list[str]:
-    plain = [str(run.setting("experiment") or run.name_of_folder or "run") for run in leaders]
+def _unique_names(leaders: Sequence[RunRecord]) -> list[str]:
+    plain = [str(run.recorded.get("experiment") or run.name_of_folder or "run") for run in leaders]
     names: list[str] = []
     for run, name in zip(leaders, plain, strict=True):
         twins = [twin for twin, other in zip(leaders, plain, strict=True) if other == name and twin is not run]
         if twins:
             keys = sorted({key for twin in twins for key in differing(run, twin, ("seed", "notes", "experiment"))})
-            settings = flatten(run.config)
+            settings = flatten(run.recorded)
             told = ", ".join(f"{key.split('.')[-1]} {settings.get(key)}" for key in keys[:3])
             name = f"{name} ({told or 'checkpoint ' + str(run.evaluation.get('checkpoint'))})"
         unique, count = name, 2
@@ -143,16 +145,40 @@ def _unique_names(leaders: Sequence[Run]) -> list[str]:
     return names
 
 
-def kind(run: Run) -> str:
-    """Returns a key of `method.KINDS`: what the paper's claims take a run for.
+def settings_but(group: Group, *keys: str) -> str:
+    """Returns what a group was trained and tested on, but for the settings named, as text that can be compared."""
+    run = group.first
+    config = flatten({key: value for key, value in run.recorded.items() if key not in NAMES_AND_NOTES})
+    config = {key: value for key, value in config.items() if key not in keys}
+    return json.dumps([config, run.checkpoint, run.test_name, len(run.test.labels)], sort_keys=True, default=str)
 
-    A run is "other" if its config has no usable method, or if it predicts otherwise than by its network alone (an
-    ensemble, Monte Carlo dropout).
-    """
-    given = run.setting("method")
-    if not isinstance(given, dict) or run.setting(DERIVED):
-        return "other"
-    try:
-        return Method(**{name: given[name] for name in Method.__dataclass_fields__ if name in given}).kind
-    except (InputError, TypeError):  # a config of someone else's
-        return "other"
+
+def summaries_of(groups: Sequence[Group], quantity: Quantity) -> dict[Group, Summary]:
+    """Returns a number of every group that has it."""
+    return {group: summary for group in groups if (summary := group.summary(quantity))}
+
+
+def comparable(one: Group, other: Group) -> bool:
+    """Returns whether two groups share data set, network and test examples."""
+    configs = one.first.config, other.first.config
+    if configs[0] is None or configs[1] is None:
+        return False
+    networks = [(config.data.name, config.model.name, config.model.width) for config in configs if config is not None]
+    runs = (*one.runs, *other.runs)
+    same_test = all(
+        run.test_name == runs[0].test_name and np.array_equal(run.test.labels, runs[0].test.labels) for run in runs
+    )
+    return networks[0] == networks[1] and same_test
+
+
+def nearest_baseline(group: Group, groups: Sequence[Group]) -> Group | None:
+    """Returns the comparable baseline whose settings are nearest; None where there is none, or for a baseline."""
+    if group.first.kind == "baseline":
+        return None
+    candidates = [one for one in groups if one.first.kind == "baseline" and comparable(one, group)]
+    return min(candidates, key=lambda one: len(differing(one.first, group.first, NOT_TRAINING)), default=None)
+
+
+def pooled_bins(group: Group, n_bins: int) -> Bins:
+    """Returns the calibration bins of the test examples of all seeds together."""
+    return reduce(Bins.merge, (run.bins(n_bins) for run in group.runs))

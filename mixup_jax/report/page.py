@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,37 +16,114 @@ from markupsafe import Markup
 
 from mixup_jax import __version__
 from mixup_jax.escapes import visible
-from mixup_jax.report import wording
-from mixup_jax.report.blocks import group_blocks, run_blocks
-from mixup_jax.report.choices import Choices
+from mixup_jax.report import formatting
+from mixup_jax.report.claims import AS_CLAIMED, CONTRARY, UNDECIDED, Finding
 from mixup_jax.report.comparisons import Comparison
+from mixup_jax.report.figure import Figure
+from mixup_jax.report.filters import Filters
 from mixup_jax.report.groups import Group, flatten
-from mixup_jax.report.paper import PaperSection
-from mixup_jax.report.picture import Picture
-from mixup_jax.report.quantities import Quantity, Section
-from mixup_jax.report.runs import Run
-from mixup_jax.report.verdict import AS_CLAIMED, CONTRARY, UNDECIDED, Finding
+from mixup_jax.report.page_sections import SECTIONS
+from mixup_jax.report.paper_tables import TableFile
+from mixup_jax.report.quantities import Quantity, Section, examples, interval, value
+from mixup_jax.report.runs import RunRecord
 
 MARKS = {AS_CLAIMED: ("yes", "✓"), CONTRARY: ("no", "✗"), UNDECIDED: ("open", "?")}
-Pictures = Mapping[str, Mapping[str, Picture]]
 
 
 @dataclass(frozen=True)
-class Overview:
-    """The figures that hold all groups against each other, those of single numbers with their numbers."""
+class Contents:
+    """Everything a page shows.
 
-    risk_coverage: Picture
-    methods: Sequence[tuple[str, Picture]]
-    spread: Sequence[tuple[Quantity, Picture]]
-    sweep: Sequence[tuple[Quantity, Picture]]
+    Attributes:
+      groups: the groups in the order of their columns.
+      sections: the blocks of the tables of numbers.
+      comparisons: baseline against mixup, one for each mixup group that has a baseline.
+      no_verdict: why there is no comparison; empty where there is one.
+      figures: the figures by the id of their part of the page.
+      tables: the small tables, likewise.
+      filters: what a reader can switch on and off.
+    """
 
-    @property
-    def pictures(self) -> tuple[Picture, ...]:
-        """All of them."""
-        return (self.risk_coverage, *(picture for _, picture in (*self.methods, *self.spread, *self.sweep)))
+    groups: Sequence[Group]
+    sections: Sequence[Section]
+    comparisons: Sequence[Comparison]
+    no_verdict: str
+    figures: Mapping[str, Sequence[Figure]]
+    tables: Mapping[str, TableFile]
+    filters: Filters
 
 
-def run_card(run: Run) -> list[tuple[str, str]]:
+@dataclass(frozen=True)
+class Cell:
+    """A number of the table, and what is said below it in small print."""
+
+    text: str
+    small: str = ""
+
+
+@dataclass(frozen=True)
+class NumberRow:
+    """A line of the table: a number's key, its name, what is better, and a cell for each column."""
+
+    key: str
+    label: str
+    aim: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class NumberBlock:
+    """A block of the table: the key of its first number, its heading, the examples it rests on, and its lines."""
+
+    key: str
+    title: str
+    examples: str
+    rows: tuple[NumberRow, ...]
+
+
+def group_blocks(sections: Sequence[Section], groups: Sequence[Group]) -> list[NumberBlock]:
+    """Returns the main table, one column a group: mean and spread, or a single seed's number and interval."""
+
+    def cell(group: Group, quantity: Quantity) -> Cell:
+        summary = group.summary(quantity)
+        small = "" if summary is None or summary.n_seeds == len(group.runs) else f"{summary.n_seeds} seeds"
+        if len(group.runs) == 1:
+            small = formatting.interval(interval(group.first, quantity), signed=quantity.signed)
+        return Cell(formatting.spread(summary, signed=quantity.signed), small)
+
+    leaders = [group.first for group in groups]
+    return _blocks(sections, leaders, lambda quantity: tuple(cell(group, quantity) for group in groups))
+
+
+def run_blocks(sections: Sequence[Section], runs: Sequence[RunRecord]) -> list[NumberBlock]:
+    """Returns the table of single runs, one column a run, with the interval over test examples below each number."""
+
+    def cell(run: RunRecord, quantity: Quantity) -> Cell:
+        ends = interval(run, quantity)
+        return Cell(
+            formatting.number(value(run, quantity), signed=quantity.signed),
+            formatting.interval(ends, signed=quantity.signed),
+        )
+
+    return _blocks(sections, runs, lambda quantity: tuple(cell(run, quantity) for run in runs))
+
+
+def _blocks(
+    sections: Sequence[Section], runs: Sequence[RunRecord], cells: Callable[[Quantity], tuple[Cell, ...]]
+) -> list[NumberBlock]:
+    blocks = []
+    for section in sections:
+        rows = [
+            NumberRow(quantity.key, quantity.label, quantity.aim, cells(quantity)) for quantity in section.quantities
+        ]
+        rows = [row for row in rows if any(cell.text != formatting.NONE for cell in row.cells)]
+        counted = list(dict.fromkeys(filter(None, (examples(run, section.quantities[0]) for run in runs))))
+        if rows:
+            blocks.append(NumberBlock(section.quantities[0].key, section.title, "; ".join(counted), tuple(rows)))
+    return blocks
+
+
+def run_card(run: RunRecord) -> list[tuple[str, str]]:
     """Returns the facts that a reader may need to judge or repeat a run, as (name, text) pairs."""
     meta = run.test.meta
     versions = meta.get("versions")
@@ -61,19 +138,19 @@ def run_card(run: Run) -> list[tuple[str, str]]:
         "Model": _settings(run, "model"),
         "Method": _settings(run, "method"),
         "Optimiser": _settings(run, "optimizer"),
-        "Epochs": wording.setting(run.setting("epochs")),
-        "Batch size": wording.setting(run.setting("batch_size")),
-        "Seed": wording.setting(run.setting("seed")),
-        "Checkpoint": f"{wording.setting(run.evaluation.get('checkpoint'))}, step {run.evaluation['step']:,}",
-        "Temperature fitted on": wording.setting(run.evaluation.get("temperature_fitted_on")),
-        "Training time": wording.duration(run.evaluation.get("training_seconds")),
+        "Epochs": formatting.setting(run.recorded.get("epochs")),
+        "Batch size": formatting.setting(run.recorded.get("batch_size")),
+        "Seed": formatting.setting(run.seed),
+        "Checkpoint": f"{formatting.setting(run.evaluation.get('checkpoint'))}, step {run.evaluation['step']:,}",
+        "Temperature fitted on": formatting.setting(run.evaluation.get("temperature_fitted_on")),
+        "Training time": formatting.duration(run.evaluation.get("training_seconds")),
         "Hardware": _hardware(meta),
         "Versions": ", ".join(f"{name} {version}" for name, version in named if version),
         "Commit": str(meta.get("commit") or ""),
         "Sources": "; ".join(f"{name}: {source}" for name, source in sources.items() if source),
         "Folder": run.name_of_folder,
     }
-    return [(name, text or wording.NONE) for name, text in facts.items()]
+    return [(name, text or formatting.NONE) for name, text in facts.items()]
 
 
 def _hardware(meta: Mapping[str, Any]) -> str:
@@ -82,15 +159,15 @@ def _hardware(meta: Mapping[str, Any]) -> str:
     return ", ".join(str(part) for part in (machine, counted) if part)
 
 
-def _settings(run: Run, part: str) -> str:
-    settings = flatten(run.setting(part, default={}))
+def _settings(run: RunRecord, part: str) -> str:
+    settings = flatten(run.recorded.get(part, {}))
     return "; ".join(f"{name.replace('_', ' ')} {_setting(name, value)}" for name, value in settings.items() if name)
 
 
 def _setting(name: str, value: Any) -> str:
     # Zero means "choose for me" for these two settings, which a reader cannot know.
     special = {"train_examples": "all that validation leaves", "group_size": "automatic"}
-    return special[name] if name in special and value == 0 else wording.setting(value)
+    return special[name] if name in special and value == 0 else formatting.setting(value)
 
 
 def finding_row(finding: Finding) -> dict[str, str]:
@@ -99,10 +176,10 @@ def finding_row(finding: Finding) -> dict[str, str]:
     return {
         "claim": finding.claim.text,
         "basis": f"n = {finding.examples}",
-        "baseline": wording.spread(finding.baseline),
-        "mixup": wording.spread(finding.mixup),
-        "difference": wording.number(finding.difference, signed=True),
-        "interval": wording.interval(finding.interval, signed=True) or "no interval",
+        "baseline": formatting.spread(finding.baseline),
+        "mixup": formatting.spread(finding.mixup),
+        "difference": formatting.number(finding.difference, signed=True),
+        "interval": formatting.interval(finding.interval, signed=True) or "no interval",
         "outcome": finding.outcome,
         "reason": finding.reason,
         "tone": tone,
@@ -110,32 +187,13 @@ def finding_row(finding: Finding) -> dict[str, str]:
     }
 
 
-def render(
-    groups: Sequence[Group],
-    sections: Sequence[Section],
-    comparisons: Sequence[Comparison],
-    no_verdict: str,
-    pictures: Pictures,
-    overview: Overview,
-    paper: Sequence[PaperSection],
-    choices: Choices,
-) -> str:
-    """Returns the page.
-
-    Args:
-      groups: the groups in the order of their columns.
-      sections: the blocks of the tables.
-      comparisons: baseline against mixup, one for each mixup group that has a baseline.
-      no_verdict: why there is no comparison; empty where there is one.
-      pictures: the figures of every run by the run's name, then by kind.
-      overview: the figures across groups.
-      paper: the paper's figures and tables.
-      choices: what a reader can switch on and off.
-    """
+def render(contents: Contents) -> str:
+    """Returns the page."""
+    groups, figures = contents.groups, contents.figures
     runs = [(group, run, group.run_name(run)) for group in groups for run in group.runs]
     notes: dict[str, list[str]] = {}
     for group in groups:
-        text = str(group.first.setting("notes", default="") or "").strip()
+        text = group.first.notes.strip()
         if text:
             notes.setdefault(text, []).append(group.name)
     environment = jinja2.Environment(
@@ -155,31 +213,30 @@ def render(
         groups=groups,
         notes=list(notes.items()),
         one_note=len(notes) == 1 and len(next(iter(notes.values()), [])) == len(groups),
-        comparisons=comparisons,
-        no_verdict=no_verdict,
+        comparisons=contents.comparisons,
+        no_verdict=contents.no_verdict,
         finding_row=finding_row,
-        seeds=wording.seeds,
-        group_blocks=group_blocks(sections, groups),
+        seeds=formatting.seeds,
+        group_blocks=group_blocks(contents.sections, groups),
         runs=runs,
         seeds_differ=any(len(group.runs) > 1 for group in groups),
-        run_blocks=run_blocks(sections, [run for _, run, _ in runs]) if len(runs) > len(groups) else [],
+        run_blocks=run_blocks(contents.sections, [run for _, run, _ in runs]) if len(runs) > len(groups) else [],
         run_card=run_card,
-        pictures=pictures,
-        overview=overview,
-        paper=paper,
-        choices=choices,
+        sections=[section for section in SECTIONS if section.anchor in {*figures, *contents.tables}],
+        figures=figures,
+        tables=contents.tables,
+        of_run=lambda anchor, name: [one for one in figures.get(anchor, ()) if one.plan.run == name],
+        filters=contents.filters,
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
 
 
-def _subject(runs: Sequence[Run]) -> str:
-    data = dict.fromkeys(str(run.setting("data", "name", default=run.test_name)) for run in runs)
+def _subject(runs: Sequence[RunRecord]) -> str:
+    data = dict.fromkeys(run.config.data.name if run.config else run.test_name for run in runs)
     models = dict.fromkeys(_model(run) for run in runs)
     return f"{', '.join(data)} · {', '.join(models)}"
 
 
-def _model(run: Run) -> str:
-    width = run.setting("model", "width")
-    name = str(run.setting("model", "name", default="unknown model"))
-    return name if width is None else f"{name}, width {width}"
+def _model(run: RunRecord) -> str:
+    return f"{run.config.model.name}, width {run.config.model.width}" if run.config else "unknown model"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from mixup_jax.metrics import table
 from mixup_jax.metrics.table import Metric
-from mixup_jax.report.runs import Run, dig
+from mixup_jax.report.runs import RunRecord, dig
 
 
 @dataclass(frozen=True)
@@ -96,26 +96,26 @@ def _foreign(prefix: str) -> tuple[Quantity, ...]:
     )
 
 
-def ood_names(runs: Sequence[Run]) -> list[str]:
+def ood_names(runs: Sequence[RunRecord]) -> list[str]:
     """Returns the out-of-distribution sets that any of the runs was evaluated on, in order of appearance."""
     return list(dict.fromkeys(name for run in runs for name in run.ood))
 
 
-def value(run: Run, quantity: Quantity) -> float | None:
+def value(run: RunRecord, quantity: Quantity) -> float | None:
     """Returns a run's number, or None where its evaluation.json has none."""
     where = run.evaluation if quantity.path[0] == "ood" else run.result
     found = dig(where, *quantity.path)
     return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
 
 
-def interval(run: Run, quantity: Quantity) -> tuple[float, float] | None:
+def interval(run: RunRecord, quantity: Quantity) -> tuple[float, float] | None:
     """Returns the 95 % interval over test examples of a run's number, or None where there is none."""
     parent = dig(run.evaluation if quantity.path[0] == "ood" else run.result, *quantity.path[:-1])
     found = dig(parent, "intervals", quantity.path[-1])
     return (float(found[0]), float(found[1])) if found else None
 
 
-def examples(run: Run, quantity: Quantity) -> str:
+def examples(run: RunRecord, quantity: Quantity) -> str:
     """Returns how many examples a run's number rests on, such as "10,000" or "10,000 in, 5,000 out"."""
     if quantity.path[0] != "ood":
         return f"{run.result['n']:,}"

@@ -7,35 +7,35 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixup_jax import __version__
+from mixup_jax.report.claims import Finding
 from mixup_jax.report.comparisons import Comparison
-from mixup_jax.report.groups import Group, Summary, kind
-from mixup_jax.report.picture import Picture
-from mixup_jax.report.quantities import Quantity, Section, interval, value
-from mixup_jax.report.runs import Run
-from mixup_jax.report.verdict import Finding
+from mixup_jax.report.figure import FigurePlan
+from mixup_jax.report.groups import Group, Summary
+from mixup_jax.report.page import Contents
+from mixup_jax.report.quantities import Quantity, interval, value
+from mixup_jax.report.runs import RunRecord
 
 SCHEMA = 1
 
 
-def results(
-    groups: Sequence[Group],
-    sections: Sequence[Section],
-    comparisons: Sequence[Comparison],
-    no_verdict: str,
-    pictures: Mapping[str, Mapping[str, Picture]],
-    overview: Sequence[Picture],
-) -> dict[str, Any]:
+def results(contents: Contents) -> dict[str, Any]:
     """Returns everything on the page as JSON-serialisable data; fractions, never percent."""
-    quantities = [quantity for section in sections for quantity in section.quantities]
+    quantities = [quantity for section in contents.sections for quantity in section.quantities]
+    plans = [figure.plan for figures in contents.figures.values() for figure in figures]
+    runs = [(group, run) for group in contents.groups for run in group.runs]
     return {
         "schema": SCHEMA,
         "version": __version__,
-        "groups": [_group(group, quantities) for group in groups],
-        "runs": [_run(group, run, quantities, pictures[group.run_name(run)]) for group in groups for run in group.runs],
-        "verdict": [_comparison(comparison) for comparison in comparisons],
-        "no_verdict": no_verdict,
-        "figures": {picture.file_name: f"figures/{picture.file_name}.svg" for picture in overview},
+        "groups": [_group(group, quantities) for group in contents.groups],
+        "runs": [_run(group, run, quantities, plans) for group, run in runs],
+        "verdict": [_comparison(comparison) for comparison in contents.comparisons],
+        "no_verdict": contents.no_verdict,
+        "figures": {plan.file_name: _path(plan) for plan in plans if not plan.run},
     }
+
+
+def _path(plan: FigurePlan) -> str:
+    return f"figures/{plan.file_name}.svg"
 
 
 def as_json(data: Mapping[str, Any]) -> bytes:
@@ -46,11 +46,11 @@ def as_json(data: Mapping[str, Any]) -> bytes:
 def _group(group: Group, quantities: Sequence[Quantity]) -> dict[str, Any]:
     return {
         "name": group.name,
-        "kind": kind(group.first),
+        "kind": group.first.kind,
         "n_seeds": len(group.runs),
         "seeds": list(group.seeds),
         "test_set": group.first.test_name,
-        "notes": str(group.first.setting("notes", default="") or ""),
+        "notes": group.first.notes,
         "metrics": {
             quantity.key: {**_summary(summary), "n": _count(group.runs, quantity), "bins": quantity.bins}
             for quantity in quantities
@@ -63,7 +63,7 @@ def _summary(summary: Summary) -> dict[str, Any]:
     return {"mean": summary.mean, "std": summary.std, "n_seeds": summary.n_seeds, "values": list(summary.values)}
 
 
-def _count(runs: Sequence[Run], quantity: Quantity) -> int | dict[str, int] | None:
+def _count(runs: Sequence[RunRecord], quantity: Quantity) -> int | dict[str, int] | None:
     """Returns the number of examples, by role where there are two sets, of the first run that has the number."""
     for run in runs:
         if value(run, quantity) is None:
@@ -76,13 +76,13 @@ def _count(runs: Sequence[Run], quantity: Quantity) -> int | dict[str, int] | No
     return None
 
 
-def _run(group: Group, run: Run, quantities: Sequence[Quantity], pictures: Mapping[str, Picture]) -> dict[str, Any]:
-    meta = run.test.meta
+def _run(group: Group, run: RunRecord, quantities: Sequence[Quantity], plans: Sequence[FigurePlan]) -> dict[str, Any]:
+    meta, name = run.test.meta, group.run_name(run)
     return {
-        "name": group.run_name(run),
+        "name": name,
         "group": group.name,
         "folder": run.name_of_folder,
-        "seed": run.setting("seed"),
+        "seed": run.seed,
         "step": run.evaluation["step"],
         "checkpoint": run.evaluation.get("checkpoint"),
         "temperature_fitted_on": run.evaluation.get("temperature_fitted_on"),
@@ -91,7 +91,7 @@ def _run(group: Group, run: Run, quantities: Sequence[Quantity], pictures: Mappi
         "versions": meta.get("versions"),
         "commit": meta.get("commit"),
         "machine": meta.get("machine"),
-        "config": run.config,
+        "config": run.recorded,
         "metrics": {
             quantity.key: {
                 "value": found,
@@ -102,7 +102,7 @@ def _run(group: Group, run: Run, quantities: Sequence[Quantity], pictures: Mappi
             for quantity in quantities
             if (found := value(run, quantity)) is not None
         },
-        "figures": {kind: f"figures/{picture.file_name}.svg" for kind, picture in pictures.items()},
+        "figures": {plan.kind: _path(plan) for plan in plans if plan.run == name},
     }
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from mixup_jax.config import Config, from_dict
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import is_file_name
 from mixup_jax.metrics.binning import Bins, bin_confidences
@@ -19,34 +22,94 @@ from mixup_jax.metrics.softmax import Bools, Floats
 from mixup_jax.report.agreement import check_agreement
 from mixup_jax.report.checks import Checks
 from mixup_jax.runs.files import check_values, read_lines, read_object, shown
-from mixup_jax.runs.provenance import NOT_PART_OF_THE_RESULT
+from mixup_jax.runs.provenance import DERIVED, NOT_PART_OF_THE_RESULT
 from mixup_jax.runs.records import Predictions, load_record
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class RecordedSet:
+    """What is known of the predictions on one data set; the logits themselves are not kept.
+
+    Attributes:
+      labels: as recorded, -1 where an example has none.
+      meta: where the record came from.
+      trained: what follows from the logits.
+      scaled: the same after temperature scaling; None where no temperature was fitted.
+    """
+
+    labels: npt.NDArray[np.integer]
+    meta: dict[str, Any]
+    trained: Examined
+    scaled: Examined | None
+
+    def examined(self, *, scaled: bool = False) -> Examined:
+        """Returns what follows from the logits, as trained, or after the temperature where there is one."""
+        return self.scaled if scaled and self.scaled is not None else self.trained
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
     """A finished and evaluated run.
 
     Attributes:
       folder: where it was read from.
-      config: the full config of what was evaluated, nested dicts.
+      recorded: the settings of what was evaluated as they were recorded, nested dicts.
       evaluation: its evaluation.json.
       test_name: the key of its test set in `evaluation["results"]`, such as "fashion_mnist/test".
-      test: the record of its test set.
-      ood: the records of its out-of-distribution sets, in the order of evaluation.json.
+      test: its test set.
+      ood: its out-of-distribution sets, in the order of evaluation.json.
       progress: the lines of metrics.jsonl; empty where there is none.
-      epochs: the records of the validation examples by the epoch they were kept after, 0 before training; empty
-        where none were kept.
+      epochs: the labelled validation examples by the epoch they were recorded after, 0 before training; empty where
+        none were recorded.
     """
 
     folder: Path
-    config: dict[str, Any]
+    recorded: dict[str, Any]
     evaluation: dict[str, Any]
     test_name: str
-    test: Predictions
-    ood: dict[str, Predictions]
+    test: RecordedSet
+    ood: dict[str, RecordedSet]
     progress: tuple[dict[str, Any], ...]
-    epochs: dict[int, Predictions]
+    epochs: dict[int, Examined]
+    _bins: dict[tuple[int, bool], Bins] = field(default_factory=dict)
+
+    @cached_property
+    def config(self) -> Config | None:
+        """The settings, without those this version does not know; None where data, model or method is not recorded."""
+        if not all(isinstance(self.recorded.get(part), Mapping) for part in ("data", "model", "method")):
+            return None
+        return from_dict({key: value for key, value in self.recorded.items() if value is not None}, unknown="ignore")
+
+    @property
+    def seed(self) -> Any:
+        """The seed of training, or None where it is not recorded."""
+        return self.recorded.get("seed")
+
+    @property
+    def notes(self) -> str:
+        """What a reader of the results must know."""
+        return str(self.recorded.get("notes") or "")
+
+    @property
+    def derived(self) -> dict[str, Any]:
+        """How the records were made of a run's where not by plain prediction, such as `{"mc_dropout": 10}`."""
+        found: dict[str, Any] = self.recorded.get(DERIVED) or {}
+        return found
+
+    @property
+    def kind(self) -> str:
+        """What the paper's claims take the run for, a key of `methods.method.KINDS`.
+
+        It is that of the method, and "other" where no method is recorded or the records are not those of the network
+        alone (an ensemble, Monte Carlo dropout).
+        """
+        return "other" if self.config is None or self.derived else self.config.method.kind
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Which checkpoint was evaluated, "last" or "best"; None for one that was named by its number."""
+        found = self.evaluation.get("checkpoint")
+        return found if found in ("last", "best") else None
 
     @property
     def result(self) -> dict[str, Any]:
@@ -56,36 +119,29 @@ class Run:
 
     @property
     def temperature(self) -> float | None:
-        """The temperature fitted on held-out data, or None where none was fitted."""
-        value = self.result.get("temperature")
-        return None if value is None else float(value)
-
-    def setting(self, *path: str, default: Any = None) -> Any:
-        """Returns a setting of the config, or `default` where the config has none."""
-        return dig(self.config, *path, default=default)
-
-    def bins(self, n_bins: int, temperature: float = 1.0) -> Bins:
-        """Returns the calibration bins of the test set, its logits divided by `temperature`."""
-        return bin_confidences(*self.outcomes(temperature), n_bins)
+        """The temperature fitted on validation data, or None where none was fitted."""
+        return _temperature(self.result)
 
     @property
     def name_of_folder(self) -> str:
         """The folder's name as text; what is none in it is escaped."""
         return Path(os.path.realpath(self.folder)).name.encode(errors="backslashreplace").decode()
 
-    def examples(self, temperature: float = 1.0) -> Examined:
-        """Returns every labelled test example, logits divided by `temperature`."""
-        return examine(self.test.logits, self.test.labels, temperature).only_labelled()
+    def outcomes(self, *, scaled: bool = False) -> tuple[Floats, Bools]:
+        """Returns confidence and correctness of every labelled test example."""
+        labelled = self.test.examined(scaled=scaled).only_labelled()
+        return labelled.confidence, labelled.correct
 
-    def outcomes(self, temperature: float = 1.0) -> tuple[Floats, Bools]:
-        """Returns confidence and correctness of every labelled test example, logits divided by `temperature`."""
-        examples = self.examples(temperature)
-        return examples.confidence, examples.correct
+    def bins(self, n_bins: int, *, scaled: bool = False) -> Bins:
+        """Returns the calibration bins of the test set."""
+        if (n_bins, scaled) not in self._bins:
+            self._bins[n_bins, scaled] = bin_confidences(*self.outcomes(scaled=scaled), n_bins)
+        return self._bins[n_bins, scaled]
 
-    def sureness(self) -> tuple[Floats, Bools]:
-        """Returns -log(1 - confidence), which ranks what rounds to confidence 1 too, and correctness."""
-        examples = self.examples()
-        return -examples.msp, examples.correct
+
+def _temperature(result: Mapping[str, Any]) -> float | None:
+    value = result.get("temperature")
+    return None if value is None else float(value)
 
 
 def dig(value: Any, *path: str, default: Any = None) -> Any:
@@ -97,7 +153,7 @@ def dig(value: Any, *path: str, default: Any = None) -> Any:
     return value
 
 
-def load_runs(folders: Sequence[str | Path]) -> list[Run]:
+def load_runs(folders: Sequence[str | Path]) -> list[RunRecord]:
     """Reads run folders in the order given.
 
     Raises:
@@ -116,7 +172,7 @@ def load_runs(folders: Sequence[str | Path]) -> list[Run]:
     return [load_run(Path(folder)) for folder in folders]
 
 
-def load_run(folder: Path) -> Run:
+def load_run(folder: Path) -> RunRecord:
     """Reads one run folder; see `load_runs`."""
     if not os.path.isdir(folder):
         raise InputError(f"run folder {folder} does not exist; expected the --workdir of a finished run")
@@ -127,16 +183,18 @@ def load_run(folder: Path) -> Run:
     test_name = Checks(path).evaluation(evaluation)
     evaluation.setdefault("ood", {})
     _check_same_run(folder, evaluation["config"])
-    step = evaluation["step"]
-    test = _record(folder, test_name.removesuffix("/test"), "test", step)
-    ood = {name: _record(folder, name, None, step) for name in evaluation["ood"]}
+    step, temperature = evaluation["step"], _temperature(evaluation["results"][test_name])
+    test_record = _record(folder, test_name.removesuffix("/test"), "test", step)
+    ood_records = {name: _record(folder, name, None, step) for name in evaluation["ood"]}
     try:
+        test = _examined(test_record, temperature)
+        ood = {name: _examined(record, temperature) for name, record in ood_records.items()}
         check_agreement(evaluation, test_name, test, ood)
     except InputError as error:
         raise InputError(f"{path}: {error}; {evaluate_again(folder)}") from error
-    return Run(
+    run = RunRecord(
         folder=folder,
-        config=evaluation["config"],
+        recorded=evaluation["config"],
         evaluation=evaluation,
         test_name=test_name,
         test=test,
@@ -144,6 +202,18 @@ def load_run(folder: Path) -> Run:
         progress=read_lines(folder / "metrics.jsonl"),
         epochs=_epochs(folder / "epochs"),
     )
+    try:
+        _ = run.config
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return run
+
+
+def _examined(record: Predictions, temperature: float | None) -> RecordedSet:
+    """Returns what the report needs of a record, read once as trained and once after its temperature."""
+    trained = examine(record.logits, record.labels)
+    scaled = None if temperature is None else examine(record.logits, record.labels, temperature)
+    return RecordedSet(record.labels, record.meta, trained, scaled)
 
 
 def evaluate_again(folder: Path) -> str:
@@ -203,7 +273,7 @@ def _checked_record(path: Path) -> Predictions:
     return record
 
 
-def _epochs(folder: Path) -> dict[int, Predictions]:
+def _epochs(folder: Path) -> dict[int, Examined]:
     """Reads the records of single epochs, which must be of the same examples."""
     if not folder.is_dir():
         return {}
@@ -219,4 +289,5 @@ def _epochs(folder: Path) -> dict[int, Predictions]:
         epoch = record.meta.get("epoch", int(path.stem))
         if epoch != int(path.stem):
             raise InputError(f"{path} was recorded after epoch {shown(epoch)}; expected that of its name")
-    return found
+    examined = {epoch: examine(record.logits, record.labels) for epoch, record in found.items()}
+    return {epoch: examples.only_labelled() for epoch, examples in examined.items()}

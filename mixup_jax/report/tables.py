@@ -7,8 +7,8 @@ import io
 from collections.abc import Callable, Sequence
 
 from mixup_jax import escapes
-from mixup_jax.report import wording
-from mixup_jax.report.groups import Group, kind
+from mixup_jax.report import formatting
+from mixup_jax.report.groups import Group
 from mixup_jax.report.quantities import Quantity, Section, examples, interval
 
 NOTE = "Mean ± sample standard deviation over seeds. Fractions, not percent. n is the number of test examples."
@@ -21,7 +21,7 @@ CSV_COLUMNS = (
 
 def markdown_table(groups: Sequence[Group], sections: Sequence[Section]) -> str:
     """Returns the main table in Markdown: mean ± sample standard deviation, and n, for every group."""
-    header = [escapes.markdown(group.name) + f" ({wording.seeds(group.seeds)})" for group in groups]
+    header = [escapes.markdown(group.name) + f" ({formatting.seeds(group.seeds)})" for group in groups]
     lines = [_line(["number", "n", *header]), _line(["---", "---", *["---:"] * len(groups)])]
     for section in sections:
         rows = [_row(groups, quantity, escapes.markdown) for quantity in section.quantities]
@@ -34,7 +34,7 @@ def markdown_table(groups: Sequence[Group], sections: Sequence[Section]) -> str:
 def latex_table(groups: Sequence[Group], sections: Sequence[Section]) -> str:
     r"""Returns the main table as a LaTeX tabular of the package booktabs, to be read with \input."""
     header = [rf"\textbf{{{escapes.latex(group.name)}}}" for group in groups]
-    below = [escapes.latex(wording.seeds(group.seeds)) for group in groups]
+    below = [escapes.latex(formatting.seeds(group.seeds)) for group in groups]
     lines = [
         f"% {NOTE.replace('±', '+-')} Needs \\usepackage{{booktabs}}.",
         rf"\begin{{tabular}}{{lr{'r' * len(groups)}}}",
@@ -66,7 +66,7 @@ def csv_table(groups: Sequence[Group], sections: Sequence[Section]) -> str:
                 if summary is None:
                     continue
                 low, high = (interval(group.first, quantity) if len(group.runs) == 1 else None) or (None, None)
-                named = [group.name, kind(group.first), group.first.test_name, " ".join(map(str, group.seeds))]
+                named = [group.name, group.first.kind, group.first.test_name, " ".join(map(str, group.seeds))]
                 described = [section.title, quantity.key, quantity.label]
                 counted = [quantity.bins, examples(group.first, quantity).replace(",", "")]
                 numbers = [summary.mean, summary.std, summary.n_seeds, low, high]
@@ -79,7 +79,7 @@ def _row(groups: Sequence[Group], quantity: Quantity, escape: Callable[[str], st
     if not any(summaries):
         return []
     counted = dict.fromkeys(filter(None, (examples(group.first, quantity) for group in groups)))
-    cells = [wording.spread(summary, signed=quantity.signed) for summary in summaries]
+    cells = [formatting.spread(summary, signed=quantity.signed) for summary in summaries]
     return [escape(quantity.label), "; ".join(counted), *map(escape, cells)]
 
 

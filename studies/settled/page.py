@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from mixup_jax.data.corruptions import KINDS
-from mixup_jax.report import wording
+from mixup_jax.report import formatting
 from mixup_jax.runs.files import write_atomically
 from studies.settled.figures import Panel, against_gap, against_size
 from studies.settled.intervals import FEWEST, Comparison, compare, corrected
@@ -89,7 +89,7 @@ def table(study: Study, columns: Mapping[str, str]) -> str:
 def shown(one: Comparison | None) -> str:
     """Returns a comparison as a cell: mean, interval and verdict."""
     if one is None or one.n == 0:
-        return wording.NONE
+        return formatting.NONE
     if one.n < FEWEST:
         return f"{signed(one.mean)} (n = {one.n})"
     return f"{signed(one.mean)} [{signed(one.low)}, {signed(one.high)}] {one.verdict}"
@@ -97,7 +97,7 @@ def shown(one: Comparison | None) -> str:
 
 def signed(value: float) -> str:
     """Returns a number with its sign and three digits."""
-    return f"{value:+.3f}".replace("-", wording.MINUS)
+    return f"{value:+.3f}".replace("-", formatting.MINUS)
 
 
 def enough(study: Study) -> list[Regime]:
@@ -320,7 +320,7 @@ def state(study: Study) -> str:
         seeds = ", ".join(str(len(study.get((regime, alpha), {}))) for alpha in (0.0, *ALPHAS))
         first = next(iter(study[regime, 0.0].values()))
         cells = [
-            wording.NONE
+            formatting.NONE
             if key not in first
             else signed(mean_of(study, regime, 0.0, key))
             if "gap" in key

@@ -1,4 +1,4 @@
-"""How numbers, names and settings are written: one place for the page, the table and the file names."""
+"""How numbers, names and settings are written: one place for the page, the tables and the file names."""
 
 from __future__ import annotations
 
@@ -6,28 +6,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from mixup_jax.figures.drawn import MINUS, NONE, count_seeds, number
+from mixup_jax.figures.drawn import spread as spread_of
 from mixup_jax.report.groups import Summary
 
-DIGITS = 4
-MINUS = "\N{MINUS SIGN}"
-NONE = "\N{EN DASH}"
-
-
-def number(value: float | None, *, signed: bool = False) -> str:
-    """Returns a number with four decimals and a real minus sign, or a dash for None."""
-    if value is None:
-        return NONE
-    # Adding 0.0 turns a negative zero, which rounding may leave, into a plain one.
-    rounded = round(value, DIGITS) + 0.0
-    return f"{rounded:{'+' if signed and rounded else ''}.{DIGITS}f}".replace("-", MINUS)
+__all__ = ["MINUS", "NONE", "count_seeds", "duration", "interval", "number", "seeds", "setting", "slug", "spread"]
 
 
 def spread(summary: Summary | None, *, signed: bool = False) -> str:
     """Returns "mean ± standard deviation", the mean alone for a single seed, or a dash for None."""
-    if summary is None:
-        return NONE
-    mean = number(summary.mean, signed=signed)
-    return mean if summary.std is None else f"{mean} ± {number(summary.std)}"
+    return NONE if summary is None else spread_of(summary.values, signed=signed)
 
 
 def interval(ends: tuple[float, float] | None, *, signed: bool = False) -> str:
@@ -39,11 +27,6 @@ def seeds(values: Sequence[Any]) -> str:
     """Returns how many seeds there are, and which; a single one says that it has no spread."""
     listed = ", ".join("unknown" if seed is None else str(seed) for seed in values)
     return f"1 seed ({listed}): no spread" if len(values) == 1 else f"{len(values)} seeds ({listed})"
-
-
-def count_seeds(count: int) -> str:
-    """Returns how many seeds there are."""
-    return "1 seed" if count == 1 else f"{count} seeds"
 
 
 def duration(seconds: float | None) -> str:

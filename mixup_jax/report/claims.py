@@ -2,7 +2,7 @@
 
 The claims are those of Thulasidasan et al. (2019): networks trained with mixup are better
 calibrated, less over-confident, less confident on data unlike their training data and better at
-telling it apart, and no less accurate.  Pure functions of numbers; the wording is the report's.
+telling it apart, and no less accurate.  Pure functions of numbers.
 """
 
 from __future__ import annotations

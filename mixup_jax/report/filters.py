@@ -1,6 +1,6 @@
-"""What a reader of the page can switch on and off, and which parts of the page belong to it.
+"""The filters of the page: what a reader can switch on and off, and which parts of the page belong to it.
 
-Every choice has a token such as `group-0`, made of its kind and its number, never of a name.  A part
+Every filter has a token such as `group-0`, made of its kind and its number, never of a name.  A part
 of the page lists the tokens it belongs to and is shown while all of them are switched on.
 """
 
@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mixup_jax.methods.method import KINDS
-from mixup_jax.report import wording
-from mixup_jax.report.groups import Group, kind
+from mixup_jax.report.groups import Group
 from mixup_jax.report.quantities import ood_names
-from mixup_jax.report.runs import Run
+from mixup_jax.report.runs import RunRecord
 
 
 @dataclass(frozen=True)
-class Choice:
+class Filter:
     """One thing to switch: its token and its name."""
 
     token: str
@@ -25,39 +24,39 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Field:
-    """Choices of one kind: what they are, and the choices in their order."""
+class FilterGroup:
+    """Filters of one kind: what they are, and the filters in their order."""
 
     title: str
-    choices: tuple[Choice, ...]
+    filters: tuple[Filter, ...]
 
 
-class Choices:
-    """The choices of a report.
+class Filters:
+    """The filters of a report.
 
     Attributes:
-      fields: what can be switched; kinds with a single member are left out.
+      kinds: what can be switched; kinds with a single member are left out.
     """
 
     def __init__(self, groups: Sequence[Group]) -> None:
         """Numbers what the groups consist of, in order of appearance."""
         runs = [run for group in groups for run in group.runs]
         self._groups = [group.name for group in groups]
-        self._methods = list(dict.fromkeys(kind(group.first) for group in groups))
+        self._methods = list(dict.fromkeys(group.first.kind for group in groups))
         self._tests = list(dict.fromkeys(run.test_name for run in runs))
         self._seeds = sorted({_seed(run) for run in runs}, key=lambda seed: (len(seed), seed))
         self._ood = ood_names(runs)
-        fields = [
-            _field("Methods", "method", [KINDS[name] for name in self._methods]),
-            _field("Groups of runs", "group", self._groups),
-            _field("Single seeds", "seed", self._seeds),
-            _field("Test sets", "test", self._tests),
+        kinds = [
+            _kind("Methods", "method", [KINDS[name] for name in self._methods]),
+            _kind("Groups of runs", "group", self._groups),
+            _kind("Single seeds", "seed", self._seeds),
+            _kind("Test sets", "test", self._tests),
         ]
         # One group a method: the switches of the groups are those of the methods.
         if len(self._methods) == len(self._groups):
-            fields = fields[1:]
-        outside = _field("Out-of-distribution sets", "ood", self._ood)
-        self.fields = (*(field for field in fields if len(field.choices) > 1), *([outside] if self._ood else []))
+            kinds = kinds[1:]
+        outside = _kind("Out-of-distribution sets", "ood", self._ood)
+        self.kinds = (*(group for group in kinds if len(group.filters) > 1), *([outside] if self._ood else []))
 
     @property
     def seed_tokens(self) -> list[str]:
@@ -67,22 +66,22 @@ class Choices:
     @property
     def tokens(self) -> list[str]:
         """The tokens of everything that can be switched."""
-        return [choice.token for field in self.fields for choice in field.choices]
+        return [one.token for group in self.kinds for one in group.filters]
 
     def of_group(self, group: Group) -> str:
         """Returns the tokens of a group, separated by spaces."""
         numbers = {
             "group": self._groups.index(group.name),
-            "method": self._methods.index(kind(group.first)),
+            "method": self._methods.index(group.first.kind),
             "test": self._tests.index(group.first.test_name),
         }
         return " ".join(f"{name}-{number}" for name, number in numbers.items())
 
-    def of_run(self, group: Group, run: Run) -> str:
+    def of_run(self, group: Group, run: RunRecord) -> str:
         """Returns the tokens of a run of a group."""
         return f"{self.of_group(group)} seed-{self._seeds.index(_seed(run))}"
 
-    def seeds_before(self, group: Group, run: Run) -> str:
+    def seeds_before(self, group: Group, run: RunRecord) -> str:
         """Returns the tokens of the seeds of a group that come before a run's, none for the first."""
         before = group.runs[: group.runs.index(run)]
         return " ".join(f"seed-{self._seeds.index(_seed(other))}" for other in before)
@@ -97,9 +96,9 @@ class Choices:
         return self.of_ood(parts[1]) if parts[0] == "ood" else ""
 
 
-def _seed(run: Run) -> str:
-    return wording.setting(run.setting("seed", default="unknown"))
+def _seed(run: RunRecord) -> str:
+    return "unknown" if run.seed is None else str(run.seed)
 
 
-def _field(title: str, prefix: str, names: Sequence[str]) -> Field:
-    return Field(title, tuple(Choice(f"{prefix}-{number}", name) for number, name in enumerate(names)))
+def _kind(title: str, prefix: str, names: Sequence[str]) -> FilterGroup:
+    return FilterGroup(title, tuple(Filter(f"{prefix}-{number}", name) for number, name in enumerate(names)))

@@ -1,78 +1,18 @@
-"""Lines: error against coverage, numbers against the strength of mixup, values by seed, training."""
+"""A number of several seeds: against the strength of mixup, and the values behind a mean and its spread."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from mixup_jax.errors import InputError
-from mixup_jax.figures.risk import GRID, risk_at_grid
-from mixup_jax.figures.style import (
-    BLUE,
-    INK,
-    LINES,
-    MARKERS,
-    VERMILLION,
-    new_figure,
-    on_one_line,
-    show_legend,
-    style,
-)
-from mixup_jax.metrics.softmax import Bools, Floats
-
-
-def risk_coverage(
-    outcomes: Mapping[str, Sequence[tuple[Floats, Bools]]], ax: Axes | None = None, *, title: str = ""
-) -> Axes:
-    """Draws the error among the surest examples against the share of examples answered.
-
-    Of several seeds the mean is drawn, over a band from the lowest to the highest of them.  Equally sure
-    examples count by expectation over their orders, as in `metrics.risk_coverage`.
-
-    Args:
-      outcomes: by name, for each seed how sure the network is of each example, such as its confidence, `[N]`, and
-        whether each is correct `[N]`.
-      ax: where to draw; None makes a figure of its own.
-      title: plain text above the figure.
-
-    Returns:
-      The axes.
-
-    Raises:
-      InputError: a name has no seed, or its arrays cannot be used.
-    """
-    curves = {name: seed_curves(seeds, name) for name, seeds in outcomes.items()}
-    with style():
-        own = ax is None
-        if ax is None:
-            ax = new_figure(4.3, 3.0 + 0.17 * len(outcomes)).subplots()
-        for index, (name, values) in enumerate(curves.items()):
-            colour, dashes = LINES[index % len(LINES)]
-            # Not at the same places: where curves run together, their shapes stand side by side.
-            marker, places = MARKERS[index % len(MARKERS)], (3 * index % 25, 25)
-            if len(values) > 1:
-                low, high = values.min(axis=0), values.max(axis=0)
-                ax.fill_between(GRID, low, high, color=colour, alpha=0.15, linewidth=0, gid=f"curve-{index}.band")
-            label = on_one_line(name) + (f", mean of {len(values)} seeds" if len(values) > 1 else "")
-            (line,) = ax.plot(GRID, values.mean(axis=0), color=colour, linestyle=dashes, linewidth=1.5, label=label)
-            line.set(gid=f"curve-{index}.line", marker=marker, markersize=4, markevery=places)
-        ax.set(xlim=(0, 1), xlabel="coverage: share of examples answered", ylabel="error among them")
-        ax.set_ylim(bottom=0)
-        ax.set_title(title, loc="left", color=INK)
-        show_legend(ax, own=own)
-    return ax
-
-
-def seed_curves(seeds: Sequence[tuple[Floats, Bools]], name: str) -> Floats:
-    """Returns the risk of every seed at the coverages of `risk.GRID`, `[seeds, 200]`."""
-    if not seeds:
-        raise InputError(f"outcomes of {name} hold no seed; expected at least one pair of confidence and correctness")
-    return np.stack([risk_at_grid(sureness, correct) for sureness, correct in seeds])
+from mixup_jax.figures.drawn import Column, Drawn, Lines, add_columns, count_seeds, number, spread
+from mixup_jax.figures.style import BLUE, INK, new_figure, on_one_line, style
 
 
 def alpha_sweep(values: Mapping[float, Sequence[float]], ax: Axes | None = None, *, label: str = "") -> Axes:
@@ -158,25 +98,33 @@ def _draw_seeds(axes: Axes, row: int, name: str, seeds: Sequence[float]) -> None
     words.set_gid(f"curve-{row}.name")
 
 
-def training_curve(loss: Sequence[tuple[float, float]], accuracy: Sequence[tuple[float, float]]) -> Figure:
-    """Draws training loss and validation accuracy over the epochs, one above the other.
+def alpha_sweep_figure(values: Mapping[float, Sequence[float]], label: str) -> Drawn:
+    """Returns a number, called `label`, against mixup's alpha, the values in ascending order; see `alpha_sweep`."""
+    alphas = list(values)
+    described = "; ".join(f"alpha {alpha:g}: {spread(seeds)}" for alpha, seeds in values.items())
+    middles = [(low + high) / 2 for low, high in itertools.pairwise(alphas)]
+    ends = [alphas[0] - (middles[0] - alphas[0]), *middles, alphas[-1] + (alphas[-1] - middles[-1])]
+    columns = []
+    for (low, high), (alpha, seeds) in zip(itertools.pairwise(ends), values.items(), strict=True):
+        lines = (f"alpha {alpha:g}", f"{label} {spread(seeds)}", count_seeds(len(seeds)))
+        columns.append(Column(low, high, [(line, "") for line in lines]))
+    axes = alpha_sweep(values, label=label)
+    return Drawn(axes, f"{label} against mixup's alpha. {described}.", add_columns(axes, columns))
 
-    Args:
-      loss: (epoch, training loss) in order of epochs.
-      accuracy: (epoch, validation accuracy in [0, 1]), likewise.
 
-    Returns:
-      The figure.
+def seed_spread_figure(
+    values: Mapping[str, Sequence[float]], label: str, seed_names: Mapping[str, Sequence[str]]
+) -> Drawn:
+    """Returns the values of every seed of a number that is called `label`; see `seed_spread`.
+
+    `seed_names` has, by name, what each of its values is called.
     """
-    with style():
-        figure = new_figure(3.45, 2.7)
-        top, bottom = figure.subplots(2, 1, sharex=True)
-        for axes, points, colour in ((top, loss, VERMILLION), (bottom, accuracy, BLUE)):
-            axes.plot(
-                *np.transpose(points), color=colour, linewidth=1.4, marker="o" if len(points) < 12 else "", markersize=3
-            )
-        top.set_ylabel("training loss")
-        bottom.set(xlabel="epoch", ylabel="validation acc.")
-        bottom.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-        figure.align_ylabels()
-    return figure
+    readings: dict[str, Lines] = {}
+    words = []
+    for row, (name, seeds) in enumerate(values.items()):
+        readings[f"curve-{row}.mean"] = [(name, ""), (f"mean {spread(seeds)}", "")]
+        for index, (value, seed) in enumerate(zip(seeds, seed_names[name], strict=True)):
+            readings[f"value-{row}-{index}.dot"] = [(f"{seed}: {number(value)}", "")]
+        words.append(f"{name}: {spread(seeds)} (seeds: {', '.join(map(number, seeds))})")
+    alt = f"{label} of every seed, with mean and standard deviation. {'; '.join(words)}."
+    return Drawn(seed_spread(values, label=label), alt, readings)

@@ -1,0 +1,423 @@
+"""The table of figures: which there are, which runs each needs, and where it goes on the page.
+
+To add a figure, write a function in `mixup_jax.figures` that returns a `Drawn`, and its row in `FIGURES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+
+from mixup_jax import figures
+from mixup_jax.figures.density import Outcomes
+from mixup_jax.metrics.softmax import Floats
+from mixup_jax.report import formatting
+from mixup_jax.report.figure import FigurePlan
+from mixup_jax.report.filters import Filters
+from mixup_jax.report.groups import Group, Summary, nearest_baseline, pooled_bins, settings_but, summaries_of
+from mixup_jax.report.quantities import Quantity, ood_names
+from mixup_jax.report.runs import RunRecord
+
+N_BINS = 15
+FEWEST_ALPHAS = 3
+SCALED = " + temp. scaling"
+SPREAD = (
+    Quantity("accuracy", "Accuracy", "higher"),
+    Quantity("ece_15", "ECE, 15 bins", "lower"),
+    Quantity("oe_15", "OE, 15 bins", "lower"),
+    Quantity("after_temperature/ece_15", "ECE, 15 bins, after temperature scaling", "lower"),
+)
+SWEPT = SPREAD[:3]
+ERRORS = (Quantity("ece_15", "ECE, 15 bins"), Quantity("oe_15", "OE, 15 bins"))
+BEFORE_AND_AFTER = (
+    Quantity("ece_15", "as trained"),
+    Quantity("after_temperature/ece_15", "after temperature scaling"),
+)
+COMPARED = {"ECE and OE, as trained": ERRORS, "ECE, as trained and after temperature scaling": BEFORE_AND_AFTER}
+"""The bars of the methods: what each figure shows, and its numbers as they are called there."""
+BARS_AXIS = "calibration error, 15 bins"
+MIXING = ("method.mixup_alpha", "method.mix_inputs", "method.mix_labels")
+CONFIDENCE = "validation_confidence"
+LOGGED = {
+    CONFIDENCE: "mean confidence, validation",
+    "validation_ece_15": "ECE, 15 bins, validation",
+    "validation_oe_15": "OE, 15 bins, validation",
+    "train_loss": "training loss",
+}
+"""What is drawn over the epochs, by its name in metrics.jsonl."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What figures are made of.
+
+    Attributes:
+      groups: the groups in their order.
+      filters: those of the page.
+      slugs: by the name of a run, what the names of its files begin with.
+    """
+
+    groups: Sequence[Group]
+    filters: Filters
+    slugs: Mapping[str, str]
+
+    @property
+    def runs(self) -> list[tuple[Group, RunRecord, str]]:
+        """Every run with its group and its name."""
+        return [(group, run, group.run_name(run)) for group in self.groups for run in group.runs]
+
+    @property
+    def ood(self) -> list[str]:
+        """The names of the out-of-distribution sets."""
+        return ood_names([run for _, run, _ in self.runs])
+
+
+Plans = Iterator[FigurePlan]
+
+
+@dataclass(frozen=True)
+class FigureRow:
+    """A row of the table of figures.
+
+    Attributes:
+      section: the part of the page it stands in, by its id in `page.SECTIONS`; "runs" are the cards of single runs.
+      needs: which runs it needs.
+      plans: returns the figures that the runs allow.
+      single: whether a figure is about a single run, whose name its file then begins with.
+    """
+
+    section: str
+    needs: str
+    plans: Callable[[Material], Plans]
+    single: bool = False
+
+
+def _reliability(material: Material) -> Plans:
+    for _, run, name in material.runs:
+        states = [("reliability", "As trained", "as trained", name, False, "state-raw")]
+        if run.temperature is not None:
+            how = f"after temperature scaling, T = {run.temperature:.3f}"
+            kind, heading = "reliability-after-temperature", "After temperature scaling"
+            states.append((kind, heading, how, f"{name}, {how}", True, "state-scaled"))
+        for kind, heading, title, described, scaled, token in states:
+            yield FigurePlan(
+                kind,
+                f"{material.slugs[name]}-{kind}",
+                partial(figures.reliability_figure, run.bins(N_BINS, scaled=scaled), described, title),
+                heading,
+                filters=token,
+                run=name,
+            )
+
+
+def _confidence(material: Material) -> Plans:
+    sets = [recorded for _, run, _ in material.runs for recorded in (run.test, *run.ood.values())]
+    # All histograms of a page share their axes; logarithmic ones begin at half an example of the largest set.
+    top = 1.05 * max(float(figures.histogram_shares(one.trained.confidence).max()) for one in sets)
+    bottom = 0.5 / max(len(one.labels) for one in sets)
+    draw = partial(figures.confidence_figure, top=top, bottom=bottom)
+    scales: tuple[tuple[str, Literal["linear", "log"], str], ...] = (
+        ("confidence", "linear", ""),
+        ("confidence-log", "log", ", logarithmic"),
+    )
+    for group, run, name in material.runs:
+        inside, outside = run.test.trained.confidence, {ood: one.trained.confidence for ood, one in run.ood.items()}
+        for kind, scale, words in scales:
+            yield FigurePlan(
+                kind,
+                f"{material.slugs[name]}-{kind}",
+                partial(draw, inside, outside, name, in_name=run.test_name, scale=scale),
+                group.name,
+                f"seed {'unknown' if run.seed is None else run.seed}{words}",
+                f"{material.filters.of_run(group, run)} scale-{scale}",
+                material.filters.seeds_before(group, run),
+                {f"set-{index}": material.filters.of_ood(ood) for index, ood in enumerate(outside)},
+                name,
+            )
+
+
+def _risk(material: Material) -> Plans:
+    outcomes = {}
+    for group in material.groups:
+        # The score of the maximum probability ranks what rounds to confidence 1 too.
+        examined = [run.test.trained.only_labelled() for run in group.runs]
+        outcomes[group.name] = [(-one.msp, one.correct) for one in examined]
+    draw = partial(figures.risk_coverage_figure, outcomes)
+    heading = "Error among the surest examples"
+    yield FigurePlan("risk-coverage", "risk-coverage", draw, heading, parts=_curves(material, material.groups))
+
+
+def _methods(material: Material) -> Plans:
+    for title, quantities in COMPARED.items() if len(material.groups) > 1 else ():
+        found = {quantity: summaries_of(material.groups, quantity) for quantity in quantities}
+        if all(found.values()):
+            name = f"methods-{formatting.slug(title, set())}"
+            yield _bars(material, found, title, name, (title, "15 bins"))
+
+
+def _bars(
+    material: Material,
+    found: Mapping[Quantity, Mapping[Group, Summary]],
+    title: str,
+    file_name: str,
+    above: tuple[str, str],
+) -> FigurePlan:
+    """Returns numbers of several groups as bars; `above` are heading and small print."""
+    values = {
+        quantity.label: {group.name: summary.values for group, summary in summaries.items()}
+        for quantity, summaries in found.items()
+    }
+    # Rows are numbered in the order in which the numbers name the groups.
+    rows = list(dict.fromkeys(group for summaries in found.values() for group in summaries))
+    parts: dict[str, str] = {}
+    for summaries in found.values():
+        for group, summary in summaries.items():
+            parts |= _row_parts(material.filters, rows.index(group), group, summary)
+    draw = partial(figures.method_bars_figure, values, title, BARS_AXIS)
+    return FigurePlan("methods", file_name, draw, *above, parts=parts)
+
+
+def _spread(material: Material) -> Plans:
+    if all(len(group.runs) == 1 for group in material.groups):
+        return
+    outside = [Quantity(f"ood/{name}/auroc", f"AUROC, {name}", "higher") for name in material.ood]
+    for quantity in (*SPREAD, *outside):
+        found = summaries_of(material.groups, quantity)
+        if found:
+            values = {group.name: summary.values for group, summary in found.items()}
+            names = {group.name: _seed_names(group, summary) for group, summary in found.items()}
+            yield FigurePlan(
+                "seeds",
+                f"seeds-{formatting.slug(quantity.key, set())}",
+                partial(figures.seed_spread_figure, values, quantity.label, names),
+                quantity.label,
+                f"{quantity.aim} is better",
+                material.filters.of_key(quantity.key),
+                parts=_all_parts(material.filters, found),
+            )
+
+
+def _seed_names(group: Group, summary: Summary) -> list[str]:
+    # Where a run lacks the number, a value cannot be traced to its seed.
+    traced = len(summary.values) == len(group.runs)
+    return [group.run_name(run) for run in group.runs] if traced else [group.name] * len(summary.values)
+
+
+def _sweep(material: Material) -> Plans:
+    families: dict[str, dict[float, Group]] = {}
+    for group in material.groups:
+        if group.first.config is not None:
+            alpha = group.first.config.method.mixup_alpha
+            families.setdefault(settings_but(group, "method.mixup_alpha"), {})[alpha] = group
+    taken: set[str] = set()
+    for family in families.values():
+        for quantity in SWEPT if len(family) >= FEWEST_ALPHAS else ():
+            found = {alpha: summary for alpha in sorted(family) if (summary := family[alpha].summary(quantity))}
+            values = {alpha: summary.values for alpha, summary in found.items()}
+            yield FigurePlan(
+                "alpha",
+                formatting.slug(f"alpha {quantity.key}", taken),
+                partial(figures.alpha_sweep_figure, values, quantity.label),
+                quantity.label,
+                f"{quantity.aim} is better",
+                parts=_all_parts(material.filters, {family[alpha]: summary for alpha, summary in found.items()}),
+            )
+
+
+def _epochs(material: Material) -> Plans:
+    taken: set[str] = set()
+    for group in material.groups:
+        by_epoch = outcomes_by_epoch(group)
+        if by_epoch:
+            yield FigurePlan(
+                "epochs",
+                formatting.slug(f"{group.name} epochs", taken),
+                partial(figures.density_figure, by_epoch, group.name),
+                group.name,
+                formatting.count_seeds(len(group.runs)),
+                material.filters.of_group(group),
+            )
+
+
+def outcomes_by_epoch(group: Group) -> dict[int, Outcomes]:
+    """Returns confidence and correctness of the validation examples, by epoch, of the seeds that recorded epochs.
+
+    Of several such seeds, the epochs are those that all of them recorded.
+    """
+    recorded = [run.epochs for run in group.runs if run.epochs]
+    shared = set.intersection(*map(set, recorded)) if recorded else set()
+    return {
+        epoch: [(epochs[epoch].confidence, epochs[epoch].correct) for epochs in recorded] for epoch in sorted(shared)
+    }
+
+
+def _scatter(material: Material) -> Plans:
+    beside = {group: nearest_baseline(group, material.groups) for group in material.groups}
+    taken: set[str] = set()
+    for group, baseline in beside.items():
+        # A baseline that another group is drawn beside has no figure of its own.
+        if baseline is None and group in beside.values():
+            continue
+        bins = {one.name: pooled_bins(one, N_BINS) for one in (baseline, group) if one is not None}
+        name = formatting.slug(f"{group.name} scatter", taken)
+        draw = partial(figures.scatter_figure, bins)
+        yield FigurePlan("scatter", name, draw, group.name, filters=material.filters.of_group(group))
+
+
+def _soft_labels(material: Material) -> Plans:
+    taken: set[str] = set()
+    for family in soft_label_families(material.groups):
+        found = {quantity: summaries_of(family, quantity) for quantity in ERRORS}
+        if all(found.values()):
+            name, above = formatting.slug("soft labels", taken), ("ECE and OE", "15 bins, lower is better")
+            yield _bars(material, found, "ECE and OE by what is mixed", name, above)
+
+
+def soft_label_families(groups: Sequence[Group]) -> list[list[Group]]:
+    """Returns the groups that differ only in what is mixed, one list for each set of other settings.
+
+    Each holds inputs mixed alone and full mixup or no mixing at all; of those that mix only such of one alpha.
+    """
+    by_rest: dict[str, list[Group]] = {}
+    for group in groups:
+        by_rest.setdefault(settings_but(group, *MIXING), []).append(group)
+    families = []
+    for members in by_rest.values():
+        for alpha in dict.fromkeys(_alpha(group) for group in members if _mixed(group) == (True, False)):
+            family = sorted((group for group in members if _alpha(group) in (0, alpha)), key=_mixed)
+            if {_mixed(group) for group in family} & {(True, True), (False, False)}:
+                families.append(family)
+    return families
+
+
+def _alpha(group: Group) -> float:
+    return group.first.config.method.mixup_alpha if group.first.config else 0.0
+
+
+def _mixed(group: Group) -> tuple[bool, bool]:
+    """Returns whether inputs and labels are mixed."""
+    config = group.first.config
+    if config is None or not config.method.mixup_alpha:
+        return False, False
+    return config.method.mix_inputs, config.method.mix_labels
+
+
+def _winning_scores(material: Material) -> Plans:
+    for ood in material.ood:
+        groups = [group for group in material.groups if all(ood in run.ood for run in group.runs)]
+        scores: dict[str, list[Floats]] = {}
+        drawn = []
+        for group in groups:
+            after = group.first.kind == "baseline" and all(run.temperature for run in group.runs)
+            for name, scaled in ((group.name, False), *([(group.name + SCALED, True)] if after else [])):
+                scores[name] = [run.ood[ood].examined(scaled=scaled).confidence for run in group.runs]
+                drawn.append(group)
+        if len(groups) > 1:
+            yield FigurePlan(
+                "scores",
+                f"winning-scores-{formatting.slug(ood, set())}",
+                partial(figures.winning_scores_figure, scores, ood),
+                ood,
+                "mean of the seeds" if any(len(group.runs) > 1 for group in material.groups) else "",
+                material.filters.of_ood(ood),
+                parts=_curves(material, drawn),
+            )
+
+
+def _over_epochs(material: Material) -> Plans:
+    plans = []
+    for key, label in LOGGED.items():
+        logged_by = {group: _shared_epochs(group, key) for group in material.groups}
+        found = {group: by_seed for group, by_seed in logged_by.items() if by_seed}
+        values = {group.name: by_seed for group, by_seed in found.items()}
+        draw = partial(figures.over_epochs_figure, values, key, label, from_zero=key != CONFIDENCE)
+        name = f"training-{formatting.slug(key, set())}"
+        plan = FigurePlan("over-epochs", name, draw, label, parts=_curves(material, list(found)))
+        plans += [plan] if found else []
+    # Where nothing but the loss was logged, the cards of the runs show it.
+    yield from plans if len(plans) > 1 else ()
+
+
+def _shared_epochs(group: Group, key: str) -> dict[str, list[tuple[float, float]]]:
+    """Returns what every seed logged, or nothing where they do not share two epochs."""
+    by_seed = {str(run.seed): logged(run.progress, key) for run in group.runs}
+    shared = set.intersection(*({epoch for epoch, _ in pairs} for pairs in by_seed.values()))
+    return by_seed if len(shared) > 1 else {}
+
+
+def _training(material: Material) -> Plans:
+    for _, run, name in material.runs:
+        loss, accuracy = (logged(run.progress, key) for key in ("train_loss", "validation_accuracy"))
+        if len(loss) > 1 and accuracy:
+            yield FigurePlan(
+                "training",
+                f"{material.slugs[name]}-training",
+                partial(figures.training_figure, loss, accuracy, name),
+                "Training",
+                "the loss is that of the method itself",
+                run=name,
+            )
+
+
+def logged(progress: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float]]:
+    """Returns (epoch, value) for every epoch that logged a number under `key`; its last one counts."""
+    by_epoch = {
+        float(entry["epoch"]): float(entry[key])
+        for entry in progress
+        if _is_number(entry.get("epoch")) and _is_number(entry.get(key))
+    }
+    return sorted(by_epoch.items())
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _curves(material: Material, groups: Sequence[Group]) -> dict[str, str]:
+    """Returns the filters of curves, one of each of the groups in their order."""
+    return {f"curve-{index}": material.filters.of_group(group) for index, group in enumerate(groups)}
+
+
+def _all_parts(filters: Filters, found: Mapping[Group, Summary]) -> dict[str, str]:
+    """Returns the filters of means and of single values, by the ids they have in a figure."""
+    parts: dict[str, str] = {}
+    for row, (group, summary) in enumerate(found.items()):
+        parts |= _row_parts(filters, row, group, summary)
+    return parts
+
+
+def _row_parts(filters: Filters, row: int, group: Group, summary: Summary) -> dict[str, str]:
+    parts = {f"curve-{row}": filters.of_group(group)}
+    if len(summary.values) == len(group.runs):
+        parts |= {f"value-{row}-{seed}": filters.of_run(group, run) for seed, run in enumerate(group.runs)}
+    return parts
+
+
+FIGURES = (
+    FigureRow("risk", "any", _risk),
+    FigureRow("methods", "two groups", _methods),
+    FigureRow("seeds", "a group of several seeds", _spread),
+    FigureRow("alpha", "three groups that differ in mixup's alpha alone", _sweep),
+    FigureRow("epochs", "a group with records of epochs", _epochs),
+    FigureRow("scatter", "any", _scatter),
+    FigureRow("soft-labels", "groups that differ in what is mixed alone, one of them inputs alone", _soft_labels),
+    FigureRow("foreign", "two groups with an out-of-distribution set in common", _winning_scores),
+    FigureRow("training", "a group that logged validations at two epochs or more", _over_epochs),
+    FigureRow("reliability", "any", _reliability, single=True),
+    FigureRow("confidence", "any", _confidence, single=True),
+    FigureRow("runs", "a run that logged loss and validation accuracy", _training, single=True),
+)
+"""The figures, in the order in which results.json lists them."""
+
+
+def plan_figures(groups: Sequence[Group], filters: Filters) -> list[tuple[str, FigurePlan]]:
+    """Returns every figure that the runs allow, with the id of its part of the page."""
+    material = Material(groups, filters, {})
+    shared = [(row.section, plan) for row in FIGURES if not row.single for plan in row.plans(material)]
+    taken = {plan.file_name for _, plan in shared}
+    material = replace(material, slugs={name: formatting.slug(name, taken) for _, _, name in material.runs})
+    return [*shared, *((row.section, plan) for row in FIGURES if row.single for plan in row.plans(material))]

@@ -1,0 +1,128 @@
+"""Tables that stand beside the paper's: AUROC beside the numbers that it printed, and the data sets of text.
+
+Thulasidasan et al. (2019) print numbers for out-of-distribution detection alone: AUROC in percent of the
+maximum softmax probability, VGG-16 trained on STL-10, single networks without a spread.  Everything else is
+drawn in figures without tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mixup_jax.report import formatting
+from mixup_jax.report.figure import csv_bytes
+from mixup_jax.report.filters import Filters
+from mixup_jax.report.groups import Group
+from mixup_jax.report.quantities import Quantity, ood_names
+from mixup_jax.report.runs import RunRecord
+
+TRAINED_ON = "stl10"
+AUROC = {
+    "Baseline": {"gaussian_noise": 0.7328, "imagenet_not_stl10": 0.8057},
+    "Dropout": {"gaussian_noise": 0.7057, "imagenet_not_stl10": 0.7893},
+    "Mixup": {"gaussian_noise": 0.9593, "imagenet_not_stl10": 0.8328},
+}
+"""The paper's AUROC as fractions, by its name of the method and the catalogue's name of the other set."""
+TEXT = {"mr": "MR", "trec": "TREC", "imdb": "IMDB"}
+"""The paper's text data sets, by their names in the catalogue."""
+TEXT_COLUMNS = (
+    Quantity("accuracy", "accuracy"),
+    Quantity("ece_15", "ECE, 15 bins"),
+    Quantity("ece_100", "ECE, 100 bins"),
+    Quantity("oe_15", "OE, 15 bins"),
+    Quantity("oe_100", "OE, 100 bins"),
+    Quantity("noise_floor/ece_100/mean", "noise floor of ECE, 100 bins"),
+    Quantity("after_temperature/ece_15", "ECE, 15 bins, after temperature scaling"),
+)
+NOT_COMPARABLE = "not comparable"
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """A small table of the page that is a file of its own as well.
+
+    Attributes:
+      file_name: without its ending.
+      caption: what it shows.
+      header: the names of its columns.
+      rows: its lines: the tokens of the filters a line belongs to, and its cells, the first of which names it.
+      csv: the same with all digits.
+    """
+
+    file_name: str
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+    csv: bytes
+
+
+def auroc_table(groups: Sequence[Group], filters: Filters) -> TableFile | None:
+    """Returns AUROC of every group on each out-of-distribution set, beside the paper's; None where there is none."""
+    rows, data = [], []
+    for ood in ood_names([run for group in groups for run in group.runs]):
+        for group in groups:
+            for part, words in (("", ""), ("after_temperature/", ", after temperature scaling")):
+                summary = group.summary(Quantity(f"ood/{ood}/{part}auroc", ""))
+                if summary is None or (part and group.first.kind != "baseline"):
+                    continue
+                printed = None if part else printed_auroc(group.first, ood)
+                paper = NOT_COMPARABLE if printed is None else formatting.number(printed)
+                pair = f"{group.first.test_name.removesuffix('/test')} → {ood}"
+                tokens = f"{filters.of_group(group)} {filters.of_ood(ood)}"
+                cells = (group.name + words, pair, formatting.spread(summary), str(summary.n_seeds), paper)
+                rows.append((tokens, cells))
+                data.append((group.name + words, pair, summary.mean, summary.std, summary.n_seeds, printed))
+    if not rows:
+        return None
+    return TableFile(
+        "auroc-beside-the-paper",
+        "AUROC by the winning score, and the paper's: of one VGG-16 each, without spread, trained on STL-10. Its "
+        "numbers stand where a run has the same two data sets and the same method.",
+        ("Method", "Data sets", "AUROC", "Seeds", "The paper"),
+        tuple(rows),
+        csv_bytes(("method", "data_sets", "auroc_mean", "auroc_std", "n_seeds", "paper"), data),
+    )
+
+
+def name_in_paper(run: RunRecord) -> str | None:
+    """Returns what the paper's table calls a run's method, or None where it has no row for it.
+
+    Its dropout is Monte Carlo dropout: several passes of a network that was trained with dropout.
+    """
+    if run.config is None:
+        return None
+    kind, dropout = run.config.method.kind, run.config.model.dropout > 0
+    if kind == "baseline" and dropout:
+        return "Dropout" if list(run.derived) == ["mc_dropout"] else None
+    return None if run.derived or dropout else {"baseline": "Baseline", "mixup": "Mixup"}.get(kind)
+
+
+def printed_auroc(run: RunRecord, ood: str) -> float | None:
+    """Returns the paper's AUROC of the same method and the same two data sets, or None where it printed none."""
+    if run.config is None or run.config.data.name != TRAINED_ON:
+        return None
+    return AUROC.get(name_in_paper(run) or "", {}).get(ood)
+
+
+def text_table(groups: Sequence[Group], filters: Filters) -> TableFile | None:
+    """Returns the numbers of the groups that were trained on one of the paper's texts; None where there is none."""
+    rows, data = [], []
+    for group in groups:
+        name = TEXT.get(group.first.config.data.name) if group.first.config else None
+        if name is None:
+            continue
+        summaries = [group.summary(quantity) for quantity in TEXT_COLUMNS]
+        named = (group.name, name, str(len(group.runs)))
+        rows.append((filters.of_group(group), (*named, *map(formatting.spread, summaries))))
+        numbers = [one for summary in summaries for one in ((summary.mean, summary.std) if summary else (None, None))]
+        data.append((*named, *numbers))
+    columns = [f"{quantity.key}_{part}" for quantity in TEXT_COLUMNS for part in ("mean", "std")]
+    table = TableFile(
+        "text",
+        "Test sets of text; mean ± sample standard deviation over the seeds.",
+        ("Method", "Data set", "Seeds", *(quantity.label for quantity in TEXT_COLUMNS)),
+        tuple(rows),
+        csv_bytes(("method", "data_set", "n_seeds", *columns), data),
+    )
+    return table if rows else None
