@@ -272,6 +272,14 @@ def test_arrays_of_another_form_are_refused_with_what_is_expected(tmp_path, data
         own_spec(write_arrays(tmp_path / "x.npz", **arrays), data_dir, quiet)
 
 
+def test_a_file_that_is_no_npz_is_refused_without_advice_to_unpickle_it(tmp_path, data_dir):
+    np.save(tmp_path / "x.npy", np.zeros((2, 3, 3), np.uint8))
+    (tmp_path / "junk.npz").write_bytes(b"junk")
+    for name in ("x.npy", "junk.npz"):
+        with pytest.raises(InputError, match=r"is no .npz file; expected one of numpy.savez"):
+            own_spec(f"arrays:{tmp_path / name}", data_dir, quiet)
+
+
 def png(pixels):
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
@@ -327,6 +335,9 @@ def test_a_table_of_texts_trains_a_text_network(tmp_path, data_dir):
     (tmp_path / "numbers.csv").write_text("text,label\n" + "".join(f"word {n},{n % 11 + 1}\n" for n in range(44)))
     assert own_spec(f"table:{tmp_path / 'numbers.csv'}", data_dir, quiet).class_names[-2:] == ("10", "11")
     (tmp_path / "bad.csv").write_text("text,label\nonly one\n")
+    (tmp_path / "none.csv").write_text("text,label\n")
+    with pytest.raises(InputError, match=r"none.csv has no examples"):
+        own_spec(f"table:{tmp_path / 'none.csv'}", data_dir, quiet)
     with pytest.raises(InputError, match=r"bad.csv row 2 has other columns than the first row"):
         own_spec(f"table:{tmp_path / 'bad.csv'}", data_dir, quiet)
 

@@ -27,6 +27,7 @@ from mixup_jax.data.sets import DatasetSpec, ExampleSet
 from mixup_jax.data.sources import arrays, folder, own_tfds, tables
 from mixup_jax.data.sources.published import Say
 from mixup_jax.data.stream import CentreCrops, FileRecords, require_grain
+from mixup_jax.errors import InputError
 from mixup_jax.runs.files import write_json
 
 ORIGINS: dict[str, ModuleType] = {
@@ -112,6 +113,8 @@ def _prepared(name: str, data_dir: Path, report: Say, image_size: int, like: Dat
         if (spec := _read_spec(kept, stamp)) is not None:
             return spec  # another run has done it meanwhile
         found = module.find(place, data_dir, like is None)
+        if empty := [split for split, part in found.splits.items() if not len(part.items)]:
+            raise InputError(f"{name} has no examples (split {empty[0]}); expected at least one")
         spec, splits = (
             foreign_examples(short, found, like, name, say)
             if like

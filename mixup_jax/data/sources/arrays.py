@@ -35,6 +35,8 @@ def find(place: str, data_dir: Path, labelled: bool) -> Found:
       InputError: there is no such file, or its arrays are not such; the message says what is expected.
     """
     path = _path(place)
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path} is no .npz file; expected one of numpy.savez with {WANTED}")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
