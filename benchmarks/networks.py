@@ -26,11 +26,13 @@ class Case:
       label: for the table.
       model: of our config.
       data: a name of the catalogue, of which only shapes and constants are used.
+      batch: examples of a step.
     """
 
     label: str
     model: ModelConfig
     data: str
+    batch: int = BATCH
 
     @property
     def spec(self) -> DatasetSpec:
@@ -45,10 +47,13 @@ class Case:
     @property
     def config(self) -> Config:
         """Mixup and SGD with momentum, without augmentation."""
-        data = DataConfig(name=self.data, crop_padding=0, flip=False, max_tokens=TOKENS, vector_size=EMBEDDING)
+        crop = "random_resized" if self.spec.streams else "pad"
+        data = DataConfig(
+            name=self.data, crop=crop, crop_padding=0, flip=False, max_tokens=TOKENS, vector_size=EMBEDDING
+        )
         optimizer = OptimizerConfig(learning_rate=0.01, momentum=0.9, nesterov=False)
         method = Method(mixup_alpha=0.2)
-        return Config(batch_size=BATCH, data=data, model=self.model, method=method, optimizer=optimizer)
+        return Config(batch_size=self.batch, data=data, model=self.model, method=method, optimizer=optimizer)
 
     def examples(self, count: int = EXAMPLES) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32]]:
         """Returns random inputs (uint8 images or int32 tokens) and labels."""
@@ -93,6 +98,19 @@ def torch_network(case: Case) -> Any:
             y = torch.relu(self.norm1(self.conv1(x)))
             return torch.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
+    class Preactivation(nn.Module):
+        def __init__(self, inputs: int, channels: int, stride: int) -> None:
+            super().__init__()
+            self.norm1, self.norm2 = norm(inputs), norm(channels)
+            self.conv1 = nn.Conv2d(inputs, channels, 3, stride, padding=1, bias=False)
+            self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+            self.shortcut = nn.Conv2d(inputs, channels, 1, stride, bias=False) if inputs != channels else None
+
+        def forward(self, x: Any) -> Any:
+            active = torch.relu(self.norm1(x))
+            y = self.conv2(torch.relu(self.norm2(self.conv1(active))))
+            return y + (x if self.shortcut is None else self.shortcut(active))
+
     class TextCNN(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -131,9 +149,24 @@ def torch_network(case: Case) -> Any:
             layers.append(nn.MaxPool2d(2, ceil_mode=True))
         return nn.Sequential(*layers, *head(inputs))
 
+    def wide_resnet() -> nn.Module:
+        inputs, layers = 16, [nn.Conv2d(case.spec.shape[2], 16, 3, padding=1, bias=False)]
+        for stage in range(3):
+            channels = case.model.width * 2**stage
+            for block in range(4):
+                layers.append(Preactivation(inputs, channels, 2 if stage and not block else 1))
+                inputs = channels
+        return nn.Sequential(*layers, norm(inputs), nn.ReLU(), *head(inputs))
+
+    def resnet50() -> nn.Module:
+        import torchvision
+
+        return torchvision.models.resnet50(num_classes=case.spec.classes)
+
     if case.is_text:
         return TextCNN()
-    network = resnet() if case.model.name == "resnet18" else vgg()
+    made = {"resnet18": resnet, "vgg16": vgg, "wrn28": wide_resnet, "resnet50": resnet50}
+    network = made[case.model.name]()
     return network.to(memory_format=torch.channels_last)
 
 
@@ -143,6 +176,6 @@ def torch_inputs(case: Case, network: Any, raw: Any) -> Any:
 
     if case.is_text:
         return network.embedding(raw)
-    mean, std = torch.tensor(case.spec.mean), torch.tensor(case.spec.std)
+    mean, std = (torch.tensor(values, device=raw.device) for values in (case.spec.mean, case.spec.std))
     # A view of channels-last memory: nothing is moved.
     return ((raw.float() / 255 - mean) / std).permute(0, 3, 1, 2)
