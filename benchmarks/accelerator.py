@@ -279,8 +279,8 @@ def paper_run(session: Session, method: str, seed: int) -> dict[str, Any]:
     trained = time.monotonic() - start
     command(session, "evaluate", *shared)
     evaluation = json.loads((workdir / "evaluation.json").read_text())
-    test = {key: evaluation["results"]["test"][key] for key in ("accuracy", "ece_15", "oe_15", "nll")}
-    ood = {name: entry["scores"]["msp"]["auroc"] for name, entry in evaluation["ood"].items()}
+    test = {key: evaluation["results"]["fashion_mnist/test"][key] for key in ("accuracy", "ece_15", "oe_15", "nll")}
+    ood = {name: entry["auroc"] for name, entry in evaluation["ood"].items()}
     return {"seconds of training": round(trained, 1), **test, "auroc": ood}
 
 
