@@ -191,7 +191,7 @@ def test_broken_images_are_named_with_the_reason(tmp_path, data_dir):
     with pytest.raises(InputError, match=r"1 of the 20 images of .*dog/7.png \(UnidentifiedImageError"):
         own_spec(f"folder:{tmp_path / 'pets'}", data_dir, quiet)
     (tmp_path / "pets" / "dog" / "7.png").unlink()
-    with pytest.raises(InputError, match=r"1 of the 19 images of .*cat/3.png \(\w*Error: .*; repair them"):
+    with pytest.raises(InputError, match=r"1 of the 19 images of .*cat/3.png \(\w*Error: .*; expected whole images"):
         own_spec(f"folder:{tmp_path / 'pets'}", data_dir, quiet)
     assert not list(data_dir.rglob("spec.json"))
 

@@ -250,5 +250,5 @@ def _each(
         more = f", and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
         raise InputError(
             f"{len(broken)} of the {total} images of {name} cannot be read: {'; '.join(sorted(broken)[:SHOWN])}{more}; "
-            "repair them, or take them out"
+            "expected whole images: repair or delete them"
         )
