@@ -139,10 +139,11 @@ def test_an_ensemble_of_runs_is_the_mean_of_their_probabilities(tmp_path: Path, 
     assert run_command(main, [f"--ensemble={names}", f"--save_as={tmp_path / 'all'}"]) == 0
     assert "accuracy" in capsys.readouterr().out
     run = load_run(tmp_path / "all")
-    expected = np.mean(
-        [scipy.special.softmax(load_run(member).test.logits.astype(float), axis=1) for member in members], axis=0
-    )
-    np.testing.assert_allclose(np.exp(run.test.logits.astype(float)), expected, rtol=1e-4, atol=1e-7)
+    record = f"predictions/fashion_mnist-test-{STEP}.npz"
+    logits = [load_record(member / record).logits.astype(float) for member in members]
+    expected = np.mean([scipy.special.softmax(one, axis=1) for one in logits], axis=0)
+    found = np.exp(load_record(tmp_path / "all" / record).logits.astype(float))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
     assert (run.recorded["experiment"], run.recorded["derived"]) == ("quickstart/mixup+ensemble3", {"ensemble": 3})
     assert (list(run.ood), run.kind, run.temperature is not None) == (["mnist"], "other", True)
     assert [member["seed"] for member in run.evaluation["ensemble"]] == [0, 1, 2]
