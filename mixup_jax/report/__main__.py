@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
 from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.errors import InputError
-
-MOST_JOBS = 4
-"""Processes that the command starts of itself."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -26,16 +22,15 @@ def main(argv: Sequence[str]) -> int:
         "--output", default="report", type=path, metavar="DIR", help="folder to write to (default: %(default)s)"
     )
     parser.add_argument(
-        "--jobs", type=int, metavar="N", help="processes that draw, where there are many figures (default: up to 4)"
+        "--jobs", type=int, default=1, metavar="N", help="processes that draw many figures (default: %(default)s)"
     )
     arguments = parser.parse_args(list(argv))
-    jobs = min(os.cpu_count() or 1, MOST_JOBS) if arguments.jobs is None else arguments.jobs
-    if jobs < 1:
-        raise InputError(f"--jobs is {jobs}; expected at least 1")
+    if arguments.jobs < 1:
+        raise InputError(f"--jobs is {arguments.jobs}; expected at least 1")
     # Drawing libraries take a second to load, which --help need not wait for.
     from mixup_jax.report.build import build_report
 
-    print(build_report(arguments.runs, arguments.output, jobs))
+    print(build_report(arguments.runs, arguments.output, arguments.jobs))
     return 0
 
 
