@@ -269,6 +269,17 @@ def test_validation_rows_that_are_test_rows_are_counted_and_refused_above_one_pe
         assert f"{shared} rows of val have the logits of a test row" in format_table(document)
 
 
+@pytest.mark.parametrize(("shared", "n", "allowed"), [(1, 40, True), (2, 40, True), (3, 40, False), (2, 2, False)])
+def test_one_or_two_shared_rows_do_not_stop_a_small_set_unless_they_are_all_of_it(shared, n, allowed):
+    test = record(0)
+    validation = part_of(test, np.arange(shared), record(1), n)
+    if allowed:
+        assert evaluate_records(test, validation=validation)["test_rows_in"] == {"validation": shared}
+    else:
+        with pytest.raises(InputError, match=f"holds {shared} of the test record's rows"):
+            evaluate_records(test, validation=validation)
+
+
 def test_out_of_distribution_rows_that_are_test_rows_are_said():
     test = record(0)
     document = evaluate_records(test, ood={"far": part_of(test, np.arange(7), record(1), 50), "further": record(2)})

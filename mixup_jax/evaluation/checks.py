@@ -17,22 +17,26 @@ MOST_SHARED = 0.01
 Data sets hold some images or sentences twice, well below 1 % of them, and 1 % of a validation set moves a fitted
 temperature by less than its standard error.  A leak, such as a split that was drawn twice, shares far more.
 """
+ALWAYS_ALLOWED = 2
+"""So many shared rows are no leak in a set of more: one image that a small set holds twice must not stop anyone."""
 
 
 def check_held_out(validation: Predictions, validation_name: str, test: Predictions, test_name: str) -> int:
     """Returns how many validation rows are test rows.
 
     Raises:
-      InputError: more than MOST_SHARED of them are, beyond those that are expected by coincidence; the two are named
-        as the same split; or the record is of another network.
+      InputError: more than MOST_SHARED of them are (and more than ALWAYS_ALLOWED, of a larger set), beyond those that are
+        expected by coincidence; the two are named as the same split; or the record is of another network.
     """
     check_same_network(f"validation record {validation_name}", validation, test)
     same_split = validation.meta.get("split") is not None and validation_name == test_name
     shared, expected = shared_rows(validation, test)
     n = len(validation.labels)
+    share = MOST_SHARED + expected + 3 * math.sqrt(expected * (1 - expected) / n)
+    allowed = max(n * share, ALWAYS_ALLOWED if n > ALWAYS_ALLOWED else 0)
     if same_split or _identical(validation, test):
         found = "is the test record"
-    elif shared / n > MOST_SHARED + expected + 3 * math.sqrt(expected * (1 - expected) / n):
+    elif shared > allowed:
         found = "is the test record" if shared == n == len(test.labels) else f"holds {shared} of the test record's rows"
     else:
         return shared
