@@ -25,8 +25,8 @@ def check_held_out(validation: Predictions, validation_name: str, test: Predicti
     """Returns how many validation rows are test rows.
 
     Raises:
-      InputError: more than MOST_SHARED of them are (and more than ALWAYS_ALLOWED, of a larger set), beyond those that are
-        expected by coincidence; the two are named as the same split; or the record is of another network.
+      InputError: more than MOST_SHARED of them are (and more than ALWAYS_ALLOWED, of a larger set), beyond those that
+        are expected by coincidence; the two are named as the same split; or the record is of another network.
     """
     check_same_network(f"validation record {validation_name}", validation, test)
     same_split = validation.meta.get("split") is not None and validation_name == test_name
