@@ -8,6 +8,7 @@ from scipy import stats
 
 from mixup_jax import metrics
 from mixup_jax.data.corruptions import KINDS, PLANS
+from mixup_jax.grid import load_grid
 from mixup_jax.runs.files import write_json
 from mixup_jax.runs.records import Predictions, load_record, save_predictions
 from mixup_jax.runs.workdir import record_path
@@ -118,6 +119,17 @@ def test_checkpoints_are_kept_of_the_named_runs_alone(tmp_path):
     records.main([str(tmp_path / "runs"), str(tmp_path / "kept")])
     found = [path.parent.name for path in (tmp_path / "kept").glob("*/checkpoints")]
     assert found == [records.WITH_CHECKPOINT[3]]
+
+
+def test_the_grid_leaves_out_runs_whose_records_are_kept(tmp_path, monkeypatch):
+    grid = Path(__file__).parents[1] / "configs" / "grids" / "settled.py"
+    every = [run.name for run in load_grid(grid)]
+    assert len(every) == page.PLANNED + 50
+    assert set(records.WITH_CHECKPOINT) <= set(every)
+    run_folder(tmp_path / "runs" / every[3])
+    records.main([str(tmp_path / "runs"), str(tmp_path / "kept")])
+    monkeypatch.setenv("SETTLED_KEPT", str(tmp_path / "kept"))
+    assert [run.name for run in load_grid(grid)] == every[:3] + every[4:]
 
 
 def test_pairs_are_of_one_seed_and_regime(tmp_path):

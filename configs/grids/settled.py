@@ -2,12 +2,16 @@
 
 Protocol   docs/results/settled/protocol.md, written before the first run.
 Command    python -m mixup_jax.sweep --grid=configs/grids/settled.py --output=runs/settled --jobs=2
+Elsewhere  SETTLED_KEPT=docs/results/settled before the command leaves out the runs whose records are there.
 Data       python -m mixup_jax.data fashion_mnist mnist mr glove_6b_50d amazon_snippets nyt_snippets
 Cost       200 image and 75 text networks, each half a minute to three minutes of one core: five hours of one core; then
            50 image networks in later blocks, wider or trained for longer: three hours.
 
 The order makes every prefix useful: seed by seed, within a seed all cells, the cheap ones first.
 """
+
+import os
+from pathlib import Path
 
 from mixup_jax.grid import PlannedRun, planned
 
@@ -50,7 +54,9 @@ TEXTS = {
 
 def get_grid() -> list[PlannedRun]:
     """Returns the runs of every size, augmentation and alpha, seed by seed, and after them the later blocks."""
-    return [run for seed in SEEDS for run in of_seed(seed)] + later()
+    runs = [run for seed in SEEDS for run in of_seed(seed)] + later()
+    kept = os.environ.get("SETTLED_KEPT")
+    return [run for run in runs if not (kept and (Path(kept) / run.name / "config.json").is_file())]
 
 
 def of_seed(seed: int) -> list[PlannedRun]:
