@@ -1,6 +1,6 @@
-"""Bins of confidence, which calibration errors are computed from.
+"""Bins of confidence, from which calibration errors are computed.
 
-Equally wide bins are right-closed, ((m-1)/M, m/M], and 0 belongs to the first.  Sums are merged, means never averaged.
+Equally wide bins are right-closed, ((m-1)/M, m/M], and 0 belongs to the first.  Merging bins adds their sums.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from mixup_jax.metrics.softmax import (
     table_of_logits,
 )
 
-_MOST_SPREAD = 1024  # numbers of bins up to which each cell's sums are made in `_LANES` parts
-_LANES = 8  # a power of two; more are no faster
+_MOST_SPREAD = 1024  # up to this many bins, each cell's sums are made in `_LANES` parts
+_LANES = 8  # must be a power of two; 16 are no faster
 
 
 def check_confidences(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> tuple[Floats, Bools]:
@@ -34,7 +34,7 @@ def check_confidences(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> tupl
 
     Raises:
       InputError: not two vectors of one length; a confidence that is NaN or outside [0, 1]; an
-        entry of `correct` that is neither true nor false (nor 1 nor 0).
+        entry of `correct` that is not true, false, 1 or 0.
     """
     confidences, outcomes = vectors(confidence, correct)
     check_range(confidences)
@@ -42,7 +42,7 @@ def check_confidences(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> tupl
 
 
 def vectors(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Returns two vectors of one length, confidences in any floating point, after checking that much of both."""
+    """Returns confidences (any floating point) and outcomes after checking that both are vectors of one length."""
     confidences = np.asarray(confidence)
     if not np.issubdtype(confidences.dtype, np.floating):
         confidences = confidences.astype(np.float64)
@@ -63,7 +63,7 @@ def check_range(confidences: npt.NDArray[Any]) -> None:
 
 
 def check_outcomes(outcomes: npt.NDArray[Any]) -> Bools:
-    """Returns them as bool; raises InputError if one is neither true nor false (nor 1 nor 0)."""
+    """Returns the outcomes as bool; raises InputError if one is not true, false, 1 or 0."""
     if outcomes.dtype == np.bool_:
         return outcomes
     neither = (outcomes != 0) & (outcomes != 1)
@@ -74,7 +74,7 @@ def check_outcomes(outcomes: npt.NDArray[Any]) -> Bools:
 
 
 def bin_edges(n_bins: int) -> Floats:
-    """Returns the edges of `n_bins` equally wide bins: m / n_bins or its neighbour in float64, `[n_bins + 1]`.
+    """Returns the edges of `n_bins` equally wide bins, float64 `[n_bins + 1]`: m / n_bins up to one rounding.
 
     They are `numpy.linspace(0, 1, n_bins + 1)`, as in scikit-learn, so that a confidence exactly on an edge is
     in the same bin in both.
@@ -89,32 +89,32 @@ def bin_edges(n_bins: int) -> Floats:
 
 def bin_index(confidence: Floats, edges: Floats) -> Ints:
     """Returns the bin of each confidence, int64 `[N]` in [0, M): right-closed, 0 in the first bin."""
-    # The edges themselves are searched, since ceil(confidence * M) may round across one.
+    # Search the edges: ceil(confidence * M) may round to the other side of an edge.
     return np.maximum(np.searchsorted(edges, confidence, side="left") - 1, 0)
 
 
 def equal_width_index(confidence: Floats, edges: Floats) -> Ints:
-    """Returns `bin_index` for the edges of `bin_edges`, many times as fast; any shape."""
+    """Returns `bin_index`, many times faster, for the edges of `bin_edges` and confidences of any shape."""
     from mixup_jax.metrics.compiled import place
 
     index = np.empty(confidence.shape, np.int64)
-    # edges[1] is the width of a bin in float64, and edge m (but the last) m times that, as linspace makes them.
+    # numpy.linspace makes edge m (except the last) as m * edges[1], where edges[1] is the width of a bin.
     place(plain(confidence, np.float64).ravel(), edges[1], len(edges) - 1, index.reshape(-1))
     return index
 
 
 class CellSums(NamedTuple):
-    """Examples and the sum of their confidences, `[2 M]`: of wrong predictions in each bin, then of right ones."""
+    """Number of examples and sum of confidences, `[2 M]` each: in M bins of wrong predictions, then of correct ones."""
 
     examples: Ints
     confidence_sum: Floats
 
 
 def cell_sums(confidence: npt.NDArray[Any], correct: Bools, edges: Floats, whole: npt.NDArray[Any]) -> CellSums:
-    """Returns the sums of some examples in the bins of `bin_edges`.
+    """Returns the `CellSums` of examples in equally wide bins with these edges.
 
     Raises:
-      InputError: a confidence is NaN or outside [0, 1]; it counts the examples of `whole`.
+      InputError: a confidence is NaN or outside [0, 1]; the message gives its position in `whole`.
     """
     from mixup_jax.metrics.compiled import add_to_cells
 
@@ -128,7 +128,7 @@ def cell_sums(confidence: npt.NDArray[Any], correct: Bools, edges: Floats, whole
     return CellSums(examples.astype(np.int64), confidence_sum)
 
 
-_BLOCK = 1 << 18  # examples binned at a time: as many as take longer than to start a thread
+_BLOCK = 1 << 18  # examples binned at a time: fewer would take less time than starting a thread
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +161,7 @@ class Bins:
 
     @classmethod
     def empty(cls, n_bins: int) -> Bins:
-        """Returns `n_bins` equally wide bins without examples: neutral for `merge`."""
+        """Returns `n_bins` equally wide bins without examples, the neutral element of `merge`."""
         return bin_confidences(np.zeros(0), np.zeros(0, bool), n_bins)
 
     @property

@@ -1,8 +1,6 @@
-"""Calibration by confidence bins: the sufficient statistic, and the numbers that are views of it.
+"""Calibration errors computed from confidence bins (`binning.Bins`), and bins of equal mass.
 
-Bins are right-closed, ((m-1)/M, m/M], and 0 belongs to the first.  Sums are merged, means never
-averaged.  Equations: Guo et al. (2017, arXiv:1706.04599) and Thulasidasan et al. (2019,
-arXiv:1905.11001, section 3).
+Equations: Guo et al. (2017, arXiv:1706.04599) and Thulasidasan et al. (2019, arXiv:1905.11001, section 3).
 """
 
 from __future__ import annotations
@@ -84,8 +82,8 @@ def signed_error(count: Ints, confidence_sum: Floats, correct_sum: Floats, sign:
 def oe(bins: Bins) -> float:
     """Returns the overconfidence error, `sum_m n_m/n conf_m max(conf_m - acc_m, 0)`, in [0, ECE].
 
-    Source: Thulasidasan et al. (2019), section 3.  It sees over-confidence only: an under-confident
-    network has OE 0 at any ECE.  Raises InputError without examples.
+    Source: Thulasidasan et al. (2019), section 3.  It measures over-confidence only: a network that is
+    under-confident in every bin has OE 0 whatever its ECE.  Raises InputError without examples.
     """
     _examples(bins)
     return float(overconfidence_error(bins.count, bins.confidence_sum, bins.correct_sum))
@@ -101,8 +99,8 @@ def overconfidence_error(count: Ints, confidence_sum: Floats, correct_sum: Float
 def mce(bins: Bins) -> float:
     """Returns the maximum calibration error, `max_m |acc_m - conf_m|` over non-empty bins, in [0, 1].
 
-    Source: Guo et al. (2017), equation 4.  A bin with a single example can decide it.  Raises
-    InputError without examples.
+    Source: Guo et al. (2017), equation 4.  A bin with a single example can determine the result.
+    Raises InputError without examples.
     """
     return ece(bins, norm="max")
 
@@ -119,14 +117,14 @@ def confidence_minus_accuracy(bins: Bins) -> float:
 def bin_equal_mass(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: int = 15) -> Bins:
     """Returns at most `n_bins` bins with about as many examples each; equal confidences share a bin.
 
-    In ascending confidence, cut k = 1 .. M - 1 belongs after `k N / M` examples.  It moves to the
-    nearest place where the confidence changes (of two equally near, the lower), and cuts that meet
-    are one.  So the order of tied examples does not matter, a predictor of constant confidence
-    has a single bin and shows its true gap, and no bin is empty.  Without ties every bin holds N / M
-    examples, rounded.
+    The examples are sorted by confidence.  Cut k = 1 .. M - 1 belongs after `k N / M` examples.  It
+    moves to the nearest place where the confidence changes (the lower of two equally near ones); cuts
+    that then coincide count once.  So the order of tied examples does not matter, no bin is empty, and
+    a network of constant confidence has one bin, which shows its gap.  Without ties every bin holds
+    N / M examples, rounded.
 
-    The edges are confidences that occur: bin m holds those in (edges[m], edges[m + 1]], the first also
-    0, as in `bin_confidences`.  They depend on the data, so bins of two sets do not merge.
+    The edges are confidences of examples.  Bin m holds (edges[m], edges[m + 1]], the first also 0, as in
+    `bin_confidences`.  The edges depend on the data, so the bins of two sets cannot be merged.
 
     Args:
       confidence: `[N]` in [0, 1]; N = 0 gives one empty bin.
@@ -143,7 +141,7 @@ def bin_equal_mass(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: in
     ascending = np.sort(confidences)
     ends = _equal_mass_ends(ascending, n_bins)
     upper_edges = ascending[ends[1:] - 1]
-    # Sorting twice without an order to carry along is several times faster than sorting with it.
+    # Two plain sorts are several times faster than one argsort.
     correct_up_to = np.searchsorted(np.sort(confidences[outcomes]), upper_edges, side="right")
     return Bins(
         edges=np.concatenate([[0.0], upper_edges[:-1], [1.0]]),
@@ -154,9 +152,9 @@ def bin_equal_mass(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: in
 
 
 def _equal_mass_ends(ascending: Floats, n_bins: int) -> Ints:
-    """Returns after how many examples the bins end, 0 first: what `equal_mass_cuts` chooses, found without all ends.
+    """Returns after how many examples each bin ends, 0 first: the result of `equal_mass_cuts` in less memory.
 
-    Looking around each cut needs no memory beside the sorted confidences.
+    It looks only at the confidences around each cut, instead of finding every tie.
     """
     n = len(ascending)
     wanted = n * np.arange(1, n_bins)  # times n_bins, as all distances below
@@ -167,22 +165,22 @@ def _equal_mass_ends(ascending: Floats, n_bins: int) -> Ints:
 
 
 def tie_ends(ascending: Floats) -> Ints:
-    """Returns 0, and after how many examples the confidence changes, and N: int64 `[distinct + 1]`."""
+    """Returns 0, the numbers of examples after which the confidence changes, and N: int64 `[distinct + 1]`."""
     changes = np.flatnonzero(ascending[1:] != ascending[:-1]) + 1
     return np.concatenate([[0], changes, [len(ascending)]]).astype(np.int64)
 
 
 def equal_mass_cuts(ends: Ints, n_bins: int) -> Ints:
-    """Returns which of `ends` (ascending, from 0 to N) are the ends of bins: indices, the first and last among them.
+    """Returns the indices of those `ends` (ascending, from 0 to N) at which bins end, with the first and the last.
 
-    See `bin_equal_mass` for the rule.  In whole numbers, so that nothing is decided by rounding.
+    The rule is that of `bin_equal_mass`, in whole numbers, so that rounding cannot decide.
     """
     wanted = ends[-1] * np.arange(1, n_bins)  # times n_bins, as all distances below
     upper = np.searchsorted(ends, -(-wanted // n_bins))
-    # `wanted` lies above 0 and below the last end, so there is an end on either side.
+    # Each cut lies between 0 and the last end, so it has an end on either side.
     lower_is_nearer = wanted - n_bins * ends[upper - 1] <= n_bins * ends[upper] - wanted
     chosen = np.unique(np.concatenate([[0], upper - lower_is_nearer, [len(ends) - 1]]))
-    # Ends repeat where a resample leaves an example out; the first of equal ones stands for all.
+    # Ends repeat where a resample lacks an example; keep the first of equal ends.
     return chosen[np.concatenate([[True], np.diff(ends[chosen]) > 0])]
 
 
@@ -212,8 +210,8 @@ def debiased_ece(bins: Bins, norm: str = "l2") -> float:
       * "l1": `max(0, 2 ece - E)`, where E is the mean of ECE when each accuracy is drawn again from
         N(acc_m, acc_m (1 - acc_m) / n_m), in closed form instead of by the source's simulation.
 
-    A bin with a single example says nothing about its own noise and adds 0.  Of a perfectly calibrated
-    network about half of all test sets give 0 with "l2".
+    A bin with a single example gives no estimate of its noise and adds 0.  For a perfectly calibrated
+    network, "l2" is 0 on about half of all test sets.
 
     Args:
       bins: equally wide or of equal mass; the source uses equal mass.
@@ -229,7 +227,7 @@ def debiased_ece(bins: Bins, norm: str = "l2") -> float:
 
 def debiased_error(count: Ints, confidence_sum: Floats, correct_sum: Floats, norm: str) -> Floats:
     """Returns `debiased_ece` for each set of bins along the last axis: `[..., M]` in, float64 `[...]` out."""
-    known = np.maximum(count, 2)  # only where count >= 2 is any of this used
+    known = np.maximum(count, 2)  # avoids division by 0; bins with count < 2 are not used below
     accuracy = correct_sum / known
     gap = np.abs(confidence_sum - correct_sum) / known
     spread = np.maximum(accuracy * (1.0 - accuracy), 0.0)
@@ -246,7 +244,7 @@ def debiased_error(count: Ints, confidence_sum: Floats, correct_sum: Floats, nor
 
 def _mean_of_folded_normal(mean: Floats, deviation: Floats) -> Floats:
     """Returns the mean of |X| for X ~ N(mean, deviation^2), where mean >= 0."""
-    # Beyond 40 deviations the normal distribution has no other side left; this also serves deviation 0.
+    # Beyond 40 deviations the mass on the other side of 0 is 0 in float64; this also covers deviation 0.
     ratio = np.minimum(np.divide(mean, deviation, out=np.full(mean.shape, 40.0), where=deviation > 0), 40.0)
     erf = np.fromiter((math.erf(x / math.sqrt(2)) for x in ratio.ravel()), np.float64, ratio.size).reshape(ratio.shape)
     folded: Floats = deviation * math.sqrt(2 / math.pi) * np.exp(-np.square(ratio) / 2) + mean * erf

@@ -1,4 +1,4 @@
-"""Calibration of the whole vector of probabilities, class by class, not of the largest alone.
+"""Calibration of all class probabilities, class by class, instead of the largest one only.
 
 Every example then counts once for each class k, with confidence p_k and the event "the label is k".
 Nixon et al. (2019, arXiv:1904.01685): SCE, ACE and TACE.
@@ -37,8 +37,8 @@ def bin_classes(
       logits: floating point `[N, K]`.
       labels: integer `[N]` in [0, K).
       n_bins: M >= 1.
-      equal_mass: as `bin_equal_mass`, for each class by itself, instead of equally wide bins.
-      threshold: probabilities up to it are left out; 0 keeps all of them, zeros too.
+      equal_mass: bins of equal mass for each class (`bin_equal_mass`) instead of equally wide bins.
+      threshold: probabilities up to it are left out; 0 keeps all, including zeros.
       temperature: a finite number above 0; the probabilities are those of logits / temperature.
 
     Raises:
@@ -78,7 +78,7 @@ def _equal_width(
 def class_cells(
     logits: npt.ArrayLike, labels: Ints, edges: Floats, temperature: float = 1.0
 ) -> Iterator[tuple[Floats, Bools, Ints]]:
-    """Yields for blocks of examples, `[K, rows]` each: probability, "it is this class", and class * M + bin."""
+    """Yields for each block of examples, `[K, rows]` each: probability, "the label is k", and k * M + bin."""
     for rows, probability in shifted_blocks(logits):
         _divide(probability, temperature)
         np.exp(probability, out=probability)
@@ -93,7 +93,7 @@ def class_cells(
 
 def _divide(shifted: Floats, temperature: float) -> None:
     if temperature != 1.0:
-        with np.errstate(over="ignore"):  # a gap beyond float64 is that of an impossible class
+        with np.errstate(over="ignore"):  # a gap that overflows becomes -inf, an impossible class
             shifted /= temperature
 
 
@@ -125,10 +125,10 @@ def classwise_ece(
 ) -> float:
     """Returns the calibration error of all K probabilities, averaged over the classes, in [0, 1].
 
-    Full-vector.  With equally wide bins this is the static calibration error (SCE), with bins of equal
-    mass ACE, of Nixon et al. (2019): `1/K sum_k sum_m n_km/n_k |acc_km - conf_km|`.  Most of the K
-    probabilities are near 0 and well calibrated for trivial reasons, so that the value falls as K
-    grows; compare it at the same K only.
+    `1/K sum_k sum_m n_km/n_k |acc_km - conf_km|`.  Nixon et al. (2019) call it the static calibration
+    error (SCE) with equally wide bins, and ACE with bins of equal mass.  Most of the K probabilities
+    are near 0 and trivially well calibrated, so the value falls as K grows: compare it only at the
+    same K.
 
     Args:
       logits: floating point `[N, K]`.
@@ -136,8 +136,8 @@ def classwise_ece(
       n_bins: M >= 1.
       norm: "l1"; "l2", the root of the mean over classes of the squared "l2" error (the marginal
         calibration error of Kumar et al., 2019); or "max", the largest gap of any bin of any class.
-      equal_mass: bins of equal mass, for each class by itself.
-      threshold: probabilities up to it are left out (n_k counts the rest); a class without any adds 0.
+      equal_mass: bins of equal mass for each class.
+      threshold: probabilities up to it are left out (n_k counts the others); a class of which none is left adds 0.
       temperature: as for `bin_classes`.
 
     Raises:
@@ -150,7 +150,7 @@ def classwise_ece(
 
 
 def classwise_ece_of_bins(binned: Sequence[Bins], norm: str = "l1") -> float:
-    """Returns `classwise_ece` from the bins of each class, such as those of parts of a data set merged class by class.
+    """Returns `classwise_ece` from the bins of each class, for example merged over parts of a data set.
 
     Args:
       binned: K >= 1, as `bin_classes` returns them.
@@ -203,7 +203,7 @@ def bootstrap_classwise_ece(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Returns the confidence interval of `classwise_ece(logits, labels, n_bins)`, as `bootstrap_intervals` makes them.
+    """Returns the bootstrap interval of `classwise_ece(logits, labels, n_bins)`; see `bootstrap_intervals`.
 
     The time grows with `N K M resamples`: about a second for 10,000 examples of 10 classes.
 
@@ -225,7 +225,7 @@ def bootstrap_classwise_ece(
 
 
 class _ClassSums:
-    """The examples by bin, class after class: their order, residuals p_k - 1[y = k], and where bins start."""
+    """For each class: the examples ordered by bin, their residuals p_k - 1[y = k], and the start of each bin."""
 
     def __init__(self, logits: npt.ArrayLike, labels: npt.ArrayLike, n_bins: int) -> None:
         blocks = list(class_cells(logits, check_all_labelled(logits, labels), bin_edges(n_bins)))
@@ -239,7 +239,7 @@ class _ClassSums:
             self.classes.append((order, residual[order], starts))
 
     def classwise_ece(self, counts: Ints) -> Floats:
-        """Returns the class-wise ECE, `[R]`, when example i occurs `counts[r, i]` times."""
+        """Returns the class-wise ECE `[R]` of R resamples, in which example i occurs `counts[r, i]` times."""
         total = np.zeros(len(counts))
         for order, residual, starts in self.classes:
             total += np.abs(np.add.reduceat(counts[:, order] * residual, starts, axis=1)).sum(axis=1)

@@ -1,7 +1,7 @@
 """How loops are compiled by numba, and where the compiled code is cached.
 
-`compiled` compiles when it is imported.  So the functions that need it import it themselves, and a program that calls
-none of them does not load numba.
+The module `compiled` compiles its loops when it is imported.  Functions that need them import it when they are called,
+so that other programs do not load numba.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numba import types
 
 
 def given(scalar: Any, dimensions: int) -> types.Array:
-    """Returns the type of an array that a loop reads: contiguous, maybe memory-mapped or otherwise not writable."""
+    """Returns the type of a contiguous array that a loop reads; it may be read-only, such as a memory-mapped file."""
     return types.Array(scalar, dimensions, "C", readonly=True)
 
 
@@ -26,30 +26,30 @@ def filled(scalar: Any, dimensions: int) -> types.Array:
 def compiled(signatures: Sequence[Any], fastmath: frozenset[str] = frozenset()) -> Callable[[Callable], Callable]:
     """Returns a decorator that compiles a function for arguments of exactly these types, to run without the GIL.
 
-    What was compiled is kept beside Python's own compiled modules, or else in the user's cache.
-    All types are compiled at once and in this order, since numba numbers its files in the order of compilation: so
-    processes that compile at the same time write the same files.
+    Compiled code is cached beside Python's own compiled modules, or else in the user's cache.  numba numbers its files
+    in the order of compilation.  So all types are compiled at once and in this order, and processes that compile at
+    the same time write the same files.
 
     Args:
-      signatures: numba's.
-      fastmath: of LLVM's flags those that the loop stays right under.
+      signatures: numba signatures.
+      fastmath: the LLVM fast-math flags under which the loop stays correct.
     """
     return kept_if_possible(numba.njit, list(signatures), nogil=True, fastmath=set(fastmath))
 
 
 def kept_if_possible(compiler: Callable[..., Any], signature: Any, **options: Any) -> Callable[[Callable], Any]:
-    """Returns a decorator that compiles a function, and keeps what was compiled where that can be.
+    """Returns a decorator that compiles a function, and caches the compiled code if it can be written.
 
     Args:
-      compiler: numba's, `njit` or `cfunc`.
-      signature: for it.
-      **options: for it.
+      compiler: numba's `njit` or `cfunc`.
+      signature: passed to the compiler.
+      **options: passed to the compiler.
     """
 
     def decorate(function: Callable) -> Any:
         try:
             return compiler(signature, cache=True, **options)(function)
-        except Exception:  # nowhere to write, a full disk, a damaged file: whatever it is, no file is needed
+        except Exception:  # no writable folder, a full disk, a damaged file: compile without a cache
             return compiler(signature, **options)(function)
 
     return decorate

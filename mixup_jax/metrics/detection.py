@@ -46,11 +46,11 @@ def auroc(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:
 def auroc_interval(score_in: npt.ArrayLike, score_out: npt.ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """Returns the ends of a confidence interval for the AUROC, which it contains, within [0, 1].
 
-    The variance is that of DeLong et al. (1988), exact in N log N steps: `var(P_out)/M + var(P_in)/N`, with P_out
-    of an OOD example the share of in-distribution examples below it (ties one half), and P_in likewise.  The
-    interval is normal in logit(AUROC) (Pepe, 2003, section 5.2.3), so it stays inside [0, 1] and is longer towards
-    1/2.  It answers how much the AUROC would move with other test sets of these sizes.  Without an error (AUROC
-    0 or 1) the variance is 0 and so is the length; a set of a single example adds no variance of its own.
+    The variance is that of DeLong et al. (1988), `var(P_out)/M + var(P_in)/N`, computed exactly in N log N steps.
+    P_out of an OOD example is the share of in-distribution examples below it (a tie counts 1/2); P_in likewise.
+    The interval is normal in logit(AUROC) (Pepe, 2003, section 5.2.3), so it stays inside [0, 1] and is longer
+    towards 1/2.  It says how much the AUROC would vary with other test sets of these sizes.  For AUROC 0 or 1 the
+    variance and the length are 0; a set of a single example adds no variance.
     """
     if not 0 < level < 1:
         raise InputError(f"level is {level}; expected a number between 0 and 1, such as 0.95")
@@ -70,8 +70,8 @@ def auroc_interval(score_in: npt.ArrayLike, score_out: npt.ArrayLike, level: flo
 
 
 def _wins(scores: Floats, others: Floats) -> Ints:
-    """Returns for each score twice the number of others below it, equal ones counting one half; both ascending."""
-    # Looked up in ascending order, neighbours are in the cache: several times faster than in the given order.
+    """Returns for each score twice the number of `others` below it (a tie counts 1/2); both must be ascending."""
+    # Looking up ascending scores keeps neighbours in the cache: several times faster than in another order.
     wins: Ints = np.searchsorted(others, scores, side="left") + np.searchsorted(others, scores, side="right")
     return wins
 
@@ -96,7 +96,7 @@ def aupr_in(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:
 def _average_precision(positive: Floats, negative: Floats) -> float:
     positive, negative = np.sort(positive), np.sort(negative)
     thresholds = np.unique(positive)
-    # Only thresholds with a positive of their own raise the recall; the others add nothing.
+    # Only the scores of positive examples raise the recall; other thresholds add nothing.
     true = len(positive) - np.searchsorted(positive, thresholds, side="left")
     false = len(negative) - np.searchsorted(negative, thresholds, side="left")
     own = true - np.append(true[1:], 0)

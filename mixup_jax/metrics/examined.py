@@ -1,7 +1,7 @@
 """A few numbers for each example, instead of its row of logits.
 
-One pass over the logits, a block of rows at a time: whatever is measured afterwards needs vectors of length
-N only, so the logits may lie in a memory-mapped file that is larger than memory.
+They are made in one pass over the logits, a block of rows at a time.  Later measurements need only these vectors of
+length N, so the logits may be a memory-mapped file that is larger than memory.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Examined:
 
     Attributes:
       confidence: float64, the largest softmax probability, in [1/K, 1].
-      msp: float64, `msp_score`: log(1 - confidence), without its ties at confidence 1.
+      msp: float64, `msp_score`: log(1 - confidence), which tells apart confidences that round to 1.
       entropy: float64, `entropy_score`: the logarithm of the entropy.
       energy: float64, `energy_score` with its temperature 1.
       max_logit: float64, `max_logit_score`.
-      labelled: bool, whether the example has a label; where not, the next three are False, NaN and NaN.
+      labelled: bool, whether the example has a label; if not, the next three are False, NaN and NaN.
       correct: bool, whether the class of the largest logit (of equal ones the first) is the label.
-      log_likelihood: float64, log p[label], at most 0; -inf where the label was declared impossible.
+      log_likelihood: float64, log p[label], at most 0; -inf where the logit of the label is -inf.
       brier: float64, `sum_k (p_k - 1[k = label])^2`, in [0, 2].
     """
 
@@ -66,8 +66,8 @@ def joined(parts: Sequence[Examined]) -> Examined:
 def examine(logits: npt.ArrayLike, labels: npt.ArrayLike | None = None, temperature: float = 1.0) -> Examined:
     """Returns the `Examined` of softmax(logits / temperature), reading a block of rows at a time.
 
-    Beyond the logits it takes about 70 bytes an example and a few blocks, whatever K is.  Every entry is a
-    function of its own row, so the size of a block changes nothing.
+    Besides the logits it needs about 70 bytes for each example and a few blocks, whatever K is.  Every entry
+    depends on its own row only, so the size of a block does not change the result.
 
     Args:
       logits: floating point `[N, K]`; may be memory-mapped.
@@ -95,7 +95,7 @@ def examine(logits: npt.ArrayLike, labels: npt.ArrayLike | None = None, temperat
     )
 
     def work(rows: slice) -> None:
-        with np.errstate(over="ignore"):  # refused in the block
+        with np.errstate(over="ignore"):  # `_examine_block` refuses infinities
             scaled = checked[rows].astype(np.float64) / temperature
         _examine_block(scaled, given[rows], out, rows)
 
@@ -115,10 +115,10 @@ def _examine_block(logits: Floats, labels: npt.NDArray[np.integer], out: Examine
     log_total = np.log1p(np.exp(others).sum(axis=0))  # log(sum_k exp(z_k)) - max_k z_k
     out.energy[rows] = out.max_logit[rows] - log_total
     labelled = labels != UNLABELLED
-    some_class = np.maximum(labels, 0)  # of an example without a label; what follows from it is discarded
+    some_class = np.maximum(labels, 0)  # class 0 stands in for a missing label; its results are discarded below
     out.correct[rows] = top == labels
     each = np.arange(len(logits))
-    with np.errstate(over="ignore"):  # a gap beyond float64 is that of an impossible class
+    with np.errstate(over="ignore"):  # a gap that overflows becomes -inf, an impossible class
         log_likelihood = (logits[each, some_class] - logits[each, top]) - log_total
     out.log_likelihood[rows] = np.where(labelled, log_likelihood, np.nan)
     out.brier[rows] = np.where(labelled, brier_of_each(logits, some_class), np.nan)
@@ -126,15 +126,15 @@ def _examine_block(logits: Floats, labels: npt.NDArray[np.integer], out: Examine
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """What is left of a set of labelled examples: its size does not depend on theirs.
+    """Sums over a set of labelled examples, whose size does not depend on the number of examples.
 
     Attributes:
       n: examples.
       correct: how many of them were classified correctly.
-      log_likelihood_sum: sum of log p[label], at most 0; -inf if a label was declared impossible.
+      log_likelihood_sum: sum of log p[label], at most 0; -inf if the logit of a label is -inf.
       brier_sum: sum of the examples' Brier scores.
       confidence_sum: sum of their confidences.
-      residuals: what their smooth ECE is a view of.
+      residuals: the `Residuals` from which their smooth ECE is computed.
       bins: their `Bins`, one for each number of bins.
     """
 
@@ -148,7 +148,7 @@ class Tally:
 
     @classmethod
     def empty(cls, n_bins: Sequence[int] = (15, 100)) -> Tally:
-        """Returns the tally of no examples: neutral for `merge`."""
+        """Returns the tally of no examples, the neutral element of `merge`."""
         return cls(0, 0, 0.0, 0.0, 0.0, residuals([], []), tuple(Bins.empty(bins) for bins in n_bins))
 
     def merge(self, other: Tally) -> Tally:

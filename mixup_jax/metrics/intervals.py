@@ -1,6 +1,6 @@
 """Bootstrap intervals of the metrics of one run, and of the differences between two.
 
-They say how much a number would move with another test set of the same size; `noise_floor` says what a perfectly
+They say how much a number would vary with other test sets of the same size.  `noise_floor` says what a perfectly
 calibrated network would score.
 """
 
@@ -31,7 +31,7 @@ USUAL = ("accuracy", "ece", "oe")
 
 
 def statistics() -> dict[str, tuple[Replicates, bool]]:
-    """Returns every name that `bootstrap_intervals` knows: its replicates, and whether it takes a number of bins."""
+    """Returns, for every name that `bootstrap_intervals` takes, its replicates and whether it needs a bin count."""
     return {
         row.key.removesuffix(f"_{row.bins}"): (row.interval.replicates, row.bins is not None)
         for row in table.METRICS
@@ -40,10 +40,10 @@ def statistics() -> dict[str, tuple[Replicates, bool]]:
 
 
 def named_replicates(names: Sequence[str], n_bins: Sequence[int]) -> dict[str, Callable[[Resamples], Floats]]:
-    """Returns the replicates of the named numbers, those of bins for each number of bins, by their full names.
+    """Returns the replicates of the named numbers by their full names, such as "ece_15" for each number of bins.
 
     Raises:
-      InputError: a name that is none of `statistics`, or a number of bins below 1.
+      InputError: a name that is not in `statistics()`, or a number of bins below 1.
     """
     known = statistics()
     for name in names:
@@ -59,7 +59,7 @@ def named_replicates(names: Sequence[str], n_bins: Sequence[int]) -> dict[str, C
 def replicates_of(
     run: SortedRun, counts: Ints, wanted: Mapping[str, Callable[[Resamples], Floats]]
 ) -> dict[str, Floats]:
-    """Returns some numbers, then the mean losses (`[R]` each), when example i occurs `counts[r, i]` times."""
+    """Returns the wanted numbers and the mean losses, `[R]` each, of resamples with `counts[r, i]` of example i."""
     resamples = Resamples(run, counts)
     found = {name: replicates(resamples) for name, replicates in wanted.items()}
     return found | {name: resamples.weights @ loss / run.n for name, loss in run.losses.items()}
@@ -75,9 +75,9 @@ def intervals_of(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Returns what `bootstrap_intervals` does, for numbers given by their replicates and by their limits."""
+    """Does what `bootstrap_intervals` does, for numbers given by their replicates and their limits."""
     run = sorted_run(confidence, correct, losses)
-    # Resampling positions of the sorted set makes the result independent of the order of examples.
+    # The sorted set is resampled, so that the result does not depend on the order of the examples.
     run = sorted_run(run.confidence, run.correct, run.losses)
     measured = replicates_of(run, np.ones((1, run.n), np.int64), wanted)
     found = gathered(replicates_of(run, counts, wanted) for counts in resample_counts(run.n, resamples, seed))
@@ -101,12 +101,12 @@ def bootstrap_intervals(
 ) -> dict[str, Interval]:
     """Returns confidence intervals, by default for accuracy, and for ECE and OE at each number of bins.
 
-    Nonparametric bootstrap (Efron & Tibshirani, 1993): the examples are drawn again with replacement,
-    `resamples` times, and the same resamples serve every number.  The interval spans the percentiles
-    (1 - level)/2 and (1 + level)/2 of the replicates, moved by the bootstrap's estimate of bias (mean of
-    the replicates minus the value measured).  Without that move the interval of ECE lies too high,
-    often above the measured value itself, because resampling adds noise to noise.  It covers what
-    test sets of this size give on average; compare it with `noise_floor`, not with zero.
+    Nonparametric bootstrap (Efron & Tibshirani, 1993): the examples are drawn with replacement,
+    `resamples` times, and all numbers use the same resamples.  The interval spans the percentiles
+    (1 - level)/2 and (1 + level)/2 of the replicates, minus the bootstrap's estimate of the bias (the
+    mean of the replicates minus the measured value).  Without this correction the interval of ECE lies
+    too high, often above the measured value, because resampling adds noise.  The interval is for the
+    mean over test sets of this size; compare it with `noise_floor`, not with zero.
 
     Args:
       confidence: `[N]` in [0, 1], N >= 1.
@@ -122,8 +122,8 @@ def bootstrap_intervals(
       seed: the result is a function of the arguments and does not depend on the order of examples.
 
     Returns:
-      `{"accuracy": .., "ece_15": .., "oe_15": .., ..}`, M appended where bins matter; within the range of the
-      number, each containing the value measured.
+      `{"accuracy": .., "ece_15": .., "oe_15": .., ..}`, with M appended to the names of numbers that use bins.
+      Each interval contains the measured value and stays within the range of the number.
 
     Raises:
       InputError: an argument is out of its range.
@@ -156,8 +156,8 @@ def paired_bootstrap_differences(
 ) -> dict[str, Difference]:
     """Returns numbers of run a minus those of run b on the same test set, with intervals.
 
-    Both runs are resampled at the same examples, so what is hard for both cancels; the interval is made
-    as in `bootstrap_intervals`.  It knows the spread of the test set, not that of training seeds.
+    Each resample takes the same examples for both runs, so variation that they share cancels.  The interval is
+    made as in `bootstrap_intervals`.  It covers the sampling of the test set, not that of training seeds.
 
     Args:
       confidence_a: `[N]` in [0, 1], N >= 1.
@@ -173,7 +173,7 @@ def paired_bootstrap_differences(
       seed: the result is a function of the arguments.
 
     Returns:
-      `{"accuracy": .., "ece_15": .., "oe_15": ..}`, each within [-1, 1] but for losses and
+      `{"accuracy": .., "ece_15": .., "oe_15": ..}`, each within [-1, 1], except for losses (unbounded) and
       confidence_minus_accuracy (within [-2, 2]).
 
     Raises:
@@ -214,7 +214,7 @@ def paired_bootstrap_auroc_difference(
 ) -> Difference:
     """Returns AUROC of run a minus that of run b on the same two data sets, with its interval.
 
-    In-distribution and OOD examples are resampled separately, both runs at the same ones.
+    In-distribution and OOD examples are resampled separately.  Each resample takes the same examples for both runs.
 
     Args:
       score_in_a: `[N]`, N >= 1, OOD scores (higher = more OOD) of in-distribution examples.

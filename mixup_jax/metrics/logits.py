@@ -1,4 +1,4 @@
-"""What logits and labels must be, and how they are read: a few rows at a time, several parts at once."""
+"""Checks of logits and labels, and reading logits block by block in several threads."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import numpy.typing as npt
 from mixup_jax.errors import InputError
 
 SUM_TOLERANCE = 0.01
-"""How far from 1 the sum of a row of probabilities may be."""
+"""The largest allowed distance between 1 and the sum of a row of probabilities."""
 
 UNLABELLED = -1
-"""The label of an example without a class, or whose class the network does not know."""
+"""The label of an example that has no class or a class outside the network's classes."""
 
 
 def check_logits(logits: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
-    """Returns logits as a record may hold them, float32 or wider `[N, K]` (half precision is widened).
+    """Returns the checked logits, float32 or wider, `[N, K]`; half precision becomes float32.
 
     Raises:
       InputError: wrong shape or dtype, NaN or +inf, or a row that is -inf throughout.
@@ -36,11 +36,11 @@ def check_logits(logits: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
         narrow = " (numpy saves bfloat16 in this way; save logits.astype('float32'))" if logits.dtype == "V2" else ""
         raise InputError(f"logits have dtype {logits.dtype}; expected floating point, such as float32{narrow}")
     if logits.dtype.itemsize < 4:
-        # Half precision is exact in float32, so nothing is lost or invented here.
-        with np.errstate(invalid="ignore"):  # a NaN of the kind that signals; NaN is refused below
+        # float32 represents every half-precision number exactly.
+        with np.errstate(invalid="ignore"):  # for signalling NaNs; any NaN is refused below
             logits = logits.astype(np.float32)
-    # The maximum of a row shows all three: NaN propagates, +inf wins, and -inf remains only if all are.  One
-    # pass without a copy, because the logits may be a file that is larger than memory.
+    # The maximum of a row is NaN if any logit is, +inf if any is, and -inf only if all are.  This is one pass
+    # without a copy, because the logits may be a file that is larger than memory.
     suspect = np.flatnonzero(~np.isfinite(logits.max(axis=1)))
     if len(suspect):
         _refuse_rows(logits, suspect)
@@ -48,7 +48,7 @@ def check_logits(logits: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
 
 
 def _refuse_rows(logits: npt.NDArray[np.floating], suspect: npt.NDArray[np.int64]) -> None:
-    """Raises the error for these rows, each of which holds NaN or +inf or is -inf throughout."""
+    """Raises InputError for these rows, each of which contains NaN or +inf, or is -inf in every class."""
     found = [(int(row), np.flatnonzero(np.isnan(logits[row]) | np.isposinf(logits[row]))) for row in suspect]
     bad = [(row, columns) for row, columns in found if len(columns)]
     if not bad:
@@ -62,7 +62,7 @@ def _refuse_rows(logits: npt.NDArray[np.floating], suspect: npt.NDArray[np.int64
 
 
 def check_labels(labels: npt.NDArray[Any], examples: int, classes: int) -> npt.NDArray[np.int32]:
-    """Returns labels as a record may hold them, int32 `[examples]` in [-1, classes).
+    """Returns the checked labels, int32 `[examples]` in [-1, classes).
 
     Raises:
       InputError: wrong shape or dtype, or a label outside the range.
@@ -72,7 +72,7 @@ def check_labels(labels: npt.NDArray[Any], examples: int, classes: int) -> npt.N
 
 
 def smallest_label(labels: npt.NDArray[Any], examples: int, classes: int) -> int:
-    """Returns the smallest of some labels, 0 if there are none, after checking them as `check_labels` does."""
+    """Returns the smallest label, 0 if there are none, after checking the labels as `check_labels` does."""
     if labels.shape != (examples,):
         one_hot = labels.shape == (examples, classes) and np.isin(labels, (0, 1)).all()
         raise InputError(
@@ -102,14 +102,14 @@ def smallest_label(labels: npt.NDArray[Any], examples: int, classes: int) -> int
 Result = TypeVar("Result")
 
 BLOCK = 1 << 17
-"""Logits in a block: 1 MiB in float64, which fits a processor's cache and was the fastest size."""
+"""Logits in a block: 1 MiB in float64, which fits a processor's cache and was the fastest size measured."""
 
 MOST_THREADS = 8
-"""More threads than this wait for the interpreter's lock between numpy's calls."""
+"""The most threads used: more would wait for the interpreter's lock between calls of numpy."""
 
 
 def blocks(examples: int, classes: int, logits: int = BLOCK) -> Iterator[slice]:
-    """Yields slices that together cover `examples` rows of `classes` logits, in order, each of at least one row."""
+    """Yields, in order, slices of rows that cover `examples` rows: about `logits` logits each, and at least one row."""
     return rows_of(examples, max(1, logits // classes))
 
 
@@ -122,7 +122,7 @@ def rows_of(examples: int, rows: int) -> Iterator[slice]:
 def in_threads(work: Callable[[slice], Result], parts: Sequence[slice]) -> list[Result]:
     """Returns `work(part)` for each part, in their order, computed for several parts at a time.
 
-    numpy and compiled loops do not hold the interpreter, so threads use every core: nearly twice as fast on two.
+    numpy and compiled loops release the interpreter's lock, so threads use every core.
     """
     results: dict[int, Result] = {}
     failures: list[BaseException] = []
@@ -138,11 +138,11 @@ def in_threads(work: Callable[[slice], Result], parts: Sequence[slice]) -> list[
         try:
             while (number := next_part()) is not None:
                 results[number] = work(parts[number])
-        except BaseException as failure:  # raised below, whichever thread it came from
+        except BaseException as failure:  # raised again below, in the calling thread
             failures.append(failure)
-            waiting.clear()  # the other threads start nothing more
+            waiting.clear()  # the other threads start no further part
 
-    # This thread works too, and each thread takes the next part when free; a pool would cost more than small parts do.
+    # The calling thread works too.  A thread pool would cost more time than small parts take.
     helpers = [Thread(target=work_off) for _ in range(min(len(parts), MOST_THREADS, os.cpu_count() or 1) - 1)]
     for helper in helpers:
         helper.start()

@@ -1,4 +1,4 @@
-"""The numbers of a set of examples, row by row of the table: values, intervals and noise floors."""
+"""Values, intervals and noise floors of a set of examples, for each row of the table of metrics."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from mixup_jax.metrics.softmax import Floats
 from mixup_jax.metrics.table import Bootstrap, Metric, Score
 
 _DERIVED = {"bins": bin_confidences, "brier_parts": brier_decomposition}
-"""What is made of confidence, correctness and a number of bins, such as "bins_15"."""
+"""Statistics that are computed from confidence, correctness and a number of bins; the name "bins_15" means 15 bins."""
 
 
 class Given:
-    """What rows of the table are computed from.
+    """The arrays from which rows of the table are computed.
 
-    Bins and the like are made once, whichever rows share them.
+    Bins and other statistics that several rows share are computed once.
     """
 
     def __init__(self, vectors: Mapping[str, npt.NDArray[Any]], temperature: float = 1.0) -> None:
-        """Takes arrays over the same examples by the names that rows use; logits are divided by the temperature."""
+        """Takes arrays over the same examples, by the names that rows use.  Logits are divided by the temperature."""
         self.vectors = vectors
         self.temperature = temperature
         self._derived: dict[str, Any] = {}
 
     @classmethod
     def of_examples(cls, examples: Examined) -> Given:
-        """Returns what is known of labelled examples."""
+        """Returns the arrays of labelled examples."""
         return cls(vars(examples))
 
     def has(self, row: Metric) -> bool:
@@ -56,7 +56,7 @@ class Given:
         return float(row.function(*self.arguments(row), **scaled))
 
     def arguments(self, row: Metric) -> list[Any]:
-        """Returns what the function of a row takes."""
+        """Returns the arguments of a row's function."""
         return [self._argument(name) for name in row.of]
 
     def _argument(self, name: str) -> Any:
@@ -74,7 +74,7 @@ def _derived_from(name: str) -> Any:
 
 
 def values(given: Given, rows: Sequence[Metric]) -> dict[str, float | None]:
-    """Returns the number of each row that can be computed, by its key; None where it is infinite (JSON has none)."""
+    """Returns the number of each row that can be computed, by its key; None for an infinite one (not valid in JSON)."""
     numbers = {row.key: given.number(row) for row in rows if given.has(row)}
     return {key: number if math.isfinite(number) else None for key, number in numbers.items()}
 
@@ -87,13 +87,13 @@ def noise_floors(confidence: Floats, rows: Sequence[Metric]) -> dict[str, dict[s
 def intervals(
     given: Given, rows: Sequence[Metric], numbers: Mapping[str, float | None], *, slow: bool
 ) -> dict[str, list[float]]:
-    """Returns [low, high], 95 %, of the rows that have an interval and a finite number, by their keys.
+    """Returns the 95 % interval [low, high] of each row that has one and a finite number, by its key.
 
     Args:
       given: what the rows are computed from.
-      rows: any of the table's.
+      rows: rows of the table.
       numbers: their `values`.
-      slow: also those that take a second or more.
+      slow: whether to include intervals that take a second or more.
     """
     made = {
         row: row.interval
@@ -113,11 +113,11 @@ def _together(
     """Returns the intervals of the rows whose replicates are made for many resamples at once."""
     wanted = {row.key: with_bins(how.replicates, row.bins) for row, how in rows.items() if how.replicates}
     losses = {row.key: how.each(*given.arguments(row)) for row, how in rows.items() if how.each}
-    # Losses order the examples of equal confidence and correctness, so their own order must be fixed.
+    # Examples of equal confidence and correctness are sorted by their losses, so the order of the losses must be fixed.
     losses = dict(sorted(losses.items()))
     limits = {row.key: row.limits for row in rows}
     found = intervals_of(given.vectors["confidence"], given.vectors["correct"], wanted, losses, limits)
-    # Sums in another order differ in the last digit; a figure must not find a number outside its interval.
+    # The number was summed in another order and may differ in the last digit; it must lie in its interval.
     return {
         key: [min(low, number), max(high, number)]
         for key, (low, high) in found.items()
@@ -126,7 +126,7 @@ def _together(
 
 
 def _alone(given: Given, row: Metric, how: Bootstrap) -> list[float]:
-    """Returns the interval of a row that has a function for it, or is computed anew for every resample."""
+    """Returns the interval of a row by the row's own function, or else by computing the row for every resample."""
     if how.own is not None:
         return list(how.own(*given.arguments(row)))
     names = given.vectors_of(row)
@@ -135,18 +135,18 @@ def _alone(given: Given, row: Metric, how: Bootstrap) -> list[float]:
         return Given(dict(zip(names, arrays, strict=True)), given.temperature).number(row)
 
     vectors = [(given.vectors[name],) for name in names]
-    # Arrays of the same examples are resampled together, the scores of two sets apart.
+    # Arrays of the same examples are resampled together, the scores of two sets separately.
     sets = vectors if row.of == table.SETS else [tuple(vector for (vector,) in vectors)]
     low, high = bootstrap_interval_of(number, *sets)
     return [max(low, row.limits[0]), min(high, row.limits[1])]
 
 
 def top_label(given: Given, *, slow: bool = False) -> dict[str, Any]:
-    """Returns n, the numbers of all rows that can be computed, `intervals` and `noise_floor`: of labelled examples.
+    """Returns n, the numbers of all rows that can be computed, `intervals` and `noise_floor` of labelled examples.
 
     Args:
       given: the vectors of the examples, at least confidence and correct.
-      slow: also the intervals that take a second or more.
+      slow: whether to include intervals that take a second or more.
     """
     rows = [row for row in table.METRICS if not row.full_vector]
     numbers = values(given, rows)
@@ -166,7 +166,7 @@ def full_vector(
     Args:
       logits: `[N, K]`.
       labels: `[N]`, 0 to K - 1.
-      temperature: divides the logits; unless it is 1, rows that it cannot change are left out.
+      temperature: divides the logits; unless it is 1, rows that do not depend on it are left out.
     """
     given = Given({"logits": logits, "labels": labels}, temperature)
     rows = [row for row in table.METRICS if row.full_vector and not (row.unscaled and temperature != 1.0)]
@@ -174,17 +174,17 @@ def full_vector(
 
 
 def scores_of(examples: Examined) -> dict[Score, Floats]:
-    """Returns the scores of examples that follow from their logits."""
+    """Returns the OOD scores of examples that can be computed from their logits."""
     return {score: getattr(examples, score.field) for score in table.SCORES if score.field is not None}
 
 
 def separation(score_in: Floats, score_out: Floats, *, slow: bool = False) -> dict[str, Any]:
-    """Returns how well one score (higher = more OOD) tells two sets apart: the rows of DETECTION, and `intervals`.
+    """Returns the numbers of DETECTION for one score (higher = more OOD), and their `intervals`.
 
     Args:
       score_in: `[N]`, of in-distribution examples.
-      score_out: `[M]`, of out-of-distribution ones.
-      slow: also the intervals that take a second or more.
+      score_out: `[M]`, of out-of-distribution examples.
+      slow: whether to include intervals that take a second or more.
     """
     numbers = detection(score_in, score_out)
     given = Given(dict(zip(table.SETS, (score_in, score_out), strict=True)))
@@ -193,5 +193,5 @@ def separation(score_in: Floats, score_out: Floats, *, slow: bool = False) -> di
 
 def detection(score_in: Floats, score_out: Floats) -> dict[str, float | None]:
     """Returns the numbers of the rows of DETECTION for one score."""
-    # Sorted once here: sorting what is sorted costs each metric little.
+    # Each metric sorts its scores, which is fast if they are sorted already.
     return values(Given(dict(zip(table.SETS, (np.sort(score_in), np.sort(score_out)), strict=True))), table.DETECTION)

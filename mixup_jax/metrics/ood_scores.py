@@ -39,7 +39,7 @@ def msp_score(logits: npt.ArrayLike) -> Floats:
 
 def msp_of_others(others: Floats) -> Floats:
     """Returns `msp_score` from the shifted logits of all classes but the largest, ascending, `[K - 1, rows]`."""
-    # They get a maximum of their own: relative to the first class they may all underflow.
+    # Exponentials are relative to the second class: relative to the first they may all underflow.
     offset = np.where(np.isneginf(others[-1]), 0.0, others[-1])
     with np.errstate(divide="ignore"):
         log_others = np.log(np.exp(others - offset).sum(axis=0)) + offset
@@ -71,13 +71,13 @@ def entropy_score(logits: npt.ArrayLike) -> Floats:
 def entropy_of_others(others: Floats) -> Floats:
     """Returns `entropy_score` from the shifted logits of all classes but the largest, ascending, `[K - 1, rows]`."""
     offset = np.where(np.isneginf(others[-1]), 0.0, others[-1])
-    # With weights relative to the second class, H = log1p(x) + sum_others(-z_k e^z_k) / (1 + x) is e^offset
-    # times what follows, where x = e^offset sum(weights) and log1p(x) / x is 1 once x is too small for float64.
+    # The entropy is H = log1p(x) + sum_others(-z_k e^z_k) / (1 + x) with x = e^offset sum(weights).  The code below
+    # computes H / e^offset, with log1p(x) / x = 1 where x is too small for float64.
     weights = np.exp(others - offset)
     total = weights.sum(axis=0)
     x = np.exp(offset) * total
     per_x = np.divide(np.log1p(x), x, out=np.ones_like(x), where=x > 0)
-    # 0 * -inf would be NaN; an impossible class adds nothing to the entropy.
+    # An impossible class adds 0 to the entropy, but 0 * -inf would be NaN.
     spread = -(weights * np.maximum(others, -np.finfo(np.float64).max)).sum(axis=0)
     with np.errstate(divide="ignore"):
         score: Floats = np.log(total * per_x + spread / (1.0 + x)) + offset
@@ -105,16 +105,16 @@ def energy_score(logits: npt.ArrayLike, temperature: float = 1.0) -> Floats:
         raise InputError(f"temperature of the energy is {temperature}; expected a finite number above 0")
     score = max_logit_score(logits)
     for rows, shifted in shifted_blocks(logits, ascending=True):
-        # log1p keeps what is small beside the first class.
+        # log1p keeps sums that are small beside the 1 of the largest class.
         score[rows] -= temperature * np.log1p(np.exp(shifted[:-1] / temperature).sum(axis=0))
     return score
 
 
 def have_level(energy: npt.ArrayLike) -> bool:
-    """Returns whether logits of this `energy_score` (temperature 1) have a level, which energy and max logit read.
+    """Returns whether the level of logits with this `energy_score` (temperature 1) has a meaning.
 
-    Logarithms of probabilities have none: their energy is 0, up to the 1 % by which a file of rounded probabilities
-    may miss a sum of 1.  A network's own logits are that near to 0 throughout by no more than chance.
+    Energy and max logit use the level.  Log-probabilities have none: their energy is 0, or within the 1 % by which the
+    sum of rounded probabilities may differ from 1.  It is very unlikely that a network's own logits are all so close.
     """
     return bool(np.abs(energy).max() > -math.log1p(-SUM_TOLERANCE) + 1e-6)  # of float32
 

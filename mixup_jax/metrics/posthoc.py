@@ -1,4 +1,4 @@
-"""Calibration fitted on validation data other than a temperature: vector scaling and isotonic regression."""
+"""Vector scaling and isotonic regression: recalibration that is fitted on validation data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class VectorScaling:
     Attributes:
       weights: float64 `[K]`.
       bias: float64 `[K]`.
-      converged: whether the fit ended at its minimum (and not at its last step).
+      converged: whether the fit reached a minimum before the limit on its steps.
     """
 
     weights: Floats
@@ -44,14 +44,15 @@ class VectorScaling:
 def fit_vector_scaling(logits: npt.ArrayLike, labels: npt.ArrayLike) -> VectorScaling:
     """Returns the weights and biases that minimise the NLL of `softmax(w * log softmax(z) + b)`.
 
-    Vector scaling of Guo et al. (2017, section 4.2), W a diagonal matrix, on log-probabilities as in Kull et
-    al. (2019): their weights act on the logits themselves, and would change with a constant added to a row,
-    which softmax ignores.  The NLL is convex; L-BFGS starts from the best temperature, so **the NLL on these
-    data is never above temperature scaling's**, nor above that of the logits as they are.  Unlike a
-    temperature it changes predictions, and with 2 K numbers it can over-fit: no regularisation is added.
+    This is the vector scaling of Guo et al. (2017, section 4.2; W is a diagonal matrix), applied to
+    log-probabilities as in Kull et al. (2019).  Guo et al. scale the logits, so that their result depends on a
+    constant added to a row, which softmax ignores.  The NLL is convex and L-BFGS starts from the best
+    temperature, so **the NLL on these data is never above that of temperature scaling**, nor above that of the
+    unscaled logits.  Unlike a temperature it changes predictions, and its 2 K parameters can over-fit: there is
+    no regularisation.
 
-    At the edges: weights and biases stay within [-100, 100], so that a minimum exists for separable data and for
-    classes without an example (their bias tends to the lower bound); an example whose true class is impossible
+    Edge cases: weights and biases stay within [-100, 100], so that a minimum exists for separable data and for
+    classes without an example (their bias tends to the lower bound).  An example whose true class is impossible
     is left out.
 
     Args:
@@ -87,7 +88,7 @@ def fit_vector_scaling(logits: npt.ArrayLike, labels: npt.ArrayLike) -> VectorSc
 
 
 def _is_minimum(parameters: Floats, gradient: Floats) -> bool:
-    """Whether no step inside the bounds leads downhill."""
+    """Returns whether no step within the bounds lowers the loss."""
     inward = np.clip(parameters - gradient, -FURTHEST, FURTHEST) - parameters
     return bool(np.abs(inward).max() <= _FLAT)
 
@@ -128,11 +129,11 @@ def _loss(
 
 @dataclass(frozen=True, eq=False)
 class Isotonic:
-    """A map of confidences that never reverses their order: linear between its knots, level outside.
+    """A non-decreasing map of confidences: linear between its knots, constant outside them.
 
     Attributes:
-      confidence: float64 `[J]`, ascending, J >= 1: where the knots are.
-      accuracy: float64 `[J]`, ascending, in [0, 1]: what the map gives there.
+      confidence: float64 `[J]`, ascending, J >= 1: the knots.
+      accuracy: float64 `[J]`, ascending, in [0, 1]: the values of the map at the knots.
     """
 
     confidence: Floats
@@ -151,8 +152,8 @@ class Isotonic:
 def fit_isotonic(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> Isotonic:
     """Returns the non-decreasing map from confidence to accuracy of least squared error (Zadrozny & Elkan, 2002).
 
-    It maps **the confidence of the predicted class only**: predictions stay, and the other classes get no
-    probability, so there is no NLL or Brier score of all classes after it.  The fit is scikit-learn's
+    It maps **only the confidence of the predicted class**.  Predictions do not change, and the other classes get
+    no probability, so NLL and Brier score of all classes are undefined after it.  The fit is scikit-learn's
     `IsotonicRegression`.
 
     Args:

@@ -47,7 +47,7 @@ def brier(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
 
 def nll_of_each(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:
-    """Returns `-log p_i[y_i]` of every example, float64 `[N]` in [0, inf]: what `nll` is the mean of.
+    """Returns `-log p_i[y_i]` of every example, float64 `[N]` in [0, inf]; `nll` is their mean.
 
     Raises:
       InputError: as `nll`.
@@ -59,12 +59,12 @@ def nll_of_each(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:
         true, top = shifted[checked[rows], each], shifted.argmax(axis=0)
         others = np.exp(shifted, out=shifted)
         others[top, each] = 0.0
-        loss[rows] = np.log1p(others.sum(axis=0)) - true  # 1 + others would round to 1 beside a small sum
+        loss[rows] = np.log1p(others.sum(axis=0)) - true  # for a small sum, log(1 + sum) would round to 0
     return loss
 
 
 def brier_of_each(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:
-    """Returns `sum_k (p_ik - 1[k = y_i])^2` of every example, float64 `[N]` in [0, 2]: what `brier` is the mean of.
+    """Returns `sum_k (p_ik - 1[k = y_i])^2` of every example, float64 `[N]` in [0, 2]; `brier` is their mean.
 
     Raises:
       InputError: as `brier`.
@@ -86,8 +86,8 @@ class BrierDecomposition(NamedTuple):
       brier: the score itself.
       reliability: squared miscalibration, 0 if perfectly calibrated; the square of ECE with norm "l2".
       resolution: how much the accuracy differs from bin to bin; more is better.
-      uncertainty: the score of always predicting the base rate; a property of the data, not of the network.
-      within_bin_variance: of the confidences in a bin around their mean.
+      uncertainty: acc (1 - acc), the score of always predicting the overall accuracy.
+      within_bin_variance: the variance of the confidences in a bin.
       within_bin_covariance: twice the covariance of confidence and outcome in a bin.
     """
 
@@ -101,7 +101,7 @@ class BrierDecomposition(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class BrierSums:
-    """The sufficient statistic of `BrierDecomposition`: its sums are added up over parts of a data set.
+    """The sums from which a `BrierDecomposition` is computed; those of parts of a data set can be merged.
 
     Attributes:
       sums: float64 `[E, 5, M]`, of E events (1, or one for each class) and M bins: the number of examples, and the
@@ -125,7 +125,7 @@ class BrierSums:
 
     @property
     def decomposition(self) -> BrierDecomposition:
-        """The parts, summed over the events.
+        """Returns the parts, summed over the events.
 
         Raises:
           InputError: there are no examples.
@@ -137,14 +137,14 @@ class BrierSums:
 
 
 def brier_sums(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: int = 15) -> BrierSums:
-    """Returns the sums that `brier_decomposition` is a view of; N = 0 is allowed.  Raises InputError as it does."""
+    """Returns the sums of `brier_decomposition`, which raises the same errors; here N = 0 is allowed."""
     confidences, outcomes = check_confidences(confidence, correct)
     edges = bin_edges(n_bins)
     return BrierSums(_sums(confidences, outcomes, equal_width_index(confidences, edges), n_bins)[None])
 
 
 def brier_sums_of_classes(logits: npt.ArrayLike, labels: npt.ArrayLike, n_bins: int = 15) -> BrierSums:
-    """Returns the sums that `brier_decomposition_of_classes` is a view of.  Raises InputError as it does."""
+    """Returns the sums of `brier_decomposition_of_classes`, which raises the same errors."""
     checked, edges = check_all_labelled(logits, labels), bin_edges(n_bins)
     classes = np.shape(logits)[1]
     sums = np.zeros((5, classes * n_bins))
@@ -154,15 +154,15 @@ def brier_sums_of_classes(logits: npt.ArrayLike, labels: npt.ArrayLike, n_bins: 
 
 
 def brier_decomposition(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: int = 15) -> BrierDecomposition:
-    """Returns the parts of `mean_i (confidence_i - correct_i)^2`, the Brier score of the event "it is right".
+    """Returns the parts of `mean_i (confidence_i - correct_i)^2`, the Brier score of the prediction being correct.
 
-    Top-label: this is the score of one binary event, in [0, 1], not the `brier` of all classes; see
-    `brier_decomposition_of_classes` for that.  With n_m, conf_m, acc_m of equally wide bins and acc overall:
+    This is the score of one binary event, in [0, 1], not the `brier` of all classes, for which see
+    `brier_decomposition_of_classes`.  With n_m, conf_m, acc_m of equally wide bins and acc overall:
 
       reliability = sum_m n_m/n (conf_m - acc_m)^2;  resolution = sum_m n_m/n (acc_m - acc)^2;
       uncertainty = acc (1 - acc)
 
-    (Murphy, 1973).  These alone add up only if all confidences in a bin are equal; with the two
+    (Murphy, 1973).  These three add up to the score only if all confidences in a bin are equal; with the two
     within-bin terms of Stephenson, Coelho & Jolliffe (2008) they always do.
 
     Args:
@@ -179,9 +179,9 @@ def brier_decomposition(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bin
 def brier_decomposition_of_classes(
     logits: npt.ArrayLike, labels: npt.ArrayLike, n_bins: int = 15
 ) -> BrierDecomposition:
-    """Returns the parts of `brier(logits, labels)`, each summed over the K events "it is class k".
+    """Returns the parts of `brier(logits, labels)`, each summed over the K events "the label is k".
 
-    Full-vector: the probability of every class is binned, not only the largest.  `brier` is in [0, 2].
+    The probability of every class is binned, not only the largest.  `brier` is in [0, 2].
 
     Args:
       logits: floating point `[N, K]`.
@@ -195,7 +195,7 @@ def brier_decomposition_of_classes(
 
 
 def _sums(forecast: Floats, outcome: Bools, cell: Ints, cells: int) -> Floats:
-    """Returns, `[5, cells]`: count, and the sums of f, o, f^2 and f o, of forecasts f and outcomes o in each cell."""
+    """Returns the count and the sums of f, o, f^2 and f o of forecasts f and outcomes o in each cell, `[5, cells]`."""
     weights = (None, forecast, outcome, np.square(forecast), forecast * outcome)
     return np.stack([np.bincount(cell, weight, minlength=cells) for weight in weights]).astype(np.float64)
 
@@ -231,12 +231,12 @@ def _decomposed(sums: Floats) -> BrierDecomposition:
 def top_k_accuracy(logits: npt.ArrayLike, labels: npt.ArrayLike, k: int) -> float:
     """Returns the share of examples whose label is among the k classes with the largest logits.
 
-    Of equal logits the class of the lower number comes first, so k = 1 is the accuracy of argmax.
+    Among equal logits the lower class comes first, so k = 1 gives the accuracy of argmax.
 
     Args:
       logits: `[N, K]`.
       labels: `[N]`, 0 to K - 1.
-      k: at least 1; from K on the result is 1.
+      k: at least 1; if k >= K, the result is 1.
 
     Raises:
       InputError: as `softmax.check_labelled`, or k is not a whole number of at least 1.

@@ -1,7 +1,7 @@
-"""Metrics of many bootstrap resamples of one run at once.
+"""Metrics of many bootstrap resamples of one run at once, and the noise floor.
 
-After sorting by confidence each bin is a contiguous range, and a resample is a row of counts.
-The formulas are those of the metrics themselves, applied along the last axis.
+After sorting by confidence, each bin is a contiguous range.  A resample is a row of counts, one for each example.
+The formulas are those of the metrics, applied along the last axis.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mixup_jax.metrics.softmax import Bools, Floats, Ints
 
 @dataclass(frozen=True)
 class SortedRun:
-    """A run in ascending confidence, `[N]` each; `order` takes the examples as they were given to this order."""
+    """A run sorted by ascending confidence, `[N]` each; `order` holds the positions that the examples were given in."""
 
     order: Ints
     confidence: Floats
@@ -47,7 +47,7 @@ class SortedRun:
         return tie_ends(self.confidence)[1:] - 1
 
     def starts(self, n_bins: int) -> Ints:
-        """Returns the first position of each non-empty one of equally wide bins."""
+        """Returns the first position of each of the equally wide bins that is not empty."""
         inner = np.searchsorted(self.confidence, bin_edges(n_bins)[1:-1], side="right")
         starts = np.unique(np.concatenate([[0], inner]))
         return starts[starts < self.n]
@@ -85,7 +85,7 @@ def _checked_loss(name: str, loss: npt.ArrayLike, n: int) -> Floats:
 
 
 class Resamples:
-    """Some resamples of a run: the sums that the replicates of its numbers are made of.
+    """Some resamples of a run, and the sums from which replicates are computed.
 
     Attributes:
       run: the run.
@@ -95,7 +95,7 @@ class Resamples:
     """
 
     def __init__(self, run: SortedRun, counts: Ints) -> None:
-        """Takes how often each example occurs in each resample, `[R, N]` in the order in which they were given."""
+        """Takes how often each example occurs in each resample, `[R, N]`, with the examples in their given order."""
         self.run = run
         self.weights = counts if run.in_order else counts[:, run.order]
         self.confidence, self.correct = self.weights * run.confidence, self.weights * run.correct
@@ -113,16 +113,16 @@ class Resamples:
 
 
 Replicates = Callable[[Resamples, int], Floats]
-"""From resamples and a number of bins (ignored where none is needed) to one number a resample, `[R]`."""
+"""A function of resamples and a number of bins (unused by some) that returns one number for each resample, `[R]`."""
 
 
 def of_bins(formula: Callable[..., Floats]) -> Replicates:
-    """Returns the replicates of a formula of count, sum of confidence and number correct of equally wide bins."""
+    """Returns the replicates of a formula that takes count, confidence sum and number correct of equally wide bins."""
     return lambda resamples, n_bins: formula(*resamples.sums(n_bins))
 
 
 def with_bins(replicates: Replicates, n_bins: int | None) -> Callable[[Resamples], Floats]:
-    """Returns the replicates at a number of bins."""
+    """Returns the replicates for a fixed number of bins."""
     return lambda resamples: replicates(resamples, n_bins or 0)
 
 
@@ -160,7 +160,7 @@ def smooth_replicates(resamples: Resamples, n_bins: int) -> Floats:
 
 
 class NoiseFloor(NamedTuple):
-    """What a perfectly calibrated network would score: the mean and the 95th percentile."""
+    """Mean and 95th percentile of the ECE that a perfectly calibrated network would have."""
 
     mean: float
     p95: float
@@ -169,7 +169,7 @@ class NoiseFloor(NamedTuple):
 def noise_floor(confidence: npt.ArrayLike, n_bins: int = 15, *, resamples: int = 200, seed: int = 0) -> NoiseFloor:
     """Returns the ECE that a perfectly calibrated network with these confidences would show by chance.
 
-    Each prediction is redrawn as correct with its own confidence as the probability, `resamples` times.
+    Each prediction is redrawn `resamples` times: it is correct with a probability equal to its confidence.
     For large bins the mean is near `sqrt(2 / pi) sum_m n_m/n sqrt(mean_m(p (1 - p)) / n_m)`.  An ECE
     below `p95` is no evidence of miscalibration.
 

@@ -1,7 +1,7 @@
 """Bootstrap resamples of a test set, and intervals from the replicates of a number.
 
-`intervals` resamples the usual numbers all at once.  `bootstrap_interval_of` serves any statistic, which it calls once
-for every resample: slower, and with no exceptions.
+The module `intervals` computes the usual numbers of many resamples at once.  `bootstrap_interval_of` accepts any
+statistic, but calls it once for every resample, which is slower.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def check_resamples(resamples: int) -> None:
 
 
 def row_counts(n: int, resamples: int, rows: int | None = None) -> Iterator[int]:
-    """Yields how many resamples of n examples to work on at a time, `resamples` in all."""
+    """Yields how many resamples of n examples to compute at a time; they add up to `resamples`."""
     rows = rows or max(1, CHUNK // n)
     return (min(rows, resamples - first) for first in range(0, resamples, rows))
 
@@ -55,7 +55,7 @@ def resample_counts(n: int, resamples: int, seed: int | list[int], rows: int | N
 
 
 def gathered(parts: Iterator[dict[str, Floats]]) -> dict[str, Floats]:
-    """Returns the replicates of each number from those of each chunk."""
+    """Returns the replicates of each number, joined over the chunks."""
     chunks = list(parts)
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
@@ -63,12 +63,12 @@ def gathered(parts: Iterator[dict[str, Floats]]) -> dict[str, Floats]:
 def interval_around(
     measured: float, replicates: Floats, level: float, lowest: float = -np.inf, highest: float = np.inf
 ) -> Interval:
-    """Returns the percentile interval, moved by the estimate of bias, within [lowest, highest]; it holds `measured`."""
+    """Returns the bias-corrected percentile interval, within [lowest, highest]; it contains `measured`."""
     if not 0 < level < 1:
         raise InputError(f"level is {level}; expected a number between 0 and 1, such as 0.95")
     bias = float(replicates.mean()) - measured
     low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2]) - bias
-    # At a low level a lopsided distribution may leave the measured value outside, and so may rounding.
+    # A low level with a skewed distribution, or rounding, could leave the measured value outside.
     return Interval(min(max(float(low), lowest), measured), max(min(float(high), highest), measured))
 
 
@@ -85,10 +85,10 @@ Set = Sequence[npt.ArrayLike]
 def bootstrap_interval_of(
     statistic: Statistic, *sets: Set, resamples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """Returns the confidence interval of `statistic(*arrays)`, made as `bootstrap_intervals` makes its own.
+    """Returns the confidence interval of `statistic(*arrays)`, by the method of `bootstrap_intervals`.
 
-    For example `bootstrap_interval_of(tace, (logits, labels))`, or with two sets, which are resampled
-    separately, `bootstrap_interval_of(aupr_out, (score_in,), (score_out,))`.
+    For example `bootstrap_interval_of(tace, (logits, labels))`.  Two sets are resampled separately, as in
+    `bootstrap_interval_of(aupr_out, (score_in,), (score_out,))`.
 
     Args:
       statistic: takes the arrays of all sets in their order and returns a number; called `resamples` times.
@@ -114,12 +114,12 @@ def paired_bootstrap_difference_of(
     level: float = 0.95,
     seed: int = 0,
 ) -> Difference:
-    """Returns the statistic of run a minus that of run b, with its interval; both are resampled at the same examples.
+    """Returns the statistic of run a minus that of run b, with its interval; both use the same resamples.
 
     Args:
       statistic: as for `bootstrap_interval_of`.
       sets_a: the sets of run a.
-      sets_b: those of run b: the same examples in the same order.
+      sets_b: the sets of run b, with the same examples in the same order.
       resamples: at least 1.
       level: in (0, 1).
       seed: the result is a function of the arguments.
@@ -152,7 +152,7 @@ def _checked(sets: Sequence[Set]) -> Arrays:
 
 
 def _resampled(arrays: Arrays, resamples: int, seed: int) -> Iterator[list[npt.NDArray[np.int64]]]:
-    """Yields for every resample the rows to take of each set."""
+    """Yields, for every resample, the rows to take from each set."""
     check_resamples(resamples)
     generators = [np.random.default_rng([seed, place]) for place in range(len(arrays))]
     for _ in range(resamples):

@@ -29,8 +29,8 @@ class RiskCoverage(NamedTuple):
 def risk_coverage(score: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCoverage:
     """Returns the risk of answering only the k examples of lowest score, for k = 1 .. N.
 
-    Equal scores are ties, never broken by position: the risk is its expectation over all orders of the tied
-    examples, so a part j of g tied examples with e errors counts as j e / g errors.
+    Ties are not broken by position.  The risk is the expectation over all orders of the tied examples: the
+    first j of g tied examples with e errors count as j e / g errors.
 
     Args:
       score: `[N]`, N >= 1; higher = less confident, such as `msp_score` or the negative of a confidence.
@@ -47,8 +47,8 @@ def risk_coverage(score: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCoverage:
 def aurc(score: npt.ArrayLike, correct: npt.ArrayLike) -> float:
     """Returns the area under the risk-coverage curve, `1/N sum_k risk_k`, in [0, 1]; lower is better.
 
-    The mean of the N selective risks is the estimator of Geifman et al. (2019, arXiv:1805.08206).  Ties enter by
-    expectation (see `risk_coverage`), so scores without information give the error rate exactly.
+    The mean of the N selective risks is the estimator of Geifman et al. (2019, arXiv:1805.08206).  Ties count by
+    expectation (see `risk_coverage`), so equal scores give exactly the error rate.
 
     Args:
       score: `[N]`, N >= 1; higher = less confident.
@@ -78,14 +78,14 @@ def e_aurc(score: npt.ArrayLike, correct: npt.ArrayLike) -> float:
     errors = round(float(risk[-1]) * n)
     rank = np.arange(1, errors + 1)
     perfect = float((rank / (n - errors + rank)).sum()) / n
-    return max(float(risk.mean()) - perfect, 0.0)  # rounding may leave -1e-17 where the ranking is perfect
+    return max(float(risk.mean()) - perfect, 0.0)  # for a perfect ranking, rounding may leave -1e-17
 
 
 def accuracy_at_coverage(score: npt.ArrayLike, correct: npt.ArrayLike, coverage: float) -> float:
     """Returns the accuracy on the ceil(coverage N) examples of lowest score, in [0, 1].
 
-    Ties at the threshold enter by expectation (see `risk_coverage`).  The coverage is read as the decimal
-    number it is written as, so 0.55 of 100 examples are 55 of them.
+    Ties at the threshold count by expectation (see `risk_coverage`).  The coverage is taken as the decimal
+    number that prints it, so that 0.55 of 100 examples are exactly 55.
 
     Args:
       score: `[N]`, N >= 1; higher = less confident.
@@ -118,5 +118,5 @@ def _expected_errors(score: npt.ArrayLike, correct: npt.ArrayLike) -> Floats:
     errors = np.add.reduceat(wrong.astype(np.int64), starts)
     before = np.cumsum(errors) - errors
     rank = np.arange(1, len(scores) + 1) - np.repeat(starts, sizes)
-    # Whole numbers are divided last, so that the end of each group is exact.
+    # The division comes last, so that the end of each group is exact.
     return np.repeat(before, sizes) + rank * np.repeat(errors, sizes) / np.repeat(sizes, sizes)

@@ -22,7 +22,7 @@ _ROWS = 16  # grids smoothed at a time: a few megabytes
 
 @dataclass(frozen=True, eq=False)
 class Residuals:
-    """The sufficient statistic of the smooth ECE: its sums are added up over parts of a data set.
+    """The sums from which smooth ECE is computed; those of parts of a data set can be merged.
 
     Attributes:
       n: examples.
@@ -38,7 +38,7 @@ class Residuals:
 
     @property
     def smooth_ece(self) -> float:
-        """The smooth ECE, see the function of this name.
+        """Returns the smooth ECE; see the function of this name.
 
         Raises:
           InputError: there are no examples.
@@ -49,7 +49,7 @@ class Residuals:
 
 
 def residuals(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> Residuals:
-    """Returns the `Residuals` of examples with these confidences; N = 0 gives the neutral one.
+    """Returns the `Residuals` of examples with these confidences; N = 0 gives the neutral element of `merge`.
 
     Args:
       confidence: `[N]` in [0, 1].
@@ -68,8 +68,8 @@ def smooth_ece(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
 
     `smECE_s = integral_0^1 |1/n sum_i (correct_i - confidence_i) K_s(t, confidence_i)| dt`, with K_s the
     Gaussian of standard deviation s reflected at 0 and 1, falls as s grows; the result is its value at
-    the one s with smECE_s = s (definition 5 of the source).  No number of bins, no jumps: moving a
-    confidence by a little moves the result by little.
+    the one s with smECE_s = s (definition 5 of the source).  It needs no number of bins, and it is
+    continuous: a small change of a confidence changes the result by little.
 
     Residuals are shared between the two nearest of 4,097 grid points and smoothed by a cosine transform.
     Sharing acts as a further smoothing of variance at most h^2 / 4, h = 1/4096, which changes smECE_s by at
@@ -108,14 +108,14 @@ def smooth_ece_of_grid(grids: Floats) -> Floats:
 
 
 def _at_fixed_point(grids: Floats) -> Floats:
-    # Reflection at both ends makes the residuals even and of period 2, so Fourier smooths them exactly.
+    # Reflection at both ends makes the residuals even with period 2, so a Fourier transform smooths them exactly.
     # A point at an end is its own mirror image and counts twice.
     mirrored = np.concatenate([grids, grids[:, -2:0:-1]], axis=1)
     mirrored[:, [0, GRID]] *= 2.0
     spectrum = np.fft.rfft(mirrored).real
     squares = np.square(np.pi * np.arange(GRID + 1)) / 2
-    # smECE_s - s falls from what it is at 0, where nothing is smoothed, to what it is at 1, where nearly all
-    # is.  Its zero is found by false position (the Illinois rule), which needs a third of bisection's steps.
+    # smECE_s - s decreases from s = 0 (no smoothing) to s = 1.  Its zero is found by false position with the
+    # Illinois rule, which needs a third of the steps of bisection.
     low, high = np.zeros(len(grids)), np.ones(len(grids))
     at_low, at_high = np.abs(grids).sum(axis=1), np.abs(grids.sum(axis=1)) - 1.0
     side = np.zeros(len(grids))
@@ -136,6 +136,6 @@ def _at_fixed_point(grids: Floats) -> Floats:
 
 def _integral_of_smoothed(spectrum: Floats) -> Floats:
     smoothed = np.abs(np.fft.irfft(spectrum, 2 * GRID)[:, : GRID + 1])
-    # The trapezoidal rule, h (sum - ends / 2), times the GRID = 1 / h of the inverse transform.
+    # The trapezoidal rule, h (sum - ends / 2), times the factor GRID = 1 / h of the inverse transform.
     integral: Floats = smoothed.sum(axis=1) - (smoothed[:, 0] + smoothed[:, -1]) / 2
     return integral

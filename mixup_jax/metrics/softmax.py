@@ -1,4 +1,4 @@
-"""What a row of logits says: its probabilities and its confidence.
+"""Probabilities and confidences computed from rows of logits.
 
 Everything is computed in float64 and, where small probabilities matter, in the log domain.
 """
@@ -22,8 +22,8 @@ Logits = npt.NDArray[np.floating]
 WIDE = 64
 """The number of classes from which a single row fills the processor's vector registers."""
 
-_PART = 1 << 19  # logits that a thread takes at a time: as many as take much longer than to start a thread
-_PART_OF_WIDE = 1 << 23  # the fastest of the sizes tried
+_PART = 1 << 19  # logits that a thread takes at a time: enough to take much longer than starting a thread
+_PART_OF_WIDE = 1 << 23  # the fastest size measured
 
 
 def check_labelled(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Logits, Ints]:
@@ -37,7 +37,7 @@ def check_labelled(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Logits
 
 
 def labelled(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Floats, Ints]:
-    """Returns logits (float64 `[N, K]`) and labels (int64 `[N]`) after checking both, as `check_labelled` does."""
+    """Returns what `check_labelled` does, with the logits as float64."""
     checked_logits, checked_labels = check_labelled(logits, labels)
     return checked_logits.astype(np.float64), checked_labels
 
@@ -49,7 +49,7 @@ def shifted_logits(logits: npt.ArrayLike) -> Floats:
       InputError: wrong shape or dtype, NaN or +inf, or a row that is -inf throughout.
     """
     checked = check_logits(np.asarray(logits)).astype(np.float64)
-    # A gap beyond float64 becomes -inf, that of an impossible class.
+    # A gap that overflows float64 becomes -inf, an impossible class.
     with np.errstate(over="ignore"):
         shifted: Floats = checked - checked.max(axis=1, keepdims=True)
     return shifted
@@ -75,13 +75,13 @@ def log_softmax(logits: npt.ArrayLike) -> Floats:
 
 
 def shifted_blocks(logits: npt.ArrayLike, *, ascending: bool = False) -> Iterator[tuple[slice, Floats]]:
-    """Yields the rows of a block and its `shifted_logits`, classes first, `[K, rows]`; the caller may overwrite them.
+    """Yields the rows of each block and its `shifted_logits`, classes first, `[K, rows]`; callers may overwrite them.
 
-    With `ascending` the classes of each row are sorted, the largest last.  Rows that hold the same logits in
-    another order then give the same sums to the last bit, which rank statistics need: a tie must be a tie.
+    With `ascending` the classes of each row are sorted, the largest last.  Rows with the same logits in another
+    order then give the same sums to the last bit, so that rank statistics see a tie.
 
-    No copy of the whole array is made: a memory-mapped file is read once, block by block.  Classes come first
-    because numpy reduces the first axis several times faster than a short last one.
+    The array is not copied: a memory-mapped file is read once, block by block.  Classes come first because
+    numpy reduces the first axis several times faster than a short last one.
 
     Raises:
       InputError: as `log_softmax`.
@@ -92,7 +92,7 @@ def shifted_blocks(logits: npt.ArrayLike, *, ascending: bool = False) -> Iterato
 
 
 def table_of_logits(logits: npt.ArrayLike) -> Logits:
-    """Returns the logits as they are, `[N, K]`, after checking their shape and dtype, not their values."""
+    """Returns the logits unchanged, `[N, K]`, after checking their shape and dtype, but not their values."""
     array = np.asarray(logits)
     if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2 or not np.issubdtype(array.dtype, np.floating):
         check_logits(array)
@@ -100,10 +100,10 @@ def table_of_logits(logits: npt.ArrayLike) -> Logits:
 
 
 def shifted_block(block: Logits, whole: Logits, ascending: bool) -> Floats:
-    """Returns the shifted logits of a block, `[K, rows]`; `whole` is where an error counts its rows."""
+    """Returns the shifted logits of a block, `[K, rows]`; an error gives the position of a row in `whole`."""
     shifted = np.array((np.sort(block, axis=1) if ascending else block).T, dtype=np.float64, order="C")
     top = shifted.max(axis=0)
-    # The maximum of a row is finite unless the row holds NaN or +inf or nothing but -inf.
+    # The maximum of a row is finite unless the row contains NaN or +inf, or only -inf.
     if not np.isfinite(top).all():
         check_logits(whole)
     with np.errstate(over="ignore"):
@@ -170,16 +170,16 @@ def confidence_and_correct(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tupl
 
 
 def parts_of(logits: Logits) -> list[slice]:
-    """Returns the parts of the rows that `confidence_and_correct_of` is fastest for."""
+    """Returns slices of rows of the size for which `confidence_and_correct_of` is fastest."""
     examples, classes = logits.shape
     return list(blocks(examples, classes, _PART_OF_WIDE if classes >= WIDE else _PART))
 
 
 def confidence_and_correct_of(block: Logits, labels: Ints, whole: Logits) -> tuple[Floats, Bools]:
-    """Returns `confidence_and_correct` of some rows, given checked labels of them.
+    """Returns `confidence_and_correct` of some rows and their checked labels.
 
     Raises:
-      InputError: NaN or +inf, or a row that is -inf throughout; it counts the rows of `whole`.
+      InputError: NaN or +inf, or a row that is -inf throughout; the message gives its position in `whole`.
     """
     from mixup_jax.metrics.compiled import confidence_of_narrow_rows, confidence_of_wide_rows
 
@@ -191,11 +191,11 @@ def confidence_and_correct_of(block: Logits, labels: Ints, whole: Logits) -> tup
         confidence_of_wide_rows(rows, bits, places, confidence, correct)
     else:
         confidence_of_narrow_rows(rows, places, confidence, correct)
-    if not confidence.min() > 0.0:  # it is NaN if any is
+    if not confidence.min() > 0.0:  # the minimum is NaN if any confidence is
         check_logits(whole)
     return confidence, correct
 
 
 def plain(array: npt.NDArray[Any], dtype: type) -> npt.NDArray[Any]:
-    """Returns the array as compiled loops take it, not copied where it is so: contiguous, aligned, of this dtype."""
+    """Returns the array contiguous, aligned and of this dtype, as compiled loops need it; copies only if necessary."""
     return np.require(array, dtype, ["C", "A"])

@@ -1,7 +1,7 @@
 """The table of metrics: one row for each number that is reported.
 
-Measuring (`measuring`), the check of stored numbers and the tables of the report, and the pages docs/metrics.md and
-docs/evaluation-json.md are driven by these rows.  To add a metric, write its function and its row.
+The measurements (`measuring`), the report's tables and its check of stored numbers, and the pages docs/metrics.md and
+docs/evaluation-json.md all follow these rows.  To add a metric, write its function and its row.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from mixup_jax.metrics.smooth import smooth_ece
 from mixup_jax.metrics.softmax import Bools, Floats, Ints
 
 BIN_COUNTS = (15, 100)
-"""15 as most of the literature, 100 as the authors of the mixup paper used."""
+"""15 bins as in most of the literature, 100 as in the mixup paper's code."""
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
 
 BINS_PAGE, MORE_PAGE = "Calibration: bins, ECE, OE, MCE", "Calibration beyond equally wide bins"
@@ -55,13 +55,13 @@ SELECTIVE_PAGE, OOD_PAGE = "Selective prediction", "Out-of-distribution detectio
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How the 95 % interval of a metric is made.  With none of the three, the metric is called for every resample.
+    """How the 95 % interval of a metric is made: by one of the first three, or else by calling it for every resample.
 
     Attributes:
-      replicates: gives the metric of many resamples at once.
-      each: gives a number for each example, of which the metric is the mean; it takes what the metric takes.
-      own: a function that returns the interval; it takes what the metric takes.
-      slow: whether it takes a second or more for 10,000 examples, and is made only where all intervals are asked for.
+      replicates: returns the metric of many resamples at once.
+      each: returns a number for each example, whose mean is the metric; it takes the same arguments as the metric.
+      own: returns the interval; it takes the same arguments as the metric.
+      slow: whether it takes a second or more for 10,000 examples; it is then made only if all intervals are asked for.
     """
 
     replicates: Replicates | None = None
@@ -75,23 +75,23 @@ class Metric:
     """A row of the table.
 
     Attributes:
-      key: its key in an entry of evaluation.json; a slash stands between the keys of nested objects.
+      key: its key in an entry of evaluation.json; a slash separates the keys of nested objects.
       label: its name in tables and on the page.
-      function: takes what `of` names and returns the number.  What takes logits takes `temperature` too, unless
-        the metric is `unscaled`.
+      function: takes the arrays that `of` names and returns the number.  A function of logits also takes
+        `temperature`, unless the metric is `unscaled`.
       of: fields of `Examined`, such as ("confidence", "correct"); or ("logits", "labels"); or ("bins_15",), the `Bins`
         of 15 bins, or ("brier_parts_15",), the `BrierDecomposition` of as many.
-      aim: what is better: "lower", "higher", "near 0", or "" where neither is.
-      equation: its definition, in a line.
-      where: the heading of docs/metrics.md under which more is said.
+      aim: which values are better: "lower", "higher", "near 0", or "" if none is.
+      equation: its definition, in one line.
+      where: the heading of docs/metrics.md that explains it.
       bins: how many bins it is computed with; None where it needs none.
       limits: the least and the largest value.
-      interval: how its interval is made; None where none is.
-      floor: what gives its noise floor, from the confidences; None where it has none.
+      interval: how its interval is made; None if it has none.
+      floor: the function of the confidences that returns its noise floor; None if it has none.
       unscaled: whether a temperature does not change it.
       classes: the fewest classes for which it is reported.
-      required: whether every evaluation.json of schema 1 has it; one that is not may be missing.
-      section: where it stands on the report's page: "test", "more" or "selective"; nowhere if empty.
+      required: whether every evaluation.json of schema 1 has it; otherwise it may be missing.
+      section: the section of the report's page that shows it: "test", "more" or "selective"; "" for none.
       summary: whether `python -m mixup_jax.evaluate` prints it.
       short: its name above a narrow column; the label if empty.
       source: where it was proposed, as the list at the end of docs/metrics.md has it.
@@ -118,7 +118,7 @@ class Metric:
 
     @property
     def full_vector(self) -> bool:
-        """Whether it judges the probabilities of all classes, for which it needs the logits themselves."""
+        """Whether it is computed from the probabilities of all classes, and so needs the logits."""
         return "logits" in self.of
 
 
@@ -127,11 +127,11 @@ class Score:
     """An out-of-distribution score of an example; higher means more OOD.
 
     Attributes:
-      key: its key in `scores` of an entry of `ood`; that of the first is the `score` of the entry itself.
+      key: its key in `scores` of an entry of `ood`; the key of the first one is also the entry's `score`.
       label: its name in tables and on the page.
       equation: its definition.
       field: the field of `Examined` that holds it; None for a score that needs the network.
-      level: whether it reads the level of the logits, which softmax ignores: without meaning for probabilities.
+      level: whether it uses the level of the logits, which softmax ignores, so that it means nothing for probabilities.
       source: who proposed it.
     """
 
@@ -144,7 +144,7 @@ class Score:
 
 
 def mean(values: Floats | Bools) -> float:
-    """Returns the mean of the values of the examples."""
+    """Returns the mean over the examples."""
     return float(values.mean())
 
 
@@ -153,7 +153,7 @@ def _nll(log_likelihood: Floats) -> float:
 
 
 def _part(name: str, function: Callable[[Any], Any] = lambda parts: parts) -> Callable[[Any], float]:
-    """Returns the function that takes a named part of what a function returns."""
+    """Returns a function that calls `function` and returns one attribute of its result."""
     return lambda argument: float(getattr(function(argument), name))
 
 
@@ -164,7 +164,7 @@ def _brier_top_label(confidence: Floats, correct: Bools) -> float:
 def _of_bins(
     key: str, label: str, function: Callable[..., float], formula: Callable[..., Floats], equation: str, **more: Any
 ) -> Metric:
-    """Returns the row of a metric of equally wide bins, whose number ends its key."""
+    """Returns the row of a metric of equally wide bins; the number of bins is the end of its key."""
     bins = key.rpartition("_")[2]
     row: dict[str, Any] = {
         "of": (f"bins_{bins}",),
@@ -278,7 +278,7 @@ INTERVALS = (
     *("ece_l2_15", "ece_over_15", "ece_under_15", "debiased_ece_l1_15", "debiased_ece_l2_15", "brier_reliability_15"),
     *("brier_resolution_15", "brier_uncertainty_15", "adaptive_ece_15", "brier", "brier_top_label", "nll"),
 )
-"""The order of `intervals` in files of schema 1, which stays; metrics that are not named follow in theirs."""
+"""The fixed order of `intervals` in files of schema 1; other metrics follow in the order of the table."""
 
 SETS = ("score_in", "score_out")
 _DETECTED: dict[str, Any] = {"where": OOD_PAGE, "required": True}
@@ -299,7 +299,7 @@ DETECTION: tuple[Metric, ...] = (
            "share of OOD **accepted** when at least 95 % of in-distribution is accepted (FPR95 in many papers)",
            short="FPR95-id", **_SLOWLY),
 )
-"""The numbers of two sets of scores (higher = more OOD): in-distribution, and out of it."""
+"""The numbers of two sets of scores (higher = more OOD), in-distribution and out-of-distribution."""
 
 SCORES: tuple[Score, ...] = (
     Score("msp", "MSP", "log(1 - max_k p_k)", "msp", source="Hendrycks & Gimpel 2017"),
@@ -312,7 +312,7 @@ SCORES: tuple[Score, ...] = (
 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns an entry of evaluation.json from numbers by the keys of their rows."""
+    """Returns an entry of evaluation.json, made of numbers by the keys of their rows."""
     entry: dict[str, Any] = {}
     for key, value in flat.items():
         *outer, last = key.split("/")
@@ -324,7 +324,7 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def stored(entry: Mapping[str, Any], key: str, missing: Any = None) -> Any:
-    """Returns what an entry of evaluation.json has for a row; `missing` where it has nothing."""
+    """Returns the value of a row's key in an entry of evaluation.json, or `missing` if there is none."""
     found: Any = entry
     for part in key.split("/"):
         if not isinstance(found, Mapping) or part not in found:

@@ -27,7 +27,7 @@ def check_temperature(temperature: float) -> None:
 
 
 def scale(logits: npt.ArrayLike, temperature: float) -> Floats:
-    """Returns `logits / temperature`, float64 `[N, K]`: softer above 1, sharper below; the ranking stays.
+    """Returns `logits / temperature`, float64 `[N, K]`: softer above 1, sharper below; the predictions do not change.
 
     Raises:
       InputError: the temperature is not a finite number above 0, or the logits are malformed.
@@ -41,20 +41,20 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Returns the temperature T in [0.01, 100] that minimises the NLL of `softmax(logits / T)`.
 
     The NLL is convex in b = 1/T (Guo et al., 2017, section 4.2), so its derivative
-    `mean_i (E_{p_i(b)}[z_i] - z_i[y_i])` grows with b and its only zero is the minimum; it is found by
-    Newton's method in log T, safeguarded by bisection, to about 1e-10 of T.  T < 1 (an under-confident
-    network, common after mixup) is as good an answer as T > 1.  The NLL at T never exceeds that at 1.
+    `mean_i (E_{p_i(b)}[z_i] - z_i[y_i])` grows with b, and the minimum is its only zero.  It is found by
+    Newton's method in log T, safeguarded by bisection, to about 1e-10 of T.  T < 1 means an under-confident
+    network, which is common after mixup.  The NLL at T is never above that at 1.
 
-    At the edges:
+    Edge cases:
       * every example classified correctly: the NLL falls towards T = 0, and the bound 0.01 is returned;
       * predictions no better than chance: it falls towards infinite T, and the bound 100 is returned;
       * logits without information (constant rows): no T changes anything, and 1 is returned;
       * an example whose true class is impossible (logit -inf) has infinite NLL at every T and is left
-        out; if that leaves none, 1 is returned.
+        out; if no example remains, 1 is returned.
 
     Args:
       logits: floating point `[N, K]`, of validation data, never of the data to be reported; may be
-        memory-mapped, and is read a block of rows at a time, about ten times over.
+        memory-mapped, and is read about ten times, a block of rows at a time.
       labels: integer `[N]` in [0, K).
 
     Raises:
@@ -87,7 +87,7 @@ class _Possible:
         return int(sum(np.isfinite(_true(self.logits[rows], self.labels[rows])).sum() for rows in self._blocks()))
 
     def __iter__(self) -> Iterator[tuple[Floats, Floats]]:
-        """Yields logits minus the maximum of their row, `[n, K]`, and that of the true class, `[n]`."""
+        """Yields logits minus the maximum of their row, `[n, K]`, and the one of the true class, `[n]`."""
         for rows in self._blocks():
             shifted = shifted_logits(self.logits[rows])
             true = _true(shifted, self.labels[rows])
@@ -104,7 +104,7 @@ def _true(logits: npt.NDArray[Any], labels: npt.NDArray[np.integer]) -> Floats:
 
 
 def _slope(examples: _Possible, log_b: float) -> tuple[float, float]:
-    """Returns the derivative of the NLL by b = exp(log_b), and the derivative of that by log_b; both times n."""
+    """Returns n times the derivative of the NLL with respect to b = exp(log_b), and its derivative by log_b."""
     b = math.exp(log_b)
     slope = variance = 0.0
     for shifted, true in examples:
@@ -129,7 +129,7 @@ def _root(examples: _Possible, low: float, high: float) -> float:
             break
         low, high = (at, high) if slope < 0 else (low, at)
         newton = at - slope / growth if growth > 0 else math.inf
-        # Newton's step must stay inside and must halve the step before last; else halve the bracket.
+        # Newton's step must stay in the bracket and be at most half the step before last; else bisect the bracket.
         sound = low <= newton <= high and abs(newton - at) <= previous / 2
         following = newton if sound else (low + high) / 2
         previous, step = step, abs(following - at)
