@@ -33,12 +33,7 @@ class Crops(NamedTuple):
 def draw_crops(key: jax.Array, batch: int, *, padding: int, flip: bool, rotation: float = 0.0) -> Crops:
     """Draws a uniform shift of up to `padding` pixels each way, a mirror with probability 1/2, and a uniform angle.
 
-    Args:
-      key: a jax random key; the same key gives the same draws.
-      batch: B.
-      padding: pixels added on each side; 0 leaves images in place.
-      flip: whether images may be mirrored at all.
-      rotation: the largest angle either way, in degrees; 0 is no rotation.
+    Without `flip` no image is mirrored.  The angle is at most `rotation` degrees either way.
     """
     corner_key, flip_key, angle_key = jax.random.split(key, 3)
     corner = jax.random.randint(corner_key, (batch, 2), 0, 2 * padding + 1)
@@ -50,16 +45,7 @@ def draw_crops(key: jax.Array, batch: int, *, padding: int, flip: bool, rotation
 
 
 def transform(images: jax.Array, crops: Crops, *, padding: int) -> jax.Array:
-    """Rotates, pads with zeros (black), crops to the original size, and mirrors left to right.
-
-    Args:
-      images: `[B, H, W, C]` in pixel units.
-      crops: as drawn for the same padding.
-      padding: pixels added on each side.
-
-    Returns:
-      Images of the same shape and dtype.
-    """
+    """Rotates images `[B, H, W, C]`, pads them with black, crops them to their size, and mirrors left to right."""
     if crops.angle is not None:
         images = jax.vmap(rotate)(images, crops.angle)
     padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
@@ -77,13 +63,9 @@ def mirror(images: jax.Array, mirrored: jax.Array) -> jax.Array:
 
 
 def rotate(image: jax.Array, angle: jax.Array) -> jax.Array:
-    """Returns an image rotated anticlockwise about its centre by `angle` radians; the corners are filled with black.
+    """Returns an image `[H, W, C]` rotated anticlockwise about its centre by `angle` radians; the corners become black.
 
     Bilinear interpolation; integer pixels are rounded.
-
-    Args:
-      image: `[H, W, C]`, in pixel units; row 0 is the top.
-      angle: scalar.
     """
     height, width, _ = image.shape
     row, column = jnp.meshgrid(
@@ -101,13 +83,7 @@ def rotate(image: jax.Array, angle: jax.Array) -> jax.Array:
 
 
 def standardise(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
-    """Returns (x / 255 - mean) / std per channel, float32.
-
-    Args:
-      images: pixel units 0 to 255, uint8 or float32, `[..., C]`.
-      mean: per channel, in units of the full range (0 to 1).
-      std: likewise.
-    """
+    """Returns (x / 255 - mean) / std per channel, float32; `mean` and `std` are those of pixels divided by 255."""
     pixels = images.astype(jnp.float32) / 255.0
     return (pixels - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
 

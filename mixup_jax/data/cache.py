@@ -52,13 +52,6 @@ def write_cache(folder: Path, splits: Mapping[str, Kept]) -> None:
 
     If it is interrupted, no readable cache is left: the old `source.json` is removed first and the new one
     written last.
-
-    Args:
-      folder: the set's own folder; created where needed.
-      splits: the examples of each split; all share one `source`.
-
-    Raises:
-      OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SOURCE_FILE).unlink(missing_ok=True)
@@ -74,9 +67,6 @@ def read_cache(folder: Path, split: str) -> Kept | None:
     """Reads one split, or returns None where `folder` has no cache at all.
 
     Every byte is checked against `source.json`; Fashion-MNIST's training set (47 MB) takes about 0.1 s.
-
-    Raises:
-      InputError: the cache lacks the split, or one of its files is missing, truncated or altered.
     """
     record = _read_record(folder)
     if record is None:
@@ -94,11 +84,7 @@ def read_cache(folder: Path, split: str) -> Kept | None:
 
 
 def cached_splits(folder: Path) -> tuple[str, ...]:
-    """Returns the names of the splits that `folder` holds; empty where it has no cache.
-
-    Raises:
-      InputError: `source.json` is damaged.
-    """
+    """Returns the names of the splits that `folder` holds; empty where it has no cache."""
     record = _read_record(folder)
     return () if record is None else tuple(record["splits"])
 

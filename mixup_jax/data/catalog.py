@@ -255,14 +255,8 @@ def dataset_spec(
 ) -> DatasetSpec:
     """Returns the entry of a data set; a user's own (`folder:PATH`, ..) is read if that has not been done.
 
-    Args:
-      name: of a data set.
-      data_dir: where data is prepared, tfds's own default if None; only a user's own set is looked up there.
-      report: takes lines of progress.
-      image_size: height and width that the images of a user's own set are brought to; 0 for its own rule.
-
-    Raises:
-      InputError: no data set has this name; the message lists those there are.
+    A user's own set is looked up in `data_dir`, tfds's own default if None, and its images are brought to `image_size`;
+    0 is its own rule (docs/data.md).
     """
     if is_own(name):
         return own_spec(name, data_dir, report, image_size)
@@ -279,11 +273,7 @@ def training_spec(
     report: Callable[[str], None] = print,
     image_size: int = 0,
 ) -> DatasetSpec:
-    """Returns the entry of a data set that networks can be trained on; arguments as of `dataset_spec`.
-
-    Raises:
-      InputError: there is none of this name, or it serves for evaluation only.
-    """
+    """Returns the entry of a data set that networks can be trained on; arguments as of `dataset_spec`."""
     spec = dataset_spec(name, data_dir, report, image_size)
     choices = ", ".join(spec.name for spec in DATASETS.values() if spec.trains)
     if not spec.trains:
@@ -300,11 +290,7 @@ def is_shift(name: str, like: DatasetSpec) -> bool:
 
 
 def check_ood_name(name: str, like: DatasetSpec) -> None:
-    """Accepts the name of a data set other than `like`, the in-distribution one, or of noise, of the same task.
-
-    Raises:
-      InputError: it is neither; the message lists both kinds.
-    """
+    """Raises InputError unless a name is another data set than `like` or noise, of the same task."""
     if name in PLANS and like.task == "image" and not like.streams:
         return
     if is_own(name) and not like.name.startswith(short_name(name)):

@@ -51,12 +51,6 @@ def corrupt(image: npt.NDArray[np.uint8], kind: str, severity: int, seed: int | 
       noise     x + 255 s z, z ~ N(0, 1) for each pixel and channel; the same z for every severity
       contrast  m + s (x - m), m the mean of the image's pixels by channel
       rotation  by s degrees about the centre, anticlockwise or clockwise by the seed alone; bilinear, black outside
-
-    Args:
-      image: uint8 `[H, W, C]`, C in {1, 3}.
-      kind: one of `KINDS`.
-      severity: 0 to 3.
-      seed: of noise and of the side that a rotation takes: one or more non-negative integers.
     """
     if severity == 0:
         return image

@@ -27,11 +27,7 @@ SAMPLE = 256
 
 
 def describe(spec: DatasetSpec, data_dir: Path) -> Iterator[str]:
-    """Reads every split of a prepared set, checks it against the catalogue, and yields lines about it.
-
-    Raises:
-      InputError: the set is not prepared or damaged, or contradicts the catalogue.
-    """
+    """Reads every split of a prepared set, checks it against the catalogue, and yields lines about it."""
     folder = arrays_folder(data_dir, spec.name)
     yield f"{spec.name}: {spec.description}"
     if spec.class_names:
@@ -72,13 +68,7 @@ def _describe_streamed(spec: DatasetSpec, data_dir: Path) -> Iterator[str]:
 
 
 def check(spec: DatasetSpec, split: str, examples: ExampleSet) -> None:
-    """Compares one split with the catalogue.
-
-    The catalogue's mean and standard deviation are those of the training set; other splits may differ.
-
-    Raises:
-      InputError: shape, type, labels, or the training set's statistics are not the catalogue's.
-    """
+    """Raises InputError unless shape, type, labels and the training set's statistics are those of the catalogue."""
     inputs, labels = examples.array, examples.labels
     if not len(inputs) or len(inputs) != len(labels):
         raise InputError(

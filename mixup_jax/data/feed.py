@@ -180,11 +180,6 @@ def batch_rows(order: jax.Array, step: jax.Array, batch_size: int) -> jax.Array:
 
     The last examples of an epoch's order, too few for a whole batch, are left out of that epoch;
     the next order leaves out others.
-
-    Args:
-      order: of the epoch that the step belongs to.
-      step: the optimiser step, counted from 0 over the whole run.
-      batch_size: B, at most `order`'s length.
     """
     position = step % (order.shape[0] // batch_size)
     return jax.lax.dynamic_slice_in_dim(order, position * batch_size, batch_size)

@@ -54,13 +54,7 @@ def random_box(width: int, height: int, draws: npt.NDArray[np.float64]) -> Box:
     log-uniform in 3/4 to 4/3; the first rectangle that fits is placed uniformly.  Where none of the tries fits
     it is the largest rectangle in the middle whose aspect ratio is within these bounds.
 
-    Args:
-      width: of the image, pixels.
-      height: of the image.
-      draws: uniform in [0, 1), `[tries, 4]`: of area, aspect ratio, left and top.
-
-    Returns:
-      A box of whole pixels inside the image.
+    The draws, `[tries, 4]` in [0, 1), are of area, aspect ratio, left and top.
     """
     low, high = math.log(ASPECT[0]), math.log(ASPECT[1])
     for area_draw, aspect_draw, left_draw, top_draw in draws.tolist():
@@ -86,18 +80,10 @@ def centre_box(width: int, height: int) -> Box:
 
 
 def decode(data: bytes, size: int, draws: npt.NDArray[np.float64] | None) -> npt.NDArray[np.uint8]:
-    """Decodes an image file and brings a rectangle of it to `size` x `size`.
+    """Decodes an image file and brings a rectangle of it to uint8 `[size, size, 3]`; grey becomes colour.
 
-    Pillow's bilinear filter, which averages over more pixels where it shrinks; at the edge of the rectangle it
-    may see pixels beyond it.
-
-    Args:
-      data: of a JPEG file, or whatever else Pillow reads; grey becomes colour.
-      size: of the result, pixels.
-      draws: as of `random_box`; None takes the centre.
-
-    Returns:
-      uint8 `[size, size, 3]`.
+    The rectangle is `random_box` of the draws, or the centre for None.  Pillow's bilinear filter averages over more
+    pixels where it shrinks; at the edge of the rectangle it may see pixels beyond it.
     """
     from PIL import Image
 
@@ -117,14 +103,9 @@ def cut(image: Image.Image, size: int, draws: npt.NDArray[np.float64] | None) ->
 def open_upright(image: Path | bytes | npt.NDArray[np.uint8]) -> Image.Image:
     """Decodes an image of any kind to mode L or RGB, 8 bits a channel, turned as its EXIF data say.
 
-    16 bits become 8 by division by 257, CMYK and palettes become RGB, transparency is dropped, of several frames the
-    first is taken.
-
-    Args:
-      image: a file, what is in one, or pixels `[h, w, c]`, c in {1, 3}.
-
-    Raises:
-      Exception: whatever Pillow raises where it cannot decode the image; ValueError for floating-point pixels.
+    It is a file, what is in one, or pixels `[h, w, c]`, c in {1, 3}.  16 bits become 8 by division by 257, CMYK and
+    palettes become RGB, transparency is dropped, of several frames the first is taken.  An image that cannot be decoded
+    raises whatever Pillow does, floating-point pixels ValueError.
     """
     from PIL import Image
 
@@ -163,18 +144,7 @@ def _orientation(file: Image.Image) -> int:
 
 
 def match_shape(images: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Brings images to another height, width and number of channels.
-
-    Where the size differs, see `fit_image`.  Grey becomes RGB by repetition; RGB becomes grey by luma,
-    0.299 R + 0.587 G + 0.114 B (ITU-R BT.601).  Images that already fit are returned unchanged.
-
-    Args:
-      images: uint8 `[N, h, w, c]`, c in {1, 3}.
-      shape: (H, W, C), C in {1, 3}.
-
-    Returns:
-      uint8 `[N, H, W, C]`.
-    """
+    """Returns images uint8 `[N, h, w, c]` as `[N, H, W, C]`, the shape (H, W, C) with 1 or 3 channels, by `fit`."""
     if images.shape[1:] == shape:
         return images
     out = np.empty((len(images), *shape), np.uint8)
@@ -216,12 +186,7 @@ def fit(picture: Image.Image, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
 
 
 def contact_sheet(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int32]) -> bytes:
-    """Returns a PNG with a row for each class (the first 20), in their order, and in it the class's first 10 images.
-
-    Args:
-      images: uint8 `[N, H, W, C]`, C in {1, 3}.
-      labels: `[N]`.
-    """
+    """Returns a PNG with a row for each class (the first 20), in their order, and in it the class's first 10 images."""
     from PIL import Image
 
     classes = np.unique(labels)[:MOST_ROWS]
@@ -265,12 +230,6 @@ def channel_statistics(images: npt.NDArray[np.uint8]) -> tuple[tuple[float, ...]
     """Returns the mean and standard deviation of each channel, of pixels divided by 255.
 
     The deviation is the population's (divided by N, not N - 1).
-
-    Args:
-      images: uint8 `[N, H, W, C]`, N >= 1.
-
-    Returns:
-      (mean, std): C numbers each, mean within [0, 1] and std within [0, 0.5].
     """
     sums = PixelSums()
     for start in range(0, len(images), CHUNK):

@@ -65,10 +65,6 @@ def load_training_data(config: DataConfig, data_dir: str | os.PathLike[str]) -> 
     A function of the config alone: training and evaluation get the same validation examples, and for
     text the same vocabulary, which is made of the training examples (and of the commonest words of the
     vectors' file, see `DataConfig.common_words`).  A user's own set that has a validation split keeps it.
-
-    Raises:
-      InputError: the data set is unknown, unfit for training or not prepared, or has fewer examples than
-        are asked for; or the vectors are missing or of another size.
     """
     spec = run_spec(config, data_dir)
     opened = partial(open_split, spec, data_dir=data_dir, image_size=config.image_size, workers=config.workers)
@@ -92,11 +88,7 @@ def load_training_data(config: DataConfig, data_dir: str | os.PathLike[str]) -> 
 
 
 def load_test(config: DataConfig, data_dir: str | os.PathLike[str], encoder: Encoder | None) -> ExampleSet:
-    """Reads the test split of the set that a run trains on; texts need the run's encoder.
-
-    Raises:
-      InputError: as `load_training_data`.
-    """
+    """Reads the test split of the set that a run trains on; texts need the run's encoder."""
     spec = run_spec(config, data_dir)
     found = open_split(spec, "test", data_dir, image_size=config.image_size, workers=config.workers)
     return _encoded(found, config.name, encoder)
@@ -112,21 +104,13 @@ def load_ood(
 ) -> ExampleSet:
     """Returns an out-of-distribution set, ready for a network trained on `like`.
 
-    Args:
-      name: a data set other than `like`, whose whole test split is taken and brought to `like.shape`
-        (see `images.match_shape`), a noise set or a corrupted one, which are generated; of the same task.
-      like: the data set that the network was trained on.
-      data_dir: the folder that `python -m mixup_jax.data` prepared; not touched for noise on images.
-      encoder: of the network, for text.
-      n: how many examples of noise, at least 1; a data set is always taken whole.
-      seed: of the noise, non-negative; the same for every run, so that all see the same examples.
+    The name is that of a data set, whose whole test split is brought to `like.shape` (see `images.match_shape`), or of
+    noise or a corrupted set, which are generated.  Of noise there are n examples; its seed is the same for every run,
+    so that all see the same ones.
 
     Returns:
       Images `[N, H, W, C]` of `like.shape` in pixel units (uint8; float32 for unclipped noise), or tokens
       int32 `[N, L]`; labels all -1, unless the set is `like` under a shift, which keeps them.
-
-    Raises:
-      InputError: unknown name, `like` itself, n < 1, or as `load_split`.
     """
     check_ood_name(name, like)
     if name in PLANS:
@@ -151,15 +135,6 @@ def load_split(name: str, split: str, data_dir: str | os.PathLike[str]) -> Examp
     Normally reads the decoded cache with numpy alone.  Where there is none but tfds has built the set
     in `data_dir` as array_record, decodes that once (half a minute for Fashion-MNIST) and writes the
     cache, unless the folder is read-only.  Never downloads and never loads TensorFlow.
-
-    Args:
-      name: of a data set of the catalogue.
-      split: one of its splits.
-      data_dir: the folder that `python -m mixup_jax.data` prepared.
-
-    Raises:
-      InputError: the name or split is unknown, the set is not prepared, or its cache lacks the split
-        or is damaged; the message has the command to run.
     """
     return read_split(dataset_spec(name, data_dir), split, data_dir)
 
@@ -185,17 +160,7 @@ def read_split(spec: DatasetSpec, split: str, data_dir: str | os.PathLike[str]) 
 def first_embedding(
     config: DataConfig, vocabulary: Vocabulary, data_dir: str | os.PathLike[str], seed: int
 ) -> npt.NDArray[np.float32] | None:
-    """Returns the word vectors that a run begins with, float32 `[V, E]`; None where the config names none.
-
-    Args:
-      config: names the vectors.
-      vocabulary: whose words are looked up.
-      data_dir: the folder that `python -m mixup_jax.data` prepared.
-      seed: of the run, for words without a vector.
-
-    Raises:
-      InputError: as `load_training_data`.
-    """
+    """Returns the word vectors that a run begins with, float32 `[V, E]`; None where the config names none."""
     vectors = _vectors(config, data_dir)
     return None if vectors is None else embedding_table(vocabulary, vectors, seed)
 
@@ -218,18 +183,7 @@ def check_same_data(data: TrainingData, facts: Mapping[str, Any], workdir: Path)
 def open_split(
     spec: DatasetSpec, split: str, data_dir: str | os.PathLike[str], *, image_size: int = 0, workers: int = 0
 ) -> ExampleSet:
-    """Returns a split of any set, in memory or to be streamed.
-
-    Args:
-      spec: of the set.
-      split: one of its splits.
-      data_dir: where it is prepared.
-      image_size: of images that are streamed; 0 is the set's own.
-      workers: processes that decode images that are streamed.
-
-    Raises:
-      InputError: as `load_split`, or Grain, which streams, is not installed.
-    """
+    """Returns a split of any set, in memory or to be streamed."""
     if not spec.streams:
         return read_split(spec, split, data_dir)
     opened = open_streamed if spec.sources else open_files

@@ -70,12 +70,6 @@ def noise_images(noise: NoiseSpec, like: DatasetSpec, n: int, seed: int) -> npt.
     A function of (noise, like, seed) alone: the first images do not depend on `n`, and all scales and the
     clipped set are made of the very same normal draws.
 
-    Args:
-      noise: which noise.
-      like: the data set whose training statistics and image shape it takes.
-      n: the number of images.
-      seed: any non-negative integer.
-
     Returns:
       `[n, H, W, C]` in pixel units: uint8 where clipped or uniform, else float32.
     """
@@ -91,16 +85,9 @@ def noise_images(noise: NoiseSpec, like: DatasetSpec, n: int, seed: int) -> npt.
 
 
 def noise_tokens(lengths: npt.NDArray[np.int64], encoder: Encoder, n: int, seed: int) -> npt.NDArray[np.int32]:
-    """Draws texts of independent words, uniform over the vocabulary (not padding, not unknown).
+    """Draws texts of independent words, uniform over the vocabulary (not padding, not unknown): tokens int32 `[n, L]`.
 
-    Args:
-      lengths: of real texts `[M]`, within 0..L; each text of noise is as long as one of them drawn at random.
-      encoder: whose vocabulary and L are taken.
-      n: the number of texts.
-      seed: any non-negative integer.
-
-    Returns:
-      int32 `[n, L]`, 0 after the end of a text.
+    Each is as long as a real text drawn at random from those with these lengths, `[M]`.
     """
     generator = np.random.default_rng(seed)
     words = generator.integers(UNKNOWN + 1, len(encoder.vocabulary), (n, encoder.max_tokens), dtype=np.int32)

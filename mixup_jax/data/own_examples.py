@@ -32,18 +32,7 @@ AT_ONCE = 512
 def own_examples(
     short: str, found: Found, image_size: int, name: str, say: Say
 ) -> tuple[DatasetSpec, dict[str, ExampleSet]]:
-    """Returns the entry of a user's own set, and its examples by split.
-
-    Args:
-      short: the name of the entry.
-      found: what its origin has.
-      image_size: height and width that images are brought to; 0 for their own, or the median (docs/data.md).
-      name: as the user gave it, for messages.
-      say: takes lines of progress.
-
-    Raises:
-      InputError: it cannot be trained on; the message says what is expected.
-    """
+    """Returns the entry of a user's own set, and its examples by split."""
     rows, source = _with_test(found, name, say)
     names, labels = _classes(rows, found.class_names, name, say)
     spec = DatasetSpec(
@@ -195,18 +184,7 @@ def _check_memory(n: int, shape: tuple[int, ...], name: str) -> None:
 def _decoded(
     rows: Mapping[str, Rows], shape: tuple[int, ...], name: str, say: Say, *, keep: bool
 ) -> dict[str, tuple[npt.NDArray[np.uint8], tuple[tuple[float, ...], tuple[float, ...]]]]:
-    """Returns the images of every split, uint8 `[N, H, W, C]`, and their statistics; every image is decoded once.
-
-    Args:
-      rows: by split.
-      shape: (H, W, C).
-      name: for messages.
-      say: takes a line every few seconds.
-      keep: whether the images are wanted; else none are returned.
-
-    Raises:
-      InputError: some cannot be decoded; the message names the first of them with the reasons.
-    """
+    """Returns the images of every split, uint8 `[N, H, W, C]`, and their statistics; without `keep` no images."""
     images = {split: np.empty((len(part.items) if keep else 0, *shape), np.uint8) for split, part in rows.items()}
     sums = {split: PixelSums() for split in rows}
     for split, start, some in _each(rows, lambda item: fit(open_upright(item), shape), name, say, "decoded"):
@@ -222,8 +200,7 @@ def _each(
 ) -> Iterator[tuple[str, int, list[Any]]]:
     """Yields (split, first row, what `function` returns of some rows) for all examples, computed in threads.
 
-    Raises:
-      InputError: at the end, if it failed for some; the message names the first of them with the reasons.
+    If it failed for some, an InputError at the end names the first of them with the reasons.
     """
     broken: list[str] = []
     done, last, total = 0, monotonic(), sum(len(part.items) for part in rows.values())

@@ -44,11 +44,6 @@ def prepare(name: str, data_dir: str | os.PathLike[str], report: Callable[[str],
     published with a checksum is checked against it.  A set that is too large for memory is kept as
     tensorflow-datasets builds it.
 
-    Args:
-      name: of a data set of the catalogue.
-      data_dir: tfds's data folder; created where needed.
-      report: takes progress lines, one for each phase, with the seconds since the start.
-
     Raises:
       InputError: unknown name, a folder that cannot be written, TensorFlow missing where it is
         needed, a wrong file in the manual folder, no source in reach, or data that contradict the

@@ -141,10 +141,7 @@ def text_set(texts: Sequence[str], labels: Sequence[int] | Labels, source: str) 
 def batches_of(inputs: Inputs, batch_size: int, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[Any]]:
     """Yields these rows of every batch of consecutive examples; the last batch has what is left of them.
 
-    Args:
-      inputs: of a set.
-      batch_size: B.
-      rows: increasing, within 0..B-1: those that this process wants.
+    The rows, increasing and within 0..B-1, are those that this process wants.
     """
     if not isinstance(inputs, np.ndarray):
         yield from inputs.batches(batch_size, rows)
@@ -162,18 +159,11 @@ def train_validation_split(
     Validation is the head of a seeded permutation and training what follows it, so the validation set
     does not depend on `train_examples`, and a smaller training set is part of every larger one.
 
-    Args:
-      n: the size of the whole set.
-      train_examples: how many to train on; 0 means all that validation leaves.
-      validation_examples: how many to hold out; 0 for none.
-      seed: any non-negative integer.
+    0 training examples are all that validation leaves.
 
     Returns:
       (train, validation): disjoint int64 indices in random order, `[train_examples]` (or
       `[n - validation_examples]`) and `[validation_examples]`.
-
-    Raises:
-      InputError: a number is negative, or more examples are asked for than there are.
     """
     for field, value in (("train_examples", train_examples), ("validation_examples", validation_examples)):
         if value < 0:

@@ -39,13 +39,7 @@ Images = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Records:
-    """One split of a set that tensorflow-datasets built as array_record; each process opens it at its first read.
-
-    Attributes:
-      spec: which set.
-      split: one of `spec.splits`.
-      data_dir: tfds's data folder.
-    """
+    """One split of a set that tensorflow-datasets built as array_record; each process opens it at its first read."""
 
     spec: DatasetSpec
     split: str
@@ -62,11 +56,7 @@ class Records:
         return len(self._source)
 
     def read(self, rows: Sequence[int]) -> tuple[list[bytes], Labels]:
-        """Returns the image files and labels of some records, in this order.
-
-        Raises:
-          InputError: a label is not one of the set's classes.
-        """
+        """Returns the image files and labels of some records, in this order."""
         examples = self._source.__getitems__(list(rows))
         labels = np.array([example[self.spec.label] for example in examples], np.int32)
         if len(labels) and not 0 <= labels.min() <= labels.max() < self.spec.classes:
@@ -83,11 +73,7 @@ class Records:
     def crops(
         self, rows: Sequence[int], size: int, draws: Sequence[npt.NDArray[np.float64] | None]
     ) -> tuple[Images, Labels]:
-        """Returns the images of some records, cut as `images.decode` does with these draws, and their labels.
-
-        Raises:
-          InputError: one is no image, or a label is not one of the set's classes.
-        """
+        """Returns the images of some records, cut as `images.decode` does with these draws, and their labels."""
         files, labels = self.read(rows)
         images = np.empty((len(files), size, size, 3), np.uint8)
         for image, file, row, draw in zip(images, files, rows, draws, strict=True):
@@ -103,12 +89,7 @@ class Records:
 
 @dataclass(frozen=True)
 class FileRecords(Records):
-    """One split of a user's own set of image files.
-
-    Attributes:
-      files: their paths.
-      labels: int32 `[N]`.
-    """
+    """One split of a user's own set of image files."""
 
     files: tuple[str, ...] = ()
     labels: Labels = field(default_factory=lambda: np.empty(0, np.int32))
@@ -224,10 +205,7 @@ def crop_draws(seed: int, epoch: int, example: int) -> npt.NDArray[np.float64]:
 def ahead(batches: Indexed[Batch], workers: int, first: int = 0) -> Generator[Batch, None, None]:
     """Yields batches `first`, first + 1, .. in order, made ahead of their use.
 
-    Args:
-      batches: pickled for the worker processes.
-      workers: number of processes; 0 makes the batches in threads of this one.
-      first: number of the first batch.
+    The batches are pickled for the worker processes; without workers they are made in threads of this one.
     """
     import grain
     from absl import flags
@@ -292,19 +270,7 @@ def require_grain(name: str) -> None:
 
 
 def open_streamed(spec: DatasetSpec, split: str, data_dir: Path, size: int, workers: int) -> ExampleSet:
-    """Returns a whole split of a set that tensorflow-datasets built.
-
-    Args:
-      spec: a set with `streams`.
-      split: one of its splits.
-      data_dir: tfds's data folder.
-      size: of the images, pixels.
-      workers: processes that decode.
-
-    Raises:
-      InputError: the set or the split is not prepared, or Grain is not installed; the message has the command to
-        run.
-    """
+    """Returns a whole split of a set that tensorflow-datasets built."""
     require_grain(spec.name)
     records = Records(spec, split, data_dir)
     images = CentreCrops(records, np.arange(len(records)), size, workers)

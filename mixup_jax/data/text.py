@@ -94,10 +94,7 @@ class Encoder:
 def build_vocabulary(texts: Iterable[str], common_words: Iterable[str] = ()) -> Vocabulary:
     """Returns the words of `texts`, commonest first (equals in alphabetical order), then the `common_words` they lack.
 
-    Args:
-      texts: of the training split only, so that nothing leaks from the others.
-      common_words: words that need not occur in training, for instance those with a vector, so that the
-        network sees more than "unknown" when another set uses them.
+    Texts are those of the training split only, so that nothing leaks from the others.
     """
     counts = Counter(word for text in texts for word in tokenise(text))
     seen = sorted(counts, key=lambda word: (-counts[word], word))
@@ -105,16 +102,7 @@ def build_vocabulary(texts: Iterable[str], common_words: Iterable[str] = ()) -> 
 
 
 def load_vectors(name: str, data_dir: str | os.PathLike[str]) -> Vectors:
-    """Reads word vectors.
-
-    Args:
-      name: "glove_6b_50d", which must be prepared, or the path of a text file in GloVe's format: on
-        each line a word and its numbers, with single spaces between.
-      data_dir: the folder that `python -m mixup_jax.data` prepared.
-
-    Raises:
-      InputError: the vectors are not prepared, or there is no such file, or it has another format.
-    """
+    """Reads word vectors: "glove_6b_50d", which must be prepared, or a text file in GloVe's format, by its path."""
     if name != GLOVE:
         return read_text_file(Path(name).expanduser())
     found = read_cache(vectors_folder(data_dir, GLOVE), "all")
@@ -124,11 +112,7 @@ def load_vectors(name: str, data_dir: str | os.PathLike[str]) -> Vectors:
 
 
 def read_text_file(path: Path) -> Vectors:
-    """Reads a GloVe text file whole: `word x_1 ... x_E` on each line, E the same on all.
-
-    Raises:
-      InputError: there is no such file, or a line has another number of values than the first.
-    """
+    """Reads a GloVe text file whole: `word x_1 ... x_E` on each line, E the same on all."""
     if not path.is_file():
         raise InputError(f"data.vectors is {str(path)!r}; expected {GLOVE!r} or the path of a GloVe text file")
     words: list[str] = []

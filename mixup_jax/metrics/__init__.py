@@ -3,6 +3,16 @@
 Everything here computes in float64.  Importing it loads numpy only; numba, which compiles the loops behind confidences
 and bins, is loaded by the first call that needs them.
 Numbers are fractions, never percent.
+
+Arguments of one name are the same everywhere, and malformed ones raise InputError:
+
+  logits       floating point `[N, K]`, N >= 1, K >= 2; -inf marks an impossible class; may be memory-mapped
+  labels       integer `[N]` in [0, K); only `examine` and `tally` also take -1, an example without a label
+  temperature  a finite number above 0; the probabilities are those of logits / temperature
+  confidence   `[N]` in [0, 1], the largest probability; correct: bool `[N]`
+  bins         from `bin_confidences`, `bin_logits` or `bin_equal_mass`; n_bins: M >= 1
+  score        `[N]`, higher = more out-of-distribution and less confident
+  resamples    of the bootstrap, at least 1; level: in (0, 1); seed: the result is a function of the arguments
 """
 
 from mixup_jax.metrics.binning import Bins, bin_confidences, bin_logits

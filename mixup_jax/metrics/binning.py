@@ -30,12 +30,7 @@ _LANES = 8  # must be a power of two; 16 are no faster
 
 
 def check_confidences(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> tuple[Floats, Bools]:
-    """Returns confidence (float64 `[N]`) and correct (bool `[N]`) after checking both.
-
-    Raises:
-      InputError: not two vectors of one length; a confidence that is NaN or outside [0, 1]; an
-        entry of `correct` that is not true, false, 1 or 0.
-    """
+    """Returns confidence (float64 `[N]`) and correct (bool `[N]`) after checking both."""
     confidences, outcomes = vectors(confidence, correct)
     check_range(confidences)
     return confidences.astype(np.float64, copy=False), check_outcomes(outcomes)
@@ -78,9 +73,6 @@ def bin_edges(n_bins: int) -> Floats:
 
     They are `numpy.linspace(0, 1, n_bins + 1)`, as in scikit-learn, so that a confidence exactly on an edge is
     in the same bin in both.
-
-    Raises:
-      InputError: `n_bins` is not a whole number of at least 1.
     """
     if isinstance(n_bins, bool) or not isinstance(n_bins, int | np.integer) or n_bins < 1:
         raise InputError(f"n_bins is {n_bins!r}; expected a whole number of at least 1")
@@ -113,8 +105,7 @@ class CellSums(NamedTuple):
 def cell_sums(confidence: npt.NDArray[Any], correct: Bools, edges: Floats, whole: npt.NDArray[Any]) -> CellSums:
     """Returns the `CellSums` of examples in equally wide bins with these edges.
 
-    Raises:
-      InputError: a confidence is NaN or outside [0, 1]; the message gives its position in `whole`.
+    The message of an error gives the position in `whole`.
     """
     from mixup_jax.metrics.compiled import add_to_cells
 
@@ -141,9 +132,6 @@ class Bins:
       count: int64 `[M]`, examples.
       confidence_sum: float64 `[M]`, sum of their confidences.
       correct_sum: float64 `[M]`, how many of them were classified correctly.
-
-    Raises:
-      InputError: the lengths do not fit together.
     """
 
     edges: Floats
@@ -185,11 +173,7 @@ class Bins:
         return _ratio(self.correct_sum, self.count)
 
     def merge(self, other: Bins) -> Bins:
-        """Returns the bins of both sets of examples together; associative up to rounding.
-
-        Raises:
-          InputError: the edges differ.
-        """
+        """Returns the bins of both sets of examples together; associative up to rounding."""
         if not np.array_equal(self.edges, other.edges):
             raise InputError(
                 f"bins with different edges cannot be merged ({self.n_bins} and {other.n_bins} bins); "
@@ -212,14 +196,6 @@ def bin_confidences(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: i
 
     Bins are right-closed, ((m-1)/M, m/M]; confidence 0 is in the first and exactly 1 in the last, so
     every example counts once.  Confidences are compared with the edges in float64.
-
-    Args:
-      confidence: `[N]` in [0, 1]; N = 0 gives empty bins.
-      correct: bool `[N]`.
-      n_bins: M >= 1.
-
-    Raises:
-      InputError: the arrays are malformed (see `check_confidences`) or `n_bins` is below 1.
     """
     confidences, given_outcomes = vectors(confidence, correct)
     outcomes, edges = check_outcomes(given_outcomes), bin_edges(n_bins)
@@ -245,14 +221,6 @@ def bin_logits(logits: npt.ArrayLike, labels: npt.ArrayLike, n_bins: int = 15) -
     """Returns `bin_confidences(*confidence_and_correct(logits, labels), n_bins)` in less time and memory.
 
     Counts and correct predictions are exactly the same; sums of confidences are added in another order.
-
-    Args:
-      logits: floating point `[N, K]`; may be memory-mapped, and is read a block of rows at a time.
-      labels: integer `[N]` in [0, K).
-      n_bins: M >= 1.
-
-    Raises:
-      InputError: the arrays are malformed, an example has no label, or `n_bins` is below 1.
     """
     array, checked_labels, edges = table_of_logits(logits), check_all_labelled(logits, labels), bin_edges(n_bins)
 

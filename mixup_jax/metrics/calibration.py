@@ -43,13 +43,8 @@ def ece(bins: Bins, norm: str = "l1") -> float:
 
     Source: Guo et al. (2017), equation 3.
 
-    Args:
-      bins: equally wide (`bin_confidences`) or of equal mass (`bin_equal_mass`).
-      norm: "l1", the above; "l2", `sqrt(sum_m n_m/n (acc_m - conf_m)^2)` (Kumar et al., 2019), which
-        weighs large gaps more and is never below "l1"; or "max", the largest gap, which is `mce`.
-
-    Raises:
-      InputError: there are no examples, or no such norm.
+    With norm "l2" it is `sqrt(sum_m n_m/n (acc_m - conf_m)^2)` (Kumar et al., 2019), which weighs large gaps more and
+    is never below "l1"; with "max" it is the largest gap, `mce`.  Bins may be equally wide or of equal mass.
     """
     _examples(bins)
     return float(calibration_error(bins.count, bins.confidence_sum, bins.correct_sum, norm))
@@ -125,14 +120,6 @@ def bin_equal_mass(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: in
 
     The edges are confidences of examples.  Bin m holds (edges[m], edges[m + 1]], the first also 0, as in
     `bin_confidences`.  The edges depend on the data, so the bins of two sets cannot be merged.
-
-    Args:
-      confidence: `[N]` in [0, 1]; N = 0 gives one empty bin.
-      correct: bool `[N]`.
-      n_bins: M >= 1.
-
-    Raises:
-      InputError: the arrays are malformed (see `check_confidences`) or `n_bins` is below 1.
     """
     confidences, outcomes = check_confidences(confidence, correct)
     bin_edges(n_bins)  # for its check
@@ -185,19 +172,7 @@ def equal_mass_cuts(ends: Ints, n_bins: int) -> Ints:
 
 
 def adaptive_ece(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: int = 15, *, norm: str = "l1") -> float:
-    """Returns ECE over bins of equal mass (adaptive calibration error), in [0, 1].
-
-    `ece(bin_equal_mass(confidence, correct, n_bins), norm)`.
-
-    Args:
-      confidence: `[N]` in [0, 1], N >= 1.
-      correct: bool `[N]`.
-      n_bins: M >= 1.
-      norm: "l1", "l2" or "max", see `ece`.
-
-    Raises:
-      InputError: an argument is malformed, or there are no examples.
-    """
+    """Returns ECE over bins of equal mass (adaptive calibration error), in [0, 1]; `norm` as of `ece`."""
     return ece(bin_equal_mass(confidence, correct, n_bins), norm)
 
 
@@ -212,16 +187,8 @@ def debiased_ece(bins: Bins, norm: str = "l2") -> float:
 
     A bin with a single example gives no estimate of its noise and adds 0.  For a perfectly calibrated
     network, "l2" is 0 on about half of all test sets.
-
-    Args:
-      bins: equally wide or of equal mass; the source uses equal mass.
-      norm: "l2" or "l1".
-
-    Raises:
-      InputError: there are no examples, or no such norm.
     """
-    if bins.n == 0:
-        raise InputError("bins hold no examples; expected at least one")
+    _examples(bins)
     return float(debiased_error(bins.count, bins.confidence_sum, bins.correct_sum, norm))
 
 

@@ -33,17 +33,8 @@ def bin_classes(
 ) -> tuple[Bins, ...]:
     """Returns the `Bins` of each class k: confidence p_k, "correct" where the label is k.
 
-    Args:
-      logits: floating point `[N, K]`.
-      labels: integer `[N]` in [0, K).
-      n_bins: M >= 1.
-      equal_mass: bins of equal mass for each class (`bin_equal_mass`) instead of equally wide bins.
-      threshold: probabilities up to it are left out; 0 keeps all, including zeros.
-      temperature: a finite number above 0; the probabilities are those of logits / temperature.
-
-    Raises:
-      InputError: the arrays are malformed, an example has no label, `n_bins` is below 1, the threshold
-        is outside [0, 1), or the temperature is not a finite number above 0.
+    With `equal_mass`, each class has bins of equal mass (`bin_equal_mass`) instead of equally wide ones.  Probabilities
+    up to `threshold`, in [0, 1), are left out; 0 keeps all, including zeros.
     """
     if not 0.0 <= threshold < 1.0:
         raise InputError(f"threshold is {threshold}; expected a probability of at least 0 and below 1")
@@ -130,35 +121,16 @@ def classwise_ece(
     are near 0 and trivially well calibrated, so the value falls as K grows: compare it only at the
     same K.
 
-    Args:
-      logits: floating point `[N, K]`.
-      labels: integer `[N]` in [0, K).
-      n_bins: M >= 1.
-      norm: "l1"; "l2", the root of the mean over classes of the squared "l2" error (the marginal
-        calibration error of Kumar et al., 2019); or "max", the largest gap of any bin of any class.
-      equal_mass: bins of equal mass for each class.
-      threshold: probabilities up to it are left out (n_k counts the others); a class of which none is left adds 0.
-      temperature: as for `bin_classes`.
-
-    Raises:
-      InputError: an argument is malformed, or there is no such norm.
+    With norm "l2" it is the root of the mean over classes of the squared "l2" error (the marginal calibration error of
+    Kumar et al., 2019), with "max" the largest gap of any bin of any class.  The other arguments are those of
+    `bin_classes`; a class of which no probability is left adds 0.
     """
-    if norm not in NORMS:
-        raise unknown_name("norm", norm, NORMS)
     binned = bin_classes(logits, labels, n_bins, equal_mass=equal_mass, threshold=threshold, temperature=temperature)
     return classwise_ece_of_bins(binned, norm)
 
 
 def classwise_ece_of_bins(binned: Sequence[Bins], norm: str = "l1") -> float:
-    """Returns `classwise_ece` from the bins of each class, for example merged over parts of a data set.
-
-    Args:
-      binned: K >= 1, as `bin_classes` returns them.
-      norm: "l1", "l2" or "max", see `classwise_ece`.
-
-    Raises:
-      InputError: there are no classes, or no such norm.
-    """
+    """Returns `classwise_ece` from the bins of each class, for example merged over parts of a data set."""
     if norm not in NORMS:
         raise unknown_name("norm", norm, NORMS)
     if not binned:
@@ -180,16 +152,6 @@ def tace(
     """Returns the thresholded adaptive calibration error (TACE; Nixon et al., 2019), in [0, 1].
 
     `classwise_ece` over bins of equal mass of the probabilities above the threshold.
-
-    Args:
-      logits: floating point `[N, K]`.
-      labels: integer `[N]` in [0, K).
-      n_bins: M >= 1.
-      threshold: in [0, 1).
-      temperature: as for `bin_classes`.
-
-    Raises:
-      InputError: an argument is malformed.
     """
     return classwise_ece(logits, labels, n_bins, equal_mass=True, threshold=threshold, temperature=temperature)
 
@@ -206,17 +168,6 @@ def bootstrap_classwise_ece(
     """Returns the bootstrap interval of `classwise_ece(logits, labels, n_bins)`; see `bootstrap_intervals`.
 
     The time grows with `N K M resamples`: about a second for 10,000 examples of 10 classes.
-
-    Args:
-      logits: floating point `[N, K]`.
-      labels: integer `[N]` in [0, K).
-      n_bins: M >= 1; equally wide bins.
-      resamples: at least 1.
-      level: in (0, 1).
-      seed: the result is a function of the arguments.
-
-    Raises:
-      InputError: an argument is out of its range.
     """
     sums = _ClassSums(logits, labels, n_bins)
     measured = sums.classwise_ece(np.ones((1, sums.n), np.int64))

@@ -68,15 +68,6 @@ def examine(logits: npt.ArrayLike, labels: npt.ArrayLike | None = None, temperat
 
     Besides the logits it needs about 70 bytes for each example and a few blocks, whatever K is.  Every entry
     depends on its own row only, so the size of a block does not change the result.
-
-    Args:
-      logits: floating point `[N, K]`; may be memory-mapped.
-      labels: integer `[N]` in [-1, K); None where no example has one.
-      temperature: a finite number above 0.
-
-    Raises:
-      InputError: the arrays break what `records.Predictions` promises, or a logit divided by the temperature
-        exceeds float64.
     """
     checked = check_logits(np.asarray(logits))
     n, classes = checked.shape
@@ -152,11 +143,7 @@ class Tally:
         return cls(0, 0, 0.0, 0.0, 0.0, residuals([], []), tuple(Bins.empty(bins) for bins in n_bins))
 
     def merge(self, other: Tally) -> Tally:
-        """Returns the tally of both sets of examples together; associative up to rounding.
-
-        Raises:
-          InputError: the numbers of bins differ.
-        """
+        """Returns the tally of both sets of examples together; associative up to rounding."""
         if len(self.bins) != len(other.bins):
             raise InputError(
                 f"tallies with {len(self.bins)} and {len(other.bins)} sets of bins cannot be merged; expected the same"
@@ -205,17 +192,7 @@ class Tally:
 def tally(
     logits: npt.ArrayLike, labels: npt.ArrayLike, n_bins: Sequence[int] = (15, 100), temperature: float = 1.0
 ) -> Tally:
-    """Returns the `Tally` of the labelled examples among these, for softmax(logits / temperature).
-
-    Args:
-      logits: floating point `[N, K]`; may be memory-mapped, and is read a block of rows at a time.
-      labels: integer `[N]` in [-1, K); examples labelled -1 are left out.
-      n_bins: numbers of bins M, each >= 1.
-      temperature: a finite number above 0.
-
-    Raises:
-      InputError: the arrays are malformed (see `records.Predictions`) or a number is out of range.
-    """
+    """Returns the `Tally` of the labelled examples among these, for softmax(logits / temperature)."""
     return tally_examples(examine(logits, labels, temperature), n_bins)
 
 

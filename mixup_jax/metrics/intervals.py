@@ -40,11 +40,7 @@ def statistics() -> dict[str, tuple[Replicates, bool]]:
 
 
 def named_replicates(names: Sequence[str], n_bins: Sequence[int]) -> dict[str, Callable[[Resamples], Floats]]:
-    """Returns the replicates of the named numbers by their full names, such as "ece_15" for each number of bins.
-
-    Raises:
-      InputError: a name that is not in `statistics()`, or a number of bins below 1.
-    """
+    """Returns the replicates of the named numbers by their full names, such as "ece_15" for each number of bins."""
     known = statistics()
     for name in names:
         if name not in known:
@@ -124,9 +120,6 @@ def bootstrap_intervals(
     Returns:
       `{"accuracy": .., "ece_15": .., "oe_15": .., ..}`, with M appended to the names of numbers that use bins.
       Each interval contains the measured value and stays within the range of the number.
-
-    Raises:
-      InputError: an argument is out of its range.
     """
     wanted = named_replicates(names, n_bins)
     _check_losses(losses or {})
@@ -159,25 +152,12 @@ def paired_bootstrap_differences(
     Each resample takes the same examples for both runs, so variation that they share cancels.  The interval is
     made as in `bootstrap_intervals`.  It covers the sampling of the test set, not that of training seeds.
 
-    Args:
-      confidence_a: `[N]` in [0, 1], N >= 1.
-      correct_a: bool `[N]`.
-      confidence_b: `[N]`, of the same examples in the same order.
-      correct_b: bool `[N]`.
-      n_bins: bin counts M, each >= 1.
-      names: as for `bootstrap_intervals`; by default accuracy, ECE and OE.
-      losses_a: as `losses` of `bootstrap_intervals`, such as NLL and Brier score of each example.
-      losses_b: those of run b, of the same names.
-      resamples: at least 1.
-      level: in (0, 1).
-      seed: the result is a function of the arguments.
+    Run b has the same examples in the same order, and losses of the same names.  The other arguments are those of
+    `bootstrap_intervals`.
 
     Returns:
       `{"accuracy": .., "ece_15": .., "oe_15": ..}`, each within [-1, 1], except for losses (unbounded) and
       confidence_minus_accuracy (within [-2, 2]).
-
-    Raises:
-      InputError: an argument is out of its range, or the runs differ in length or in their losses.
     """
     wanted = named_replicates(names, n_bins)
     _check_losses({**(losses_a or {}), **(losses_b or {})})
@@ -216,17 +196,7 @@ def paired_bootstrap_auroc_difference(
 
     In-distribution and OOD examples are resampled separately.  Each resample takes the same examples for both runs.
 
-    Args:
-      score_in_a: `[N]`, N >= 1, OOD scores (higher = more OOD) of in-distribution examples.
-      score_out_a: `[M]`, M >= 1, scores of OOD examples.
-      score_in_b: `[N]`, of the same examples in the same order.
-      score_out_b: `[M]`, likewise.
-      resamples: at least 1.
-      level: in (0, 1).
-      seed: the result is a function of the arguments.
-
-    Raises:
-      InputError: a set is empty, holds NaN, or differs in length between the runs.
+    The scores of run b are of the same examples as those of run a, in the same order.
     """
     inside_a, outside_a = check_scores("score_in_a", score_in_a), check_scores("score_out_a", score_out_a)
     inside_b, outside_b = check_scores("score_in_b", score_in_b), check_scores("score_out_b", score_out_b)

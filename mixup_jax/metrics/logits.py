@@ -21,11 +21,7 @@ UNLABELLED = -1
 
 
 def check_logits(logits: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
-    """Returns the checked logits, float32 or wider, `[N, K]`; half precision becomes float32.
-
-    Raises:
-      InputError: wrong shape or dtype, NaN or +inf, or a row that is -inf throughout.
-    """
+    """Returns the checked logits, float32 or wider, `[N, K]`; half precision becomes float32."""
     if logits.ndim != 2 or logits.shape[0] < 1 or logits.shape[1] < 2:
         binary = logits.ndim in (1, 2) and logits.shape[0] >= 1 and logits.shape[1:] in ((), (1,))
         raise InputError(
@@ -62,11 +58,7 @@ def _refuse_rows(logits: npt.NDArray[np.floating], suspect: npt.NDArray[np.int64
 
 
 def check_labels(labels: npt.NDArray[Any], examples: int, classes: int) -> npt.NDArray[np.int32]:
-    """Returns the checked labels, int32 `[examples]` in [-1, classes).
-
-    Raises:
-      InputError: wrong shape or dtype, or a label outside the range.
-    """
+    """Returns the checked labels, int32 `[examples]` in [-1, classes)."""
     smallest_label(labels, examples, classes)
     return labels.astype(np.int32)
 

@@ -89,11 +89,7 @@ def intervals(
 ) -> dict[str, list[float]]:
     """Returns the 95 % interval [low, high] of each row that has one and a finite number, by its key.
 
-    Args:
-      given: what the rows are computed from.
-      rows: rows of the table.
-      numbers: their `values`.
-      slow: whether to include intervals that take a second or more.
+    `numbers` are the `values` of the rows.  With `slow`, also the intervals that take a second or more.
     """
     made = {
         row: row.interval
@@ -144,9 +140,7 @@ def _alone(given: Given, row: Metric, how: Bootstrap) -> list[float]:
 def top_label(given: Given, *, slow: bool = False) -> dict[str, Any]:
     """Returns n, the numbers of all rows that can be computed, `intervals` and `noise_floor` of labelled examples.
 
-    Args:
-      given: the vectors of the examples, at least confidence and correct.
-      slow: whether to include intervals that take a second or more.
+    The vectors hold at least confidence and correct.  With `slow`, also the intervals that take a second or more.
     """
     rows = [row for row in table.METRICS if not row.full_vector]
     numbers = values(given, rows)
@@ -163,10 +157,7 @@ def full_vector(
 ) -> tuple[Given, dict[str, float | None]]:
     """Returns the numbers of the rows that judge all classes, and what they were computed from.
 
-    Args:
-      logits: `[N, K]`.
-      labels: `[N]`, 0 to K - 1.
-      temperature: divides the logits; unless it is 1, rows that do not depend on it are left out.
+    The temperature divides the logits; unless it is 1, rows that do not depend on it are left out.
     """
     given = Given({"logits": logits, "labels": labels}, temperature)
     rows = [row for row in table.METRICS if row.full_vector and not (row.unscaled and temperature != 1.0)]
@@ -181,10 +172,7 @@ def scores_of(examples: Examined) -> dict[Score, Floats]:
 def separation(score_in: Floats, score_out: Floats, *, slow: bool = False) -> dict[str, Any]:
     """Returns the numbers of DETECTION for one score (higher = more OOD), and their `intervals`.
 
-    Args:
-      score_in: `[N]`, of in-distribution examples.
-      score_out: `[M]`, of out-of-distribution examples.
-      slow: whether to include intervals that take a second or more.
+    With `slow`, also the intervals that take a second or more.
     """
     numbers = detection(score_in, score_out)
     given = Given(dict(zip(table.SETS, (score_in, score_out), strict=True)))

@@ -22,14 +22,8 @@ def msp_score(logits: npt.ArrayLike) -> Floats:
     Hendrycks & Gimpel (2017, arXiv:1610.02136) do.  Computed as logsumexp(other classes) -
     logsumexp(all classes), it also ranks confidences that all round to 1.
 
-    Args:
-      logits: floating point `[N, K]`.
-
     Returns:
       float64 `[N]` in [-inf, log(1 - 1/K)]; -inf where every other class is impossible.
-
-    Raises:
-      InputError: as `log_softmax`.
     """
     score = np.empty(np.shape(logits)[:1])
     for rows, shifted in shifted_blocks(logits, ascending=True):
@@ -53,14 +47,8 @@ def entropy_score(logits: npt.ArrayLike) -> Floats:
     It ranks as the entropy in nats (`numpy.exp` of it) does, and keeps ranking predictions so confident that the
     entropy itself would round to 0.  Adding a constant to a row changes nothing.
 
-    Args:
-      logits: floating point `[N, K]`.
-
     Returns:
       float64 `[N]` in [-inf, log(log K)]; -inf where every class but one is impossible.
-
-    Raises:
-      InputError: wrong shape or dtype, NaN or +inf, or a row that is -inf throughout.
     """
     score = np.empty(np.shape(logits)[:1])
     for rows, shifted in shifted_blocks(logits, ascending=True):
@@ -90,16 +78,6 @@ def energy_score(logits: npt.ArrayLike, temperature: float = 1.0) -> Floats:
     Source: Liu et al. (2020, arXiv:2010.03759), equation 4.  **Adding c to a row lowers it by c**: the score
     uses the level of the logits, which softmax ignores, so it means nothing for logarithms of probabilities
     (it is 0 for all of them at T = 1).
-
-    Args:
-      logits: floating point `[N, K]`.
-      temperature: T, a finite number above 0.
-
-    Returns:
-      float64 `[N]`.
-
-    Raises:
-      InputError: the logits are malformed (see `entropy_score`) or the temperature is out of range.
     """
     if not (math.isfinite(temperature) and temperature > 0):
         raise InputError(f"temperature of the energy is {temperature}; expected a finite number above 0")
@@ -124,9 +102,6 @@ def max_logit_score(logits: npt.ArrayLike) -> Floats:
 
     Source: Hendrycks et al. (2022, arXiv:1911.11132), section 4.  **Adding c to a row lowers it by c**: see
     `energy_score`.
-
-    Raises:
-      InputError: wrong shape or dtype, NaN or +inf, or a row that is -inf throughout.
     """
     score: Floats = -check_logits(np.asarray(logits)).max(axis=1).astype(np.float64)
     return score

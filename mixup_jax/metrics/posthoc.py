@@ -33,11 +33,7 @@ class VectorScaling:
     converged: bool = True
 
     def apply(self, logits: npt.ArrayLike) -> Floats:
-        """Returns the scaled logits, float64 `[N, K]`; an impossible class (-inf) stays impossible.
-
-        Raises:
-          InputError: the logits are malformed or have another number of classes.
-        """
+        """Returns the scaled logits, float64 `[N, K]`; an impossible class (-inf) stays impossible."""
         return _scaled(log_softmax(logits), self.weights, self.bias)
 
 
@@ -55,12 +51,7 @@ def fit_vector_scaling(logits: npt.ArrayLike, labels: npt.ArrayLike) -> VectorSc
     classes without an example (their bias tends to the lower bound).  An example whose true class is impossible
     is left out.
 
-    Args:
-      logits: floating point `[N, K]`, of validation data, never of the data to be reported; may be memory-mapped.
-      labels: integer `[N]` in [0, K).
-
-    Raises:
-      InputError: the arrays are malformed, an example has no label, or SciPy is not installed.
+    Fit it on validation data, never on the data to be reported.  It needs SciPy.
     """
     try:
         from scipy.optimize import minimize
@@ -140,11 +131,7 @@ class Isotonic:
     accuracy: Floats
 
     def apply(self, confidence: npt.ArrayLike) -> Floats:
-        """Returns the recalibrated confidences, float64 `[N]` in [0, 1].
-
-        Raises:
-          InputError: not a vector, NaN, or outside [0, 1].
-        """
+        """Returns the recalibrated confidences, float64 `[N]` in [0, 1]."""
         given, _ = check_confidences(confidence, np.zeros(np.shape(confidence), bool))
         return np.interp(given, self.confidence, self.accuracy).astype(np.float64)
 
@@ -156,12 +143,7 @@ def fit_isotonic(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> Isotonic:
     no probability, so NLL and Brier score of all classes are undefined after it.  The fit is scikit-learn's
     `IsotonicRegression`.
 
-    Args:
-      confidence: `[N]` in [0, 1], N >= 1, of validation data, never of the data to be reported.
-      correct: bool `[N]`.
-
-    Raises:
-      InputError: the arrays are malformed or empty, or scikit-learn is not installed.
+    Fit it on validation data, never on the data to be reported.  It needs scikit-learn.
     """
     given, outcomes = check_confidences(confidence, correct)
     if not len(given):

@@ -19,13 +19,6 @@ def nll(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Returns the negative log-likelihood, `-mean_i log p_i[y_i]`, in nats, at least 0.
 
     Infinite when the true class of an example is impossible (its logit is -inf).
-
-    Args:
-      logits: floating point `[N, K]`.
-      labels: integer `[N]` in [0, K).
-
-    Raises:
-      InputError: the arrays are malformed or an example has no label.
     """
     return float(nll_of_each(logits, labels).mean())
 
@@ -35,23 +28,12 @@ def brier(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
     The sum over classes is Brier's own definition (1950); some libraries divide it by K or, for two
     classes, by 2.
-
-    Args:
-      logits: floating point `[N, K]`.
-      labels: integer `[N]` in [0, K).
-
-    Raises:
-      InputError: the arrays are malformed or an example has no label.
     """
     return float(brier_of_each(logits, labels).mean())
 
 
 def nll_of_each(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:
-    """Returns `-log p_i[y_i]` of every example, float64 `[N]` in [0, inf]; `nll` is their mean.
-
-    Raises:
-      InputError: as `nll`.
-    """
+    """Returns `-log p_i[y_i]` of every example, float64 `[N]` in [0, inf]; `nll` is their mean."""
     checked = check_all_labelled(logits, labels)
     loss = np.empty(len(checked))
     for rows, shifted in shifted_blocks(logits):
@@ -64,11 +46,7 @@ def nll_of_each(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:
 
 
 def brier_of_each(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:
-    """Returns `sum_k (p_ik - 1[k = y_i])^2` of every example, float64 `[N]` in [0, 2]; `brier` is their mean.
-
-    Raises:
-      InputError: as `brier`.
-    """
+    """Returns `sum_k (p_ik - 1[k = y_i])^2` of every example, float64 `[N]` in [0, 2]; `brier` is their mean."""
     checked = check_all_labelled(logits, labels)
     loss = np.empty(len(checked))
     for rows, probability in shifted_blocks(logits):
@@ -111,11 +89,7 @@ class BrierSums:
     sums: Floats
 
     def merge(self, other: BrierSums) -> BrierSums:
-        """Returns the sums of both sets of examples together; associative up to rounding.
-
-        Raises:
-          InputError: other numbers of events or bins.
-        """
+        """Returns the sums of both sets of examples together; associative up to rounding."""
         if self.sums.shape != other.sums.shape:
             raise InputError(
                 f"sums of shapes {list(self.sums.shape)} and {list(other.sums.shape)} cannot be merged; "
@@ -125,11 +99,7 @@ class BrierSums:
 
     @property
     def decomposition(self) -> BrierDecomposition:
-        """Returns the parts, summed over the events.
-
-        Raises:
-          InputError: there are no examples.
-        """
+        """Returns the parts, summed over the events."""
         if not self.sums[:, 0].sum():
             raise InputError("the sums hold no examples; expected at least one")
         parts = np.array([_decomposed(sums) for sums in self.sums])
@@ -164,14 +134,6 @@ def brier_decomposition(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bin
 
     (Murphy, 1973).  These three add up to the score only if all confidences in a bin are equal; with the two
     within-bin terms of Stephenson, Coelho & Jolliffe (2008) they always do.
-
-    Args:
-      confidence: `[N]` in [0, 1], N >= 1.
-      correct: bool `[N]`.
-      n_bins: M >= 1.
-
-    Raises:
-      InputError: an argument is malformed, or there are no examples.
     """
     return brier_sums(confidence, correct, n_bins).decomposition
 
@@ -182,14 +144,6 @@ def brier_decomposition_of_classes(
     """Returns the parts of `brier(logits, labels)`, each summed over the K events "the label is k".
 
     The probability of every class is binned, not only the largest.  `brier` is in [0, 2].
-
-    Args:
-      logits: floating point `[N, K]`.
-      labels: integer `[N]` in [0, K).
-      n_bins: M >= 1.
-
-    Raises:
-      InputError: the arrays are malformed or an example has no label.
     """
     return brier_sums_of_classes(logits, labels, n_bins).decomposition
 
@@ -232,14 +186,6 @@ def top_k_accuracy(logits: npt.ArrayLike, labels: npt.ArrayLike, k: int) -> floa
     """Returns the share of examples whose label is among the k classes with the largest logits.
 
     Among equal logits the lower class comes first, so k = 1 gives the accuracy of argmax.
-
-    Args:
-      logits: `[N, K]`.
-      labels: `[N]`, 0 to K - 1.
-      k: at least 1; if k >= K, the result is 1.
-
-    Raises:
-      InputError: as `softmax.check_labelled`, or k is not a whole number of at least 1.
     """
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise InputError(f"k is {k!r}; expected a whole number of at least 1")

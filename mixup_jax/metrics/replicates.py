@@ -56,11 +56,7 @@ class SortedRun:
 def sorted_run(
     confidence: npt.ArrayLike, correct: npt.ArrayLike, losses: Mapping[str, npt.ArrayLike] | None = None
 ) -> SortedRun:
-    """Returns a run in ascending confidence after checking it.
-
-    Raises:
-      InputError: the arrays are malformed, there are no examples, or a loss is not finite.
-    """
+    """Returns a run in ascending confidence after checking it."""
     confidences, outcomes = check_confidences(confidence, correct)
     if len(confidences) == 0:
         raise InputError("confidence holds no examples; expected at least one")
@@ -172,15 +168,6 @@ def noise_floor(confidence: npt.ArrayLike, n_bins: int = 15, *, resamples: int =
     Each prediction is redrawn `resamples` times: it is correct with a probability equal to its confidence.
     For large bins the mean is near `sqrt(2 / pi) sum_m n_m/n sqrt(mean_m(p (1 - p)) / n_m)`.  An ECE
     below `p95` is no evidence of miscalibration.
-
-    Args:
-      confidence: `[N]` in [0, 1], N >= 1.
-      n_bins: M >= 1.
-      resamples: at least 1.
-      seed: the result is a function of the arguments and does not depend on the order of examples.
-
-    Raises:
-      InputError: an argument is out of its range.
     """
     run = sorted_run(confidence, np.zeros(np.shape(confidence), bool))
     check_resamples(resamples)

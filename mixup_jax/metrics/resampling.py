@@ -90,15 +90,8 @@ def bootstrap_interval_of(
     For example `bootstrap_interval_of(tace, (logits, labels))`.  Two sets are resampled separately, as in
     `bootstrap_interval_of(aupr_out, (score_in,), (score_out,))`.
 
-    Args:
-      statistic: takes the arrays of all sets in their order and returns a number; called `resamples` times.
-      sets: at least one; the arrays of a set have the same length N >= 1.
-      resamples: at least 1.
-      level: in (0, 1).
-      seed: the result is a function of the arguments.
-
-    Raises:
-      InputError: an argument is out of its range, or arrays of a set differ in length.
+    `statistic` takes the arrays of all sets in their order and returns a number; it is called `resamples` times.  The
+    arrays of a set have the same length.
     """
     arrays = _checked(sets)
     replicates = [statistic(*_taken(arrays, rows)) for rows in _resampled(arrays, resamples, seed)]
@@ -116,16 +109,7 @@ def paired_bootstrap_difference_of(
 ) -> Difference:
     """Returns the statistic of run a minus that of run b, with its interval; both use the same resamples.
 
-    Args:
-      statistic: as for `bootstrap_interval_of`.
-      sets_a: the sets of run a.
-      sets_b: the sets of run b, with the same examples in the same order.
-      resamples: at least 1.
-      level: in (0, 1).
-      seed: the result is a function of the arguments.
-
-    Raises:
-      InputError: as `bootstrap_interval_of`, or the runs have different numbers of examples.
+    The sets of run b hold the same examples in the same order.
     """
     a, b = _checked(sets_a), _checked(sets_b)
     sizes_a, sizes_b = ([len(arrays[0]) for arrays in run] for run in (a, b))

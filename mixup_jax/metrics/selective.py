@@ -32,12 +32,7 @@ def risk_coverage(score: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCoverage:
     Ties are not broken by position.  The risk is the expectation over all orders of the tied examples: the
     first j of g tied examples with e errors count as j e / g errors.
 
-    Args:
-      score: `[N]`, N >= 1; higher = less confident, such as `msp_score` or the negative of a confidence.
-      correct: bool `[N]`.
-
-    Raises:
-      InputError: the arrays are malformed, or a score is NaN.
+    A higher score means less confident, such as `msp_score` or the negative of a confidence.
     """
     errors = _expected_errors(score, correct)
     answered = np.arange(1, len(errors) + 1)
@@ -49,13 +44,6 @@ def aurc(score: npt.ArrayLike, correct: npt.ArrayLike) -> float:
 
     The mean of the N selective risks is the estimator of Geifman et al. (2019, arXiv:1805.08206).  Ties count by
     expectation (see `risk_coverage`), so equal scores give exactly the error rate.
-
-    Args:
-      score: `[N]`, N >= 1; higher = less confident.
-      correct: bool `[N]`.
-
-    Raises:
-      InputError: the arrays are malformed, or a score is NaN.
     """
     return float(risk_coverage(score, correct).risk.mean())
 
@@ -65,13 +53,6 @@ def e_aurc(score: npt.ArrayLike, correct: npt.ArrayLike) -> float:
 
     With E errors among N examples a perfect ranking has AURC `1/N sum_{j=1..E} j / (N - E + j)`, the exact
     finite sum (Geifman et al., 2019, approximate it by r + (1 - r) log(1 - r) for the error rate r).
-
-    Args:
-      score: `[N]`, N >= 1; higher = less confident.
-      correct: bool `[N]`.
-
-    Raises:
-      InputError: the arrays are malformed, or a score is NaN.
     """
     risk = risk_coverage(score, correct).risk
     n = len(risk)
@@ -86,14 +67,6 @@ def accuracy_at_coverage(score: npt.ArrayLike, correct: npt.ArrayLike, coverage:
 
     Ties at the threshold count by expectation (see `risk_coverage`).  The coverage is taken as the decimal
     number that prints it, so that 0.55 of 100 examples are exactly 55.
-
-    Args:
-      score: `[N]`, N >= 1; higher = less confident.
-      correct: bool `[N]`.
-      coverage: in (0, 1].
-
-    Raises:
-      InputError: the arrays are malformed, a score is NaN, or the coverage is out of range.
     """
     if not 0 < coverage <= 1:
         raise InputError(f"coverage is {coverage}; expected a number above 0 and at most 1")

@@ -38,26 +38,14 @@ class Residuals:
 
     @property
     def smooth_ece(self) -> float:
-        """Returns the smooth ECE; see the function of this name.
-
-        Raises:
-          InputError: there are no examples.
-        """
+        """Returns the smooth ECE; see the function of this name."""
         if self.n == 0:
             raise InputError("confidence holds no examples; expected at least one")
         return float(smooth_ece_of_grid(self.grid[None] / self.n)[0])
 
 
 def residuals(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> Residuals:
-    """Returns the `Residuals` of examples with these confidences; N = 0 gives the neutral element of `merge`.
-
-    Args:
-      confidence: `[N]` in [0, 1].
-      correct: bool `[N]`.
-
-    Raises:
-      InputError: the arrays are malformed (see `check_confidences`).
-    """
+    """Returns the `Residuals` of examples with these confidences; N = 0 gives the neutral element of `merge`."""
     confidences, outcomes = check_confidences(confidence, correct)
     parts = in_threads(lambda rows: on_grid(confidences[rows], outcomes[rows]), list(rows_of(len(confidences), _BLOCK)))
     return Residuals(len(confidences), np.sum(parts, axis=0) if parts else np.zeros(GRID + 1))
@@ -74,13 +62,6 @@ def smooth_ece(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
     Residuals are shared between the two nearest of 4,097 grid points and smoothed by a cosine transform.
     Sharing acts as a further smoothing of variance at most h^2 / 4, h = 1/4096, which changes smECE_s by at
     most `0.97 mean|residual| h^2 / (8 s^2)`: below 4e-5 for results from 0.01 upwards, and below h for all.
-
-    Args:
-      confidence: `[N]` in [0, 1], N >= 1.
-      correct: bool `[N]`.
-
-    Raises:
-      InputError: the arrays are malformed (see `check_confidences`) or there are no examples.
     """
     return residuals(confidence, correct).smooth_ece
 

@@ -27,11 +27,7 @@ _PART_OF_WIDE = 1 << 23  # the fastest size measured
 
 
 def check_labelled(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Logits, Ints]:
-    """Returns logits (float32 or wider `[N, K]`, not copied) and labels (int64 `[N]`) after checking both.
-
-    Raises:
-      InputError: the arrays break what `records.Predictions` promises, or an example has no label.
-    """
+    """Returns logits (float32 or wider `[N, K]`, not copied) and labels (int64 `[N]`) after checking both."""
     checked_logits = check_logits(np.asarray(logits))
     return checked_logits, check_all_labelled(checked_logits, labels)
 
@@ -43,11 +39,7 @@ def labelled(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Floats, Ints
 
 
 def shifted_logits(logits: npt.ArrayLike) -> Floats:
-    """Returns the logits minus the maximum of their row: float64 `[N, K]`, at most 0, -inf where impossible.
-
-    Raises:
-      InputError: wrong shape or dtype, NaN or +inf, or a row that is -inf throughout.
-    """
+    """Returns the logits minus the maximum of their row: float64 `[N, K]`, at most 0, -inf where impossible."""
     checked = check_logits(np.asarray(logits)).astype(np.float64)
     # A gap that overflows float64 becomes -inf, an impossible class.
     with np.errstate(over="ignore"):
@@ -56,17 +48,7 @@ def shifted_logits(logits: npt.ArrayLike) -> Floats:
 
 
 def log_softmax(logits: npt.ArrayLike) -> Floats:
-    """Returns the logarithms of the class probabilities, `z - logsumexp(z)`, for each row z of `logits`.
-
-    Args:
-      logits: floating point `[N, K]`; -inf marks an impossible class.
-
-    Returns:
-      float64 `[N, K]`, natural logarithms in [-inf, 0].
-
-    Raises:
-      InputError: wrong shape or dtype, NaN or +inf, or a row that is -inf throughout.
-    """
+    """Returns the logarithms of the class probabilities, `z - logsumexp(z)`, for each row z of `logits`."""
     shifted = shifted_logits(logits)
     others = np.exp(shifted)
     others[np.arange(len(shifted)), shifted.argmax(axis=1)] = 0.0
@@ -82,9 +64,6 @@ def shifted_blocks(logits: npt.ArrayLike, *, ascending: bool = False) -> Iterato
 
     The array is not copied: a memory-mapped file is read once, block by block.  Classes come first because
     numpy reduces the first axis several times faster than a short last one.
-
-    Raises:
-      InputError: as `log_softmax`.
     """
     array = table_of_logits(logits)
     for block in blocks(*array.shape):
@@ -112,11 +91,7 @@ def shifted_block(block: Logits, whole: Logits, ascending: bool) -> Floats:
 
 
 def check_all_labelled(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Ints:
-    """Returns the labels, int64 `[N]`, after checking them against the shape of the logits.
-
-    Raises:
-      InputError: the labels do not fit the logits, or an example has no label.
-    """
+    """Returns the labels, int64 `[N]`, after checking them against the shape of the logits."""
     shape = np.shape(logits)
     if len(shape) != 2:
         check_logits(np.asarray(logits))
@@ -128,11 +103,7 @@ def check_all_labelled(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Ints:
 
 
 def max_probability(logits: npt.ArrayLike) -> Floats:
-    """Returns the confidence, the largest softmax probability: float64 `[N]` in [1/K, 1].
-
-    Raises:
-      InputError: as `log_softmax`.
-    """
+    """Returns the confidence, the largest softmax probability: float64 `[N]` in [1/K, 1]."""
     array = table_of_logits(logits)
     confidence, no_labels = np.empty(len(array)), np.zeros(len(array), np.int64)
 
@@ -148,16 +119,9 @@ def confidence_and_correct(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tupl
 
     The prediction is the class of the largest logit; among equal ones the first.
 
-    Args:
-      logits: floating point `[N, K]`.
-      labels: integer `[N]` in [0, K).
-
     Returns:
       confidence: float64 `[N]` in [1/K, 1], the largest softmax probability.
       correct: bool `[N]`.
-
-    Raises:
-      InputError: the arrays are malformed or an example has no label.
     """
     array, checked_labels = table_of_logits(logits), check_all_labelled(logits, labels)
     confidence, correct = np.empty(len(array)), np.empty(len(array), bool)
@@ -178,8 +142,7 @@ def parts_of(logits: Logits) -> list[slice]:
 def confidence_and_correct_of(block: Logits, labels: Ints, whole: Logits) -> tuple[Floats, Bools]:
     """Returns `confidence_and_correct` of some rows and their checked labels.
 
-    Raises:
-      InputError: NaN or +inf, or a row that is -inf throughout; the message gives its position in `whole`.
+    The message of an error gives the position in `whole`.
     """
     from mixup_jax.metrics.compiled import confidence_of_narrow_rows, confidence_of_wide_rows
 

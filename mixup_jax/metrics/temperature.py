@@ -27,11 +27,7 @@ def check_temperature(temperature: float) -> None:
 
 
 def scale(logits: npt.ArrayLike, temperature: float) -> Floats:
-    """Returns `logits / temperature`, float64 `[N, K]`: softer above 1, sharper below; the predictions do not change.
-
-    Raises:
-      InputError: the temperature is not a finite number above 0, or the logits are malformed.
-    """
+    """Returns `logits / temperature`, float64 `[N, K]`: softer above 1, sharper below; predictions stay."""
     check_temperature(temperature)
     scaled: Floats = check_logits(np.asarray(logits)).astype(np.float64) / temperature
     return scaled
@@ -52,13 +48,8 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
       * an example whose true class is impossible (logit -inf) has infinite NLL at every T and is left
         out; if no example remains, 1 is returned.
 
-    Args:
-      logits: floating point `[N, K]`, of validation data, never of the data to be reported; may be
-        memory-mapped, and is read about ten times, a block of rows at a time.
-      labels: integer `[N]` in [0, K).
-
-    Raises:
-      InputError: the arrays are malformed or an example has no label.
+    Fit it on validation data, never on the data to be reported.  The logits are read a block of rows at a time, about
+    ten times over.
     """
     examples = _Possible(*check_labelled(logits, labels))
     if not examples.n:

@@ -21,18 +21,10 @@ def stamp(place: str, data_dir: Path) -> str:
 
 
 def find(place: str, data_dir: Path, labelled: bool) -> Found:
-    """Reads images and labels.
+    """Reads the images and labels of a file.
 
     They are called `images` and `labels`, or `x` and `y`; where there are several splits, with the split before or
     after it: `train_images`, `x_train`, `val_labels`, `y_test`, ...
-
-    Args:
-      place: path of the file.
-      data_dir: not used.
-      labelled: whether labels are wanted.
-
-    Raises:
-      InputError: there is no such file, or its arrays are not such; the message says what is expected.
     """
     path = _path(place)
     if not zipfile.is_zipfile(path):

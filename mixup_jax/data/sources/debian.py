@@ -45,13 +45,7 @@ class Debian(Source):
 def restore_gzip_header(stream: bytes, name: str, time: int) -> bytes:
     """Puts a file name and a time into a gzip stream that has neither (RFC 1952, section 2.3).
 
-    Args:
-      stream: a gzip file whose flag byte is zero, as `gzip --no-name` writes it.
-      name: the original file name, without `.gz`.
-      time: the original modification time, Unix seconds.
-
-    Returns:
-      The file as `gzip --name` would have written it; what it unpacks to is unchanged.
+    `name` is the original file name without `.gz`, `time` its Unix time.
 
     Raises:
       ValueError: `stream` is no gzip file, or already has optional header fields.
@@ -65,16 +59,9 @@ def restore_gzip_header(stream: bytes, name: str, time: int) -> bytes:
 
 
 def fetch_fashion_mnist(files: tuple[str, ...], folder: Path) -> None:
-    """Downloads Debian's package through apt-get and writes the original files into `folder`.
+    """Downloads Debian's package through apt-get and writes these original files, `*.gz`, into `folder`.
 
     Needs no root: apt-get works in private folders.  Whoever calls checks the files' checksums.
-
-    Args:
-      files: names of the original files, `*.gz`.
-      folder: where to put them; created where needed.
-
-    Raises:
-      UnavailableError: there is no apt-get or dpkg-deb, or one of them failed.
     """
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:

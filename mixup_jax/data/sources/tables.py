@@ -35,14 +35,6 @@ def find(place: str, data_dir: Path, labelled: bool) -> Found:
 
     The split of a file is the word in its path that names one, such as `train-00000-of-00001.parquet` or
     `test/data-00000-of-00001.arrow`.
-
-    Args:
-      place: a folder with such files at any depth, or one of them.
-      data_dir: not used.
-      labelled: whether labels are wanted.
-
-    Raises:
-      InputError: there is no such file, pyarrow is not installed, or the columns are not as expected.
     """
     root, names, task = Path(place).expanduser(), None, "image"
     rows: list[Any]
