@@ -1,1 +1,1 @@
-"""Devices and processes: the mesh, the share of a batch that each device has, and runs in several processes."""
+"""Devices and processes: the mesh, each device's part of a batch, and runs in several processes."""

@@ -1,6 +1,6 @@
-"""The mapped axis of pmap, seen from one device: its rows of the global batch, and sums over all devices.
+"""One device's rows of the global batch under pmap, and sums over the devices.
 
-Without an axis (jit) the program sees the whole batch, and all of this is the identity.
+Without a mapped axis (under jit) the program sees the whole batch, and these functions return their arguments.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ Rows = TypeVar("Rows")
 
 
 def global_rows(rows: int, axis_name: str | None) -> int:
-    """Returns how many rows all devices hold together, of which this one holds `rows`."""
+    """Returns the number of rows on all devices together, given the number on one."""
     return rows if axis_name is None else rows * jax.lax.axis_size(axis_name)
 
 
 def local_rows(values: Rows, axis_name: str | None, together: int = 1) -> Rows:
-    """Returns this device's share of the leading axis of every array; all of it without an axis.
+    """Returns this device's part of the leading axis of every array; without a mapped axis, all of it.
 
     Args:
       values: arrays, the same on every device.
       axis_name: the mapped axis, if any.
-      together: neighbouring devices that are to have the same share, that of all of them.
+      together: how many neighbouring devices get the same rows, those of all of them.
     """
     if axis_name is None:
         return values
@@ -37,13 +37,13 @@ def local_rows(values: Rows, axis_name: str | None, together: int = 1) -> Rows:
 
 
 def neighbours(rows: int, size: int, axis_name: str | None, mesh: Mesh | None) -> int:
-    """Returns how many neighbouring devices hold whole mixing groups together; 1 where each holds whole ones.
+    """Returns how many neighbouring devices together hold whole mixing groups; 1 if each device holds whole groups.
 
     Args:
-      rows: of the global batch, a multiple of the devices and of `size`.
+      rows: of the global batch, a multiple of the number of devices and of `size`.
       size: of a group.
       axis_name: the mapped axis, if any.
-      mesh: over which jit divides a program, if any.
+      mesh: the mesh over which jit divides the program, if any.
     """
     devices = jax.lax.axis_size(axis_name) if axis_name is not None else 1 if mesh is None else mesh.size
     held = rows // devices
@@ -51,7 +51,7 @@ def neighbours(rows: int, size: int, axis_name: str | None, mesh: Mesh | None) -
 
 
 def gather_rows(values: jax.Array, axis_name: str | None, together: int) -> jax.Array:
-    """Returns the rows of so many neighbouring devices, this one among them, in the order of the global batch."""
+    """Returns the rows of `together` neighbouring devices, including this one, in the order of the global batch."""
     if axis_name is None or together == 1:
         return values
     devices = range(jax.lax.axis_size(axis_name))
@@ -60,7 +60,7 @@ def gather_rows(values: jax.Array, axis_name: str | None, together: int) -> jax.
 
 
 def own_rows(values: jax.Array, axis_name: str | None, together: int) -> jax.Array:
-    """Returns this device's rows of what neighbouring devices hold together: the inverse of `gather_rows`."""
+    """Returns this device's rows from those of `together` neighbouring devices: the inverse of `gather_rows`."""
     if axis_name is None or together == 1:
         return values
     return _share(values, shares=together, index=jax.lax.axis_index(axis_name) % together)
@@ -77,7 +77,7 @@ def sum_over_devices(values: Rows, axis_name: str | None) -> Rows:
 
 
 def on_every_device(values: Rows, mesh: Mesh | None) -> Rows:
-    """Returns the same arrays, computed whole on every device of a mesh.
+    """Returns the same arrays, replicated: every device of a mesh computes them whole.
 
     Otherwise XLA shards the Beta sampler, and its rejection loop needs a collective per iteration.
 

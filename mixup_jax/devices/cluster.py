@@ -1,4 +1,4 @@
-"""The flags of a command that several processes run together: how many there are, and which one this is."""
+"""The flags of a run in several processes: how many processes there are, and which one this is."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FLAGS = (
 
 @dataclass(frozen=True)
 class Cluster:
-    """Several processes of one run; all None where jax asks the cluster.
+    """The processes of a run; all attributes are None if jax asks the cluster for them.
 
     Attributes:
-      coordinator: HOST:PORT at which process 0 can be reached by all.
-      processes: how many there are.
-      process: which this one is, from 0.
+      coordinator: HOST:PORT at which all processes can reach process 0.
+      processes: the number of processes.
+      process: the number of this process, from 0.
     """
 
     coordinator: str | None = None
@@ -33,10 +33,10 @@ class Cluster:
 
 
 def requested(flags: dict[str, Any]) -> Cluster | None:
-    """Takes FLAGS out of `flags` and returns what they say; None where the process is alone.
+    """Removes FLAGS from `flags` and returns their meaning; None for a run in one process.
 
     Raises:
-      InputError: they contradict each other, or name a process that cannot be.
+      InputError: they contradict each other, or a number is out of range.
     """
     values = {flag.name: flags.pop(flag.name, None) for flag in FLAGS}
     distributed = values.pop("distributed")

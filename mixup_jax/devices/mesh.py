@@ -1,4 +1,4 @@
-"""The devices of a run as a one-dimensional mesh, and which rows of a batch each device and process holds."""
+"""The devices of a run as a one-dimensional mesh, and the rows of a batch that each device and process holds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def by_rows(mesh: Mesh) -> NamedSharding:
 
 
 def process_rows(mesh: Mesh, batch_size: int) -> npt.NDArray[np.int64]:
-    """Returns the rows of a batch that the devices of this process hold, in increasing order; all if it is alone."""
+    """Returns the rows of a batch that the devices of this process hold, ascending."""
     held = by_rows(mesh).addressable_devices_indices_map((batch_size,)).values()
     return np.unique(np.concatenate([np.arange(batch_size)[index] for index in held if index is not None]))
 
@@ -32,7 +32,7 @@ def device_mesh(devices: list[Any] | None = None) -> Mesh:
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
-    """Returns the arrays of `tree`, of jax or numpy, with a whole copy on every device; the processes must agree."""
+    """Returns the arrays of `tree` with a copy on every device; all processes must pass the same values."""
     everywhere = NamedSharding(mesh, PartitionSpec())
     if jax.process_count() == 1:
         return jax.device_put(tree, everywhere)
@@ -40,7 +40,7 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
 
 
 def _replicated(everywhere: NamedSharding, leaf: Any) -> jax.Array:
-    # device_put would compare what the processes have, byte by byte, and does not take keys.
+    # device_put would compare the arrays of all processes byte by byte, and does not accept random keys.
     if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(_replicated(everywhere, jax.random.key_data(leaf)))
     values = np.asarray(leaf)

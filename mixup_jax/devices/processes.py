@@ -1,7 +1,7 @@
-"""One run in several processes: joining them, agreeing, and leaving together.
+"""One run in several processes: starting, checking that they agree, and ending together.
 
-Every process runs the same command and computes its devices' share. All save checkpoints together; the first alone
-writes everything else.
+Every process runs the same command and computes on its own devices. All processes save checkpoints together; only the
+first writes the other files.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ HOURS = 3600
 SLOW_SECONDS = 10.0
 CONNECT_SECONDS = 300.0
 LEAVE_SECONDS = 24 * HOURS
-"""How long the others wait for the first to measure and write; if it dies meanwhile, `watch` ends them."""
+"""Seconds that the others wait while the first measures and writes; if it dies meanwhile, `watch` ends them."""
 INPUT_ERROR_SECONDS = 1.0
-"""How long the first waits before it ends: a user's mistake is mostly made in all processes, and each reports it."""
+"""Seconds that the first process waits before it ends with an error, so that the others can report theirs."""
 DEFECT_SECONDS = 5.0
-"""How long a process waits before it ends: the news that another has ended says more than the exception it caused."""
+"""Seconds that a process waits before it ends with an error, since the end of another process may be the cause."""
 
 
 def is_first() -> bool:
-    """Returns whether this is the process that writes."""
+    """Returns whether this is the first process, which writes the files."""
     return jax.process_index() == 0
 
 
 def by_first(report: Callable[[str], None]) -> Callable[[str], None]:
-    """Returns `report` in the process that writes, and what ignores its lines in the others."""
+    """Returns `report` in the first process, and a function that does nothing in the others."""
     return report if is_first() else lambda _: None
 
 
 @contextlib.contextmanager
 def joined(cluster: Cluster | None) -> Iterator[None]:
-    """In this block the process is one of several, whose devices are all seen; alone if `cluster` is None.
+    """Joins this process with the others of its run during the block; does nothing if `cluster` is None.
 
-    To be entered before jax is used.  At the end all processes wait for each other.  If one ends otherwise, by an
-    exception or a signal, the others are ended too, within seconds as long as its machine answers, with the exit
-    code `watch.EXIT_LOST` and a line that says which it was.  A process that an exception takes out of the block
-    must end at once (`command.run_command` sees to it).
+    It must be entered before jax is used.  At the end of the block, all processes wait for each other.  If one ends
+    earlier, by an exception or a signal, the others end within seconds (later if its machine fails), with the exit
+    code `watch.EXIT_LOST` and a line that names it.  After an exception in the block the process must end at once
+    (`command.run_command` does so).
 
     Raises:
-      InputError: the processes do not find each other, or the environment does not say who is who.
+      InputError: the processes do not find each other, or the environment does not say how they are numbered.
     """
     if cluster is None:
         yield
@@ -87,7 +87,7 @@ def _join(cluster: Cluster) -> None:
             cluster.coordinator,
             cluster.processes,
             cluster.process,
-            # Else jax would ask the environment which devices to use; all of this machine are meant.
+            # Otherwise jax would ask the environment which devices to use; we want all devices of this machine.
             cluster_detection_method=None if cluster.coordinator is None else "deactivate",
             initialization_timeout=int(CONNECT_SECONDS) + 60,
             shutdown_timeout_seconds=LEAVE_SECONDS,
@@ -105,7 +105,7 @@ def _be_patient() -> None:
 
 
 def _give_up(cluster: Cluster) -> None:
-    """Ends this process, which waits in a call that cannot be interrupted; jax would end it with a traceback."""
+    """Ends this process, whose main thread waits in a call that cannot be interrupted, without jax's traceback."""
     print(f"error: {_not_joined(cluster, f'not all came within {CONNECT_SECONDS:g} s')}", file=sys.stderr, flush=True)
     os._exit(EXIT_BAD_INPUT)
 
@@ -124,14 +124,14 @@ def _not_joined(cluster: Cluster, reason: str) -> InputError:
 
 
 def check_agreement(what: str, value: Any) -> None:
-    """Checks that all processes were given the same.
+    """Checks that all processes have the same value.
 
     Args:
-      what: of which `value` is, such as "config"; it opens the message.
+      what: the name of the value for the message, such as "config".
       value: JSON-serialisable.
 
     Raises:
-      InputError: this process was given something else than the first.
+      InputError: the value of this process differs from that of the first.
     """
     if jax.process_count() == 1:
         return
@@ -144,6 +144,6 @@ def check_agreement(what: str, value: Any) -> None:
 
 
 def wait_for_all(where: str) -> None:
-    """Returns when every process is here."""
+    """Returns when every process has called it."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(where)

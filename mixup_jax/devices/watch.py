@@ -1,9 +1,9 @@
 """Ends this process when another process of the run has ended.
 
-Otherwise a collective may wait for ever for a process that has ended: whether it fails depends on the kind of device.
-So every process holds a connection to the first one, which the operating system closes however a process ends.  A
-process that finds it closed without a message of leave prints a line and ends; the first process tells the others.
-A machine that fails closes nothing: jax's own heartbeats end the others then.
+Otherwise a collective could wait for ever for a process that has ended; this depends on the kind of device.  So every
+process holds a connection to the first one, which the operating system closes when the process ends for any reason.  If
+it is closed without a LEAVE message, the process at the other end prints a line and ends; the first process tells the
+others.  If a whole machine fails, no connection is closed, and jax's heartbeats end the other processes.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 EXIT_LOST = 69
-"""EX_UNAVAILABLE of sysexits.h: another process ended; the same commands continue."""
+"""EX_UNAVAILABLE of sysexits.h: another process ended; the same commands resume the run."""
 
 CONNECT_SECONDS = 60.0
 GRACE_SECONDS = 2.0
-"""Time for this process to report its own error, if the other ended because of something that is wrong here too."""
+"""Seconds for this process to report its own error, if the cause of the other's end affects it too."""
 TOKEN_BYTES = 16
 LEAVE = 2**32 - 1
-"""In place of the number of a process that was lost."""
+"""Sent instead of the number of a lost process, by a process that ends as planned."""
 
 Connections = dict[int, socket.socket]
-"""By the number of the process at the other end."""
+"""The connections by the number of the process at the other end."""
 
 
 @contextlib.contextmanager
 def watching(host: str | None) -> Iterator[None]:
-    """In this block the end of another process ends this one; a process that leaves it without an exception may end.
+    """Ends this process if another one ends during the block; a process that leaves the block normally may end.
 
-    All processes must enter it.  One that cannot be connected is not watched, and a line says so.
+    All processes must enter it.  If a process cannot be connected, a line says so, and it is not watched.
 
     Args:
-      host: under which the first process is reached; None for its own address in its network.
+      host: the address of the first process; None for the address of its machine in its network.
     """
     try:
         connections = _accepted(host) if jax.process_index() == 0 else _connected()
@@ -56,7 +56,7 @@ def watching(host: str | None) -> Iterator[None]:
 
 
 def _accepted(host: str | None) -> Connections:
-    """Returns the connections of the others to this, the first process."""
+    """Returns the connections of the other processes to this one, the first."""
     connections: Connections = {}
     token, deadline = secrets.token_bytes(TOKEN_BYTES), time.monotonic() + CONNECT_SECONDS
     with socket.create_server(("", 0), backlog=jax.process_count()) as server:
@@ -66,7 +66,7 @@ def _accepted(host: str | None) -> Connections:
             connection, _ = server.accept()
             connection.settimeout(CONNECT_SECONDS)
             greeting = _received(connection, TOKEN_BYTES + 4)
-            if greeting[:TOKEN_BYTES] != token:  # a stranger
+            if greeting[:TOKEN_BYTES] != token:  # not a process of this run
                 connection.close()
                 continue
             connection.settimeout(None)
@@ -87,20 +87,20 @@ def _own_address() -> str:
     """Returns the address of this machine in its network; its name if it has no network."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect(("10.255.255.255", 1))  # sends nothing: it only chooses the interface
+            probe.connect(("10.255.255.255", 1))  # for a UDP socket this sends nothing, it only chooses the interface
             return str(probe.getsockname()[0])
     except OSError:
         return socket.gethostname()
 
 
 def _from_first(text: str) -> str:
-    """Returns the text of the first process."""
+    """Returns the text that the first process passed."""
     padded = np.frombuffer(text.encode().ljust(512), np.uint8)
     return np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes().decode().strip()
 
 
 def _received(connection: socket.socket, size: int) -> bytes:
-    """Returns `size` bytes, or fewer if the other end closes before."""
+    """Returns `size` bytes, or fewer if the other end closes the connection first."""
     received = b""
     while len(received) < size and (part := connection.recv(size - len(received))):
         received += part
@@ -114,7 +114,7 @@ def _tell(connections: Connections, number: int) -> None:
 
 
 def _watch(peer: int, connections: Connections) -> None:
-    """Waits for a message of the other end or for its end, and ends this process unless the message is LEAVE."""
+    """Waits for a message or for the end of the connection, and ends this process unless the message is LEAVE."""
     try:
         said = _received(connections[peer], 4)
     except OSError:
@@ -122,7 +122,7 @@ def _watch(peer: int, connections: Connections) -> None:
     lost = int.from_bytes(said) if len(said) == 4 else peer
     if lost == LEAVE:
         return
-    if peer != 0:  # jax ends a process that the first has left, and nothing can be awaited
+    if peer != 0:  # without the first process, jax ends this one soon: do not wait
         time.sleep(GRACE_SECONDS)
     _tell({number: other for number, other in connections.items() if number != peer}, lost)
     print(

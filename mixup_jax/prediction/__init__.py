@@ -1,1 +1,1 @@
-"""From a checkpoint to logits and records: `predict` as the network was trained, `variants` in other ways."""
+"""From a checkpoint to logits and records: `predict` as usual, `variants` with Monte Carlo dropout, ODIN and others."""

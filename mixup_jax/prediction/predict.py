@@ -1,4 +1,4 @@
-"""The path from a checkpoint to records: restore the network, compute the logits of data sets, say where they are from.
+"""From a checkpoint to records: restores the network and computes the logits of data sets.
 
 Every example is computed exactly once, on any number of devices.
 """
@@ -39,7 +39,7 @@ Forward = Callable[[Mapping[str, Any], jax.Array, jax.Array], jax.Array]
 """Maps variables, a batch of inputs `[B, ...]` and the numbers of its examples `[B]` to logits `[B, K]`."""
 
 OWN_SPLITS = ("test", "validation")
-"""The names of the sets that are splits of the data set that a run trains on; all others are data sets of their own."""
+"""The names of the sets that are splits of the run's own data set; every other name is that of another data set."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Network:
       model: the network as a flax module.
       variables: `params` and `batch_stats`.
       standardise: maps pixels to the network's inputs; the identity for text.
-      forward: how it predicts.
+      forward: the function that predicts.
       mesh: of the devices to predict on.
     """
 
@@ -72,7 +72,7 @@ def restore(
     vocabulary: Vocabulary | None = None,
     data_dir: Path | None = None,
 ) -> Network:
-    """Returns the network of a step, on all devices; text needs its vocabulary, a user's own data their folder."""
+    """Returns the network of a step, on all devices; text needs `vocabulary`, and a user's own data set `data_dir`."""
     spec, mesh = run_spec(config.data, data_dir), device_mesh()
     words = 0 if vocabulary is None else len(vocabulary)
     model = model_of(config.model, classes=spec.classes, vocabulary=words, embedding=config.data.vector_size)
@@ -83,19 +83,19 @@ def restore(
 
 
 def plain(model: nn.Module, standardise: Callable[[jax.Array], jax.Array]) -> Forward:
-    """Returns prediction as usual: without dropout, normalised by the running statistics."""
+    """Returns the usual prediction: without dropout, normalised by the running statistics."""
     return lambda variables, inputs, _: model.apply(variables, standardise(inputs), train=False)
 
 
 def predict_records(
     network: Network, sets: Mapping[str, ExampleSet], meta: Mapping[str, Any], report: Callable[[str], None]
 ) -> dict[str, Predictions]:
-    """Returns the records of every set by name, in the first process; all processes must predict together.
+    """Returns the record of every set by name, in the first process only; all processes must call it together.
 
     Args:
       network: of a checkpoint.
       sets: examples by name, see `OWN_SPLITS`.
-      meta: what every record says about the run.
+      meta: the facts about the run that every record holds.
       report: takes a line of progress after each set.
     """
     predict = make_predict(network.forward, network.mesh, batch_size=network.config.evaluation.batch_size)
@@ -103,7 +103,7 @@ def predict_records(
     records = {}
     for name, data in sets.items():
         logits = predict(network.variables, data.inputs)
-        if jax.process_index() == 0:  # labels of streamed sets are read for it
+        if jax.process_index() == 0:  # only there, because reading the labels of a streamed set takes time
             records[name] = record_of(logits, name, data, network.spec, meta)
         done += len(data.inputs)
         remaining = (time.monotonic() - start) * (total - done) / done
@@ -112,14 +112,14 @@ def predict_records(
 
 
 def record_of(logits: Logits, name: str, data: ExampleSet, spec: DatasetSpec, meta: Mapping[str, Any]) -> Predictions:
-    """Returns the record of a set; its meta data say which data set and split it is, and where it comes from.
+    """Returns the record of a set; its metadata names the data set, the split and their source.
 
     Args:
       logits: float32 `[N, K]`.
       name: of the set, see `OWN_SPLITS`.
       data: the set.
       spec: of the data set that the network was trained on.
-      meta: what else the record says.
+      meta: further facts for the record.
     """
     dataset, split = (spec.name, name) if name in OWN_SPLITS else (name, "test")
     origin: dict[str, Any] = {"dataset": dataset, "split": split, "source": data.source}
@@ -133,13 +133,13 @@ def record_of(logits: Logits, name: str, data: ExampleSet, spec: DatasetSpec, me
 def make_predict(forward: Forward, mesh: Mesh, *, batch_size: int) -> Predict:
     """Returns `predict(variables, inputs) -> logits`, compiled once for all data sets.
 
-    Inputs are in memory or streamed.  The last batch is filled up with zeros whose logits are discarded, so the number
-    of examples need not be a multiple of anything.
+    Inputs are in memory or streamed.  The last batch is padded with zeros, whose logits are discarded, so any number of
+    examples is allowed.
 
     Args:
       forward: such as `plain(model, standardise)`.
       mesh: a one-dimensional mesh; each device gets an equal share of a batch.
-      batch_size: examples a step, rounded up to a multiple of the devices.
+      batch_size: examples per step, rounded up to a multiple of the number of devices.
     """
     batch_size = shared_batch(batch_size, mesh.devices.size)
     sharding, mine, compiled = by_rows(mesh), process_rows(mesh, batch_size), jitted(forward, mesh)
@@ -156,12 +156,12 @@ def make_predict(forward: Forward, mesh: Mesh, *, batch_size: int) -> Predict:
 
 
 def shared_batch(batch_size: int, devices: int) -> int:
-    """Returns the batch size rounded up to a multiple of the devices."""
+    """Returns the batch size rounded up to a multiple of the number of devices."""
     return -(-batch_size // devices) * devices
 
 
 def jitted(forward: Forward, mesh: Mesh) -> Any:
-    """Returns `forward` compiled for a batch that the devices of a mesh share; its logits stay with them."""
+    """Returns `forward` compiled for a batch that is sharded over a mesh, and so are its logits."""
     options = fast_to_run(mesh.devices.flat[0].platform)
     return jax.jit(forward, out_shardings=by_rows(mesh), compiler_options=options)
 
@@ -172,7 +172,7 @@ def _filled(inputs: npt.NDArray[Any], batch_size: int) -> npt.NDArray[Any]:
 
 
 def _in_order(pending: Sequence[tuple[jax.Array, jax.Array]], examples: int) -> Logits:
-    """Returns the logits of all examples, from those that the devices of every process hold with their numbers."""
+    """Returns the logits of all examples in order, from the (logits, example numbers) that all processes hold."""
     rows = np.concatenate([_held(numbers) for numbers, _ in pending])
     values = np.concatenate([_held(logits) for _, logits in pending]).astype(np.float32)
     if jax.process_count() > 1:
@@ -185,5 +185,5 @@ def _in_order(pending: Sequence[tuple[jax.Array, jax.Array]], examples: int) -> 
 
 
 def _held(array: jax.Array) -> npt.NDArray[Any]:
-    """Returns the rows that devices of this process hold, device by device."""
+    """Returns the rows on the devices of this process, device by device."""
     return np.concatenate([np.asarray(shard.data) for shard in array.addressable_shards])

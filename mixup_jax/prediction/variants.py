@@ -1,4 +1,4 @@
-"""Other ways for a trained network to predict: Monte Carlo dropout, batch statistics of clean examples, and ODIN."""
+"""Prediction by Monte Carlo dropout, with batch statistics of clean examples, and by ODIN."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from mixup_jax.state import run_keys
 
 ODIN_TEMPERATURE = 1000.0
 ODIN_EPSILONS = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)
-"""Steps in units of the standardised input; the temperature and the larger steps are those of the method's papers."""
+"""Steps in units of the standardised input; the temperature and the larger steps are those of ODIN's papers."""
 ODIN_EXAMPLES = 1000
 
 Apply = Callable[[jax.Array], jax.Array]
-"""Maps inputs `[B, ...]` to logits `[B, K]`, each row from its own input (batch norm uses its running means)."""
+"""Maps inputs `[B, ...]` to logits `[B, K]`; each row depends on its own input only."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Derivation:
-    """How a network predicts, other than as it was trained; the defaults change nothing.
+    """How a network predicts; the defaults give the usual prediction.
 
     Attributes:
-      mc_dropout: passes of Monte Carlo dropout whose probabilities are averaged; 0 is plain prediction.
-      batch_norm_examples: clean training examples on which batch statistics are measured again; 0 keeps the
-        running averages of training.
+      mc_dropout: the number of passes of Monte Carlo dropout whose probabilities are averaged; 0 is no dropout.
+      batch_norm_examples: the number of clean training examples from which batch statistics are computed again;
+        0 keeps the running averages of training.
     """
 
     mc_dropout: int = 0
@@ -60,11 +60,11 @@ class Derivation:
             )
 
     def config(self, config: Mapping[str, Any], name: str) -> dict[str, Any]:
-        """Returns the config of the records: that of the run, with what was changed under `derived` and in its name.
+        """Returns the config for the records: the run's, with the options of this class as `derived` and in its name.
 
         Args:
-          config: as the checkpoint has it.
-          name: of the run, where the config has no `experiment`.
+          config: the config in the checkpoint.
+          name: the name of the run if the config has no `experiment`.
         """
         changes = {key: number for key, number in vars(self).items() if number}
         if not changes:
@@ -74,12 +74,12 @@ class Derivation:
         return {**config, "experiment": experiment, DERIVED: changes}
 
     def apply(self, network: Network, data_dir: Path, report: Callable[[str], None]) -> Network:
-        """Returns the network that predicts in this way; under Monte Carlo dropout it gives log-probabilities.
+        """Returns the network that predicts in this way; with Monte Carlo dropout its outputs are log-probabilities.
 
-        What is random is drawn from the run's seed, so the same command gives the same records.
+        Random numbers are drawn from the run's seed, so the same command gives the same records.
 
         Raises:
-          InputError: there are fewer training examples, or no batch statistics to measure on them.
+          InputError: there are too few training examples, or the network has no batch normalisation.
         """
         masks, chosen = jax.random.split(run_keys(network.config.seed).evaluation)
         if self.batch_norm_examples:
@@ -99,17 +99,17 @@ class Derivation:
 def mc_dropout(
     model: nn.Module, standardise: Callable[[jax.Array], jax.Array], *, passes: int, key: jax.Array
 ) -> Forward:
-    """Returns prediction by Monte Carlo dropout, which gives log-probabilities.
+    """Returns prediction by Monte Carlo dropout, whose outputs are log-probabilities.
 
-    log(1/T sum_t softmax(f(x, mask_t))): the mean over T passes with dropout active and batch normalisation on
-    its running statistics (Gal and Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016, equation 6).
-    The mask of example i in pass t is a function of `key`, t and i alone, neither of the batch nor of the devices.
+    log(1/T sum_t softmax(f(x, mask_t))): the mean over T passes with dropout, where batch normalisation uses its
+    running statistics (Gal and Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016, equation 6).
+    The mask of example i in pass t depends on `key`, t and i only, not on the batch or the devices.
 
     Args:
-      model: the network; without dropout, every pass is the plain prediction.
+      model: the network; without dropout, all passes are the same.
       standardise: maps pixels to the network's inputs.
       passes: T >= 1.
-      key: of the masks.
+      key: the random key of the masks.
     """
 
     def log_mean(variables: Mapping[str, Any], images: jax.Array, rows: jax.Array) -> jax.Array:
@@ -125,7 +125,7 @@ def mc_dropout(
 
 
 def _clean_inputs(config: Config, examples: int, key: jax.Array, data_dir: Path) -> npt.NDArray[Any]:
-    """Returns so many of a run's training inputs, drawn by a key, in the order of the set."""
+    """Returns `examples` of a run's training inputs, drawn by a key, in the order of the data set."""
     inputs = load_training_data(config.data, data_dir).train.inputs
     if examples > len(inputs):
         raise InputError(
@@ -142,23 +142,23 @@ def clean_statistics(
     *,
     batch_size: int,
 ) -> Any:
-    """Returns batch statistics as the mean and variance over all the examples given, a tree like `batch_stats`.
+    """Returns batch statistics, the mean and variance over all given examples, as a tree like `batch_stats`.
 
-    Training on mixed inputs leaves running averages of mixed activations, while test examples are clean.
+    After training on mixed inputs, the running averages are those of mixed activations, but test examples are clean.
 
-    Each normalisation sees what comes out of the ones below it normalised by their batch.  Over batches of
+    Here earlier layers normalise by the statistics of each batch.  Over batches of
     n_b examples with means m_b and variances v_b,
 
         mean = sum_b n_b m_b / N        variance = sum_b n_b (v_b + m_b^2) / N - mean^2
 
-    so every example counts alike, which a running average does not allow.
+    so that all examples have the same weight, unlike in a running average.
 
     Args:
       model: the network, with this package's batch normalisation.
-      variables: `params` and `batch_stats` (of which only the shapes count).
+      variables: `params` and `batch_stats` (only the shapes of the latter are used).
       standardise: maps pixels to the network's inputs.
-      inputs: clean, not augmented, `[N, ...]`.
-      batch_size: most examples a batch; the batches differ by at most one.
+      inputs: clean inputs without augmentation, `[N, ...]`.
+      batch_size: the most examples in a batch; the sizes of the batches differ by at most one.
 
     Raises:
       InputError: the network has no batch normalisation.
@@ -168,7 +168,7 @@ def clean_statistics(
             "the network has no batch normalisation, whose statistics could be measured anew; "
             "expected a checkpoint of one that has"
         )
-    # From zero, one update is the batch's statistic times 1 - momentum.
+    # Starting from zero, one update gives the batch's statistic times 1 - momentum.
     zero = {"params": variables["params"], "batch_stats": jax.tree.map(jnp.zeros_like, variables["batch_stats"])}
 
     @jax.jit
@@ -185,14 +185,14 @@ def clean_statistics(
 
 
 def _each_layer(statistics: Mapping[str, Any], change: Callable[[Any, Any], dict[str, Any]]) -> dict[str, Any]:
-    """Returns the tree with `change(mean, var)` in the place of every layer's two arrays."""
+    """Returns the tree with each layer's `mean` and `var` replaced by `change(mean, var)`."""
     if "mean" in statistics:
         return change(statistics["mean"], statistics["var"])
     return {name: _each_layer(below, change) for name, below in statistics.items()}
 
 
 def with_odin(network: Network, validation: ExampleSet) -> tuple[Network, float]:
-    """Returns the network that gives ODIN's logits, and the epsilon that was chosen on validation images."""
+    """Returns the network whose outputs are ODIN's logits, and the epsilon chosen on validation images."""
 
     def logits_of(variables: Mapping[str, Any], inputs: jax.Array) -> jax.Array:
         return network.model.apply(variables, inputs, train=False)
@@ -210,15 +210,15 @@ def with_odin(network: Network, validation: ExampleSet) -> tuple[Network, float]
 def odin_logits(apply: Apply, inputs: jax.Array, *, temperature: float, epsilon: float) -> jax.Array:
     """Returns f(x') / T with x' = x + epsilon sign(grad_x log max_k softmax_k(f(x) / T)), float32 `[B, K]`.
 
-    Source: Liang et al. (2018, arXiv:1706.02690), equations 1 and 2: the step raises the confidence, more so for
-    in-distribution inputs.  A pure function that can be jitted; at epsilon 0 it is f(x) / T.  It returns logits, so
-    the ODIN score is `metrics.msp_score` of them, and every other metric applies as well.
+    Source: Liang et al. (2018, arXiv:1706.02690), equations 1 and 2.  The step raises the confidence, and more so for
+    in-distribution inputs.  The function is pure and can be jitted; at epsilon 0 it is f(x) / T.  The ODIN score is
+    `metrics.msp_score` of these logits, and other metrics can be computed from them too.
 
     Args:
       apply: the network f.
-      inputs: `[B, ...]`, floating point, as `apply` takes them; epsilon is in their units (after standardisation,
-        of a standard deviation).
-      temperature: T, a finite number above 0; the paper's is 1000.
+      inputs: `[B, ...]`, floating point, as `apply` takes them.  Epsilon has their unit, which after standardisation
+        is one standard deviation.
+      temperature: T, a finite number above 0; 1000 in the paper.
       epsilon: the step, at least 0; chosen on validation data (`choose_epsilon`), never on test data.
 
     Raises:
@@ -230,7 +230,7 @@ def odin_logits(apply: Apply, inputs: jax.Array, *, temperature: float, epsilon:
         raise InputError(f"epsilon of ODIN is {epsilon}; expected a finite number of at least 0")
 
     def log_confidence(x: jax.Array) -> jax.Array:
-        # Rows do not see each other, so the gradient of the sum holds the gradient of each.
+        # Rows are independent, so the gradient of the sum consists of the gradients of the rows.
         return _log_confidence(apply(x).astype(jnp.float32) / temperature).sum()
 
     moved = inputs + epsilon * jnp.sign(jax.grad(log_confidence)(inputs))
@@ -238,16 +238,15 @@ def odin_logits(apply: Apply, inputs: jax.Array, *, temperature: float, epsilon:
 
 
 def choose_epsilon(apply: Apply, validation: jax.Array, candidates: Sequence[float], *, temperature: float) -> float:
-    """Returns the candidate of highest mean confidence on in-distribution validation inputs, the first of equals.
+    """Returns the candidate with the highest mean confidence on in-distribution validation inputs, the first of equals.
 
-    The rule of Hsu et al. (2020, arXiv:2002.11297), section 3.3: it sees no out-of-distribution example at all, let
-    alone one of the test.
+    This is the rule of Hsu et al. (2020, arXiv:2002.11297), section 3.3.  It uses no out-of-distribution examples.
 
     Args:
       apply: the network.
       validation: inputs `[B, ...]` of validation examples, as `apply` takes them.
-      candidates: steps, each at least 0.
-      temperature: T, as `odin_logits` takes it.
+      candidates: epsilons, each at least 0.
+      temperature: T, as in `odin_logits`.
 
     Raises:
       InputError: no candidate, or a number is out of range.

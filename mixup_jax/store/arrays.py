@@ -1,4 +1,4 @@
-"""How orbax writes and reads the arrays of a checkpoint: its own format, with few threads and in order."""
+"""Writing and reading the arrays of a checkpoint in orbax's format, with few threads and one array after another."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import jax
 import orbax.checkpoint as ocp
 
 FILES_AT_ONCE = 1
-"""How many files of an item are written or read at once; its arrays share few, so more make no save faster."""
+"""How many files of an item are written or read at once; its arrays share few files, so more is not faster."""
 
 
 class Trees(ocp.PyTreeCheckpointHandler):
     """Saves and restores an item, a tree of `jax.Array`.
 
-    Checkpoints that orbax's default handlers wrote are restored, and these restore ours.
+    The format is that of orbax's default handlers: either can restore checkpoints of the other.
     """
 
     def __init__(self) -> None:
         super().__init__(type_handler_registry=array_types())
 
     def finalize(self, directory: Any) -> None:
-        """Merges what the processes wrote of the item."""
+        """Merges the parts of the item that the processes wrote."""
         merge = ocp.type_handlers.merge_ocdbt_per_process_files
         asyncio.run(merge(directory, ts_context=_few_threads(), use_zarr3=False))
 
 
 def array_types() -> Any:
-    """Returns what says that arrays are written and read as here."""
+    """Returns the registry by which orbax writes and reads arrays with `_Arrays`."""
     return ocp.type_handlers.create_type_handler_registry((jax.Array, _Arrays()))
 
 
 class _Arrays(ocp.type_handlers.ArrayHandler):
-    """Writes and reads what a process holds of the arrays of an item."""
+    """Writes and reads this process's part of the arrays of an item."""
 
     async def serialize(self, values: Any, infos: Any, args: Any = None) -> Any:
         context = _few_threads()
@@ -41,8 +41,8 @@ class _Arrays(ocp.type_handlers.ArrayHandler):
             info.ts_context = context
         return await super().serialize(values, infos, args)
 
-    # One array after the other.  Where many are opened or read at once and one of them is damaged, the event loop is
-    # closed while others are still being read, and each of them prints a traceback.
+    # One array after another.  If many are read at once and one is damaged, the event loop is closed while the others
+    # are still being read, and each of these prints a traceback.
 
     async def metadata(self, infos: Any) -> Any:
         read = super().metadata
@@ -56,8 +56,8 @@ class _Arrays(ocp.type_handlers.ArrayHandler):
 def _few_threads() -> Any:
     """Returns the tensorstore context of a save.
 
-    Orbax's default lets each item of a save ask for 128 threads. Tensorstore's pool starts one whenever work has waited
-    for 5 ms, and ends one only when it had nothing to do for 20 s. Where saves follow each other faster, the pool would
-    grow to the most that any of them ever happened to need.
+    By orbax's default, each item of a save may use 128 threads. Tensorstore's pool starts a thread whenever work has
+    waited for 5 ms, and ends a thread only after it was idle for 20 s. If saves follow each other faster, the pool
+    grows to the largest number of threads that any save needed.
     """
     return ocp.type_handlers.get_ts_context(use_ocdbt=True, file_io_concurrency_limit=FILES_AT_ONCE)

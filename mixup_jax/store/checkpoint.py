@@ -1,8 +1,8 @@
-"""Checkpoints: the last and the best states of a run, with the config that made them.
+"""Checkpoints: the last states and the best state of a run, with its config.
 
-A checkpoint holds three items, so that a reader takes only what it needs: `variables` (for
-prediction), `optimizer` (for resuming) and `facts` (JSON: the config, its provenance and the checksums of
-all three, which every reading verifies).  So a checkpoint can be evaluated without any other file.
+A checkpoint holds three items, so that a reader reads only what it needs: `variables` (for prediction), `optimizer`
+(for resuming) and `facts` (JSON: the config, its provenance, and the checksums of all three items, which are verified
+whenever they are read).  A checkpoint can be evaluated without any other file.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ from mixup_jax.store.verify import (
 )
 
 BYTES_BESIDE_A_LEAF, BYTES_BESIDE_ALL = 2 << 10, 192 << 10
-"""Of the disk, rounded up: a checkpoint of ResNet-8 with 11 kB of numbers in 60 arrays takes 233 kB of disk."""
+"""Bytes on disk, rounded up: a checkpoint of ResNet-8 with 11 kB of numbers in 60 arrays takes 233 kB."""
 
 
 class Checkpoints:
     """The checkpoints in one folder: the last few, and the best.
 
-    Saving is asynchronous: the call returns once the state is copied, and the folder of a step
-    appears whole or not at all.  Use as a context manager, or call `close`, which waits for the
-    last save and raises if one failed.
+    Saving is asynchronous: the call returns when the state has been copied, and the folder of a step
+    appears complete or not at all.  Use it as a context manager, or call `close`, which waits for the
+    last save and raises if it failed.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class Checkpoints:
         """Opens a folder.
 
         Args:
-          directory: of the checkpoints of one run.
-          keep: how many of the last are kept, beside the best.
-          read_only: nothing is changed, so that the run to which the folder belongs may be going on.  Otherwise
-            leftovers of interrupted saves are removed, and damaged newest checkpoints moved aside.
+          directory: the folder of the checkpoints of one run.
+          keep: how many of the last checkpoints are kept, besides the best.
+          read_only: change nothing, so that the run that owns the folder may still be training.  Otherwise
+            leftovers of interrupted saves are removed, and damaged newest checkpoints are moved aside.
           report: takes a line for each damaged checkpoint.
 
         Raises:
-          InputError: a newer version of the package wrote one of them.
+          InputError: a newer version of the package wrote one of the checkpoints.
         """
         self._directory, self._report = directory.resolve(), report
         logging.getLogger("absl").addFilter(_not_a_failed_save)
@@ -84,7 +84,7 @@ class Checkpoints:
             best_mode="max",
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             enable_async_checkpointing=True,
-            lightweight_initialize=read_only,  # else orbax reads every rank, and gives up at a damaged one
+            lightweight_initialize=read_only,  # else orbax reads every checkpoint's metric, and fails at a damaged one
         )
         self._manager = ocp.CheckpointManager(self._directory, options=options, handler_registry=_item_handlers())
 
@@ -112,21 +112,21 @@ class Checkpoints:
         """Waits until the last save is on disk; raises as `close` does."""
         try:
             self._manager.wait_until_finished()
-        except Exception as error:  # orbax raises anything here
+        except Exception as error:  # orbax may raise any exception here
             raise self._not_saved(error) from error
 
     @property
     def last(self) -> int | None:
-        """The newest step, None where there is no checkpoint."""
+        """The newest step; None if there is no checkpoint."""
         return self._manager.latest_step()
 
     def step_of(self, choice: str) -> int:
         """Returns the step that `choice` names: "last", "best", or the number of a step.
 
-        The last is the newest that is whole; a damaged newer one is reported.
+        The last is the newest undamaged one; damaged newer ones are reported.
 
         Raises:
-          InputError: there is no checkpoint, or none of that step; the message lists those there are.
+          InputError: there is no checkpoint, or none of that step; the message lists the existing ones.
         """
         steps = sorted(self._manager.all_steps())
         if not steps:
@@ -145,15 +145,15 @@ class Checkpoints:
         return int(choice)
 
     def save(self, state: TrainState, facts: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """Starts to save `state` under its step, instead of what may be there under it.
+        """Starts to save `state` under its step, and replaces a checkpoint of that step.
 
         Args:
-          state: of which a copy is taken, so the caller may donate it at once.
-          facts: JSON-serialisable; `config` is what `restore_facts` callers rely on.
-          metrics: with `BEST` it competes to be the best checkpoint; empty for a state that was not validated.
+          state: copied first, so the caller may donate it at once.
+          facts: JSON-serialisable; must contain `config`.
+          metrics: `BEST` ranks the checkpoint; empty for a state that was not validated.
 
         Raises:
-          InputError: the state is not finite (it is never saved), there is no space for it, or the save before failed.
+          InputError: the state is not finite (it is then not saved), the disk is full, or the previous save failed.
         """
         step = int(state.step)
         items = {"variables": state.variables, "optimizer": {"step": state.step, "opt_state": state.opt_state}}
@@ -163,7 +163,7 @@ class Checkpoints:
         self.wait()
         if step in self._manager.all_steps():
             self._manager.delete(step)
-        # The training step reuses the buffers of a state that it is given, while the save still reads.
+        # Copy, because the training step reuses the buffers of its state while the save is still reading.
         trees = {name: ocp.args.PyTreeSave(jax.tree.map(jnp.copy, tree)) for name, tree in items.items()}
         rank = {BEST: float(metrics[BEST])} if BEST in metrics else {}
         arguments = ocp.args.Composite(
@@ -197,7 +197,7 @@ class Checkpoints:
         return f"the last that is saved is that of step {steps[-1]}" if steps else "none is saved yet"
 
     def restore_facts(self, step: int) -> dict[str, Any]:
-        """Returns the facts saved with a step, its `config` among them."""
+        """Returns the facts saved with a step, including its `config`."""
         facts = unsealed(self._facts(step))
         if "config" not in facts:
             raise self._not_restored(step, "facts lack the config")
@@ -215,9 +215,9 @@ class Checkpoints:
         """Returns `params` and `batch_stats` of a step, with a copy on every device of `mesh`.
 
         Args:
-          step: as listed by `step_of`.
+          step: as `step_of` returns it.
           like: `params` and `batch_stats`, or their shapes, of the network that was saved.
-          mesh: of this process; the number of devices that saved does not matter.
+          mesh: the devices to restore to; they need not be as many as those that saved it.
         """
         return self._verified(step, variables=_like(like, mesh))["variables"]
 
@@ -228,7 +228,7 @@ class Checkpoints:
         return TrainState(**items["optimizer"], **items["variables"])
 
     def _verified(self, step: int, **items: Any) -> dict[str, Any]:
-        """Returns items that match their checksums."""
+        """Returns the items of a step after comparing them with their checksums."""
         facts = self._facts(step)
         restored = self._restore(step, **items)
         for name, tree in restored.items():
@@ -240,7 +240,7 @@ class Checkpoints:
     def _restore(self, step: int, **items: Any) -> dict[str, Any]:
         try:
             return dict(self._manager.restore(step, args=ocp.args.Composite(**items)).items())
-        except Exception as error:  # orbax raises anything here, bare Exception included
+        except Exception as error:  # orbax may raise any exception here, even a bare Exception
             raise self._not_restored(step, reason_of(error)) from error
 
     def _not_restored(self, step: int, reason: str) -> InputError:
@@ -252,18 +252,18 @@ class Checkpoints:
 
 
 def _score(metrics: Mapping[str, float]) -> float:
-    """Returns what ranks a checkpoint; one that was not validated is never the best."""
+    """Returns the number that ranks a checkpoint; one that was not validated is never the best."""
     return metrics.get(BEST, float("-inf"))
 
 
 def _bytes_on_disk(tree: Any) -> int:
-    """Returns about how much a checkpoint takes: the arrays, and the files that say what they are."""
+    """Returns an estimate of a checkpoint's bytes on disk: its arrays and its metadata files."""
     leaves = jax.tree.leaves(tree)
     return sum(leaf.nbytes for leaf in leaves) + BYTES_BESIDE_A_LEAF * len(leaves) + BYTES_BESIDE_ALL
 
 
 def _not_a_failed_save(record: logging.LogRecord) -> bool:
-    """Keeps out of the log the traceback of a save that failed in a thread: its error is raised, and is one line."""
+    """Returns False for the log record of a failed save, whose error is raised in any case, as one line."""
     return "raised an exception" not in record.getMessage()
 
 
@@ -272,7 +272,7 @@ def _megabytes(number: int) -> str:
 
 
 def _like(tree: Any, mesh: Mesh) -> ocp.args.PyTreeRestore:
-    """Asks for arrays of `tree`'s shapes with a copy on every device of `mesh`, wherever they were saved."""
+    """Returns restore arguments for arrays of `tree`'s shapes with a copy on every device of `mesh`."""
     sharding = NamedSharding(mesh, PartitionSpec())
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
     return ocp.args.PyTreeRestore(shapes, restore_args=ocp.checkpoint_utils.construct_restore_args(shapes))

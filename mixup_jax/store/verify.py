@@ -1,6 +1,7 @@
-"""Checksums of checkpoints, and what they show: which checkpoints a folder holds, and which of them are whole.
+"""Checksums of checkpoints: which checkpoints a folder holds, and which of them are damaged.
 
-Checksums are of values, not of files: they hold on any number of devices, and however orbax lays its files out.
+Checksums are computed from values, not from files, so they do not depend on the number of devices or on how orbax
+arranges its files.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.store.arrays import array_types
 
 FORMAT = 1
-"""Of a checkpoint; raised when a version of this package could no longer read what the one before it wrote."""
+"""The format of checkpoints; it increases when a version of this package can no longer read the previous format."""
 CHECKSUMS, FORMAT_KEY, STEP_KEY = "checksums", "format", "step"
 FACTS: dict[str, type | tuple[type, ...]] = {
     "config": dict,
@@ -34,14 +35,14 @@ FACTS: dict[str, type | tuple[type, ...]] = {
     "metrics_lines": int,
     "training_seconds": (int, float),
 }
-"""The type of each fact that this package reads: anyone may have written the facts of a checkpoint."""
+"""The type of each fact that this package reads; checked, because a checkpoint may come from anyone."""
 ITEMS = ("variables", "optimizer")
 BEST = "validation_accuracy"
-"""The metric that chooses the best checkpoint; larger is better, and of equals the later is kept."""
+"""The metric that selects the best checkpoint; larger is better, and of equal ones the latest is the best."""
 METRICS = "metrics"
-"""The item that holds this metric, for a state that was validated."""
+"""The item that holds this metric; a state that was not validated has no metric."""
 DAMAGED = "damaged-"
-"""Damaged checkpoints are moved to folders whose names begin with this."""
+"""The prefix of the folders to which damaged checkpoints are moved."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class Stored:
 
     Attributes:
       step: its number.
-      facts: what was saved about it; empty where they cannot be read.
-      damage: what is wrong with it, None if it is whole.
-      verified: it has checksums, and they are right.
+      facts: its facts; empty if they cannot be read.
+      damage: what is wrong with it; None if nothing is.
+      verified: whether it has checksums and they are right.
       size: bytes on disk.
     """
 
@@ -64,10 +65,9 @@ class Stored:
 
 
 def checksum(tree: Any) -> str:
-    """Returns the SHA-256 of a tree of arrays: of every leaf's name, dtype, shape and bytes, in the order of the names.
+    """Returns the SHA-256 of a tree of arrays: of each leaf's name, dtype, shape and bytes, in the order of the names.
 
-    A tuple, a list and a named tuple of the same leaves differ by the names of their fields only.
-    Arrays may be jax's or numpy's.
+    Leaves may be arrays of jax or numpy.  The kind of container enters only by the names of its fields.
     """
     digest = hashlib.sha256()
     for name, leaf in sorted(_named_leaves(tree)):
@@ -83,7 +83,7 @@ def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
 
 
 def check_state(state: Any, step: int) -> None:
-    """Raises InputError, which names an array, unless a tree of arrays is finite throughout."""
+    """Raises InputError, which names the array, if an array of a tree contains NaN or infinity."""
     for name, leaf in _named_leaves(state):
         if not np.isfinite(leaf).all():
             raise InputError(
@@ -94,7 +94,7 @@ def check_state(state: Any, step: int) -> None:
 
 
 def sealed(facts: Mapping[str, Any], step: int, items: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the facts with the step and format of the checkpoint, and the checksums of its items and of themselves.
+    """Returns the facts with the checkpoint's step and format and the checksums of its items and of the facts.
 
     Args:
       facts: JSON-serialisable, without NaN.
@@ -117,9 +117,9 @@ def _facts_checksum(facts: Mapping[str, Any]) -> str:
 
 
 def check_format(facts: Mapping[str, Any], where: object) -> None:
-    """Raises InputError where a newer version of the package wrote a checkpoint.
+    """Raises InputError if a newer version of the package wrote a checkpoint.
 
-    Checkpoints without a format are older than formats, and can be read.
+    The oldest checkpoints have no format; they can be read.
     """
     found = facts.get(FORMAT_KEY, 0)
     if not isinstance(found, int) or found > FORMAT:
@@ -130,7 +130,7 @@ def check_format(facts: Mapping[str, Any], where: object) -> None:
 
 
 def damage_of_facts(facts: Any, step: int) -> str | None:
-    """Returns what is wrong with the facts of a checkpoint as read, None if nothing is."""
+    """Returns what is wrong with the facts of a checkpoint; None if nothing is."""
     if not isinstance(facts, dict):
         return f"facts are a {type(facts).__name__}"
     if CHECKSUMS not in facts and facts.get(FORMAT_KEY, 0) != 0:
@@ -147,7 +147,7 @@ def damage_of_facts(facts: Any, step: int) -> str | None:
 
 
 def damage_of_item(name: str, tree: Any, facts: Mapping[str, Any]) -> str | None:
-    """Returns what is wrong with an item as read, by its checksum in the facts; None without one."""
+    """Returns what is wrong with an item by its checksum in the facts; None if nothing is or there is no checksum."""
     expected = facts.get(CHECKSUMS, {}).get(name)
     if expected is None or checksum(tree) == expected:
         return None
@@ -155,7 +155,7 @@ def damage_of_item(name: str, tree: Any, facts: Mapping[str, Any]) -> str | None
 
 
 def steps_in(directory: Path) -> list[int]:
-    """Returns the steps that a folder has checkpoints of, rising, whole or not; none where there is no folder."""
+    """Returns the steps of all checkpoints of a folder, damaged or not, ascending; none if there is no folder."""
     if not directory.is_dir():
         return []
     names = [path.name for path in directory.iterdir() if path.name.isdecimal() and path.is_dir()]
@@ -163,7 +163,7 @@ def steps_in(directory: Path) -> list[int]:
 
 
 def inspect(directory: Path, step: int) -> Stored:
-    """Reads a checkpoint from end to end, and compares it with its checksums.
+    """Reads a whole checkpoint, and compares it with its checksums.
 
     Raises:
       InputError: a newer version of the package wrote it.
@@ -179,7 +179,7 @@ def inspect(directory: Path, step: int) -> Stored:
 
 
 def _read_facts(path: Path) -> tuple[dict[str, Any], str | None]:
-    """Returns the facts of a checkpoint and what is wrong with them; no facts where anything is."""
+    """Returns the facts of a checkpoint, and what is wrong with them; if anything is, the facts are empty."""
     try:
         facts = ocp.JsonCheckpointHandler().restore(path.resolve() / "facts")
     except Exception as error:  # orbax raises anything here
@@ -196,9 +196,9 @@ def _damage_on_disk(path: Path, name: str, facts: dict[str, Any]) -> str | None:
 
 
 def read_item(path: Path) -> Any:
-    """Returns an item on one device, wherever it was saved; tuples come as lists, named ones as dicts.
+    """Returns an item on one device; tuples become lists, and named tuples become dicts.
 
-    It is read as `Checkpoints.restore_state` reads it, so that what is whole here can be restored there.
+    It is read as in `Checkpoints.restore_state`, so that an item that can be read here can be restored there.
 
     Raises:
       Exception: it is missing or cannot be decoded.
@@ -215,13 +215,13 @@ def read_item(path: Path) -> Any:
 
 
 def _read_metrics(path: Path) -> dict[str, float]:
-    """Returns what ranks a checkpoint, nothing for one that was not validated."""
+    """Returns the metrics that rank a checkpoint; empty for one that was not validated."""
     file = path / METRICS / METRICS
     return {name: float(value) for name, value in json.loads(file.read_bytes()).items()} if file.exists() else {}
 
 
 def best_step(directory: Path, report: Callable[[str], None]) -> int | None:
-    """Returns the step of the best checkpoint, None without any; `report` takes a line for each without a rank."""
+    """Returns the step of the best checkpoint, or None; `report` takes a line for each with an unreadable metric."""
     scores = {}
     for step in steps_in(directory):
         damage = _damage_of_rank(directory / str(step))
@@ -238,7 +238,7 @@ def _damage_of_rank(path: Path) -> str | None:
 
 
 def newest_whole(directory: Path, report: Callable[[str], None]) -> int | None:
-    """Returns the newest step whose checkpoint is whole, None without any; `report` takes a line for each newer one."""
+    """Returns the newest step with an undamaged checkpoint, or None; `report` takes a line for each damaged one."""
     for step in reversed(steps_in(directory)):
         found = inspect(directory, step)
         if found.damage is None:
@@ -248,9 +248,9 @@ def newest_whole(directory: Path, report: Callable[[str], None]) -> int | None:
 
 
 def set_damaged_aside(directory: Path, report: Callable[[str], None]) -> None:
-    """Moves damaged checkpoints that are newer than every whole one out of the way; training will make them again.
+    """Moves damaged checkpoints that are newer than every undamaged one aside; training will make them again.
 
-    Older ones that cannot be ranked are moved, too: orbax does not open a folder that has such a one.
+    Older ones whose metric cannot be read are moved too, because orbax cannot open a folder that has one.
 
     Raises:
       InputError: one cannot be moved.
@@ -258,7 +258,7 @@ def set_damaged_aside(directory: Path, report: Callable[[str], None]) -> None:
     whole = newest_whole(directory, report)
     steps = steps_in(directory)
     damaged = [step for step in steps if whole is None or step > whole or _damage_of_rank(directory / str(step))]
-    wait_for_all("checkpoints inspected")  # nobody moves what another process still reads
+    wait_for_all("checkpoints inspected")  # do not move what another process is still reading
     for step in damaged if is_first() else ():
         aside = directory / f"{DAMAGED}{step}"
         try:

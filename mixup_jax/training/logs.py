@@ -35,28 +35,28 @@ class MetricsLog(Protocol):
         """Records how well confidence matches accuracy on the validation examples."""
 
     def sync(self) -> int:
-        """Waits until everything is on disk; returns how many lines of `metrics.jsonl` that makes, 0 elsewhere."""
+        """Waits until everything is on disk; returns the number of lines of `metrics.jsonl`, 0 for other logs."""
 
     def close(self) -> None:
         """Waits until everything is written."""
 
 
 class JsonLines:
-    """One JSON object a line: `step` and the scalars.
+    """One JSON object per line: `step` and the scalars.
 
-    Holds results only, no times, so that an interrupted run leaves the same file as one that was not.
+    It contains no times, so that a run that was interrupted and resumed writes the same file as any other.
     """
 
     def __init__(self, path: Path, *, last_step: int, lines: int | None = None) -> None:
-        """Opens the file and drops the lines after the checkpoint to go on from, whose steps will be taken again.
+        """Opens the file and drops the lines written after the checkpoint to resume from: its steps are taken again.
 
         Args:
           path: of the file.
-          last_step: of that checkpoint; lines of later steps are dropped.
-          lines: how many there were when it was saved; those after them are dropped.
+          last_step: the step of that checkpoint; lines of later steps are dropped.
+          lines: the number of lines when it was saved; later lines are dropped.
 
         Raises:
-          InputError: the file cannot be read, or one of its lines is not from a run; nothing has been changed by then.
+          InputError: the file cannot be read, or one of its lines was not written by a run; nothing has been changed.
         """
         self._path = path
         text = _read(path)
@@ -85,11 +85,11 @@ class JsonLines:
         return self._count
 
     def write_reliability(self, step: int, bins: Bins) -> None:
-        """Appends nothing: the line of the validation has the numbers that are read off the diagram."""
+        """Does nothing: the line of the validation has the numbers that the diagram shows."""
 
     def close(self) -> None:
         """Closes the file."""
-        with contextlib.suppress(OSError):  # a line that could not be written was reported when it was
+        with contextlib.suppress(OSError):  # a failed write has been reported already
             self._file.close()
 
 
@@ -97,7 +97,7 @@ class TensorBoard:
     """TensorBoard events through clu."""
 
     def __init__(self, workdir: Path) -> None:
-        # Imported here, since clu needs TensorFlow, which takes seconds to load.
+        # Imported here, because clu needs TensorFlow, which takes seconds to load.
         load_tensorflow()
         from clu import metric_writers
 
@@ -109,7 +109,7 @@ class TensorBoard:
 
     def write_reliability(self, step: int, bins: Bins) -> None:
         """Writes the reliability diagram as the image `validation_reliability`."""
-        # Imported here, since matplotlib takes a second to load.
+        # Imported here, because matplotlib takes a second to load.
         from mixup_jax import figures
 
         with _freeing_cycles():
@@ -131,16 +131,16 @@ class TensorBoard:
 def open_logs(
     workdir: Path, *, last_step: int, tensorboard: bool, report: Callable[[str], None], lines: int | None = None
 ) -> Iterator[list[MetricsLog]]:
-    """Opens the logs of a run, and closes them at the end of the block; of several processes the first alone has any.
+    """Opens the logs of a run and closes them at the end of the block.
 
-    Always `metrics.jsonl`, and TensorBoard if wanted and installed.
+    In the first process they are `metrics.jsonl` and, if wanted and installed, TensorBoard; other processes have none.
 
     Args:
       workdir: of the run.
       last_step: the step that training continues from, 0 for a new run.
-      tensorboard: whether events are wanted; without their packages one line of `report` says so.
+      tensorboard: whether TensorBoard is wanted; if it is not installed, a line says so.
       report: takes that line.
-      lines: how many of `metrics.jsonl` belong to what training continues from; None: all up to `last_step`.
+      lines: the number of lines of `metrics.jsonl` at the checkpoint; None takes all lines up to `last_step`.
     """
     if not is_first():
         yield []
@@ -159,11 +159,11 @@ def open_logs(
 
 @contextlib.contextmanager
 def _freeing_cycles() -> Iterator[None]:
-    """Frees at the end what the block has left in reference cycles.
+    """Frees, at the end of the block, the objects that it left in reference cycles.
 
-    A figure leaves 7,000 objects in cycles, and an image. If Python's garbage collector ran while it is drawn, they
-    would move to the oldest generation, which is collected only after about twenty figures. With the collector off they
-    stay in the youngest generation, which takes 3 ms to collect; a full collection would take 200 ms.
+    A figure leaves an image and 7,000 objects in cycles. If Python's garbage collector ran while a figure is drawn,
+    they would move to the oldest generation, which is collected only after about twenty figures. With the collector off
+    they stay in the youngest generation, which takes 3 ms to collect; a full collection would take 200 ms.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -206,7 +206,7 @@ def _step_of(line: str, path: Path, number: int) -> int:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yields the lines with their numbers, without a last one that was cut off while it was written."""
+    """Yields the lines with their numbers; a last line that is incomplete is left out."""
     for number, line in enumerate(text.splitlines(keepends=True), 1):
         if line.endswith("\n"):
             yield number, line

@@ -1,4 +1,4 @@
-"""A training run from its config to its last checkpoint: data, state, steps, validations."""
+"""A training run, from its config to its last checkpoint."""
 
 from __future__ import annotations
 
@@ -39,22 +39,21 @@ def train(
 ) -> None:
     """Trains until the last epoch, continuing from the last checkpoint of `workdir` if it has one.
 
-    Afterwards `workdir` holds config.json, metrics.jsonl, TensorBoard events where installed, and
-    checkpoints of the last epochs and of the one with the best validation accuracy.  A finished run is
-    left as it is.
+    Afterwards `workdir` holds config.json, metrics.jsonl, TensorBoard events (if TensorBoard is installed),
+    the last checkpoints and the one with the best validation accuracy.  A finished run is not changed.
 
     Args:
       config: of the run.
       workdir: its folder; made if missing.
       data_dir: where data is prepared.
-      report: takes lines for a person.
+      report: takes lines of progress.
       stop: asked after every step whether to end early.
 
     Raises:
-      InputError: the config names something unknown or asks for something impossible, the data is
-        not prepared, or the folder belongs to another run or is in use; nothing has been written by then.
-        Later: a number is not finite, or something cannot be written; the last checkpoint is good.
-      Interrupted: `stop` asked for it; a checkpoint is saved.
+      InputError: before anything is written: the config names something unknown or asks for something
+        impossible, the data is not prepared, or the folder belongs to another run or is in use.
+        Later: a number is not finite, or something cannot be written; the last checkpoint is intact.
+      Interrupted: `stop` asked to end; a checkpoint has been saved.
     """
     report, stop = by_first(report), stop or Stop()
     spec = check_config(config, data_dir, report)
@@ -72,7 +71,7 @@ def train(
         last = checkpoints.last
         before = {} if last is None else checkpoints.restore_facts(last)
         if before:
-            # What was trained decides, and not config.json, which may have been lost or replaced.
+            # Compare with the checkpoint, because config.json may have been lost or replaced.
             run_folder.check_same(before["config"], config, workdir)
             check_same_data(data, before, workdir)
         _write_config(workdir, config)
@@ -95,7 +94,7 @@ def train(
         ):
             report("compiling the training step; the first progress line comes after it")
             recorder = Recorder(trainer, checkpoints, logs, workdir, data.facts, before)
-            # A state at the end of an epoch that was not validated yet still belongs to that epoch.
+            # A state at the end of an epoch belongs to that epoch until it is validated.
             first_epoch = (step if _validated(before) else step - 1) // steps_per_epoch
             if step == 0:
                 _record_epoch(trainer, state, data.validation, 0, recorder)
@@ -106,7 +105,7 @@ def train(
 
 
 def _data_facts(data: TrainingData) -> list[Any]:
-    """Returns what tells one machine's examples from another's: where they are from, how many, and their bytes."""
+    """Returns facts that differ if two processes read different examples: source, number and bytes."""
     facts: list[Any] = [data.train.source, len(data.train), len(data.validation)]
     if jax.process_count() > 1:
         facts.append(checksum(data.train.in_memory))
@@ -114,7 +113,7 @@ def _data_facts(data: TrainingData) -> list[Any]:
 
 
 def _write_config(workdir: Path, config: Config) -> None:
-    """Writes the config; of several processes the first does, and the others must find it."""
+    """Writes the config in the first process; the other processes must then find it."""
     if is_first():
         run_folder.write_config(workdir, config)
     wait_for_all("config written")
@@ -122,7 +121,7 @@ def _write_config(workdir: Path, config: Config) -> None:
 
 
 def _validated(facts: Mapping[str, Any]) -> bool:
-    """Returns whether a checkpoint was saved after a validation; older ones, that have no scores, always were."""
+    """Returns whether a checkpoint was saved after a validation; older checkpoints, without scores, always were."""
     return bool(facts.get("scores", True))
 
 
@@ -150,13 +149,13 @@ def _headlines(trainer: Trainer, state: TrainState, data: TrainingData) -> list[
 def _train_epoch(
     trainer: Trainer, state: TrainState, batches: Fed, epoch: int, recorder: Recorder, stop: Stop
 ) -> TrainState:
-    """Takes the steps of one epoch that are left: all, or those after the checkpoint that the run goes on from."""
+    """Takes the remaining steps of an epoch: all, or those after the checkpoint that the run resumed from."""
     every, end = trainer.config.checkpoint.every_steps, (epoch + 1) * trainer.steps_per_epoch
     for step in range(int(state.step) + 1, end + 1):
         try:
             fed = next(batches)
         except Exception:
-            if stop.pending:  # the signal that asked to end went to the processes that feed this one, too
+            if stop.pending:  # the signal reached the data workers too, and ended them
                 raise _interrupted(trainer, state, recorder) from None
             raise
         state, step_metrics = trainer.step(state, *fed)
@@ -172,7 +171,7 @@ def _train_epoch(
 def _end_epoch(
     trainer: Trainer, state: TrainState, validation: ExampleSet, epoch: int, recorder: Recorder, stop: Stop
 ) -> None:
-    """Validates and saves the state after an epoch (counted from 1), as often as the config asks for it."""
+    """Validates and saves the state after an epoch (counted from 1), if the config asks for it."""
     _record_epoch(trainer, state, validation, epoch, recorder)
     if epoch % trainer.config.evaluation.every_epochs and epoch != trainer.config.epochs:
         return
@@ -186,7 +185,7 @@ def _end_epoch(
 
 
 def _record_epoch(trainer: Trainer, state: TrainState, validation: ExampleSet, epoch: int, recorder: Recorder) -> None:
-    """Keeps the validation logits after an epoch, if they are asked for; epoch 0 is before training."""
+    """Writes the validation logits after an epoch, if the config asks for them; epoch 0 is before training."""
     config = trainer.config
     if epoch in config.evaluation.record_epochs:
         meta = {"epoch": epoch, "step": int(state.step), "seed": config.seed, "config": to_dict(config), **provenance()}
@@ -195,7 +194,10 @@ def _record_epoch(trainer: Trainer, state: TrainState, validation: ExampleSet, e
 
 
 def validate(predict: Predict, state: TrainState, validation: ExampleSet) -> tuple[dict[str, float], Bins]:
-    """Returns accuracy (top 5 too, of more classes), NLL (nats), ECE-15, OE-15 and mean confidence; and 15 bins."""
+    """Returns the scores of a validation, and its 15 bins of confidence.
+
+    The scores are accuracy, top-5 accuracy for more than 5 classes, NLL (nats), ECE-15, OE-15 and mean confidence.
+    """
     logits, labels = predict(state.variables, validation.inputs), validation.labels
     confidence, correct = metrics.confidence_and_correct(logits, labels)
     bins = metrics.bin_confidences(confidence, correct, n_bins=15)
@@ -212,7 +214,7 @@ def validate(predict: Predict, state: TrainState, validation: ExampleSet) -> tup
 
 
 def _interrupted(trainer: Trainer, state: TrainState, recorder: Recorder) -> Interrupted:
-    """Saves the state, and returns what says so."""
+    """Saves the state, and returns the exception that says so."""
     recorder.save(state)
     return Interrupted(
         f"interrupted after step {int(state.step)} of {trainer.total_steps}, which is saved; the same command continues"

@@ -1,4 +1,4 @@
-"""The optimisers, with weight decay and a bound on the last layer's weights, and the learning rate of each step."""
+"""Optimisers with weight decay and a bound on the last layer's weights, and learning rate schedules."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def learning_rate(config: OptimizerConfig, *, epochs: int, steps_per_epoch: int)
     """Returns the learning rate of step s (counted from 0), for a run of `epochs` epochs.
 
     "steps": learning_rate * step_factor^(number of step_epochs that have passed).
-    "cosine": learning_rate * (1 + cos(pi * s / S)) / 2, S being all steps of the run.
+    "cosine": learning_rate * (1 + cos(pi * s / S)) / 2, where S is the number of steps of the run.
     A warm-up of w epochs multiplies either by a + (1 - a) min(1, (s + 1) / (w * steps_per_epoch)), where
-    a = warmup_start / learning_rate (Goyal et al. 2017, section 2.2, whose rate rises from that of one worker).
+    a = warmup_start / learning_rate (Goyal et al. 2017, section 2.2; they start from the rate of one worker).
     """
     if config.schedule == "cosine":
         decay = optax.cosine_decay_schedule(config.learning_rate, epochs * steps_per_epoch)
@@ -37,14 +37,14 @@ def learning_rate(config: OptimizerConfig, *, epochs: int, steps_per_epoch: int)
 def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
     """Returns the optimiser that a config describes.
 
-    Weight decay joins the gradient first (g + wd * p), of every parameter or, without
-    `decay_norm_and_bias`, of kernels and embeddings alone; the learning rate multiplies last: the form of
-    the paper's framework.  "adadelta" is Zeiler's (2012), rho = 0.95 and epsilon = 1e-6, as Kim (EMNLP
-    2014) has it; its own learning rate is 1.  "adam" has the usual constants (0.9, 0.999, 1e-8), and L2
+    Weight decay is added to the gradient first (g + wd * p), for every parameter or, without
+    `decay_norm_and_bias`, for kernels and embeddings only.  The learning rate multiplies last.  PyTorch, the
+    paper's framework, does the same.  "adadelta" is Zeiler's (2012) with rho = 0.95 and epsilon = 1e-6, as in
+    Kim (EMNLP 2014); its usual learning rate is 1.  "adam" has the usual constants (0.9, 0.999, 1e-8) and L2
     regularisation, not decoupled decay.
 
     Args:
-      config: of the optimiser.
+      config: the config of the optimiser.
       schedule: learning rate by step.
     """
     steps = {
@@ -58,15 +58,15 @@ def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.G
 
 
 def _is_weight(params: Any) -> Any:
-    """Returns for each parameter whether it is neither a bias nor a scale of batch normalisation."""
+    """Returns, for each parameter, False for a bias or a scale of batch normalisation, else True."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key not in ("bias", "scale"), params)
 
 
 def bounded_head(max_norm: float) -> optax.GradientTransformation:
-    """Returns what shortens an update so that no class's weight vector of the last layer is longer than `max_norm`.
+    """Returns the transformation that keeps each class's weight vector in the last layer at most `max_norm` long.
 
     After the update, a column w of the kernel `[D, K]` with |w| > max_norm becomes w * max_norm / |w|
-    (Hinton et al. 2012, section 2; Kim 2014, section 3.1).  Biases are left alone.
+    (Hinton et al. 2012, section 2; Kim 2014, section 3.1).  Biases do not change.
     """
 
     def update(updates: Any, state: optax.EmptyState, params: Any) -> tuple[Any, optax.EmptyState]:

@@ -1,12 +1,12 @@
-"""The one step over many devices, mapped in either of two ways.
+"""The training step over many devices, mapped in one of two ways.
 
-"jit": one program over a mesh. The batch is sharded, the state replicated, and batch normalisation
-sees the global batch because the program does.
-"pmap": one program per device. Gradients, batch statistics and metrics cross devices by psum and pmean, the examples of
-a mixing group that lies on several devices by all_gather.
+"jit": one program over a mesh. The batch is sharded and the state replicated. Batch normalisation uses the global
+batch, because the program sees all of it.
+"pmap": one program per device. Gradients, batch statistics and metrics are combined by psum and pmean. The examples of
+a mixing group that spans devices are exchanged by all_gather.
 
-Everything random is drawn for the global batch, so both ways, on any number of devices, train on
-the same mixed pairs and agree up to float rounding.
+Everything random is drawn for the global batch.  So both ways train on the same mixed pairs on any number of devices,
+and agree up to float rounding.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class MappedStep:
     """A training step over all devices.
 
     Attributes:
-      function: of jit or pmap; it has the method `lower`.
-      first: what it takes before the step's own arguments.
-      finish: maps what it returns to the state and the metrics.
+      function: made by jit or pmap; it has the method `lower`.
+      first: arguments that it takes before those of the step.
+      finish: maps its result to the state and the metrics.
     """
 
     function: Any
@@ -51,10 +51,10 @@ class MappedStep:
 
 
 def check_divisible(batch_size: int, devices: int) -> None:
-    """Checks that the devices can share the batch, before anything is compiled.
+    """Checks that the devices can share the batch equally.
 
     Raises:
-      InputError: the batch is no multiple of the devices.
+      InputError: the batch size is not a multiple of the number of devices.
     """
     if batch_size % devices:
         raise InputError(
@@ -64,20 +64,20 @@ def check_divisible(batch_size: int, devices: int) -> None:
 
 
 def splits_groups(batch_size: int, method: Method, devices: int) -> bool:
-    """Returns whether a device holds part of a mixing group, so that mixing needs examples of other devices."""
+    """Returns whether a mixing group spans devices, so that they must exchange examples."""
     return method.mixes and bool((batch_size // devices) % method.group(batch_size))
 
 
 def make_step(train_step: TrainStep, feed: Feed, mesh: Mesh, *, parallel: str) -> MappedStep:
-    """Returns `step(state, *fed, keys) -> (state, metrics)`, of what `feed.fed` yields.
+    """Returns `step(state, *fed, keys) -> (state, metrics)`, where `feed.fed` yields `fed`.
 
     It makes the batch of `state.step` and takes a training step.  The state is donated: its buffers are
-    reused and the caller's copy is gone.
+    reused, so the caller must not use it again.
 
     Args:
-      train_step: made with `axis_name=AXIS` for pmap and without for jit.
+      train_step: made with `axis_name=AXIS` for pmap, and without it for jit.
       feed: makes the batch.
-      mesh: of the devices to use, which need not be of this machine where it is only lowered.
+      mesh: of the devices to use; if the step is only lowered, they need not exist on this machine.
       parallel: "jit" or "pmap".
     """
     axis_name = AXIS if parallel == "pmap" else None
@@ -102,8 +102,8 @@ def _jit(step: Callable[..., Any], mesh: Mesh) -> MappedStep:
 
 
 def _pmap(step: Callable[..., Any], mesh: Mesh, batch_axis: int | None) -> MappedStep:
-    # pmap wants one argument with a device axis; all the others but a batch, the state too, are the same
-    # on every device and go in and come out without one.
+    # pmap needs one argument with a device axis.  Apart from a batch, all arguments and results, such as the state,
+    # are the same on every device and have no device axis.
     mapped = jax.pmap(
         lambda _, *arguments: step(*arguments),
         axis_name=AXIS,
@@ -115,7 +115,7 @@ def _pmap(step: Callable[..., Any], mesh: Mesh, batch_axis: int | None) -> Mappe
     ids = jnp.arange(mesh.local_mesh.devices.size)
     if jax.process_count() == 1:
         return MappedStep(mapped, (ids,))
-    # What pmap returns belongs to this process alone; it is the same in all.
+    # The arrays that pmap returns belong to this process only, but their values are the same in all processes.
     everywhere = NamedSharding(mesh, PartitionSpec())
     return MappedStep(mapped, (ids,), partial(jax.tree.map, partial(_shared, everywhere)))
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind while it trains: lines of metrics, a line of progress, checkpoints, validation records."""
+"""Writes the results of a run while it trains: metrics, progress, checkpoints and validation records."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Write = Callable[[int, Sequence[Mapping[str, Any]]], None]
 
 
 class Recorder:
-    """Writes the results of a run; of several processes all save checkpoints, and the first alone writes the rest."""
+    """Writes the results of a run.  All processes save checkpoints together; only the first writes the other files."""
 
     def __init__(
         self,
@@ -45,10 +45,10 @@ class Recorder:
         Args:
           trainer: of the run.
           checkpoints: of its folder.
-          logs: of its metrics; none but in the first process.
+          logs: of its metrics; empty except in the first process.
           workdir: its folder.
-          data_facts: what tells the data from others; see `TrainingData.facts`.
-          before: the facts of the checkpoint that the run goes on from; empty at its start.
+          data_facts: facts that identify the data; see `TrainingData.facts`.
+          before: the facts of the checkpoint that the run resumes from; empty for a new run.
         """
         self._trainer, self._checkpoints, self._logs = trainer, checkpoints, logs
         self._workdir = workdir
@@ -60,19 +60,19 @@ class Recorder:
             steps_per_epoch=trainer.steps_per_epoch,
             batch_size=trainer.config.batch_size,
         )
-        # When it would have begun on the monotonic clock, had it never been interrupted.
+        # The start on the monotonic clock, as if the run had never been interrupted.
         self._start = time.monotonic() - float(before.get("training_seconds", 0.0))
 
     def add_step(self, step: int, metrics: Metrics) -> None:
-        """Takes the metrics of the step that made it `step` steps; a line is due every `log_every_steps`."""
+        """Takes the metrics of step `step` (counted from 1); writes a line every `log_every_steps`."""
         self._recent.add(step, metrics)
 
     def end_epoch(self, step: int) -> None:
-        """Writes the line of the steps since the last one, at the end of an epoch after `step` steps."""
+        """Writes a line of the steps since the last line, at the end of an epoch after `step` steps."""
         self._recent.finish(step)
 
     def save(self, state: TrainState) -> None:
-        """Saves a state that is not validated, with the metrics of the steps since the last line."""
+        """Saves a state that was not validated, with the metrics of the steps since the last line."""
         rest = self._recent.settle()
         check_losses(self._trainer.config, [one["loss"] for one in rest], int(state.step))
         self._save(state, {}, rest)
@@ -87,7 +87,7 @@ class Recorder:
         self._show(step, {name: scores[name] for name in ("validation_accuracy", "validation_ece_15")}, important=True)
 
     def keep_epoch(self, epoch: int, record: Predictions) -> None:
-        """Keeps the validation logits after an epoch, counted from 1; 0 is before training."""
+        """Writes the validation logits after an epoch, counted from 1; 0 is before training."""
         if is_first():
             path = self._workdir / EPOCHS / f"{epoch}.npz"
             path.parent.mkdir(exist_ok=True)
@@ -106,7 +106,7 @@ class Recorder:
             log.write(step, {"epoch": epoch, **scalars})
 
     def _save(self, state: TrainState, scores: Mapping[str, float], recent: list[dict[str, float]]) -> None:
-        """Saves a checkpoint, after everything that it makes final is on disk."""
+        """Saves a checkpoint, after the logs up to it are on disk."""
         now = {
             "training_seconds": time.monotonic() - self._start,
             "scores": dict(scores),
@@ -121,16 +121,16 @@ class Recorder:
 
 
 class Recent:
-    """Collects the metrics of steps, and hands them over every so many steps and at the end of an epoch.
+    """Collects the metrics of steps, and writes them every `every` steps and at the end of an epoch.
 
-    They are fetched from the device only when the next step is under way, so that it never waits.
+    They are fetched from the device only after the next step has been dispatched, so that the device never waits.
     """
 
     def __init__(self, every: int, write: Write, saved: Sequence[Mapping[str, float]] = ()) -> None:
         """Starts empty, or with what `settle` returned when the run was interrupted.
 
         Args:
-          every: a line is due after each multiple of so many steps.
+          every: a line is written after each multiple of this number of steps.
           write: takes the metrics of a line.
           saved: what `settle` returned.
         """
@@ -139,21 +139,21 @@ class Recent:
         self._due: tuple[int, list[Any]] | None = None
 
     def add(self, step: int, metrics: Metrics) -> None:
-        """Takes the metrics of the step that made it `step` steps."""
+        """Takes the metrics of step `step`, counted from 1."""
         self._steps.append(metrics)
         self._write_due()
         if step % self._every == 0:
             self._due, self._steps = (step, self._steps), []
 
     def finish(self, step: int) -> None:
-        """Hands over everything; to be called at the end of an epoch, after `step` steps."""
+        """Writes all collected metrics; called at the end of an epoch, after `step` steps."""
         self._write_due()
         if self._steps:
             self._due, self._steps = (step, self._steps), []
             self._write_due()
 
     def settle(self) -> list[dict[str, float]]:
-        """Hands over what is due, and returns the rest for a checkpoint: JSON-serialisable, and exact."""
+        """Writes the lines that are due; returns the other metrics for a checkpoint, JSON-serialisable and exact."""
         self._write_due()
         return [{name: float(value) for name, value in one.items()} for one in jax.device_get(self._steps)]
 
@@ -165,12 +165,12 @@ class Recent:
 
 
 def means(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Returns the mean of each metric over the steps, as `train_` and its name.
+    """Returns the mean of each metric over the steps, under `train_` and its name.
 
-    Where steps were skipped (`training.step.skipping`), `train_skipped` is their number and the means are over the
-    others; without others there are none.
+    If steps can be skipped (`training.step.skipping`), `train_skipped` is their number and the means are over the
+    other steps; if all were skipped, there are no means.
     """
-    # A run that is continued with another `on_nan` has steps of both kinds in its first line.
+    # A run resumed with another `on_nan` has steps with and without `skipped` in its first line.
     taken = [one for one in steps if not one.get("skipped", 0)]
     names = sorted(set(steps[0]) - {"skipped"}) if taken else []
     counted = {"train_skipped": float(len(steps) - len(taken))} if "skipped" in steps[-1] else {}
@@ -182,8 +182,8 @@ def check_losses(config: Config, losses: Sequence[Any], last_step: int) -> None:
 
     Args:
       config: of the run; the message names its settings that may be the cause.
-      losses: one scalar a step.
-      last_step: the number of the last of them, counted from 1.
+      losses: one scalar per step.
+      last_step: the number of the last step, counted from 1.
 
     Raises:
       InputError: one is not; the message names the first such step.

@@ -1,9 +1,8 @@
 """The training step: one pure function for every method.
 
-    batch -> standardise -> network, which mixes on its way -> loss -> gradient -> new state
+    batch -> standardise -> network, which calls `mix` -> loss -> gradient -> new state
 
-A method is numbers (`Method`), never a step of its own; nor does the step know whether it trains on
-images or on text.
+A method is a set of numbers (`Method`), not a step of its own.  The step is the same for images and for text.
 """
 
 from __future__ import annotations
@@ -38,24 +37,24 @@ def make_train_step(
 ) -> TrainStep:
     """Returns `train_step(state, batch, key) -> (state, metrics)`, pure and ready to be compiled.
 
-    The step draws lambda with `jax.random.beta` from `fold_in(key, state.step)`, so the key of the
-    run serves every step and a resumed run draws what it would have drawn.
+    The step draws lambda with `jax.random.beta` from `fold_in(key, state.step)`.  So all steps use the key of the
+    run, and a resumed run draws the same numbers as one that was not interrupted.
 
-    Metrics, each a float32 scalar over the global batch: `loss` (what is minimised, nats),
-    `accuracy_mixed` (share whose largest logit is the largest target: under mixing this is not
-    the accuracy on clean examples, and is far below it; with `clean_weight` clean rows count by it),
-    `mixing` (mean of min(lambda, 1 - lambda)).
+    Metrics, each a float32 scalar over the global batch: `loss` (the minimised loss, nats), `accuracy_mixed`
+    (the share of rows whose largest logit is at the largest target; under mixing it is far below the accuracy
+    on clean examples; with `clean_weight` the clean rows have that weight), and `mixing` (the mean of
+    min(lambda, 1 - lambda)).
 
     Args:
-      model: the network, which calls `mix` on its way and drops out by `dropout_keys` if it has a rate;
-        its batch normalisation must know `axis_name` too.
+      model: the network, which calls `mix` and, if its dropout rate is not 0, uses `dropout_keys`; it must be
+        made with the same `axis_name`.
       optimizer: as made by `training.optimizer.make_optimizer`.
       method: the numbers of the method.
       classes: K.
       standardise: maps pixels to the network's inputs; the identity for text.
       axis_name: the mapped axis under pmap, where a device gets its rows of the global batch; None
-        where the step sees the whole batch (jit).
-      mesh: over which jit divides the step; None on one device, and under pmap.
+        under jit, where the step sees the whole batch.
+      mesh: the mesh over which jit divides the step; None on one device and under pmap.
     """
     places = model.places if method.layer == "random" else 0
 
@@ -88,13 +87,13 @@ def make_train_step(
 
 
 def skipping(train_step: TrainStep) -> TrainStep:
-    """Returns a step that keeps the state from before it where its loss or the new state is not finite.
+    """Returns a step that leaves the state unchanged if the loss or the new state is not finite.
 
-    Such a step counts as taken, so the order of the data is what it would have been.  Its metrics are 0,
-    and `skipped` is 1; of every other step `skipped` is 0.
+    A skipped step still counts as a step, so the order of the data does not change.  Its metrics are 0, except
+    `skipped`, which is 1; for other steps `skipped` is 0.
 
     Args:
-      train_step: pure; under a mapped axis its loss and state must be the same on every device.
+      train_step: a pure function; under a mapped axis, loss and state must be the same on every device.
     """
 
     def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:

@@ -1,8 +1,8 @@
-"""Ending a run early and in order, and keeping other processes out of its folder.
+"""Ending a run early with a checkpoint, and the lock of a run's folder.
 
-SIGTERM, SIGINT or the notice of a cluster asks for the end.  It is answered between two steps: the run saves a
-checkpoint and raises `Interrupted`.  Before the first step there is nothing to save, and the process ends at once;
-so it does at the second signal, since a checkpoint appears whole or not at all.
+SIGTERM, SIGINT or a cluster's preemption notice asks the run to end.  After the current step, the run saves a
+checkpoint and raises `Interrupted`.  Before the first step there is nothing to save, and the process ends at once.
+It also ends at once at the second signal; this is safe, because a checkpoint appears complete or not at all.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from mixup_jax.devices.processes import is_first
 from mixup_jax.errors import InputError
 
 EXIT_INTERRUPTED = 75
-"""EX_TEMPFAIL of sysexits.h: not finished, and the same command continues."""
+"""EX_TEMPFAIL of sysexits.h: the run is not finished, and the same command resumes it."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 LOCK_FILE = "lock"
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
-"""The errors of file systems without locks."""
+"""The errors that file systems without locks raise."""
 
 
 class Interrupted(Exception):  # noqa: N818, since nothing is wrong
@@ -64,9 +64,9 @@ class Stop:
         return self._requested
 
     def requested(self, step: int) -> bool:
-        """Returns whether the run is to end after `step` steps; with several processes, all agree on the step.
+        """Returns whether the run is to end after `step` steps; all processes of a run agree on the step.
 
-        To be called after every step.  Before the first call a signal ends the process at once.
+        Must be called after every step.  Before the first call, a signal ends the process at once.
         """
         self._listening = True
         if jax.process_count() > 1:
@@ -88,8 +88,8 @@ class Stop:
 class Signals(Stop):
     """The first SIGTERM or SIGINT is a request; the second ends the process.  A context manager.
 
-    A thread of its own receives the signals, because the main one may be compiling for minutes.
-    With several processes jax handles SIGTERM, and its coordinator tells all of them; SIGINT is turned into SIGTERM.
+    A separate thread receives the signals, because the main thread may be compiling for minutes.
+    In a run of several processes, jax handles SIGTERM and its coordinator tells all processes; SIGINT becomes SIGTERM.
     """
 
     def __enter__(self) -> Signals:
@@ -104,7 +104,7 @@ class Signals(Stop):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Restores the handlers of before."""
+        """Restores the previous handlers."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup)
@@ -140,17 +140,18 @@ def _leave(message: str) -> None:
 
 @contextlib.contextmanager
 def locked(workdir: Path, report: Callable[[str], None]) -> Iterator[None]:
-    """Holds the lock of a folder in the block, if this process is the first: a folder belongs to one run at a time.
+    """Holds the lock of a folder during the block, in the first process, so that only one run uses a folder.
 
-    The operating system releases it when the process ends, however it ends, so a lock cannot be left
-    behind; the file stays and says who held it last.
+    The operating system releases the lock when the process ends, however it ends, so no stale lock can remain.
+    The file remains, and says which process held the lock last.
 
     Args:
-      workdir: of the run; must exist.
-      report: takes a line where the file system knows no locks, and the run goes on without.
+      workdir: the folder of the run; must exist.
+      report: takes a line if the file system has no locks; the run then continues without one.
 
     Raises:
-      InputError: another process holds it; the message says which, where and since when.  Or its file cannot be opened.
+      InputError: another process holds the lock (the message says which, where and since when), or its file cannot be
+        opened.
     """
     if not is_first():
         yield

@@ -1,4 +1,4 @@
-"""What a config becomes before the first step: a compiled training step, a compiled prediction and the first state."""
+"""Builds a run from its config: the compiled training step, the compiled prediction and the initial state."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from mixup_jax.training.step import Metrics, TrainStep, make_train_step, skippin
 
 
 class Parts(NamedTuple):
-    """What a run computes with, before anything is compiled or placed on a device.
+    """The parts of a run, before anything is compiled or placed on a device.
 
     Attributes:
       model: the network.
@@ -43,7 +43,7 @@ class Parts(NamedTuple):
       standardise: maps pixels to the network's inputs; the identity for text.
       optimizer: of its parameters.
       schedule: learning rate by step.
-      train_step: for all devices together, or under pmap for each.
+      train_step: for all devices together, or under pmap for one device.
     """
 
     model: nn.Module
@@ -54,13 +54,13 @@ class Parts(NamedTuple):
     train_step: TrainStep
 
     def initial_state(self, key: jax.Array) -> TrainState:
-        """Returns the state at step 0, drawn by a key."""
+        """Returns the state at step 0, with parameters drawn from a key."""
         return initial_state(self.model, self.optimizer, key, input_shape=self.input_shape)
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """The fixed parts of a run, compiled for its devices; only the state changes.
+    """The parts of a run that do not change, compiled for its devices.
 
     Attributes:
       config: of the run.
@@ -71,7 +71,7 @@ class Trainer:
       schedule: learning rate by step.
       keys: random keys by purpose.
       mesh: of the devices.
-      steps_per_epoch: whole batches in an epoch.
+      steps_per_epoch: the number of whole batches in an epoch.
     """
 
     config: Config
@@ -86,11 +86,11 @@ class Trainer:
 
     @property
     def total_steps(self) -> int:
-        """Optimiser steps of the whole run."""
+        """The number of optimiser steps of the whole run."""
         return self.config.epochs * self.steps_per_epoch
 
     def batches(self, train: ExampleSet, first_step: int) -> Fed:
-        """Yields what `step` takes besides the state, for step `first_step` (from 0) and those after it."""
+        """Yields the arguments of `step` other than the state, for step `first_step` (from 0) and the following."""
         return self.feed.fed(train, self.keys.order, self.mesh, first_step)
 
 
@@ -127,9 +127,9 @@ def prepare(
     Args:
       config: of the run.
       spec: of the data set it trains on.
-      steps_per_epoch: whole batches in an epoch.
-      vocabulary: of a text.
-      embedding: word vectors `[V, E]` to begin with, in place of drawn ones.
+      steps_per_epoch: the number of whole batches in an epoch.
+      vocabulary: of text data.
+      embedding: initial word vectors `[V, E]`, instead of random ones.
     """
     mesh, keys = device_mesh(), run_keys(config.seed)
     parts = parts_of(config, spec, mesh, steps_per_epoch, 0 if vocabulary is None else len(vocabulary))
@@ -150,7 +150,7 @@ def prepare(
 
 
 def parts_of(config: Config, spec: DatasetSpec, mesh: Mesh, steps_per_epoch: int, words: int) -> Parts:
-    """Returns the parts of a run; `words` is the size of a text's vocabulary, 0 for images."""
+    """Returns the parts of a run; `words` is the size of the vocabulary, 0 for images."""
     axis_name = AXIS if config.parallel == "pmap" else None
     model = model_of(
         config.model, classes=spec.classes, axis_name=axis_name, vocabulary=words, embedding=config.data.vector_size
@@ -179,8 +179,8 @@ def create_state(
 
     Args:
       model: the network.
-      optimizer: whose state is created for the network's parameters.
-      key: of the initialisation.
+      optimizer: the optimiser, whose state is part of the result.
+      key: the random key of the initialisation.
       input_shape: of one input: `(H, W, C)` of an image, `(L,)` of the tokens of a text.
     """
     initialise = partial(initial_state, model, optimizer, input_shape=input_shape)
@@ -190,7 +190,7 @@ def create_state(
 def initial_state(
     model: nn.Module, optimizer: optax.GradientTransformation, key: jax.Array, *, input_shape: tuple[int, ...]
 ) -> TrainState:
-    """Returns what `create_state` does, to be compiled or, under `jax.eval_shape`, for its shapes."""
+    """Computes the result of `create_state`; for jit, or for `jax.eval_shape`, which returns its shapes."""
     variables = init_variables(model, key, input_shape)
     opt_state = optimizer.init(variables["params"])
     return TrainState(jnp.zeros((), jnp.int32), variables["params"], variables["batch_stats"], opt_state)
