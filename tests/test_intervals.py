@@ -143,12 +143,23 @@ def test_difference_changes_sign_with_the_order_of_the_runs():
         assert back[name] == pytest.approx((-difference, -high, -low), abs=1e-12)
 
 
+def test_differences_do_not_depend_on_how_many_resamples_are_worked_on_at_a_time(monkeypatch):
+    rng = np.random.default_rng(4)
+    confidences, outcomes, scores = rng.random((2, 50)), rng.random((2, 50)) < 0.7, rng.random((4, 50))
+    found = []
+    for chunk in (50, 333, 1 << 18):
+        monkeypatch.setattr(intervals, "PAIR_CHUNK", chunk)
+        found.append(paired_bootstrap_differences(confidences[0], outcomes[0], confidences[1], outcomes[1]))
+        found[-1] |= {"auroc": paired_bootstrap_auroc_difference(*scores)}
+    assert found[0] == found[1] == found[2]
+
+
 def test_auroc_difference_against_resampling_by_hand():
     rng = np.random.default_rng(9)
     in_a, out_a = rng.integers(0, 6, 150).astype(float), rng.integers(1, 8, 90).astype(float)
     in_b, out_b = in_a + rng.integers(0, 3, 150), out_a.copy()
     counts_in, counts_out = (next(resampling.resample_counts(n, 4, seed=n)) for n in (150, 90))
-    for row, found in enumerate(intervals._auroc(in_a, out_a, counts_in, counts_out)):
+    for row, found in enumerate(intervals._auroc_of_resamples(in_a, out_a)(counts_in, counts_out)):
         assert found == pytest.approx(auroc(np.repeat(in_a, counts_in[row]), np.repeat(out_a, counts_out[row])))
     difference, low, high = paired_bootstrap_auroc_difference(in_a, out_a, in_b, out_b, resamples=200)
     assert difference == pytest.approx(auroc(in_a, out_a) - auroc(in_b, out_b))

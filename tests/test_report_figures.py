@@ -1,4 +1,5 @@
 import doctest
+import io
 import itertools
 import math
 from fractions import Fraction
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from scipy import stats
 
 from mixup_jax import figures
@@ -24,6 +26,7 @@ from mixup_jax.figures import (
     to_pixels,
     to_png,
     to_svg,
+    to_svg_and_png,
     training_curve,
     wilson_interval,
 )
@@ -113,6 +116,17 @@ def test_the_same_figure_gives_the_same_bytes_whatever_the_global_settings(monke
 
 def test_png_is_a_picture_and_a_curve_of_one_point_can_be_drawn():
     assert to_png(training_curve([(1, 2.0), (2, 1.0)], [(2, 0.5)])).startswith(b"\x89PNG")
+
+
+def test_svg_and_png_together_are_those_drawn_alone_but_for_shifts_of_the_png_by_a_dot_or_two():
+    figures_alike = [reliability_diagram(some_bins(), title="one").figure for _ in range(3)]
+    svg, png = to_svg_and_png(figures_alike[0])
+    assert svg == to_svg(figures_alike[1])
+    together, alone = (imread(io.BytesIO(content))[:, :, :3] for content in (png, to_png(figures_alike[2])))
+    ink = np.abs(1 - alone).mean()
+    assert together.shape == alone.shape
+    assert np.abs(together - alone).mean() < ink / 4
+    np.testing.assert_allclose(np.abs(1 - together).mean(), ink, rtol=0.02)
 
 
 def test_given_axes_are_drawn_into_and_the_counts_are_optional():

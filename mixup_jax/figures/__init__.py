@@ -40,7 +40,7 @@ from mixup_jax.figures.reliability import (
 )
 from mixup_jax.figures.risk import risk_coverage, risk_coverage_figure
 from mixup_jax.figures.seeds import alpha_sweep, alpha_sweep_figure, seed_spread, seed_spread_figure
-from mixup_jax.figures.style import to_pixels, to_png, to_svg
+from mixup_jax.figures.style import to_pixels, to_png, to_svg, to_svg_and_png
 
 __all__ = [
     "Drawn",
@@ -67,6 +67,7 @@ __all__ = [
     "to_pixels",
     "to_png",
     "to_svg",
+    "to_svg_and_png",
     "training_curve",
     "training_figure",
     "wilson_interval",

@@ -127,6 +127,17 @@ def to_png(drawing: Axes | Figure) -> bytes:
     return _saved(figure_of(drawing), "png")
 
 
+def to_svg_and_png(drawing: Axes | Figure) -> tuple[bytes, bytes]:
+    """Returns a figure as `to_svg` and `to_png` do, but arranged only once: the PNG has the arrangement of the SVG."""
+    figure = figure_of(drawing)
+    svg, engine = to_svg(figure), figure.get_layout_engine()
+    figure.set_layout_engine("none")
+    try:
+        return svg, to_png(figure)
+    finally:
+        figure.set_layout_engine(engine)
+
+
 def to_pixels(drawing: Axes | Figure) -> npt.NDArray[np.uint8]:
     """Returns a figure as RGB values, uint8 `[height, width, 3]`, of 160 dots an inch."""
     with _drawn_with(FigureCanvasAgg, figure_of(drawing)) as canvas:

@@ -17,7 +17,7 @@ from mixup_jax.metrics.binning import bin_edges
 from mixup_jax.metrics.detection import check_scores
 from mixup_jax.metrics.replicates import Replicates, Resamples, SortedRun, sorted_run, with_bins
 from mixup_jax.metrics.resampling import (
-    CHUNK,
+    PAIR_CHUNK,
     Difference,
     Interval,
     difference_around,
@@ -174,7 +174,8 @@ def paired_bootstrap_differences(
         return {name: a[name] - b[name] for name in a}
 
     measured = difference(np.ones((1, run_a.n), np.int64))
-    replicates = gathered(difference(counts) for counts in resample_counts(run_a.n, resamples, seed))
+    rows = max(1, PAIR_CHUNK // run_a.n)
+    replicates = gathered(difference(counts) for counts in resample_counts(run_a.n, resamples, seed, rows))
     furthest = {"confidence_minus_accuracy": 2.0} | dict.fromkeys(run_a.losses, np.inf)
     return {
         name: difference_around(float(measured[name][0]), replicates[name], level, furthest.get(name, 1.0))
@@ -206,20 +207,26 @@ def paired_bootstrap_auroc_difference(
             f"the runs have {sizes_a} and {sizes_b} scores (in, out); expected the same data sets for both"
         )
 
+    auroc_a, auroc_b = _auroc_of_resamples(inside_a, outside_a), _auroc_of_resamples(inside_b, outside_b)
+
     def difference(counts_in: Ints, counts_out: Ints) -> Floats:
-        return _auroc(inside_a, outside_a, counts_in, counts_out) - _auroc(inside_b, outside_b, counts_in, counts_out)
+        return auroc_a(counts_in, counts_out) - auroc_b(counts_in, counts_out)
 
     measured = difference(*(np.ones((1, size), np.int64) for size in sizes_a))
-    rows = max(1, CHUNK // max(sizes_a))
+    rows = max(1, PAIR_CHUNK // max(sizes_a))
     resampled = (resample_counts(size, resamples, [seed, half], rows) for half, size in enumerate(sizes_a))
     replicates = np.concatenate([difference(*pair) for pair in zip(*resampled, strict=True)])
     return difference_around(float(measured[0]), replicates, level)
 
 
-def _auroc(score_in: Floats, score_out: Floats, counts_in: Ints, counts_out: Ints) -> Floats:
+def _auroc_of_resamples(score_in: Floats, score_out: Floats) -> Callable[[Ints, Ints], Floats]:
+    """Returns a function from how often each score occurs in each resample, `[R, N]` and `[R, M]`, to `[R]` AUROCs."""
     order = np.argsort(score_in)
-    positions = [np.searchsorted(score_in[order], score_out, side=side) for side in ("left", "right")]
-    below = np.concatenate([np.zeros((len(counts_in), 1), np.int64), counts_in[:, order].cumsum(axis=1)], axis=1)
-    pairs = (counts_out * (below[:, positions[0]] + below[:, positions[1]])).sum(axis=1)
-    area: Floats = pairs / (2 * len(score_in) * len(score_out))
-    return area
+    left, right = (np.searchsorted(score_in[order], score_out, side=side) for side in ("left", "right"))
+
+    def areas(counts_in: Ints, counts_out: Ints) -> Floats:
+        below = np.concatenate([np.zeros((len(counts_in), 1), np.int64), counts_in[:, order].cumsum(axis=1)], axis=1)
+        pairs = (counts_out * (below[:, left] + below[:, right])).sum(axis=1)
+        return np.asarray(pairs / (2 * len(score_in) * len(score_out)), np.float64)
+
+    return areas

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.errors import InputError
+from mixup_jax.report.workers import cores
 
 
 def main(argv: Sequence[str]) -> int:
@@ -22,7 +23,11 @@ def main(argv: Sequence[str]) -> int:
         "--output", default="report", type=path, metavar="DIR", help="folder to write to (default: %(default)s)"
     )
     parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="processes that draw many figures (default: %(default)s)"
+        "--jobs",
+        type=int,
+        default=cores(),
+        metavar="N",
+        help="processes that draw, at most one for every 30 figures (default: the cores it may use, here %(default)s)",
     )
     arguments = parser.parse_args(list(argv))
     if arguments.jobs < 1:

@@ -28,8 +28,8 @@ TABLES = {
     "table.tex": tables.latex_table,
     "table.csv": tables.csv_table,
 }
-FIGURES_WORTH_PROCESSES = 60
-"""With fewer figures, further processes take longer to start than they save."""
+FIGURES_OF_A_PROCESS = 30
+"""With fewer figures for each, further processes take longer to start than they save."""
 
 
 def build_report(folders: Sequence[str | Path], output: str | Path, jobs: int = 1) -> Path:
@@ -42,8 +42,8 @@ def build_report(folders: Sequence[str | Path], output: str | Path, jobs: int = 
     Args:
       folders: run folders, evaluated by `mixup_jax.evaluate`.
       output: the folder to write to; it is created where needed.
-      jobs: processes that draw the figures and compute the intervals, where there are many.  With more than one, a
-        script that calls this needs the guard `if __name__ == "__main__"`.
+      jobs: processes that draw the figures and compute the intervals, at most one for every 30 figures.  With more
+        than one, a script that calls this needs the guard `if __name__ == "__main__"`.
 
     Raises:
       InputError: a run cannot be used (see `runs.load_runs`, `groups.make_groups`), or `output` cannot be
@@ -55,7 +55,7 @@ def build_report(folders: Sequence[str | Path], output: str | Path, jobs: int = 
     groups = make_groups(runs)
     filters = Filters(groups)
     plans = plan_figures(groups, filters)
-    with workers(jobs if len(plans) >= FIGURES_WORTH_PROCESSES else 1) as run_all:
+    with workers(max(1, min(jobs, len(plans) // FIGURES_OF_A_PROCESS))) as run_all:
         comparisons, no_verdict = make_comparisons(groups, run_all)
         figures = run_all([partial(finish, plan) for _, plan in plans])
     by_section: dict[str, list[Figure]] = {}

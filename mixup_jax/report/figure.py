@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from mixup_jax import escapes
 from mixup_jax.escapes import visible
-from mixup_jax.figures import Drawn, to_png, to_svg
+from mixup_jax.figures import Drawn, to_svg_and_png
 
 DROPPED = ("metadata", "style", "title")
 REFERENCE = re.compile(r"url\(#([^)]+)\)")
@@ -75,7 +75,7 @@ class Figure:
 def finish(plan: FigurePlan) -> Figure:
     """Draws a figure and returns it with its files."""
     drawn = plan.draw()
-    svg, png = to_svg(drawn.axes), to_png(drawn.axes)
+    svg, png = to_svg_and_png(drawn.axes)
     data = csv_bytes(drawn.columns, drawn.rows) if drawn.rows else b""
     return Figure(plan, drawn.alt, svg, png, data, inline(plan, drawn, svg))
 

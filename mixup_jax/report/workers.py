@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +20,11 @@ class RunAll(Protocol):
     def __call__(self, tasks: Sequence[Task[T]]) -> list[T]:
         """Does the work."""
         ...
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def serially(tasks: Sequence[Task[T]]) -> list[T]:
