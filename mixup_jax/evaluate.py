@@ -46,6 +46,7 @@ FILES = Mode("predictions", "evaluate files of predictions (starts at once; need
     Flag("validation_labels", "L.npy", "labels [N] of --validation=V.npy", type=path, needs="validation"),
     Flag("ood", "O[,O2]", "out-of-distribution record, labels not needed; may be repeated", type=paths, repeats=True),
     Flag("probabilities", None, "the files hold probabilities, not logits"),
+    Flag("logits", None, "the files hold logits, even if they look like probabilities"),
     Flag("all_intervals", None, "bootstrap adaptive, smooth and class-wise ECE as well (seconds more)"),
     Flag("posthoc", "A,B", f"also fit on --validation: {', '.join(POSTHOC)}", type=names, needs="validation"),
     Flag("output", "FILE", ".json, .md, .tex or .csv; repeatable; default: P.evaluation.json", type=path, repeats=True),

@@ -108,6 +108,17 @@ def leaked() -> None:
     np.savez("part.npz", **parts)
 
 
+def likely(change: Callable[[Any], Any]) -> Change:
+    """Replaces the logits of test.npz by what `change` makes of their probabilities."""
+
+    def replace() -> None:
+        with np.load("test.npz") as record:
+            powers, labels = np.exp(record["logits"].astype(float)), record["labels"]
+        np.savez("test.npz", logits=change(powers / powers.sum(axis=1, keepdims=True)), labels=labels)
+
+    return replace
+
+
 def _write_text(name: str, content: str) -> None:
     Path(name).write_text(content)
 
@@ -417,6 +428,12 @@ CASES: dict[str, list[Case]] = {
         Case("too few labels", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=[0])),
         Case("not one label known", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=[-1, -1])),
         Case("logits as probabilities", f"{EVALUATE} --probabilities"),
+        Case("percentages as probabilities", f"{EVALUATE} --probabilities", likely(lambda p: 100 * p)),
+        Case("probabilities, without a word of it", EVALUATE, likely(lambda p: p.round(3))),
+        Case("percentages for logits", EVALUATE, likely(lambda p: 100 * p)),
+        Case("outputs of a sigmoid for logits", EVALUATE, likely(lambda p: (1.3 * p).clip(0, 1))),
+        Case("logits and probabilities", f"{EVALUATE} --validation=validation.npz", likely(lambda p: p)),
+        Case("both kinds of numbers", f"{EVALUATE} --probabilities --logits"),
         Case("origins that are no JSON", EVALUATE, arrays(logits=np.eye(2), labels=[0, 1], meta="{oops")),
         Case(
             "a name that would command the terminal",
@@ -427,7 +444,7 @@ CASES: dict[str, list[Case]] = {
         Case(
             "foreign data of another network",
             f"{EVALUATE} --ood=other.npz",
-            functools.partial(np.savez, "other.npz", logits=np.eye(3), labels=[0, 1, 2]),
+            functools.partial(np.savez, "other.npz", logits=-np.eye(3), labels=[0, 1, 2]),
         ),
         Case(
             "the test record under another name",

@@ -100,6 +100,8 @@ missing for a number that was not computed, and null for one that is not finite,
 | `temperature_fit` | what is remarkable about the fit: `left_out`, examples whose true class \
 has probability 0; `at_bound`, the bound that T is at; only where something is |
 | `test_rows_in` | {{record: how many of its rows have the logits of a row of the test record}}; only where some do |
+| `numbers` | what the given files or arrays were taken for: `taken_for`, `logits` or `probabilities`, and `stated`, \
+whether their user said so; not of a run, whose records are logits |
 | `results` | an entry for each set of labelled examples, such as `fashion_mnist/test` |
 | `ood` | an entry for each out-of-distribution set, such as `mnist` |
 | `odin` | where it was asked for: `temperature`, `epsilon`, and what `epsilon` was chosen on |

@@ -32,6 +32,7 @@ def files(tmp_path, monkeypatch):
 def test_the_document_is_written_beside_the_file_and_the_table_printed(files, capsys):
     assert main(["--predictions=preds.npz"]) == 0
     document = json.loads((files / "preds.evaluation.json").read_text())
+    assert document.pop("numbers") == {"taken_for": "logits", "stated": False}
     assert document == evaluate_records(load_record("preds.npz"), test_name="preds")
     printed = capsys.readouterr().out
     assert "preds: n = 60" in printed
@@ -46,6 +47,7 @@ def test_validation_and_ood_records(files, capsys):
     arguments = ["--predictions=preds.npz", "--validation=val.npz", "--output=out/e.json"]
     assert main([*arguments, "--ood=noise.npz", "--ood=sub/noise.npz", "--ood=x.npz"]) == 0
     document = json.loads((files / "out/e.json").read_text())
+    assert document.pop("numbers") == {"taken_for": "logits", "stated": False}
     ood = {"noise": "noise.npz", "noise-2": "sub/noise.npz", "kmnist": "x.npz"}
     assert document == evaluate_records(
         load_record("preds.npz"),

@@ -69,7 +69,7 @@ def test_help_begins_with_a_page_whose_examples_run():
     assert doctest.testmod(mixup_jax).failed == 0
 
 
-ONE = "import numpy as np; logits, labels = np.eye(3), np.arange(3)\n"
+ONE = "import numpy as np; logits, labels = 4 * np.eye(3), np.arange(3)\n"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_evaluate_has_the_signature_and_the_help_of_its_function():
 
 
 def test_evaluate_is_still_a_command(tmp_path: Path):
-    save_predictions(tmp_path / "p.npz", Predictions(np.eye(3), np.arange(3)))
+    save_predictions(tmp_path / "p.npz", Predictions(4 * np.eye(3), np.arange(3)))
     command = [sys.executable, "-m", "mixup_jax.evaluate", f"--predictions={tmp_path / 'p.npz'}"]
     assert "written: " in subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert json.loads((tmp_path / "p.evaluation.json").read_text())["results"]["p"]["accuracy"] == 1
@@ -105,6 +105,7 @@ def test_evaluate_takes_arrays_records_and_paths_alike(arrays, tmp_path: Path):
     record, other = Predictions(logits, labels), Predictions(logits[::-1] * 0.5, labels[::-1])
     noise = Predictions(logits * 0.1, np.full(80, -1))
     expected = evaluate_records(record, validation=other, ood={"noise": noise}, posthoc=("vector_scaling",))
+    expected["numbers"] = {"taken_for": "logits", "stated": False}
     for name, each in {"test": record, "validation": other, "noise": noise}.items():
         save_predictions(tmp_path / f"{name}.npz", each)
     options = {"posthoc": ("vector_scaling",)}

@@ -16,7 +16,7 @@ from mixup_jax.command import EXIT_BAD_INPUT, run_command
 from mixup_jax.errors import InputError
 from mixup_jax.evaluate import main
 from mixup_jax.evaluation.measure import evaluate_records
-from mixup_jax.runs.formats import load_predictions, look_like_probabilities
+from mixup_jax.runs.formats import load_predictions
 from mixup_jax.runs.records import Predictions, load_record, logits_of_probabilities, save_predictions
 
 RNG = np.random.default_rng(0)
@@ -81,8 +81,6 @@ def test_probabilities_are_logits_of_the_same_predictions(folder):
     for name in ("p.csv", "p.parquet", "p.npz", "p.npy"):
         record = load_predictions(Path(name), probabilities=True)
         np.testing.assert_allclose(scipy.special.softmax(record.logits, axis=1), probabilities, rtol=1e-12)
-        assert look_like_probabilities(load_predictions(Path(name)))
-    assert not look_like_probabilities(Predictions(LOGITS, LABELS))
     assert logits_of_probabilities(np.array([[0.0, 1.0]])).tolist() == [[-np.inf, 0.0]]
 
 
@@ -321,11 +319,3 @@ def test_contradicting_flags(folder, capsys, arguments, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
-
-
-def test_probabilities_taken_for_logits_are_pointed_out(folder, capsys):
-    np.savez("p.npz", logits=scipy.special.softmax(LOGITS, axis=1), labels=np.abs(LABELS))
-    assert main(["--predictions=p.npz"]) == 0
-    assert "look like probabilities" in capsys.readouterr().out
-    assert main(["--predictions=p.npz", "--probabilities"]) == 0
-    assert "look like probabilities" not in capsys.readouterr().out

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.measure import evaluate_records
+from mixup_jax.evaluation.numbers import ARGUMENTS, as_probabilities, check_numbers
 from mixup_jax.runs.formats import load_predictions
 from mixup_jax.runs.records import Predictions, logits_of_probabilities, no_labels
 
@@ -25,7 +26,7 @@ def evaluate(
     *,
     validation: Given | None = None,
     ood: Mapping[str, Given] | None = None,
-    probabilities: bool = False,
+    probabilities: bool | None = None,
     posthoc: Sequence[str] = (),
     all_intervals: bool = False,
 ) -> dict[str, Any]:
@@ -39,7 +40,8 @@ def evaluate(
       labels: their classes, integers `[N]` in 0 .. K-1; None where `logits` is a record or a path, which has them.
       validation: `(logits, labels)` of held-out examples, a record or a path; a temperature is fitted on it.
       ood: logits of out-of-distribution examples by the name of their data set.
-      probabilities: all of them are probabilities, not logits.
+      probabilities: all of them are probabilities (True) or logits (False); None takes them for logits, and refuses
+        what looks like probabilities.
       posthoc: also fit these on the validation examples: "vector_scaling", "isotonic".
       all_intervals: bootstrap adaptive, smooth and class-wise ECE as well (seconds more).
 
@@ -47,16 +49,17 @@ def evaluate(
       {"results": {"test": {"accuracy", "ece_15", "nll", .., "intervals"}, ..}, "ood": {name: ..}, ..}
 
     Raises:
-      InputError: logits or labels have a wrong shape, type or value, or are not of one network.
+      InputError: logits or labels have a wrong shape, type or value, are not of one network, or look like
+        probabilities while nothing is said.
     """
-    records = {name: _record_of(given, None, probabilities, labelled=False) for name, given in (ood or {}).items()}
-    return evaluate_records(
-        _record_of(logits, labels, probabilities),
-        validation=None if validation is None else _record_of(validation, None, probabilities),
-        ood=records,
-        posthoc=posthoc,
-        all_intervals=all_intervals,
-    )
+    said = bool(probabilities)
+    foreign = {name: _record_of(given, None, said, labelled=False) for name, given in (ood or {}).items()}
+    test = _record_of(logits, labels, said)
+    held_out = None if validation is None else _record_of(validation, None, said)
+    records = {"test": test, "validation": held_out, **{f"ood[{name!r}]": one for name, one in foreign.items()}}
+    numbers = check_numbers({name: one for name, one in records.items() if one}, probabilities, ARGUMENTS)
+    document = evaluate_records(test, validation=held_out, ood=foreign, posthoc=posthoc, all_intervals=all_intervals)
+    return document | {"numbers": numbers}
 
 
 def _record_of(
@@ -66,7 +69,7 @@ def _record_of(
         if labels is not None:
             raise InputError("labels given with a record or a file, which holds its own; expected the logits alone")
         if isinstance(given, Predictions):
-            return given
+            return as_probabilities(given) if probabilities else given
         return load_predictions(Path(given).expanduser(), probabilities=probabilities, labelled=labelled)
     if isinstance(given, tuple) and len(given) == 2:
         given, labels = given

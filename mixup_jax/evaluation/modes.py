@@ -13,16 +13,16 @@ from mixup_jax.escapes import one_line
 from mixup_jax.evaluation.ensemble import mean_of_records
 from mixup_jax.evaluation.export import check_suffix, render
 from mixup_jax.evaluation.measure import evaluate_records
+from mixup_jax.evaluation.numbers import FLAGS, check_numbers
 from mixup_jax.evaluation.recalibration import check_posthoc
 from mixup_jax.libraries import keep_freed_memory
 from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, GIB
 from mixup_jax.runs.files import write_atomically
-from mixup_jax.runs.formats import load_predictions, look_like_probabilities
+from mixup_jax.runs.formats import load_predictions
 from mixup_jax.runs.records import Predictions
 
 EVALUATION_FILE = "evaluation.json"
 NO_TEMPERATURE = "No temperature was fitted: that takes held-out data (--validation=V.npz), never the test record."
-TAKEN_FOR_LOGITS = "The rows look like probabilities but were taken for logits; --probabilities says they are."
 
 
 class Outcome(NamedTuple):
@@ -42,6 +42,7 @@ def evaluate_files(
     ood: Sequence[Sequence[Path]] = (),
     output: Sequence[Path] = (),
     probabilities: bool = False,
+    logits: bool = False,
     posthoc: Sequence[str] = (),
     all_intervals: bool = False,
     max_gib: float = DEFAULT_LIMIT / GIB,
@@ -56,12 +57,14 @@ def evaluate_files(
       ood: out-of-distribution records.
       output: files to write; empty for one beside the test record.
       probabilities: the files hold probabilities, not logits.
+      logits: the files hold logits, even if they look like probabilities.
       posthoc: methods to fit on the validation record as well.
       all_intervals: bootstrap adaptive, smooth and class-wise ECE as well.
       max_gib: most memory that the arrays of a file may take.
 
     Raises:
-      InputError: a file is damaged or missing, two of them contradict each other, or an output cannot be written.
+      InputError: a file is damaged or missing or looks like probabilities, without a word of what it holds; two files
+        contradict each other; or an output cannot be written.
     """
     if not 0 < max_gib < float("inf"):
         raise InputError(f"--max_gib={max_gib} is not a size; expected a number above 0, such as 8")
@@ -76,32 +79,38 @@ def evaluate_files(
                 "expected other data, since a temperature fitted on the test set would flatter it"
             )
     check_posthoc(posthoc)
+    if probabilities and logits:
+        raise InputError("--logits given with --probabilities; expected one of them")
     for flag, paths, beside in (("labels", predictions, labels), ("validation_labels", validation, validation_labels)):
         if beside is None and any(path.suffix.lower() == ".npy" for path in paths):
             raise InputError(f"{paths[0]} holds logits alone; expected the .npy of its labels [N]: --{flag}=L.npy")
 
+    given: dict[str, Predictions] = {}
+
     def record(paths: Sequence[Path], labels: Path | None = None, *, labelled: bool = True) -> Predictions:
         options: dict[str, Any] = {"probabilities": probabilities, "limit": int(max_gib * GIB)}
         members = [load_predictions(path, labels=labels, labelled=labelled, **options) for path in paths]
+        given.update(zip(map(str, paths), members, strict=True))
         return members[0] if len(members) == 1 else mean_of_records(members)
 
     test = record(predictions, labels)
+    held_out = record(validation, validation_labels) if validation else None
+    foreign = [(_name(paths), record(paths, labelled=False)) for paths in ood]
+    numbers = check_numbers(given, True if probabilities else False if logits else None, FLAGS)
     name, validation_name = _name(predictions), _name(validation)
     document = evaluate_records(
         test,
-        validation=record(validation, validation_labels) if validation else None,
-        ood=_named([(_name(paths), record(paths, labelled=False)) for paths in ood]),
+        validation=held_out,
+        ood=_named(foreign),
         test_name=name,
         validation_name=validation_name if validation_name != name else f"{validation_name} (validation)",
         posthoc=posthoc,
         all_intervals=all_intervals,
     )
+    document["numbers"] = numbers
     for file in output:
         _write(file, document)
-    notes = [] if validation else [NO_TEMPERATURE]
-    if not probabilities and look_like_probabilities(test):
-        notes.append(TAKEN_FOR_LOGITS)
-    return Outcome(document, output, notes)
+    return Outcome(document, output, [] if validation else [NO_TEMPERATURE])
 
 
 def _check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:

@@ -88,12 +88,6 @@ def load_predictions(
         raise InputError(f"predictions file {path}: {error}") from error
 
 
-def look_like_probabilities(predictions: Predictions) -> bool:
-    """Whether the first thousand rows lie in [0, 1] and sum to 1, as logits hardly ever do."""
-    rows = predictions.logits[:1000].astype(np.float64)
-    return bool((rows >= 0).all() and (np.abs(rows.sum(axis=1) - 1) < 1e-3).all())
-
-
 def _read(path: Path, limit: int, reader: Callable[[Path, int], Any]) -> Any:
     """Returns what the reader makes of a file, with every failure in one line that names the file."""
     if not path.is_file():

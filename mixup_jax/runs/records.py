@@ -117,14 +117,21 @@ def logits_of_probabilities(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.f
         values = probabilities.astype(np.float64)
     inside: npt.NDArray[np.bool_] = np.all((values >= 0) & (values <= 1), axis=1)
     sums = values.sum(axis=1)
-    tolerance = max(SUM_TOLERANCE, min(_rounding_of_sums(values), MOST_ROUNDING))
-    wrong = ~(inside & (np.abs(sums - 1) <= tolerance + 1e-6))  # .99 and 1.01 in two decimals are within 1 %
+    wrong = ~(inside & (np.abs(sums - 1) <= sum_tolerance(values)))
     if wrong.any():
         row = int(np.argmax(wrong))
         found = f"sums to {sums[row]:.6g}" if inside[row] else "holds a number outside [0, 1]"
-        raise InputError(f"row {row} of probabilities {found}; expected numbers from 0 to 1 whose sum is 1")
+        percent = (values[row] >= 0).all() and abs(sums[row] - 100) <= 100 * sum_tolerance(values / 100)
+        hint = " (percentages: divide them by 100)" if percent else ""
+        raise InputError(f"row {row} of probabilities {found}; expected numbers from 0 to 1 whose sum is 1{hint}")
     with np.errstate(divide="ignore"):
         return np.log(values) - np.log(sums)[:, None]
+
+
+def sum_tolerance(values: npt.NDArray[np.float64]) -> float:
+    """Returns how far from 1 the sums of rows of probabilities `[N, K]` may be: what rounding explains, or 1 %."""
+    # .99 and 1.01 in two decimals are within 1 %
+    return max(SUM_TOLERANCE, min(_rounding_of_sums(values), MOST_ROUNDING)) + 1e-6
 
 
 def _rounding_of_sums(values: npt.NDArray[np.float64]) -> float:

@@ -1,0 +1,131 @@
+"""Whether records hold logits or probabilities: judged of every record, refused where it is doubtful, never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mixup_jax.errors import InputError
+from mixup_jax.runs.records import Predictions, logits_of_probabilities, sum_tolerance
+
+LOGITS, PROBABILITIES, PERCENTAGES, SIGMOIDS = "logits", "probabilities", "percentages", "outputs of a sigmoid"
+SUMMED = (PROBABILITIES, PERCENTAGES)
+MOST_ROWS = 10_000
+"""Rows of a record that are judged, evenly spaced; a record may be larger than memory."""
+SHARE_OF_SUMS = 0.1
+"""The share of rows from which on sums of 1 are no coincidence.
+
+Of two standard normal logits, 0.2 % lie in [0, 1] and sum to 1 within 1 %; of more classes, fewer.
+"""
+SHARE_INSIDE = 0.9
+"""The share of rows in [0, 1] from which on a record is doubtful; logits are seldom all of one sign and small."""
+ENOUGH_ROWS = 10
+"""With so many rows in each of two records it is certain that only one of them has rows that sum to 1."""
+SLACK = 1e-6
+"""How far float32 leaves [0, 1]."""
+
+
+class Look(NamedTuple):
+    """What the numbers of a record look like (LOGITS, PROBABILITIES, ..), why, and how many rows were judged."""
+
+    kind: str
+    why: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How a user says what the numbers are: the flags of the command, or the arguments of the function."""
+
+    probabilities: str
+    logits: str
+
+
+FLAGS = Wording("--probabilities", "--logits")
+ARGUMENTS = Wording("probabilities=True", "probabilities=False")
+
+
+def look_of(numbers: npt.NDArray[np.floating]) -> Look:
+    """Returns what the rows of a record `[N, K]` look like; zeros throughout are logits."""
+    every = -(-len(numbers) // MOST_ROWS)
+    rows = np.asarray(numbers[::every], np.float64)
+    inside = _within_one(rows)
+    summed = inside & _sums_to_one(rows, inside)
+    hundredths = rows / 100
+    to_hundred = _within_one(hundredths)
+    percent = to_hundred & _sums_to_one(hundredths, to_hundred)
+    for kind, found, least, why in (
+        (PROBABILITIES, summed, SHARE_OF_SUMS, "are from 0 to 1 and sum to 1"),
+        (PERCENTAGES, percent, SHARE_OF_SUMS, "are from 0 to 100 and sum to 100"),
+        (SIGMOIDS, inside, SHARE_INSIDE, "are from 0 to 1 and do not sum to 1"),
+    ):
+        if found.mean() >= least and rows[found].any():
+            return Look(kind, f"{found.sum()} of {len(rows)} rows {why}", len(rows))
+    return Look(LOGITS, "", len(rows))
+
+
+def _within_one(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    inside: npt.NDArray[np.bool_] = np.all((rows >= -SLACK) & (rows <= 1 + SLACK), axis=1)
+    return inside
+
+
+def _sums_to_one(rows: npt.NDArray[np.float64], among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    near: npt.NDArray[np.bool_] = np.abs(rows.sum(axis=1) - 1) <= sum_tolerance(rows[among])
+    return near
+
+
+def check_numbers(records: Mapping[str, Predictions], probabilities: bool | None, say: Wording) -> dict[str, Any]:
+    """Returns what the numbers of some records were taken for: `{"taken_for": .., "stated": ..}`.
+
+    Args:
+      records: by the name that their user knows them by, with the numbers as they were given, unless they were
+        probabilities by `probabilities`: those were checked when their logarithms were taken.
+      probabilities: what the user said; None for nothing, which takes them for logits.
+      say: how the user can say it.
+
+    Raises:
+      InputError: nothing was said, and a record is doubtful; or the records are not all of one kind.
+    """
+    stated = {"taken_for": PROBABILITIES if probabilities else LOGITS, "stated": probabilities is not None}
+    if probabilities:
+        return stated
+    looks = {name: look_of(record.logits) for name, record in records.items()}
+    doubtful = [name for name, look in looks.items() if look.kind != LOGITS]
+    if probabilities is False:
+        doubtful = [name for name in doubtful if looks[name].kind in SUMMED and looks[name].rows >= ENOUGH_ROWS]
+    if not doubtful:
+        return stated
+    name, look = doubtful[0], looks[doubtful[0]]
+    found = f"{name} looks like {look.kind} ({look.why})"
+    for other, its in looks.items():
+        if its.kind != look.kind and (probabilities is None or (its.kind not in SUMMED and its.rows >= ENOUGH_ROWS)):
+            raise InputError(f"{found}, {other} like {its.kind}; expected numbers of one kind in all records")
+    if probabilities is None:
+        raise InputError(f"{found}; expected {_remedy(look.kind, say)}")
+    return stated
+
+
+def _remedy(kind: str, say: Wording) -> str:
+    if kind == PROBABILITIES:
+        return f"{say.probabilities}, or {say.logits} if they are logits"
+    if kind == PERCENTAGES:
+        return f"them divided by 100 and {say.probabilities}, or {say.logits} if they are logits"
+    return f"logits, or one distribution over the classes in each row; {say.logits} if they are logits"
+
+
+def as_probabilities(record: Predictions) -> Predictions:
+    """Returns a record whose numbers were said to be probabilities, with their logarithms.
+
+    A record that has the logarithms already, as `load_predictions(probabilities=True)` returns it, is left as it is.
+
+    Raises:
+      InputError: it holds neither.
+    """
+    if (record.logits <= SLACK).all():
+        logits_of_probabilities(np.minimum(np.exp(np.asarray(record.logits, np.float64)), 1.0))
+        return record
+    return Predictions(logits_of_probabilities(record.logits), record.labels, record.meta)
