@@ -1,1 +1,1 @@
-"""Compiling a config's steps ahead, for devices that need not be there, and reading what came out."""
+"""Compiles a config's steps for devices that this machine need not have, and reads memory, FLOPs and communication."""

@@ -1,4 +1,4 @@
-"""Compiles a config's training step and prediction for devices that need not be there, on data that is not read."""
+"""Compiles a config's training step and prediction for devices that this machine need not have, without the data."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ PACKAGES = ("jax", "jaxlib", "libtpu", "flax", "optax", "mixup_jax")
 EVERY = 30.0
 """Seconds between lines of progress."""
 BACKWARD = 3
-"""FLOPs of a training step by those of the forward pass: a convolution or product has two more as its gradient."""
+"""FLOPs of a training step divided by those of the forward pass: the gradient of a product is two more products."""
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """What must be known of data that is not read.
+    """Sizes of the data, which is not read.
 
     Attributes:
-      examples: training examples that are kept on the devices, where they are.
-      words: size of a text's vocabulary.
+      examples: the number of training examples, if they are kept on the devices.
+      words: the size of the vocabulary, for text.
     """
 
     examples: int
@@ -53,18 +53,18 @@ class Shapes:
 def compile_ahead(
     config: Config, topology: str, steps: tuple[str, ...], shapes: Shapes, report: Report
 ) -> dict[str, Any]:
-    """Compiles a config's steps for a topology; returns the record of what they need (docs/scaling.md).
+    """Compiles a config's steps for a topology; returns a record of memory, FLOPs and times (docs/scaling.md).
 
     Args:
-      config: of the run that is to be.
-      topology: as `find_target` takes it.
-      steps: of STEPS.
-      shapes: of the data, which is not read.
+      config: of the planned run.
+      topology: as in `find_target`.
+      steps: any of STEPS.
+      shapes: the sizes of the data.
       report: takes lines of progress.
 
     Raises:
-      InputError: the config names something unknown, there is no such topology, its devices cannot share the
-        batch, or a step cannot be had for it; nothing has been compiled by then.
+      InputError: before anything is compiled: the config names something unknown, there is no such topology, its
+        devices cannot share the batch, or a step cannot be compiled for it.
     """
     spec = check_config(config)
     target = find_target(topology)
@@ -96,8 +96,8 @@ def compile_ahead(
 
 
 def parts_for(config: Config, spec: DatasetSpec, mesh: Mesh, shapes: Shapes) -> Parts:
-    """Returns the parts of a run on data of these shapes; an InputError if there are too few examples for a batch."""
-    # How many steps an epoch of streamed examples has changes a number of the schedule, and no shape.
+    """Returns the parts of a run on data of these sizes; InputError if there are too few examples for a batch."""
+    # For streamed examples the length of an epoch changes only the schedule, not a shape, so 1 will do.
     steps_per_epoch = count_steps(config, shapes.examples) if feed_of(config, spec).resident else 1
     return parts_of(config, spec, mesh, steps_per_epoch, shapes.words if spec.task == "text" else 0)
 
@@ -124,15 +124,15 @@ def eval_call(config: Config, spec: DatasetSpec, parts: Parts, mesh: Mesh) -> Ca
 
 
 def forward_flops(spec: DatasetSpec, parts: Parts) -> float:
-    """Returns the FLOPs of the network on one example, those that it asks for and not those that a compiler makes."""
+    """Returns the FLOPs of the network on one example, as written, before a compiler changes them."""
     traced = jax.jit(plain(parts.model, parts.standardise)).trace(*_prediction_arguments(parts, spec, 1))
-    # For a CPU convolutions may be calls of kernels, whose FLOPs XLA does not know.
+    # Not for a CPU, where convolutions may be calls of kernels whose FLOPs XLA does not know.
     cost: Any = traced.lower(lowering_platforms=("tpu",)).cost_analysis()
     return float(cost["flops"])
 
 
 def _prediction_arguments(parts: Parts, spec: DatasetSpec, batch: int) -> tuple[Any, ...]:
-    """Returns the shapes of variables, so many examples, and their numbers."""
+    """Returns the shapes of the variables, of `batch` examples, and of their numbers."""
     variables = jax.eval_shape(parts.initial_state, jax.random.key(0)).variables
     return variables, _examples(parts, spec, batch), jax.ShapeDtypeStruct((batch,), jnp.int32)
 
@@ -147,13 +147,13 @@ def _placed(tree: Any, sharding: NamedSharding | None) -> Any:
 
 
 def _assumed(config: Config, spec: DatasetSpec, shapes: Shapes) -> dict[str, int]:
-    """Returns what the data would decide, had it been read."""
+    """Returns the sizes that are assumed, because the data is not read."""
     assumed = {"examples": shapes.examples} if feed_of(config, spec).resident else {}
     return assumed | ({"words": shapes.words} if spec.task == "text" else {})
 
 
 def _spanning(config: Config, target: Target) -> list[str]:
-    """Returns a warning where examples are mixed that are not on the same device."""
+    """Returns a warning if examples on different devices are mixed."""
     devices = target.mesh.devices.size
     if not splits_groups(config.batch_size, config.method, devices):
         return []
@@ -186,7 +186,7 @@ def _topology(target: Target) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _progress(what: str, report: Report) -> Iterator[None]:
-    """Reports that something has begun, that it still goes on, and how long it took."""
+    """Reports when something begins, while it runs, and how long it took."""
     start = time.monotonic()
 
     def took() -> str:

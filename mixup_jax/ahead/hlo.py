@@ -1,6 +1,6 @@
-"""What a compiled program says of itself: collectives, transfers to the host, reused buffers, estimated cycles.
+"""Reads collectives, transfers to the host, donated buffers and estimated cycles from a compiled program.
 
-Read from the text of optimised HLO, as `jax.stages.Compiled.as_text()` gives it for CPU, GPU and TPU.
+The input is the text of optimised HLO, from `jax.stages.Compiled.as_text()` for CPU, GPU or TPU.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Shape(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Size without padding; 0 of what holds no data, such as a token."""
+        """Size without padding; 0 for a type without data, such as a token."""
         if self.dtype == "pred":
             return math.prod(self.dimensions)
         bits = re.match(r"[a-z]+(\d+)", self.dtype)
@@ -56,10 +56,10 @@ class Collective(NamedTuple):
 
     Attributes:
       name: of the instruction.
-      kind: one of COLLECTIVES; of an asynchronous one too, which counts once.
+      kind: one of COLLECTIVES; an asynchronous one counts once.
       shapes: of its results on one device; one all-reduce may reduce many arrays.
-      in_loop: it is done in every round of a loop.
-      source: of which operation of the program, as jax names it; empty where unknown.
+      in_loop: whether every iteration of a loop does it.
+      source: the operation of the program that it belongs to, as jax names it; empty if unknown.
     """
 
     name: str
@@ -70,13 +70,13 @@ class Collective(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Of its results on one device."""
+        """Bytes of its results on one device."""
         return sum(shape.bytes for shape in self.shapes)
 
 
 @dataclass(frozen=True)
 class Unestimated:
-    """Operations of one kind: how many, and the bytes of their results on one device."""
+    """The number of operations of one kind, and the bytes of their results on one device."""
 
     kind: str
     count: int
@@ -106,8 +106,8 @@ def collectives(text: str) -> list[Collective]:
             continue
         source = _SOURCE.search(one.rest)
         record = Collective(one.name, kind, _results(one), one.computation in looped, source[1] if source else "")
-        # On a TPU an asynchronous one is written in its start, in what it overlaps with, and in its end, linked by a
-        # number. What overlaps with a loop as a whole is not done in every round of it.
+        # On a TPU an asynchronous collective appears in its start, in the operations that it overlaps with, and in its
+        # end, linked by a number. One that overlaps with a whole loop is not repeated in each iteration.
         chain = _CHAIN.search(one.rest)
         key = f"{kind} {chain[1]}" if chain else one.name
         known = found.setdefault(key, record)
@@ -116,7 +116,7 @@ def collectives(text: str) -> list[Collective]:
 
 
 def host_transfers(text: str) -> list[str]:
-    """Returns what a compiled module exchanges with its host while it runs: `name: what`, in the order of its text.
+    """Returns a compiled module's exchanges with its host while it runs, `name: kind`, in the order of its text.
 
     These are infeeds, outfeeds, sends, receives, and calls of Python.
 
@@ -134,7 +134,7 @@ def host_transfers(text: str) -> list[str]:
 
 
 def donated_parameters(text: str) -> frozenset[int]:
-    """Returns the numbers of the program's parameters whose memory its results take over.
+    """Returns the numbers of the program's parameters whose memory its results reuse.
 
     Args:
       text: optimised HLO.
@@ -145,9 +145,9 @@ def donated_parameters(text: str) -> frozenset[int]:
 
 
 def estimated_cycles(text: str) -> int | None:
-    """Returns the sum of the cycles that a compiler of TPUs estimates of each operation; None of other compilers.
+    """Returns the sum of the cycles that the TPU compiler estimates for each operation; None for other compilers.
 
-    What a loop does counts once, collectives and copies that run beside the rest not at all.
+    The body of a loop counts once.  Asynchronous collectives and copies do not count.
 
     Args:
       text: optimised HLO.
@@ -157,9 +157,9 @@ def estimated_cycles(text: str) -> int | None:
 
 
 def unestimated(text: str) -> list[Unestimated]:
-    """Returns what a compiled module does that may take time and has no estimate of its cycles, the largest first.
+    """Returns the operations of a compiled module that may take time but have no estimate of cycles, largest first.
 
-    These are operations of WEIGHTY that stand by themselves; of what stands in a fusion its fusion's estimate knows.
+    These are operations of WEIGHTY outside of fusions; the estimate of a fusion includes the operations in it.
 
     Args:
       text: optimised HLO.
@@ -190,7 +190,7 @@ def _instructions(text: str) -> Iterator[_Instruction]:
 
 
 def _results(one: _Instruction) -> tuple[Shape, ...]:
-    """Returns the shapes of what a collective gives; the start of any but all-reduce gives its operands before them."""
+    """Returns the shapes of a collective's results; a start, except of all-reduce, lists its operands before them."""
     result = one.result
     if one.opcode.endswith("-start") and one.opcode != "all-reduce-start":
         _, result, *_ = _elements(result[1:-1], ",")
@@ -201,7 +201,7 @@ def _results(one: _Instruction) -> tuple[Shape, ...]:
 
 
 def _elements(text: str, separator: str) -> Iterator[str]:
-    """Yields the parts of a text between separators that are in no brackets."""
+    """Yields the parts of a text between separators, ignoring separators within brackets."""
     start, depth = 0, 0
     for position, mark in enumerate(text):
         depth += (mark in "([{") - (mark in ")]}")
@@ -217,7 +217,7 @@ def _called(one: _Instruction) -> set[str]:
 
 
 def _looped(instructions: list[_Instruction]) -> set[str]:
-    """Returns the computations that loops do in every round, directly or by calls."""
+    """Returns the computations that loops repeat in every iteration, directly or by calls."""
     calls: dict[str, set[str]] = {}
     reached: set[str] = set()
     for one in instructions:

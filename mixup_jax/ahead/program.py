@@ -1,4 +1,4 @@
-"""What a program needs, read from it when it is compiled (memory, FLOPs, bytes, cycles, collectives) or exported."""
+"""Memory, FLOPs, bytes, cycles and collectives of a program, read from it after it is compiled or exported."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Memory:
     """Bytes on one device.
 
     Attributes:
-      arguments: what goes in.
-      outputs: what comes out, less what reuses the memory of arguments.
-      temporaries: all else that the program holds at once, its code included.
+      arguments: of the arguments.
+      outputs: of the results, except those that reuse the memory of arguments.
+      temporaries: everything else that the program holds at once, including its code.
     """
 
     arguments: int
@@ -35,21 +35,21 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum of the three."""
         return self.arguments + self.outputs + self.temporaries
 
 
 @dataclass(frozen=True)
 class Group:
-    """Collectives of one kind; a combined one, that moves many arrays, is one of them.
+    """The collectives of one kind; a combined one, which moves many arrays, counts once.
 
     Attributes:
-      kind: as HLO calls it.
-      count: how many a step.
-      arrays: that they move.
+      kind: the name in HLO.
+      count: their number in a step.
+      arrays: the number of arrays that they move.
       bytes: of their results on one device.
       largest: bytes of the largest.
-      in_loop: how many of them are done in every round of a loop.
+      in_loop: how many of them are repeated in every iteration of a loop.
     """
 
     kind: str
@@ -65,16 +65,16 @@ class Program:
     """A compiled step, as one device sees it.
 
     Attributes:
-      examples: that it computes.
-      seconds: that compiling took.
+      examples: the number that it computes.
+      seconds: the time that compiling took.
       memory: bytes.
-      flops: as the compiler counts them, after it has optimised.
-      accessed: bytes that the program's operations read and write, on-chip memory included.
-      cycles: sum of what the compiler estimates of each operation; None of a compiler that estimates none.
-      unestimated: what has no part in that sum.
+      flops: counted by the compiler after optimisation.
+      accessed: bytes that the program's operations read and write, including on-chip memory.
+      cycles: sum of the compiler's estimates for the operations; None if it makes no estimates.
+      unestimated: the operations without an estimate.
       collectives: by kind.
-      transfers: what it exchanges with the host.
-      kernels: how many calls of `cpu_convolution` it has, whose FLOPs and bytes the compiler does not know.
+      transfers: exchanges with the host.
+      kernels: the number of calls of `cpu_convolution`, whose FLOPs and bytes the compiler does not know.
     """
 
     examples: int
@@ -91,12 +91,12 @@ class Program:
 
 @dataclass(frozen=True)
 class Unfit:
-    """A step that the compiler refuses for want of memory.
+    """A step that the compiler refuses, because it needs too much memory.
 
     Attributes:
-      examples: that a device would have computed.
-      seconds: after which it gave up.
-      needed: bytes on one device; None where it does not say.
+      examples: the number that a device would have computed.
+      seconds: the time until the compiler refused it.
+      needed: bytes on one device; None if the compiler does not say.
     """
 
     examples: int
@@ -105,12 +105,12 @@ class Unfit:
 
 
 class Call(NamedTuple):
-    """A jitted function and the shapes, with shardings, of what it is called with: it can be lowered or exported.
+    """A jitted function and the shapes and shardings of its arguments, so that it can be lowered or exported.
 
     Attributes:
       function: has the method `lower`.
       arguments: trees of `jax.ShapeDtypeStruct`.
-      examples: that one device computes.
+      examples: the number that one device computes.
     """
 
     function: Any
@@ -119,11 +119,11 @@ class Call(NamedTuple):
 
 
 def compile_program(lowered: jax.stages.Lowered, examples: int) -> Program | Unfit:
-    """Compiles a step, which may take minutes, and reads it.
+    """Compiles a step, which may take minutes, and reads the result.
 
     Args:
       lowered: the step.
-      examples: that one device computes.
+      examples: the number that one device computes.
     """
     start = time.monotonic()
     try:
@@ -136,7 +136,7 @@ def compile_program(lowered: jax.stages.Lowered, examples: int) -> Program | Unf
 
 
 def read_program(compiled: jax.stages.Compiled, examples: int, seconds: float) -> Program:
-    """Returns what a compiled step says of itself."""
+    """Reads a compiled step."""
     text, memory, cost = compiled.as_text(), compiled.memory_analysis(), compiled.cost_analysis()
     if text is None or memory is None or cost is None:
         raise AssertionError("a compiler that says nothing of its program")
@@ -159,7 +159,7 @@ def read_program(compiled: jax.stages.Compiled, examples: int, seconds: float) -
 
 
 def grouped(found: Sequence[Collective]) -> tuple[Group, ...]:
-    """Returns collectives by kind, the most bytes first."""
+    """Returns the collectives grouped by kind, the group with the most bytes first."""
     groups = []
     for kind in Counter(one.kind for one in found):
         these = [one for one in found if one.kind == kind]
@@ -170,22 +170,22 @@ def grouped(found: Sequence[Collective]) -> tuple[Group, ...]:
 
 
 def _needed(message: str) -> float | None:
-    """Returns the bytes that libtpu's message says it would use."""
+    """Returns the bytes that the step would use, according to libtpu's error message."""
     found = _USED.search(message)
     return float(found[1]) * 1024 ** " KMGT".index(found[2] or " ") if found else None
 
 
 def export_record(call: Call, platform: str, devices: int) -> dict[str, Any]:
-    """Returns what is known of a step before a compiler of that platform has it.
+    """Returns what is known of a step before the compiler of its platform has compiled it.
 
-    `arguments` are bytes on one device; `flops` is one device's share of what the program asks for, before any
-    optimisation; `collectives` counts those that the program has by itself: under jit none, since the platform's
-    compiler makes them when it divides the program among the devices; whether it fits, it alone knows.
+    `arguments` are bytes on one device.  `flops` is one device's share of the FLOPs before optimisation.
+    `collectives` counts those written in the program: none under jit, where the platform's compiler adds them when it
+    divides the program among the devices.  Only that compiler can tell whether the step fits the memory.
 
     Args:
       call: of a jitted function.
       platform: such as "cuda".
-      devices: that share it.
+      devices: the number of devices.
     """
     exported = jax.export.export(call.function, platforms=[platform])(*call.arguments)
     cost: Any = call.function.trace(*call.arguments).lower(lowering_platforms=(platform,)).cost_analysis()

@@ -1,4 +1,4 @@
-"""The record of what was compiled ahead: what a step needs, how fast it could be at best, and what to warn of."""
+"""The record of compiling ahead: what a step needs, lower bounds of its time, and warnings."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from mixup_jax.ahead.topology import Chip, Target
 
 SCHEMA = 1
 HOP = 1e-6
-"""Seconds that a message takes to a neighbouring chip at least (Austin et al. 2025, chapter 2)."""
+"""The least time of a message to a neighbouring chip, seconds (Austin et al. 2025, chapter 2)."""
 MOST_WORK = 1.3
-"""FLOPs of a program, by those that the network's own examples ask for, above which something is computed in vain."""
+"""The largest ratio of a program's FLOPs to those that its examples need; a higher one means wasted work."""
 
 
 def program_record(program: Program | Unfit, target: Target, model_flops: float) -> dict[str, Any]:
-    """Returns what is known of a compiled step, as JSON can hold it.
+    """Returns the facts of a compiled step, JSON-serialisable.
 
     Args:
-      program: as compiled.
-      target: that it was compiled for.
-      model_flops: that one device's examples ask for, whatever the program does.
+      program: the compiled step.
+      target: the devices that it was compiled for.
+      model_flops: the FLOPs that one device's examples need.
     """
     record = {**dataclasses.asdict(program), "model_flops": model_flops, "work": None, "fits": True, "bounds": None}
     if isinstance(program, Unfit):
@@ -38,7 +38,7 @@ def program_record(program: Program | Unfit, target: Target, model_flops: float)
 
 
 def _bounds(program: Program, chip: Chip, layout: tuple[int, ...], model_flops: float) -> dict[str, Any]:
-    """Returns the times of a step on a chip, in seconds, and what they make of its peak."""
+    """Returns bounds and estimates of the time of a step on a chip, in seconds, and the utilisation at each."""
     bounds = roofline(program.flops, program.accessed, chip)
     reduced = [group for group in program.collectives if group.kind == "all-reduce"]
     sizes = [group.bytes / group.count for group in reduced for _ in range(group.count)]
@@ -62,16 +62,16 @@ def _bounds(program: Program, chip: Chip, layout: tuple[int, ...], model_flops: 
 
 
 def wasteful(record: Mapping[str, Any]) -> bool:
-    """Returns whether a step's program computes more than MOST_WORK times what its examples ask for."""
+    """Returns whether a step's program computes more than MOST_WORK times the FLOPs that its examples need."""
     return (record.get("work") or 0.0) > MOST_WORK
 
 
 def warnings(record: Mapping[str, Any], name: str) -> list[str]:
-    """Returns what is wrong with a compiled step, one line each.
+    """Returns warnings about a compiled step, one line each.
 
     Args:
       record: of a step, as `program_record` returns it.
-      name: of the step, which opens the lines.
+      name: of the step; every line begins with it.
     """
     if record["fits"] is False:
         needed = record["memory"]["total"] if "memory" in record else record["needed"]
@@ -113,36 +113,36 @@ class Roofline:
 
     @property
     def bound(self) -> float:
-        """The larger of the two: no step takes less."""
+        """The larger of the two: a lower bound of the time of a step."""
         return max(self.compute, self.memory)
 
     @property
     def binds(self) -> str:
-        """Which of the two it is."""
+        """The name of the larger one."""
         return "memory" if self.memory > self.compute else "compute"
 
 
 def roofline(flops: float, accessed: float, chip: Chip) -> Roofline:
-    """Returns the bounds of a program that does `flops` and moves `accessed` bytes on each device."""
+    """Returns the bounds of a program with `flops` and `accessed` bytes on each device."""
     return Roofline(flops / chip.flops, accessed / chip.bandwidth)
 
 
 def utilisation(model_flops: float, seconds: float, chip: Chip) -> float:
-    """Returns the share of a device's peak that the network's own FLOPs are, in a step of so many seconds."""
+    """Returns the model FLOPs utilisation: `model_flops` over the device's peak in `seconds`."""
     return model_flops / (seconds * chip.flops)
 
 
 def all_reduce_seconds(sizes: Sequence[float], layout: Sequence[int], chip: Chip) -> float:
-    """Returns how long all-reduces take one after the other, by the model of a ring.
+    """Returns the time of all-reduces one after another, in seconds, by the model of a ring.
 
-    An all-reduce of V bytes over n chips sends 2 V (n - 1) / n bytes from every chip (Patarasu and Yuan, 2009), over
-    the two links of one ring through all chips, after a message has gone along every axis of the layout and back.
-    On one chip it takes no time.
+    In an all-reduce of V bytes over n chips, every chip sends 2 V (n - 1) / n bytes (Patarasu and Yuan, 2009) over
+    the two links of one ring through all chips.  The model adds the latency of a message along every axis of the layout
+    and back.  On one chip the time is 0.
 
     Args:
-      sizes: V of each.
-      layout: chips along each axis of the torus, or mesh.
-      chip: whose links they are.
+      sizes: V of each all-reduce.
+      layout: chips along each axis of the torus or mesh.
+      chip: the chip, for the bandwidth of its links.
     """
     chips = math.prod(layout)
     if chips == 1:

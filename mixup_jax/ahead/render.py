@@ -1,4 +1,4 @@
-"""The record of what was compiled ahead, as text."""
+"""The record of compiling ahead, as text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNITS = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
 
 
 def render(record: Record) -> str:
-    """Returns the lines that a person reads, of a record as `compile_ahead` returns it."""
+    """Returns a record of `compile_ahead` as readable lines."""
     topology, config = record["topology"], record["config"]
     device = topology["device"]
     figures = f"devices: {topology['devices']}" if device is None else _device(topology, device)

@@ -1,4 +1,4 @@
-"""Devices to compile for, by the name of a topology, none of which need be there; and what a chip can do at most."""
+"""Devices to compile for, by the name of a topology, and the peak figures of chips."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ EXPECTED = (
     "v6e:4x4, v4:2x2x4 or v5p:4x4x4"
 )
 LIBTPU = {
-    # It would look for the TPU of this machine, lock it, and complain of what it does not find.
+    # Otherwise libtpu would look for a TPU on this machine, lock it, and report what it does not find.
     "TPU_SKIP_MDS_QUERY": "1",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
 }
-"""What libtpu is told where the user has not told it: none of it changes what is compiled."""
+"""Environment variables for libtpu, unless the user has set them; none changes what is compiled."""
 HOSTED = ("cpu", "cuda")
 LARGEST = 1024
 
 
 @dataclass(frozen=True)
 class Chip:
-    """What one chip can do at most.
+    """The peak figures of one chip.
 
     Attributes:
-      name: as topologies are named.
+      name: as in the names of topologies.
       flops: bfloat16 multiply-adds per second, counted as two.
       bandwidth: of its memory, bytes per second.
       memory: bytes.
-      link: of one link to a neighbouring chip, bytes per second each way.
-      clock: cycles per second: what the peak is on the matrix units that it has.
-      cores: of a chip; a device is all of them or, where jax makes a device of each core, one.
+      link: bandwidth of one link to a neighbouring chip, bytes per second each way.
+      clock: cycles per second; the peak divided by the FLOPs per cycle of its matrix units.
+      cores: of a chip; a device is a whole chip or, where jax treats each core as a device, one core.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Chip:
     cores: int = 1
 
     def per_device(self, cores: int) -> Chip:
-        """Returns the figures of a device of so many of the chip's cores; links are the chip's."""
+        """Returns the figures of a device with `cores` of the chip's cores; the links stay those of the chip."""
         share = cores / self.cores
         return Chip(
             self.name, self.flops * share, self.bandwidth * share, self.memory * share, self.link, self.clock, cores
@@ -64,8 +64,8 @@ class Chip:
 
 GIB = 2.0**30
 
-# Peak, bandwidth and memory: Google Cloud's pages of each version. Links: "How to Scale Your Model" (Austin et al.,
-# 2025), chapter 2. The clock follows from the peak: v5e, say, has four units of 128 x 128 multiply-adds a cycle.
+# Peak, bandwidth and memory: Google Cloud's pages on each version. Links: "How to Scale Your Model" (Austin et al.,
+# 2025), chapter 2. The clock follows from the peak: a v5e, for example, has four units of 128 x 128 multiply-adds.
 CHIPS = {
     "TPU v2": Chip("v2", 45e12, 700e9, 16 * GIB, 62e9, 0.70e9, cores=2),
     "TPU v3": Chip("v3", 123e12, 900e9, 32 * GIB, 82e9, 0.94e9, cores=2),
@@ -74,7 +74,7 @@ CHIPS = {
     "TPU v5": Chip("v5p", 459e12, 2765e9, 95 * GIB, 90e9, 1.75e9, cores=2),
     "TPU v6 lite": Chip("v6e", 918e12, 1640e9, 32 * GIB, 90e9, 1.75e9),
 }
-"""By what jax calls the device."""
+"""The chips by the device kind of jax."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ class Target:
     Attributes:
       name: of the topology, as given.
       platform: "cpu", "cuda" or "tpu".
-      mesh: of the devices; of cuda's, virtual ones of the CPU stand in for them.
+      mesh: of the devices; for cuda, virtual CPU devices take their place.
       layout: chips along each axis.
-      chip: figures of one device; None where there are none.
+      chip: figures of one device; None if unknown.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Target:
 
 
 def set_up(name: str) -> None:
-    """Sets what jax must be told before its first device is asked for: no accelerator, and so many virtual devices."""
+    """Configures jax before its first use of a device: no accelerator, and the topology's number of virtual devices."""
     jax.config.update("jax_platforms", "cpu")
     kind, _, size = name.partition(":")
     if kind in HOSTED:
@@ -145,7 +145,7 @@ def _tpu(name: str, kind: str, size: str) -> Target:
     layout = tuple(map(int, size.split("x")))
     try:
         devices = topologies.get_topology_desc(platform="tpu", topology_name=name, **_options(kind, layout)).devices
-    except Exception as error:  # jax has no type for it: a RuntimeError of libtpu's, with its reason
+    except Exception as error:  # jax has no own type for libtpu's errors
         reason = " ".join(str(error).split()).removeprefix("INVALID_ARGUMENT: ")
         raise InputError(f"topology is {name!r}, which libtpu refuses ({reason}); {EXPECTED}") from error
     first: Any = devices[0]
@@ -155,15 +155,15 @@ def _tpu(name: str, kind: str, size: str) -> Target:
 
 
 def _options(kind: str, layout: tuple[int, ...]) -> dict[str, Any]:
-    """Returns what libtpu's description of a slice needs besides its name, to be what the machines are."""
+    """Returns the options, besides the name, that make libtpu's description of a slice match the real machines."""
     options: dict[str, Any] = {}
     if kind == "v4":
-        options["chip_config_name"] = "megacore"  # as Cloud TPU runs it: the two cores of a chip are one device
+        options["chip_config_name"] = "megacore"  # as on Cloud TPU: the two cores of a chip are one device
     if min(layout[:2]) < 2:
         options["chips_per_host_bounds"] = [*(min(side, 2) for side in (*layout, 1, 1)[:2]), 1]
     return options
 
 
 def chips(target: Target) -> int:
-    """Returns the number of chips, of which each is one device or, on some TPUs, two."""
+    """Returns the number of chips; on some TPUs a chip is two devices."""
     return math.prod(target.layout)

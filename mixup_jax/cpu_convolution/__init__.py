@@ -1,18 +1,18 @@
-"""Convolutions for a CPU: `conv_general_dilated` is `jax.lax`'s, and in some cases faster.
+"""Convolutions for a CPU: `conv_general_dilated` computes what `jax.lax`'s does, in some cases faster.
 
-It is XLA's own convolution except in a process with one device, a CPU, for float32 images and a kernel without groups
-or dilation, if there is enough to compute and the channels fill vector registers.  There it calls kernels that numba
-compiles for the processor.  docs/benchmarks.md has what that brings on which processor.
+It calls kernels that numba compiles for the processor if the process has one device, a CPU; if images and kernel are
+float32, without groups or dilation; and if there is enough to compute and the channels fill vector registers.  In all
+other cases it calls XLA's convolution.  docs/benchmarks.md has the speed on several processors.
 
-The kernels never stop a run: where they are switched off (`model.cpu_convolution` of the config, or
-MIXUP_JAX_CPU_CONVOLUTION=0), where the installed jaxlib is not as they need it, or where a first comparison with XLA's
-result fails, every convolution is XLA's.
+The kernels never stop a run.  XLA's convolution is used if they are switched off (`model.cpu_convolution` of the
+config, or MIXUP_JAX_CPU_CONVOLUTION=0), if the installed jaxlib does not fit them, or if a first comparison with XLA's
+result fails.
 
   __init__      the one public function: which convolutions the kernels compute, and their gradients
   availability  whether the kernels may be used: switch, processor, interface, first comparison
   interface     the layout of XLA's structures, compared with the header of the installed jaxlib
   kernels       the kernels as functions of jax arrays
-  threads       the function that XLA calls, and the division of its work among XLA's threads
+  threads       the function that XLA calls, and how XLA's threads share its work
   xla_calls     reading a call's arguments, results and attributes
   direct        convolutions of any size and stride, and their gradients, as products of matrices
   winograd      3x3 convolutions of stride 1 by Winograd's minimal filtering
@@ -20,7 +20,7 @@ result fails, every convolution is XLA's.
   vectors       loads, stores, copies and small transformations as LLVM instructions
   compiling     the processor's registers; compiling a function once and keeping it
 
-numba is imported only when a convolution is about to use the kernels.
+numba is imported only before a convolution uses the kernels.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from mixup_jax.cpu_convolution.availability import lanes
 __all__ = ["CALLED_AS", "conv_general_dilated"]
 
 CALLED_AS = "mixup_jax.convolution"
-"""How the names begin by which compiled programs call the kernels."""
+"""The prefix of the names by which compiled programs call the kernels."""
 
 _Strides = tuple[int, int]
 _Pads = tuple[tuple[int, int], tuple[int, int]]
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 _MULTIPLICATIONS = 2**22
-"""With fewer, XLA is as fast, and starting threads and compiling the kernels costs more than they bring."""
+"""The least multiplications for a kernel: with fewer, XLA is as fast, and compiling kernels would not pay."""
 
 
 def conv_general_dilated(
@@ -54,18 +54,18 @@ def conv_general_dilated(
     padding: str | Sequence[tuple[int, int]],
     **settings: Any,
 ) -> jax.Array:
-    """Returns `jax.lax.conv_general_dilated` of the same arguments; differentiable in reverse mode alone.
+    """Returns `jax.lax.conv_general_dilated` of the same arguments; differentiable in reverse mode only.
 
     Args:
       x: images `[B, H, W, C]`.
       kernel: `[h, w, C, K]`.
       strides: along H and W.
-      padding: as of `jax.lax`.
-      **settings: as of `jax.lax`.
+      padding: as in `jax.lax`.
+      **settings: as in `jax.lax`.
     """
     sides, size, (down, across) = x.shape[1:3], kernel.shape[:2], strides
     pads = jax.lax.padtype_to_pads(sides, size, strides, padding) if isinstance(padding, str) else padding
-    # XLA cannot divide the work of a kernel among devices.  On an accelerator's host none has to be compiled.
+    # XLA cannot divide a kernel's work among devices, and a machine with an accelerator needs no kernels.
     alone = jax.device_count() == 1 and jax.default_backend() == "cpu"
     if not alone or not _plain(x, kernel, pads, **settings):
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **settings)
@@ -83,7 +83,7 @@ def _plain(
     feature_group_count: int,
     **_: Any,
 ) -> bool:
-    """Returns whether it is a convolution of float32 without groups, dilation or negative padding."""
+    """Returns whether a convolution is float32, without groups, dilation or negative padding."""
     single = x.dtype == kernel.dtype == jnp.float32
     padded = min(min(pad) for pad in pads) >= 0
     return single and padded and {1} == {*lhs_dilation, *rhs_dilation, feature_group_count}
@@ -91,7 +91,7 @@ def _plain(
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _convolve(x: jax.Array, kernel: jax.Array, strides: _Strides, pads: _Pads) -> jax.Array:
-    """Returns the convolution, by XLA except on a CPU; `pads` are the zeros before and after H, and W."""
+    """Returns the convolution, by XLA except on a CPU; `pads` are the zeros before and after H, and those of W."""
     on_cpu, elsewhere = (partial(way, strides=strides, pads=pads) for way in (_forward_on_cpu, _native))
     return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
 
@@ -149,7 +149,7 @@ def _backward_on_cpu(
 
 
 def _pays(x: jax.Array, kernel: jax.Array, strides: _Strides, pads: _Pads) -> bool:
-    """Returns whether there is enough to compute, and kernels to do it."""
+    """Returns whether there is enough to compute for a kernel, and a kernel for it."""
     multiplications = x.shape[0] * math.prod(_outputs(x, kernel, strides, pads)) * kernel.size
     return multiplications >= _MULTIPLICATIONS and lanes() > 0
 
@@ -165,6 +165,6 @@ def _divided(channels: int) -> bool:
 
 
 def _filtered(kernel: jax.Array, strides: _Strides, pads: _Pads) -> bool:
-    """Returns whether Winograd's filtering can compute such a convolution."""
+    """Returns whether Winograd's filtering can compute this convolution."""
     fits = kernel.shape[:2] == (3, 3) and strides == (1, 1) and pads == ((1, 1), (1, 1))
     return fits and _divided(kernel.shape[2]) and _divided(kernel.shape[3])

@@ -1,9 +1,9 @@
 """Whether the kernels may be used in this process.
 
-They may where nobody has switched them off, the processor has the vector registers, XLA's interface is the one that
-they were written for (`interface`), and a small convolution and its gradients agreed with XLA's once in this
-environment.  That comparison runs in a process of its own, so that whatever it meets cannot end the run, and its
-outcome is kept beside Python's compiled modules or in the user's cache.
+They may if they are not switched off, the processor has the vector registers, XLA's interface is the one that they
+were written for (`interface`), and a small convolution and its gradients have once agreed with XLA's in this
+environment.  That comparison runs in a separate process, so that a crash cannot end the run.  Its outcome is cached
+beside Python's compiled modules or in the user's cache.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mixup_jax.escapes import one_line
 SWITCH = "MIXUP_JAX_CPU_CONVOLUTION"
 """Environment variable: "0" switches the kernels off, "unchecked" uses them without the comparison."""
 SECONDS = 600
-"""After which a comparison that does not end is given up; it takes a few, and on a busy machine a minute."""
+"""Seconds after which the comparison is stopped; it takes a few seconds, or a minute on a busy machine."""
 AGREES = "agrees"
 _CRASHES = {signal.SIGSEGV, signal.SIGILL, signal.SIGABRT, signal.SIGFPE}
 _COMPARISON = "from mixup_jax.cpu_convolution.availability import compare; print(compare())"
@@ -33,16 +33,16 @@ _COMPARISON = "from mixup_jax.cpu_convolution.availability import compare; print
 
 @cache
 def lanes() -> int:
-    """Returns how many float32 numbers a vector register of this processor holds; 0 where the kernels are not used.
+    """Returns how many float32 numbers a vector register of this processor holds; 0 if the kernels are not used.
 
-    Where they could be used but for a mismatch, says so in a line on stderr.
+    If only a mismatch prevents their use, a line on stderr says so.
     """
     switch = os.environ.get(SWITCH, "1")
     if switch == "0" or os.name != "posix":
         return 0
     try:
         found, reason = _registered(checked=switch != "unchecked")
-    except Exception as error:  # whatever it is, the run can do without the kernels
+    except Exception as error:  # whatever it is, the run does not need the kernels
         found, reason = 0, f"{type(error).__name__}: {error}"
     if reason:
         print(one_line(f"convolutions are XLA's, not the package's faster ones: {reason}"), file=sys.stderr)
@@ -50,13 +50,13 @@ def lanes() -> int:
 
 
 def _registered(checked: bool) -> tuple[int, str]:
-    """Makes the kernels known to XLA, if they may be used.
+    """Registers the kernels with XLA, if they may be used.
 
     Args:
-      checked: ask for the first comparison.
+      checked: whether the first comparison is required.
 
     Returns:
-      The numbers in a register, 0 where the kernels are not used; and why they are not, where that is to be said.
+      The numbers in a register, 0 if the kernels are not used; and the reason, if the user should know it.
     """
     import numba
 
@@ -75,7 +75,7 @@ def _registered(checked: bool) -> tuple[int, str]:
 
 
 def _disagreement() -> str:
-    """Returns why the kernels do not agree with XLA in this environment, or an empty string; asks once for each."""
+    """Returns how the kernels disagree with XLA, or an empty string; compares once for each environment."""
     name = f"mixup_jax-convolution-{_environment()}.txt"
     for folder in _folders():
         try:
@@ -90,11 +90,11 @@ def _disagreement() -> str:
 
 
 def _compare_in_a_process() -> tuple[str, bool]:
-    """Returns `AGREES` or what is wrong, and whether that is sure to be the same the next time."""
+    """Returns `AGREES` or what is wrong, and whether another comparison would surely give the same."""
     environment = {**os.environ, SWITCH: "unchecked", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     try:
-        # In a session of its own: what interrupts the run is not taken for a fault of the kernels.
+        # In its own session, so that a signal to the run does not look like a fault of the kernels.
         ran = subprocess.run(
             [sys.executable, "-c", _COMPARISON],
             env=environment,
@@ -111,9 +111,9 @@ def _compare_in_a_process() -> tuple[str, bool]:
 
 
 def compare() -> str:
-    """Returns `AGREES`, or what is wrong with the kernels' results; changes this process, so it runs in its own.
+    """Returns `AGREES`, or what is wrong with the kernels' results; must run in a separate process, which it changes.
 
-    The images, kernels and gradients are small whole numbers, of which neither side rounds a product or a sum.
+    The images, kernels and gradients are small whole numbers, so that neither side rounds a product or a sum.
     """
     import jax
     import jax.numpy as jnp
@@ -140,7 +140,7 @@ def compare() -> str:
 
 
 def _environment() -> str:
-    """Returns a digest of all that the outcome may depend on."""
+    """Returns a digest of everything that the outcome may depend on."""
     from llvmlite import binding
 
     from mixup_jax.cpu_convolution.compiling import version
@@ -152,7 +152,7 @@ def _environment() -> str:
 
 
 def _folders() -> list[Path]:
-    """Returns where an outcome may be kept, the best first: the same places as numba's compiled code."""
+    """Returns the folders where an outcome may be cached, the best first; numba uses the same ones."""
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     if chosen:
         return [Path(chosen)]

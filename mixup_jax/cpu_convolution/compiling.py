@@ -1,4 +1,4 @@
-"""Which vector registers this processor has, and how the functions of the kernels are compiled and kept."""
+"""The vector registers of this processor, and compiling and caching the kernels' functions."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ class Registers(NamedTuple):
 
     Attributes:
       lanes: how many float32 numbers each holds.
-      rows: the sizes that a block of sums may have, in rows of two registers: as many as there are registers for, and
-        fewer.
+      rows: the allowed heights of a block of sums, in rows of two registers; the largest uses all registers.
     """
 
     lanes: int
@@ -30,7 +29,7 @@ class Registers(NamedTuple):
 
 
 def registers() -> Registers | None:
-    """Returns those of this processor; None if the kernels are not written for it."""
+    """Returns the registers of this processor; None if the kernels do not support it."""
     features = binding.get_host_cpu_features()
     if features.get("avx512f"):
         return Registers(16, (14, 8, 7, 4, 2, 1))
@@ -45,13 +44,13 @@ LANES, ROWS = registers() or Registers(1, (1,))
 
 
 def symbol(signature: Any) -> Callable[[Callable], Any]:
-    """Returns a decorator that compiles a function once, so that compiled functions call it by its name.
+    """Returns a decorator that compiles a function once; compiled functions then call it by its name.
 
-    numba would otherwise compile it into each of its callers, and a kernel would take 14 s.  The function takes whole
-    numbers and addresses.
+    Otherwise numba would compile it into each of its callers, and compiling a kernel would take 14 s.  The function
+    takes whole numbers and addresses.
 
     Args:
-      signature: numba's.
+      signature: a numba signature.
     """
 
     def decorate(function: Callable) -> Any:
@@ -63,16 +62,16 @@ def symbol(signature: Any) -> Callable[[Callable], Any]:
 
 
 def kept(signature: Any) -> Callable[[Callable], Any]:
-    """Returns a decorator that compiles a function with the calling convention of C; it has an `address`.
+    """Returns a decorator that compiles a function with the calling convention of C; the result has an `address`.
 
-    The machine code is kept beside Python's own compiled modules, or else in the user's cache.
+    The machine code is cached beside Python's own compiled modules, or else in the user's cache.
 
     Args:
-      signature: numba's.
+      signature: a numba signature.
     """
 
     def decorate(function: Callable) -> Any:
-        # numba keeps the code under this name and does not notice changes in functions of other modules.
+        # numba caches the code under this name, and does not notice changes in functions of other modules.
         function.__qualname__ += f"-{version()}"
         return kept_if_possible(numba.cfunc, signature)(function)
 
@@ -81,7 +80,7 @@ def kept(signature: Any) -> Callable[[Callable], Any]:
 
 @cache
 def version() -> str:
-    """Returns a digest of the kernels' source code, with how many numbers a register holds."""
+    """Returns a digest of the kernels' source code and of the size of a register."""
     sources = sorted(Path(__file__).parent.glob("*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
     return f"{digest.hexdigest()[:12]}-{LANES}"

@@ -1,7 +1,7 @@
 """Convolutions and their gradients as products of matrices, for kernels of any size and any stride.
 
-For one row of outputs, the numbers that a row of the kernel meets in all channels follow one another in an image.  So
-an image is only copied into one with margins, and the products read it where it is.
+For one row of outputs, the inputs of a row of the kernel, in all channels, are contiguous in an image.  So an image is
+only copied into a larger one with margins, and the products read it there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def padded(outputs: int, size: int, stride: int) -> int:
     """Returns the length of an image's side with its margins, as far as the convolution reads it.
 
     Args:
-      outputs: of the convolution, along that side.
+      outputs: of the convolution along that side.
       size: of the kernel.
       stride: of the convolution.
     """
@@ -54,7 +54,7 @@ def padded_gradient(inputs: int, before: int, outputs: int, size: int, stride: i
 
 @symbol(TASK)
 def convolve(frame: int, part: int, parts: int) -> None:
-    """Writes the convolution `[B, rows, outputs, K]` of x `[B, H, W, C]` with a kernel; a part is some of the images.
+    """Writes the convolution `[B, rows, outputs, K]` of x `[B, H, W, C]` with a kernel, for a part of the images.
 
     The kernel is `[panels, h, w * C, columns]`.  A part's scratch space holds an image with its margins.
     """
@@ -110,13 +110,13 @@ def add_products(frame: int, part: int, parts: int) -> None:
 
 @numba.njit
 def _taps(size: int, stride: int, parity: int) -> int:
-    """Returns how many rows (or columns) of a kernel meet inputs of a parity: of an index modulo the stride."""
+    """Returns how many rows (or columns) of a kernel have a parity, that is, an index modulo the stride."""
     return max(0, (size - parity + stride - 1) // stride)
 
 
 @numba.njit
 def _preceding(size: int, stride: int, parity: int) -> int:
-    """Returns how many meet inputs of smaller parities."""
+    """Returns how many rows (or columns) of a kernel have a smaller parity."""
     count = 0
     for smaller in range(parity):
         count += _taps(size, stride, smaller)
@@ -125,11 +125,11 @@ def _preceding(size: int, stride: int, parity: int) -> int:
 
 @symbol(TASK)
 def scatter(frame: int, part: int, parts: int) -> None:
-    """Writes the gradient of x, given the output's gradient and a kernel by parity; a part is some of the images.
+    """Writes the gradient of x for a part of the images, given the output's gradient and a kernel sorted by parity.
 
-    Row q of an image with its margins meets row i of the kernel in output (q - i) / stride, so only if q and i have the
-    same parity.  For each parity of rows and of columns, the kernel's share is `[panels, h', w' * K, columns]`, last to
-    first, with C in panels.  A part's scratch space holds an output's gradient with its margins.
+    Row q of an image with its margins and row i of the kernel contribute to output (q - i) / stride, so only if q and i
+    have the same parity.  For each parity of rows and of columns, that part of the kernel is `[panels, h', w' * K,
+    columns]`, in reverse order, with C in panels.  A part's scratch space holds an output's gradient with its margins.
     """
     of_gradient, of_x, of_space = argument(frame, 0), result(frame, 0), result(frame, 1)
     gradient, kernel, x = numbers(of_gradient), numbers(argument(frame, 1)), numbers(of_x)
@@ -155,7 +155,7 @@ def scatter(frame: int, part: int, parts: int) -> None:
                 column = (begin + left) // across
                 corner = (row - taps_down + 1 + above) * wide + column - taps_across + 1 + before
                 count = (width - begin + across - 1) // across
-                # Before this part of the kernel stand those of smaller parities of rows, then of columns.
+                # The parts of the kernel with smaller parities of rows, and then of columns, come before this one.
                 preceding = _preceding(size_down, down, i) * size_across + taps_down * _preceding(
                     size_across, across, j
                 )

@@ -1,7 +1,7 @@
-"""Whether the installed jaxlib calls foreign functions as the kernels were written for.
+"""Whether the installed jaxlib calls foreign functions in the way that the kernels expect.
 
-XLA hands a kernel structures of C, and the kernels read them word by word.  Where each field stands is written in
-`WORDS`; the header that comes with jaxlib, `xla/ffi/api/c_api.h`, says where the installed version puts it.
+XLA passes C structures to a kernel, which reads them word by word.  `WORDS` has the place of each field.  The header
+that comes with jaxlib, `xla/ffi/api/c_api.h`, says where the installed version puts it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 
 MAJOR = 0
-"""Of the interface's version.  The minor version only counts additions, and what they move is seen in the layout."""
+"""The major version of the interface.  The minor version counts additions; the layout shows if they move a field."""
 
 WORDS = {
     "XLA_FFI_CallFrame": {
@@ -39,14 +39,14 @@ WORDS = {
     "XLA_FFI_ThreadPool_NumThreads_Args": {"struct_size": 0, "extension_start": 1, "ctx": 2, "num_threads": 3},
     "XLA_FFI_ThreadPool_Schedule_Args": {"struct_size": 0, "extension_start": 1, "ctx": 2, "task": 3, "data": 4},
 }
-"""Fields that the kernels use, and the word of 8 bytes at which each begins."""
+"""The fields that the kernels use, and the word of 8 bytes at which each begins."""
 
 _FIELD = re.compile(r"(?:const\s+)?(?:struct\s+)?(?P<type>\w+)\s*(?P<pointer>\**)\s*(?P<name>\w+)")
 _SIZES = {"int": 4, "int32_t": 4, "uint32_t": 4, "int64_t": 8, "uint64_t": 8, "size_t": 8}
 
 
 def header() -> str:
-    """Returns the text of the installed header, or an empty string where there is none."""
+    """Returns the text of the installed header, or an empty string if there is none."""
     try:
         return (Path(jax.ffi.include_dir()) / "xla/ffi/api/c_api.h").read_text()
     except (AttributeError, OSError, ValueError):
@@ -54,10 +54,10 @@ def header() -> str:
 
 
 def mismatch(text: str) -> str:
-    """Returns what in a header is not as the kernels need it, or an empty string.
+    """Returns how a header differs from what the kernels expect, or an empty string.
 
     Args:
-      text: of the header; empty where there is none.
+      text: of the header; empty if there is none.
     """
     text = re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.DOTALL)
     text = re.sub(r"_XLA_FFI_API_STRUCT_FIELD\((\w+)\)", r"void* \1", text)
@@ -77,10 +77,9 @@ def mismatch(text: str) -> str:
 
 
 def _layout(text: str, struct: str) -> tuple[dict[str, int], int]:
-    """Returns the byte at which each field of a structure begins, as C lays them out, and the structure's size.
+    """Returns the byte offset of each field of a structure in the layout of C, and the structure's size.
 
-    Fields of structures within it are named with a dot.  A type that is neither known nor a structure is taken for an
-    enumeration, of 4 bytes.
+    Names of fields of nested structures contain a dot.  An unknown type is taken for an enumeration of 4 bytes.
     """
     body = re.search(rf"struct {struct} {{(.*?)}}", text, re.DOTALL)
     fields: dict[str, int] = {}

@@ -1,6 +1,6 @@
 """The kernels as functions of jax arrays: shapes of results and scratch space, and the call through XLA.
 
-Images are `[B, H, W, C]`, kernels `[h, w, C, K]`, all float32.  The last side of what is returned must be a multiple of
+Images are `[B, H, W, C]` and kernels `[h, w, C, K]`, all float32.  The last dimension of a result must be a multiple of
 the numbers in a vector register.
 """
 
@@ -23,10 +23,10 @@ Shape = tuple[int, ...]
 Strides = tuple[int, int]
 Pads = tuple[tuple[int, int], tuple[int, int]]
 Geometry = tuple[Shape, Strides, Pads]
-"""The sides of the filters, the strides, and the zeros before and after H, and W."""
+"""The sides of the filters, the strides, and the zeros before and after H and before and after W."""
 
 _MOST_SUMS = 2**26
-"""In the gradient of a kernel every part of the work has its own sums; all of them together are at most 256 MiB."""
+"""The most numbers that all parts of a kernel's gradient may sum together, 256 MiB; each part has its own sums."""
 
 _FILTERED: Geometry = ((3, 3), (1, 1), ((1, 1), (1, 1)))
 
@@ -34,7 +34,7 @@ _FILTERED: Geometry = ((3, 3), (1, 1), ((1, 1), (1, 1)))
 def winograd_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns the convolution `[B, H, W, K]` of images, padded by 1, with a 3x3 kernel.
 
-    C too must be a multiple of the numbers in a register.
+    C must be a multiple of the numbers in a register, too.
     """
     channels, maps = kernel.shape[2:]
     weights = (maps // _columns(maps), winograd.CELLS, channels, _columns(maps))
@@ -43,7 +43,7 @@ def winograd_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def winograd_kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
-    """Returns the gradient of that kernel, given the one of the result, `[B, H, W, K]`."""
+    """Returns the gradient of that kernel, given the gradient of the result, `[B, H, W, K]`."""
     channels, maps = x.shape[3], gradient.shape[3]
     parts = _parts(x, sums=winograd.CELLS * channels * maps)
     totals = (parts, winograd.CELLS, channels, maps)
@@ -69,7 +69,7 @@ def convolution(x: jax.Array, kernel: jax.Array, sides: Shape, strides: Strides,
 
 
 def kernel_gradient(x: jax.Array, gradient: jax.Array, size: Shape, strides: Strides, pads: Pads) -> jax.Array:
-    """Returns the gradient of a kernel of the sides `size`, given the images and the gradient of the result."""
+    """Returns the gradient of a kernel with sides `size`, given the images and the gradient of the result."""
     channels, maps = x.shape[3], gradient.shape[3]
     parts = _parts(x, sums=size[0] * size[1] * channels * maps)
     space = map(direct.padded, gradient.shape[1:3], size, strides)
@@ -79,7 +79,7 @@ def kernel_gradient(x: jax.Array, gradient: jax.Array, size: Shape, strides: Str
 
 
 def image_gradient(gradient: jax.Array, kernel: jax.Array, sides: Shape, strides: Strides, pads: Pads) -> jax.Array:
-    """Returns the gradient of images of the height and width `sides`, given the gradient of the result."""
+    """Returns the gradient of images with height and width `sides`, given the gradient of the result."""
     (down, across), (high, wide) = strides, kernel.shape[:2]
     parities = [kernel[i::down, j::across][::-1, ::-1] for i in range(down) for j in range(across)]
     parts = jnp.concatenate([_panels(jnp.swapaxes(part, 2, 3)).reshape(-1) for part in parities])
@@ -97,7 +97,7 @@ def _panels(kernel: jax.Array) -> jax.Array:
 
 
 def _sum(parts: jax.Array) -> jax.Array:
-    # Not jnp.sum: XLA would make a reduction of it, ten times as slow as what it fuses into the parameters' update.
+    # Not jnp.sum: XLA's reduction is ten times slower than these additions, which it fuses into the parameters' update.
     return functools.reduce(jnp.add, list(parts))
 
 
@@ -106,18 +106,18 @@ def _columns(maps: int) -> int:
 
 
 def _parts(x: jax.Array, sums: int = 1) -> int:
-    """Returns the number of parts that the work is divided into: one for each processor, at most one for each image.
+    """Returns the number of parts into which the work is divided: one for each processor, at most one for each image.
 
     Args:
       x: images.
-      sums: how many numbers each part sums for itself.
+      sums: how many numbers each part sums.
     """
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(processors, x.shape[0], _MOST_SUMS // sums))
 
 
 def _called(kind: int, shapes: Sequence[Shape], geometry: Geometry, *arguments: jax.Array) -> jax.Array:
-    """Returns the first result of a kernel; the others are its scratch space, which XLA allocates."""
+    """Returns the first result of a kernel; its other results are scratch space, which XLA allocates."""
     (size_down, size_across), (down, across), ((top, _), (left, _)) = geometry
     attributes = {"size_down": size_down, "size_across": size_across, "down": down, "across": across}
     attributes |= {"top": top, "left": left, "kind": kind}
@@ -127,13 +127,13 @@ def _called(kind: int, shapes: Sequence[Shape], geometry: Geometry, *arguments: 
 
 
 def _target() -> str:
-    # XLA's compilation cache keeps programs that call this name, so other kernels, or another machine's, need another.
+    # XLA's compilation cache keeps programs that call this name, so kernels that differ need different names.
     return f"{CALLED_AS}.{version()}"
 
 
 @functools.cache
 def register() -> None:
-    """Makes the kernels known to XLA."""
+    """Registers the kernels with XLA."""
     capsule = ctypes.pythonapi.PyCapsule_New
     capsule.restype, capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
     jax.ffi.register_ffi_target(_target(), capsule(threads.handler.address, None, None), platform="cpu")

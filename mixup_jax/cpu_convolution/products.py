@@ -1,4 +1,4 @@
-"""Products of matrices, whose sums stay in registers while they are made."""
+"""Products of matrices whose sums stay in registers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mixup_jax.cpu_convolution.vectors import VECTOR, ZEROS, address, load, numb
 
 
 def _repeated(builder: ir.IRBuilder, address: Any) -> Any:
-    """Returns a vector of the number at an address."""
+    """Returns a vector filled with the number at an address."""
     first = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), builder.load(address, align=4), number(0))
     return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
 
@@ -31,13 +31,13 @@ def _multiplied(builder: ir.IRBuilder, a: Any, b: Any, c: Any) -> Any:
 
 @contextmanager
 def _steps(builder: ir.IRBuilder, count: Any, *sides: tuple[Any, Any]) -> Iterator[list[Any]]:
-    """A loop of `count` steps; yields the addresses, given each one's start and its distance from step to step."""
+    """Writes a loop of `count` steps; yields its addresses, given the start and the increment of each."""
     with cgutils.for_range(builder, count) as loop:
         yield [offset(builder, base, (loop.index, step)) for base, step in sides]
 
 
 def _sums_of_products(builder: ir.IRBuilder, vectors: int, rows: int, matrices: Sequence[Any], given: Any) -> None:
-    """Writes the instructions of `product` for so many rows, each of so many vectors."""
+    """Writes the instructions of `product` for `rows` rows of `vectors` vectors each."""
     a, b, c = matrices
     outer, inner, a_row, a_outer, a_inner, b_outer, b_inner, c_row, more = given
     places = [(row, vector) for row in range(rows) for vector in range(vectors)]
@@ -119,7 +119,7 @@ def _products(
     more: int,
 ) -> None:
     while rows > 0:
-        # Blocks of about the same size: a last one of few rows would be slow.
+        # Blocks of about the same size, because a last block of few rows would be slow.
         blocks = (rows + ROWS[0] - 1) // ROWS[0]
         count = 1
         for possible in ROWS:
@@ -135,7 +135,7 @@ def product(
 ) -> None:
     """Writes c[m, n] = sum over i, j of a[m, i, j] b[i, j, n], or adds it to c.
 
-    The arrays have one dimension.  An element's place in them is a start plus each index times a factor; n's is 1.
+    The arrays have one dimension.  The place of an element is a start plus each index times a factor; that of n is 1.
 
     Args:
       rows: number of m.
@@ -160,5 +160,5 @@ def product(
 
 @numba.njit
 def columns_of_panel(maps: int) -> int:
-    """Returns the columns of a panel: how many maps `product` sums at once, of a number that `LANES` divides."""
+    """Returns the columns of a panel, the number of maps that `product` sums at once; `LANES` must divide `maps`."""
     return LANES if maps % (2 * LANES) else 2 * LANES

@@ -1,7 +1,7 @@
-"""The function that XLA calls for every kernel, and how XLA's threads divide its work.
+"""The function that XLA calls for every kernel, and how XLA's threads share its work.
 
 The work is cut into parts.  The calling thread offers them to XLA's threads and takes parts itself until none is left,
-so it never depends on a thread that is busy elsewhere; then it waits for parts that others have begun.
+so that it never depends on busy threads.  Then it waits for the parts that other threads have begun.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ _TRANSFORM_KERNEL = 5
 _transform_kernel, _filter, _add_filtered = winograd.transform_kernel, winograd.convolve, winograd.add_products
 _convolve, _add_products, _scatter = direct.convolve, direct.add_products, direct.scatter
 
-# What the threads share: the call's frame, the task and its number of parts, how many parts were begun and how many are
-# done, and how many threads may still read this memory.  A request to XLA stands behind it.
+# The memory that the threads share: the call's frame, the task and its number of parts, the parts begun and done, and
+# the number of threads that may still read it.  A request to XLA follows.
 _FRAME, _TASK, _PARTS, _BEGUN, _DONE, _USERS, _REQUEST = range(7)
 _BYTES = 8 * (_REQUEST + 5)
 
 _YIELDS = 1000
-"""After so many looks, about half a millisecond, a waiting thread sleeps between looks."""
+"""A waiting thread looks this often, for about half a millisecond, before it sleeps between looks."""
 _NAP, _LONGEST_NAP = 50, 1000
-"""Microseconds of its first sleep, by which each next is longer, and of the longest."""
+"""Microseconds by which each sleep is longer than the one before, and of the longest sleep."""
 
 _malloc = types.ExternalFunction("malloc", types.int64(types.int64))
 _free = types.ExternalFunction("free", types.void(types.int64))
@@ -55,7 +55,7 @@ _sleep = types.ExternalFunction("usleep", types.int32(types.int64))
 
 @intrinsic
 def _add(typing: Any, address: Any, place: Any, value: Any) -> Any:
-    """Adds to a word, undisturbed by other threads, and returns what it was."""
+    """Adds to a word atomically, and returns its previous value."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> Any:
         address, place, value = given
@@ -67,7 +67,7 @@ def _add(typing: Any, address: Any, place: Any, value: Any) -> Any:
 
 @intrinsic
 def _call(typing: Any, function: Any, argument: Any) -> Any:
-    """Calls a function of C, given its address, that takes and returns an address."""
+    """Calls a C function, given its address, that takes and returns an address."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> Any:
         kind = ir.FunctionType(INDEX, [INDEX]).as_pointer()
@@ -123,7 +123,7 @@ def _work_address(typing: Any) -> Any:
 
 @numba.njit
 def _succeeds(api: Any, function: int, request: int, size: int) -> bool:
-    """Returns whether a call of XLA's succeeds, given its request of so many words; an error is destroyed."""
+    """Returns whether a function of XLA's interface succeeds, given a request of `size` words; frees the error."""
     asked = words(request)
     asked[0], asked[1] = 8 * size, 0
     error = _call(api[function], request)
@@ -147,7 +147,7 @@ def _wait(state: int, parts: int) -> None:
 
 @symbol(types.void(types.int64, types.int64, types.int64))
 def _do(frame: int, task: int, parts: int) -> None:
-    """Does all parts of a task with XLA's threads, or alone where there is no memory to share with them."""
+    """Does all parts of a task with XLA's threads, or alone if the shared memory cannot be allocated."""
     state = _malloc(_BYTES)
     if state == 0:
         for part in range(parts):
@@ -155,7 +155,7 @@ def _do(frame: int, task: int, parts: int) -> None:
         return
     api, shared, request = words(words(frame)[API]), words(state), state + 8 * _REQUEST
     asked = words(request)
-    # The number of threads goes to the fifth word; without a pool of threads it stays 1.
+    # XLA writes the number of threads into the fifth word; without a thread pool it stays 1.
     asked[2], asked[3], asked[4] = words(frame)[CONTEXT], request + 8 * 4, 1
     helpers = min(asked[4], parts) - 1 if _succeeds(api, THREADS, request, 4) else 0
     shared[_FRAME], shared[_TASK], shared[_PARTS], shared[_BEGUN], shared[_DONE] = frame, task, parts, 0, 0
@@ -172,7 +172,7 @@ def _do(frame: int, task: int, parts: int) -> None:
 
 @kept(types.int64(types.int64))
 def handler(frame: int) -> int:
-    """Runs the kernel of the attribute `kind` in as many parts as there is scratch space for; returns 0, no error."""
+    """Runs the kernel that the attribute `kind` names, in as many parts as the scratch space has; returns 0 (success)."""
     if asks_for_version(frame):
         return 0
     kind = attribute(frame, KIND)

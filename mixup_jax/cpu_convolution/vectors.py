@@ -1,6 +1,6 @@
 """Loads, stores, copies and Winograd's transformations, written as LLVM instructions.
 
-Distances in memory are counted in float32 numbers, of 4 bytes.
+Distances in memory are counted in float32 numbers (4 bytes).
 """
 
 from __future__ import annotations
@@ -117,10 +117,10 @@ def put_inside(
 def transformation(matrix: Matrix) -> Callable[..., None]:
     """Returns an intrinsic that writes M G M^T for a matrix M of numbers and a square grid G of arrays.
 
-    The intrinsic takes `length`, that of each array in the grid and a multiple of `LANES`; `source`, an array of one
-    dimension, with the places of the grid's first number and the distances to its next row and its next column; and
-    `target` likewise.  The first row and column are written last, so that what lies beyond an image's edge may be
-    written to the place of what does not.
+    The intrinsic takes `length`, the length of each array in the grid, a multiple of `LANES`; `source`, an array of one
+    dimension, with the place of the grid's first number and the distances to its next row and its next column; and
+    `target` likewise.  The first row and column are written last, so that values beyond an image's edge may be written
+    to the same place and are then overwritten.
 
     Args:
       matrix: M.
@@ -159,7 +159,7 @@ def transformation(matrix: Matrix) -> Callable[..., None]:
 
 
 def _combined(builder: ir.IRBuilder, row: Sequence[float], parts: Sequence[Any]) -> Any:
-    """Returns the sum of vectors, each times a number, of which at least one is not 0."""
+    """Returns the sum of vectors times numbers; at least one number is not 0."""
     total = None
     for factor, part in zip(row, parts, strict=True):
         scaled = part if abs(factor) == 1 else builder.fmul(part, ir.Constant(VECTOR, [abs(factor)] * LANES))

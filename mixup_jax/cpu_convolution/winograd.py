@@ -1,11 +1,11 @@
-"""3x3 convolutions by Winograd's minimal filtering F(2x2, 3x3): 16 multiplications where there are 36.
+"""3x3 convolutions by Winograd's minimal filtering F(2x2, 3x3): 16 multiplications instead of 36.
 
 A tile is the 4 x 4 inputs that 2 x 2 outputs depend on.  Tiles and kernel are transformed, multiplied element by
-element and summed over the channels, which are 16 products of matrices, and transformed back (Lavin and Gray, "Fast
-Algorithms for Convolutional Neural Networks", CVPR 2016, section 4.1).  A block of tiles goes through all of this while
-it is in the cache.
+element and summed over the channels (as 16 products of matrices), and transformed back (Lavin and Gray, "Fast
+Algorithms for Convolutional Neural Networks", CVPR 2016, section 4.1).  All of this is done for one block of tiles at a
+time, which fits the cache.
 
-In exact arithmetic it is the convolution; in floating point its rounding errors are about those of a sum of products.
+In exact arithmetic the result is the convolution; its rounding errors are about those of a sum of products.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from mixup_jax.cpu_convolution.xla_calls import TASK, argument, image_shape, num
 CELLS = 16
 """Elements of a tile."""
 _TILES, _TILES_OF_GRADIENT = 28, 112
-# Of a block: few enough for the cache, and enough that the transformed kernel is read, or its gradient written, seldom.
+# The most tiles in a block: few enough for the cache, and enough that the transformed kernel is seldom read.
 
-# Of 4 inputs, of 3 weights, and for 2 outputs (section 4.1).
+# The transformation matrices of 4 inputs, of 3 weights, and for 2 outputs (section 4.1).
 _OF_INPUTS = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
 _OF_WEIGHTS = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
 _FOR_OUTPUTS = ((1, 1, 1, 0), (0, 1, -1, -1))
@@ -36,13 +36,13 @@ _transform_totals, _transform_gradients = (
 
 
 class _Tiling(NamedTuple):
-    """How images are cut into tiles: a group of images is copied, and its tiles are taken in blocks.
+    """How images are cut into tiles: a group of images is copied, and its tiles are computed in blocks.
 
     Attributes:
       down: tiles along the height of an image.
       across: tiles along its width.
-      images: of a group.
-      tiles: of a block, at most.
+      images: the number of images in a group.
+      tiles: the most tiles in a block.
     """
 
     down: int
@@ -105,7 +105,7 @@ def _transform_tiles(start: int, count: int, cut: _Tiling, group: Any, channels:
 
 @symbol(TASK)
 def transform_kernel(frame: int, part: int, parts: int) -> None:
-    """Writes the second result of `convolve`, `[panels, 16, C, columns]`; a part is some of the channels."""
+    """Writes the second result of `convolve`, `[panels, 16, C, columns]`, for a part of the channels."""
     of_kernel, of_weights = argument(frame, 1), result(frame, 1)
     kernel, weights = numbers(of_kernel), numbers(of_weights)
     channels, maps, columns = side(of_kernel, 2), side(of_kernel, 3), side(of_weights, 3)
@@ -119,7 +119,7 @@ def transform_kernel(frame: int, part: int, parts: int) -> None:
 
 @symbol(TASK)
 def convolve(frame: int, part: int, parts: int) -> None:
-    """Writes the convolution `[B, H, W, K]` of x `[B, H, W, C]`, padded by 1, with the kernel; a part is some images.
+    """Writes the convolution `[B, H, W, K]` of x `[B, H, W, C]`, padded by 1, with the kernel for a part of the images.
 
     It reads the transformed kernel.
     """
@@ -158,7 +158,7 @@ def convolve(frame: int, part: int, parts: int) -> None:
                     member, i, j = _corner(start + tile, cut)
                     source = (tile * columns, 4 * cut.tiles * columns, cut.tiles * columns)
                     place = (((image + member) * height + i) * width + j) * maps + k * columns
-                    # Beyond an odd side there is nothing to write.
+                    # At an odd side, the outputs beyond it are written to the first place and overwritten.
                     target = (place, width * maps if i + 1 < height else 0, maps if j + 1 < width else 0)
                     _transform_sums(columns, sums, source, y, target)
 

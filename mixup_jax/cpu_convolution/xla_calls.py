@@ -1,6 +1,6 @@
-"""Reading what XLA gives to a kernel that it calls: buffers, their shapes, and attributes.
+"""Reads the buffers, shapes and attributes that XLA passes to a kernel.
 
-Every value is read as a word of 64 bits at the place that `interface.WORDS` has for it.
+Every value is a word of 64 bits at the place given in `interface.WORDS`.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _IS_METADATA = 1
 _LOW_HALF = 0xFFFFFFFF
 
 TASK = types.void(types.int64, types.int64, types.int64)
-"""The type of a function that does a part of a kernel's work, given the address of the call's frame, the part's number
-from 0, and how many parts there are."""
+"""The type of a function that does one part of a kernel's work: it takes the address of the call's frame, the number of
+the part (from 0) and the number of parts."""
 
 ACROSS, DOWN, KIND, LEFT, SIZE_ACROSS, SIZE_DOWN, TOP = range(7)
-"""Attributes of a call, in the alphabetical order in which XLA passes them: strides, which kernel it is, zeros before
+"""Attributes of a call, in the alphabetical order in which XLA passes them: strides, the kind of kernel, zeros before
 an image, and the sides of the filters."""
 
 
@@ -57,10 +57,10 @@ words, _floats = _pointer_to(types.int64), _pointer_to(types.float32)
 
 @numba.njit
 def asks_for_version(frame: int) -> bool:
-    """Returns whether XLA only asks which version of its interface the kernel is made for, and answers.
+    """Returns whether XLA only asks for the version of the interface that the kernel uses, and answers if so.
 
-    The lower half of a version is the major number, and ours is 0.  A higher minor number means fields added at the end
-    of structures, so the caller's own is a right answer.
+    The lower half of a version is the major number, and ours is 0.  A higher minor number means that fields were added
+    at the end of structures, so the caller's minor number is a right answer.
     """
     extension = words(frame)[_EXTENSION]
     if extension == 0 or words(extension)[_TYPE] & _LOW_HALF != _IS_METADATA:
@@ -132,5 +132,5 @@ def space_of(buffer: int, part: int) -> Any:
 
 @numba.njit
 def share(count: int, part: int, parts: int) -> tuple[int, int]:
-    """Returns the first of `count` things that belongs to a part, and one past the last."""
+    """Returns the first index of a part, and one past its last, when `count` things are divided into `parts`."""
     return count * part // parts, count * (part + 1) // parts
