@@ -172,7 +172,7 @@ def _do(frame: int, task: int, parts: int) -> None:
 
 @kept(types.int64(types.int64))
 def handler(frame: int) -> int:
-    """Runs the kernel that the attribute `kind` names, in as many parts as the scratch space has; returns 0 (success)."""
+    """Runs the kernel that the attribute `kind` names, in as many parts as the scratch space has; returns 0."""
     if asks_for_version(frame):
         return 0
     kind = attribute(frame, KIND)
