@@ -271,15 +271,7 @@ def base_config() -> ConfigDict:
 
 
 def apply_variant(config: ConfigDict, name: str) -> None:
-    """Sets the numbers of a named method in a config file's config.
-
-    Args:
-      config: as `base_config` returns it; `method` is replaced, and `model.dropout` where the method says so.
-      name: a key of `method.VARIANTS`.
-
-    Raises:
-      InputError: there is no variant of that name; the message lists those there are.
-    """
+    """Sets `method` of a config to the numbers of a named method, and `model.dropout` where it says so."""
     from ml_collections import ConfigDict
 
     chosen = variant(name)
@@ -297,12 +289,7 @@ def from_dict(values: Mapping[str, Any], *, unknown: Literal["refuse", "ignore"]
 
     Values read from JSON are accepted: a list becomes a tuple.
 
-    Args:
-      values: the settings.
-      unknown: what is done with a key that no setting has; "ignore" reads the records of other versions.
-
-    Raises:
-      InputError: a key is unknown, a value has the wrong type, or it is out of range.
+    A key that no setting has is an error, unless `unknown` is "ignore", which reads the records of other versions.
     """
     return _build(Config, _known(Config, values) if unknown == "ignore" else values, prefix="")
 

@@ -50,14 +50,7 @@ class PlannedRun:
 def planned(
     name: str, config: str, *, seeds: Iterable[int], settings: Mapping[str, object] | None = None
 ) -> list[PlannedRun]:
-    """Returns one run for each seed, named `name-seed`, that are otherwise alike.
-
-    Args:
-      name: of the runs' folders, without the seed.
-      config: config file and variant.
-      seeds: such as `range(5)`.
-      settings: what else differs from the config.
-    """
+    """Returns one run for each seed, named `name-seed`, that are otherwise alike."""
     return [PlannedRun(f"{name}-{seed}", config, {**(settings or {}), "seed": seed}) for seed in seeds]
 
 
@@ -90,11 +83,7 @@ def planned_methods(
 
 
 def load_grid(path: Path) -> list[PlannedRun]:
-    """Returns the runs that a grid file describes, in its order.
-
-    Raises:
-      InputError: there is no such file, it fails, it defines no `get_grid`, or two runs have one name.
-    """
+    """Returns the runs that a grid file describes, in its order; raises InputError if it fails or describes none."""
     if not path.is_file():
         raise InputError(f"grid file {path} {not_a_file(path)}; expected a Python file such as configs/grids/mr.py")
     spec = importlib.util.spec_from_file_location("grid_file", path)

@@ -8,15 +8,7 @@ from mixup_jax.config import apply_variant, base_config
 
 
 def recipe(experiment: str, name: str) -> ConfigDict:
-    """Returns every setting with its default, but for the method's numbers and the experiment's name.
-
-    Args:
-      experiment: of the config file, such as "cifar10".
-      name: of the method, a key of `mixup_jax.methods.method.VARIANTS`.
-
-    Raises:
-      InputError: there is no method of that name.
-    """
+    """Returns every setting with its default, but for the name of the experiment and the numbers of a named method."""
     config = base_config()
     config.experiment = f"{experiment}/{name}"
     apply_variant(config, name)

@@ -55,13 +55,6 @@ def compile_ahead(
 ) -> dict[str, Any]:
     """Compiles a config's steps for a topology; returns a record of memory, FLOPs and times (docs/scaling.md).
 
-    Args:
-      config: of the planned run.
-      topology: as in `find_target`.
-      steps: any of STEPS.
-      shapes: the sizes of the data.
-      report: takes lines of progress.
-
     Raises:
       InputError: before anything is compiled: the config names something unknown, there is no such topology, its
         devices cannot share the batch, or a step cannot be compiled for it.

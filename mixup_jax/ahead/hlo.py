@@ -92,11 +92,7 @@ class _Instruction(NamedTuple):
 
 
 def collectives(text: str) -> list[Collective]:
-    """Returns the collectives of a compiled module, in the order of its text.
-
-    Args:
-      text: optimised HLO.
-    """
+    """Returns the collectives of a compiled module, in the order of its text."""
     instructions = list(_instructions(text))
     looped = _looped(instructions)
     found: dict[str, Collective] = {}
@@ -119,9 +115,6 @@ def host_transfers(text: str) -> list[str]:
     """Returns a compiled module's exchanges with its host while it runs, `name: kind`, in the order of its text.
 
     These are infeeds, outfeeds, sends, receives, and calls of Python.
-
-    Args:
-      text: optimised HLO.
     """
     found = []
     for one in _instructions(text):
@@ -148,9 +141,6 @@ def estimated_cycles(text: str) -> int | None:
     """Returns the sum of the cycles that the TPU compiler estimates for each operation; None for other compilers.
 
     The body of a loop counts once.  Asynchronous collectives and copies do not count.
-
-    Args:
-      text: optimised HLO.
     """
     cycles = [int(number) for number in _CYCLES.findall(text)]
     return sum(cycles) if cycles else None
@@ -160,9 +150,6 @@ def unestimated(text: str) -> list[Unestimated]:
     """Returns the operations of a compiled module that may take time but have no estimate of cycles, largest first.
 
     These are operations of WEIGHTY outside of fusions; the estimate of a fusion includes the operations in it.
-
-    Args:
-      text: optimised HLO.
     """
     instructions = list(_instructions(text))
     fused = {name for one in instructions if one.opcode == "fusion" for name in _called(one)}

@@ -119,12 +119,7 @@ class Call(NamedTuple):
 
 
 def compile_program(lowered: jax.stages.Lowered, examples: int) -> Program | Unfit:
-    """Compiles a step, which may take minutes, and reads the result.
-
-    Args:
-      lowered: the step.
-      examples: the number that one device computes.
-    """
+    """Compiles a step, which may take minutes, and reads the result."""
     start = time.monotonic()
     try:
         compiled = lowered.compile()
@@ -181,11 +176,6 @@ def export_record(call: Call, platform: str, devices: int) -> dict[str, Any]:
     `arguments` are bytes on one device.  `flops` is one device's share of the FLOPs before optimisation.
     `collectives` counts those written in the program: none under jit, where the platform's compiler adds them when it
     divides the program among the devices.  Only that compiler can tell whether the step fits the memory.
-
-    Args:
-      call: of a jitted function.
-      platform: such as "cuda".
-      devices: the number of devices.
     """
     exported = jax.export.export(call.function, platforms=[platform])(*call.arguments)
     cost: Any = call.function.trace(*call.arguments).lower(lowering_platforms=(platform,)).cost_analysis()

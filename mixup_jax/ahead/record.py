@@ -21,10 +21,7 @@ MOST_WORK = 1.3
 def program_record(program: Program | Unfit, target: Target, model_flops: float) -> dict[str, Any]:
     """Returns the facts of a compiled step, JSON-serialisable.
 
-    Args:
-      program: the compiled step.
-      target: the devices that it was compiled for.
-      model_flops: the FLOPs that one device's examples need.
+    `model_flops` are those that the examples of one device need, whatever the program does.
     """
     record = {**dataclasses.asdict(program), "model_flops": model_flops, "work": None, "fits": True, "bounds": None}
     if isinstance(program, Unfit):
@@ -67,12 +64,7 @@ def wasteful(record: Mapping[str, Any]) -> bool:
 
 
 def warnings(record: Mapping[str, Any], name: str) -> list[str]:
-    """Returns warnings about a compiled step, one line each.
-
-    Args:
-      record: of a step, as `program_record` returns it.
-      name: of the step; every line begins with it.
-    """
+    """Returns warnings about a compiled step, one line each."""
     if record["fits"] is False:
         needed = record["memory"]["total"] if "memory" in record else record["needed"]
         size = "" if needed is None else f": it needs {needed / 1e9:.3g} GB"
@@ -138,11 +130,6 @@ def all_reduce_seconds(sizes: Sequence[float], layout: Sequence[int], chip: Chip
     In an all-reduce of V bytes over n chips, every chip sends 2 V (n - 1) / n bytes (Patarasu and Yuan, 2009) over
     the two links of one ring through all chips.  The model adds the latency of a message along every axis of the layout
     and back.  On one chip the time is 0.
-
-    Args:
-      sizes: V of each all-reduce.
-      layout: chips along each axis of the torus or mesh.
-      chip: the chip, for the bandwidth of its links.
     """
     chips = math.prod(layout)
     if chips == 1:

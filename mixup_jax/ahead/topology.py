@@ -108,13 +108,9 @@ def set_up(name: str) -> None:
 
 
 def find_target(name: str) -> Target:
-    """Returns the devices of a topology.
+    """Returns the devices of a topology: `cpu:N`, `cuda:N`, or a TPU slice as libtpu names it, such as `v5e:4x4`.
 
-    Args:
-      name: `cpu:N`, `cuda:N`, or a TPU slice as libtpu names it, such as `v5e:4x4`.
-
-    Raises:
-      InputError: there is no such topology, or libtpu is not installed.
+    Raises InputError if there is no such topology, or libtpu is not installed.
     """
     kind, _, size = name.partition(":")
     if kind not in HOSTED:

@@ -54,14 +54,9 @@ def conv_general_dilated(
     padding: str | Sequence[tuple[int, int]],
     **settings: Any,
 ) -> jax.Array:
-    """Returns `jax.lax.conv_general_dilated` of the same arguments; differentiable in reverse mode only.
+    """Returns `jax.lax.conv_general_dilated` of images `[B, H, W, C]` and a kernel `[h, w, C, K]`.
 
-    Args:
-      x: images `[B, H, W, C]`.
-      kernel: `[h, w, C, K]`.
-      strides: along H and W.
-      padding: as in `jax.lax`.
-      **settings: as in `jax.lax`.
+    It is differentiable in reverse mode alone.
     """
     sides, size, (down, across) = x.shape[1:3], kernel.shape[:2], strides
     pads = jax.lax.padtype_to_pads(sides, size, strides, padding) if isinstance(padding, str) else padding

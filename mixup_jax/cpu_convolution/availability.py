@@ -52,9 +52,6 @@ def lanes() -> int:
 def _registered(checked: bool) -> tuple[int, str]:
     """Registers the kernels with XLA, if they may be used.
 
-    Args:
-      checked: whether the first comparison is required.
-
     Returns:
       The numbers in a register, 0 if the kernels are not used; and the reason, if the user should know it.
     """

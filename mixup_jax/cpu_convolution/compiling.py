@@ -48,9 +48,6 @@ def symbol(signature: Any) -> Callable[[Callable], Any]:
 
     Otherwise numba would compile it into each of its callers, and compiling a kernel would take 14 s.  The function
     takes whole numbers and addresses.
-
-    Args:
-      signature: a numba signature.
     """
 
     def decorate(function: Callable) -> Any:
@@ -65,9 +62,6 @@ def kept(signature: Any) -> Callable[[Callable], Any]:
     """Returns a decorator that compiles a function with the calling convention of C; the result has an `address`.
 
     The machine code is cached beside Python's own compiled modules, or else in the user's cache.
-
-    Args:
-      signature: a numba signature.
     """
 
     def decorate(function: Callable) -> Any:

@@ -28,26 +28,12 @@ from mixup_jax.cpu_convolution.xla_calls import (
 
 
 def padded(outputs: int, size: int, stride: int) -> int:
-    """Returns the length of an image's side with its margins, as far as the convolution reads it.
-
-    Args:
-      outputs: of the convolution along that side.
-      size: of the kernel.
-      stride: of the convolution.
-    """
+    """Returns the length of an image's side with its margins, as far as the convolution reads it."""
     return (outputs - 1) * stride + size
 
 
 def padded_gradient(inputs: int, before: int, outputs: int, size: int, stride: int) -> int:
-    """Returns the length of a side of the output's gradient with its margins, as far as the images' gradient reads it.
-
-    Args:
-      inputs: along that side.
-      before: zeros before them.
-      outputs: of the convolution, along that side.
-      size: of the kernel.
-      stride: of the convolution.
-    """
+    """Returns the length of a side of the output's gradient with its margins, as far as the images' gradient reads."""
     taps = -(-size // stride)
     return taps - 1 + max(outputs, (inputs - 1 + before) // stride + 1)
 

@@ -54,11 +54,7 @@ def header() -> str:
 
 
 def mismatch(text: str) -> str:
-    """Returns how a header differs from what the kernels expect, or an empty string.
-
-    Args:
-      text: of the header; empty if there is none.
-    """
+    """Returns how a header differs from what the kernels expect, or an empty string."""
     text = re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.DOTALL)
     text = re.sub(r"_XLA_FFI_API_STRUCT_FIELD\((\w+)\)", r"void* \1", text)
     major = re.search(r"#define XLA_FFI_API_MAJOR (\d+)", text)

@@ -95,16 +95,10 @@ def put_inside(
     sides: tuple[int, int],
     corner: tuple[int, int],
 ) -> None:
-    """Copies an image into a larger one, as far as it fits.
+    """Copies image `number` of x, `(H, W, C)` each, into a larger one, as far as it fits.
 
-    Args:
-      x: images.
-      number: index of the image.
-      shape: `(H, W, C)` of each.
-      target: array that holds the larger image.
-      start: where in `target` it begins.
-      sides: its height and width.
-      corner: its row and column where the image goes.
+    The larger image begins at `start` in `target` and has these sides.  The image is put at its row and column
+    `corner`.
     """
     height, width, channels = shape
     rows, row = min(height, sides[0] - corner[0]), max(0, min(width, sides[1] - corner[1])) * channels
@@ -121,9 +115,6 @@ def transformation(matrix: Matrix) -> Callable[..., None]:
     dimension, with the place of the grid's first number and the distances to its next row and its next column; and
     `target` likewise.  The first row and column are written last, so that values beyond an image's edge may be written
     to the same place and are then overwritten.
-
-    Args:
-      matrix: M.
     """
     outputs, inputs = len(matrix), len(matrix[0])
 

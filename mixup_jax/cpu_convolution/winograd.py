@@ -59,12 +59,7 @@ def _tiling(height: int, width: int, most: int) -> _Tiling:
 
 
 def scratch(image: tuple[int, ...], maps: int) -> int:
-    """Returns how many numbers of scratch space a part of the convolution needs.
-
-    Args:
-      image: H, W and C.
-      maps: K.
-    """
+    """Returns how many numbers of scratch space a part of the convolution needs."""
     height, width, channels = image
     cut = _tiling.py_func(height, width, _TILES)
     group = cut.images * (2 * cut.down + 2) * (2 * cut.across + 2) * channels
@@ -72,12 +67,7 @@ def scratch(image: tuple[int, ...], maps: int) -> int:
 
 
 def scratch_of_gradient(image: tuple[int, ...], maps: int) -> int:
-    """Returns how many numbers of scratch space a part of the kernel's gradient needs.
-
-    Args:
-      image: H, W and C.
-      maps: K.
-    """
+    """Returns how many numbers of scratch space a part of the kernel's gradient needs."""
     height, width, channels = image
     cut = _tiling.py_func(height, width, _TILES_OF_GRADIENT)
     groups = cut.images * ((2 * cut.down + 2) * (2 * cut.across + 2) * channels + 4 * cut.down * cut.across * maps)

@@ -1,6 +1,7 @@
 """One device's rows of the global batch under pmap, and sums over the devices.
 
 Without a mapped axis (under jit) the program sees the whole batch, and these functions return their arguments.
+A mesh is that over which jit divides the program; it is None with one device, and under pmap.
 """
 
 from __future__ import annotations
@@ -25,10 +26,7 @@ def global_rows(rows: int, axis_name: str | None) -> int:
 def local_rows(values: Rows, axis_name: str | None, together: int = 1) -> Rows:
     """Returns this device's part of the leading axis of every array; without a mapped axis, all of it.
 
-    Args:
-      values: arrays, the same on every device.
-      axis_name: the mapped axis, if any.
-      together: how many neighbouring devices get the same rows, those of all of them.
+    `together` neighbouring devices get the same share, that of all of them.
     """
     if axis_name is None:
         return values
@@ -39,11 +37,7 @@ def local_rows(values: Rows, axis_name: str | None, together: int = 1) -> Rows:
 def neighbours(rows: int, size: int, axis_name: str | None, mesh: Mesh | None) -> int:
     """Returns how many neighbouring devices together hold whole mixing groups; 1 if each device holds whole groups.
 
-    Args:
-      rows: of the global batch, a multiple of the number of devices and of `size`.
-      size: of a group.
-      axis_name: the mapped axis, if any.
-      mesh: the mesh over which jit divides the program, if any.
+    The rows of the global batch are a multiple of the devices and of `size`, that of a group.
     """
     devices = jax.lax.axis_size(axis_name) if axis_name is not None else 1 if mesh is None else mesh.size
     held = rows // devices
@@ -80,10 +74,6 @@ def on_every_device(values: Rows, mesh: Mesh | None) -> Rows:
     """Returns the same arrays, replicated: every device of a mesh computes them whole.
 
     Otherwise XLA shards the Beta sampler, and its rejection loop needs a collective per iteration.
-
-    Args:
-      values: arrays.
-      mesh: over which jit divides a program; None without devices to divide it among, or under pmap.
     """
     return values if mesh is None else jax.lax.with_sharding_constraint(values, NamedSharding(mesh, PartitionSpec()))
 
@@ -93,9 +83,5 @@ def rows_on_their_devices(values: Rows, mesh: Mesh | None) -> Rows:
 
     Otherwise XLA may replicate the mixed rows of a group that spans devices, and have each device compute the network
     for all of them: 8 times the work on 8 devices that hold 16 rows each of a group of 128.
-
-    Args:
-      values: arrays.
-      mesh: over which jit divides a program; None without devices to divide it among, or under pmap.
     """
     return values if mesh is None else jax.lax.with_sharding_constraint(values, by_rows(mesh))

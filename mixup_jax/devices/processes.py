@@ -124,15 +124,7 @@ def _not_joined(cluster: Cluster, reason: str) -> InputError:
 
 
 def check_agreement(what: str, value: Any) -> None:
-    """Checks that all processes have the same value.
-
-    Args:
-      what: the name of the value for the message, such as "config".
-      value: JSON-serialisable.
-
-    Raises:
-      InputError: the value of this process differs from that of the first.
-    """
+    """Raises InputError unless all processes were given the same JSON-serialisable value; `what` is its name."""
     if jax.process_count() == 1:
         return
     digest = np.frombuffer(hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest(), np.uint8)

@@ -41,8 +41,7 @@ def watching(host: str | None) -> Iterator[None]:
 
     All processes must enter it.  If a process cannot be connected, a line says so, and it is not watched.
 
-    Args:
-      host: the address of the first process; None for the address of its machine in its network.
+    `host` is the address of the first process; None means this machine's own address in its network.
     """
     try:
         connections = _accepted(host) if jax.process_index() == 0 else _connected()

@@ -18,14 +18,8 @@ def mean_of_records(records: Sequence[Predictions]) -> Predictions:
     It is computed in the log domain, so that no probability underflows.  As logits
     the result has log-probabilities: MSP and entropy are those of the mean, energy and max logit carry no information.
 
-    Args:
-      records: M >= 1 members with the same labels in the same order and as many classes.
-
     Returns:
       float64 logits, held in memory; meta: what all members agree on (but no `step`), and `members`, M.
-
-    Raises:
-      InputError: no member, or members of different examples.
     """
     if not records:
         raise InputError("an ensemble of 0 records; expected at least one")

@@ -25,11 +25,6 @@ def evaluate_ensemble(
     and different seeds.  It needs their records alone.  The sets are those that all members were evaluated on; the
     temperature is fitted on the ensemble's own validation record.  Its seed and step are the first member's.
 
-    Args:
-      members: folders of at least two evaluated runs.
-      save_as: the folder to write: config.json, predictions/ and evaluation.json.
-      report: takes a line for what is done.
-
     Raises:
       InputError: too few members, one that is not evaluated, members of different configs or of one seed, or a
         folder that is that of another run.

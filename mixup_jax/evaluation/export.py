@@ -29,10 +29,6 @@ def render(document: Mapping[str, Any], output: Path) -> str:
 
     `.json`, and no suffix at all: the document itself.  `.md`: Markdown tables.  `.tex`: LaTeX tables (tabular, no
     package needed).  `.csv`: one line a number, unrounded, with the columns of `_CSV_HEADER`.
-
-    Raises:
-      InputError: another suffix.
-      ValueError: NaN or infinity in the document, which are not JSON.
     """
     check_suffix(output)
     suffix = output.suffix.lower()

@@ -42,20 +42,11 @@ def measure(
 ) -> dict[str, Any]:
     """Returns one entry of `results`: how accurate and how calibrated the predictions are.
 
-    Args:
-      predictions: unlabelled examples (-1) are left out and counted.
-      temperature: fitted on other data; None where there is none.
-      recalibration: other methods that were fitted on other data.
-      all_intervals: also the intervals that take seconds.
-
     Returns:
       `n`; the numbers of `metrics.table.METRICS` by their keys; `intervals`: {key: [low, high]}, 95 %;
       `noise_floor`: {key: {"mean", "p95"}}; `unlabelled`, how many examples were left out; `temperature`;
       `after_temperature`, the same numbers for logits / temperature, None without one; and `posthoc`, {method: the
       numbers after it that the method leaves defined}.  docs/evaluation-json.md has each.
-
-    Raises:
-      InputError: no example has a label, or the temperature is not a finite number above 0.
     """
     _labelled(predictions, predictions.name or "of predictions")
     return _entry(predictions, _examined(predictions, temperature), temperature, recalibration, all_intervals)
@@ -120,19 +111,11 @@ def measure_ood(
 ) -> dict[str, Any]:
     """Returns one entry of `ood`: how well scores of the logits tell the two sets apart.
 
-    Args:
-      in_distribution: every example counts, labelled or not.
-      out_of_distribution: labels are ignored.
-      temperature: fitted on in-distribution validation data; None where there is none.
-
     Returns:
       score ("msp"), n_in, n_out, the numbers of `metrics.table.DETECTION`, mean_confidence (of the OOD set) and
       `intervals`: {key: [low, high]}, 95 %; `scores`: for each further score of `metrics.table.SCORES` the same
       numbers, intervals and the mean score of each set (None where infinite); `temperature`; and
       `after_temperature`, the keys before it for logits / temperature.  The last two are None without one.
-
-    Raises:
-      InputError: the records have different numbers of classes, or the temperature is out of range.
     """
     check_classes("out-of-distribution", out_of_distribution, in_distribution)
     inside, outside = _examined(in_distribution, temperature), _examined(out_of_distribution, temperature)

@@ -47,25 +47,7 @@ def evaluate_files(
     all_intervals: bool = False,
     max_gib: float = DEFAULT_LIMIT / GIB,
 ) -> Outcome:
-    """Evaluates files of predictions and writes the outcome; several files for one record are an ensemble's members.
-
-    Args:
-      predictions: the test record.
-      labels: an `.npy` of its labels, where it is an `.npy` itself.
-      validation: the record to fit a temperature on; empty for none.
-      validation_labels: an `.npy` of its labels, where it is an `.npy` itself.
-      ood: out-of-distribution records.
-      output: files to write; empty for one beside the test record.
-      probabilities: the files hold probabilities, not logits.
-      logits: the files hold logits, even if they look like probabilities.
-      posthoc: methods to fit on the validation record as well.
-      all_intervals: bootstrap adaptive, smooth and class-wise ECE as well.
-      max_gib: most memory that the arrays of a file may take.
-
-    Raises:
-      InputError: a file is damaged or missing or looks like probabilities, without a word of what it holds; two files
-        contradict each other; or an output cannot be written.
-    """
+    """Evaluates files of predictions and writes the outcome; several files for one record are an ensemble's members."""
     if not 0 < max_gib < float("inf"):
         raise InputError(f"--max_gib={max_gib} is not a size; expected a number above 0, such as 8")
     output = output or [predictions[0].with_name("+".join(path.stem for path in predictions) + ".evaluation.json")]
@@ -158,21 +140,7 @@ def evaluate_checkpoint(
     cluster: Cluster | None = None,
     **options: Any,
 ) -> Outcome:
-    """Evaluates a checkpoint of a run, after checking what is asked for; see `evaluation.run.evaluate_workdir`.
-
-    Args:
-      workdir: folder of the run.
-      checkpoint: "last", "best" or the number of a step.
-      odin: also score with ODIN.
-      mc_dropout: passes of Monte Carlo dropout.
-      batch_norm_examples: clean training examples to measure batch statistics on.
-      save_as: folder of the records, where one of the last two changes what is predicted.
-      cluster: the processes that evaluate together; None for this one alone.
-      options: `datasets`, `data_dir` and `force`, as `evaluate_workdir` takes them.
-
-    Raises:
-      InputError: the arguments contradict each other, or the run cannot be evaluated.
-    """
+    """Evaluates a checkpoint of a run, after checking what is asked for; see `evaluation.run.evaluate_workdir`."""
     if checkpoint not in ("last", "best") and not (checkpoint.isascii() and checkpoint.isdigit()):
         raise InputError(f"--checkpoint={checkpoint} is not a checkpoint; expected last, best or a step such as 1200")
     if not workdir.is_dir():

@@ -45,16 +45,7 @@ def check_posthoc(names: Sequence[str]) -> None:
 
 
 def fit_recalibration(validation: Predictions, examples: Examined, methods: Sequence[str]) -> Recalibration:
-    """Returns the methods fitted on the labelled examples of the validation record.
-
-    Args:
-      validation: the record; all its examples have labels.
-      examples: what `examine` says of it.
-      methods: names of POSTHOC.
-
-    Raises:
-      InputError: an unknown name, or a package that a method needs is missing.
-    """
+    """Returns these methods of POSTHOC, fitted on a validation record whose examples all have labels."""
     check_posthoc(methods)
     return Recalibration(
         fit_vector_scaling(validation.logits, validation.labels) if "vector_scaling" in methods else None,

@@ -130,11 +130,7 @@ def evaluate_workdir(
 
 
 def _ood_names(config: Config, datasets: tuple[str, ...] | None, spec: DatasetSpec) -> dict[str, str]:
-    """Returns the out-of-distribution sets to evaluate, by their names in records.
-
-    Raises:
-      InputError: one is not for networks of this config.
-    """
+    """Returns the out-of-distribution sets to evaluate, by their names in records."""
     names = config.evaluation.ood if datasets is None else tuple(name for name in datasets if name not in OWN_SPLITS)
     for name in names:
         check_ood_name(name, spec)

@@ -23,12 +23,8 @@ def batch_loss(
 
         mean of (cross-entropy - entropy_weight * H(softmax(logits)))  +  arc_weight * (mean confidence - accuracy)^2
 
-    Args:
-      method: the weights of the terms.
-      logits: `[R, K]`, of this device's rows.
-      mixed: targets, labels and weights of these rows.
-      total: sum of the weights over all devices.
-      axis_name: the mapped axis, if any.
+    The logits are `[R, K]`, of this device's rows, as are the targets, labels and weights of `mixed`; `total` is
+    the sum of the weights over all devices.
     """
     per_example = cross_entropy(logits, mixed.targets)
     if method.entropy_weight:
@@ -68,9 +64,6 @@ def smoothed_one_hot(labels: jax.Array, classes: int, epsilon: float = 0.0, *, o
 
     Returns:
       float32 `[B, K]`, rows sum to 1.
-
-    Raises:
-      InputError: an argument is not as above; of traced labels only the type is known.
     """
     _check_smoothing(labels, classes, epsilon, over)
     hard = jax.nn.one_hot(labels, classes, dtype=jnp.float32)
@@ -100,16 +93,6 @@ def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
     """Returns -sum_k targets_k log softmax(logits)_k for each example, in nats.
 
     Linear in the targets, so the cross-entropy of mixed labels is the mix of cross-entropies.
-
-    Args:
-      logits: `[B, K]`.
-      targets: `[B, K]`, rows sum to 1.
-
-    Returns:
-      float32 `[B]`, >= 0.
-
-    Raises:
-      InputError: the shapes differ: `[B]` or `[B, 1]` would be taken for a row or a column of targets.
     """
     if jnp.ndim(logits) != 2 or jnp.shape(targets) != jnp.shape(logits):
         raise InputError(

@@ -115,11 +115,7 @@ class Method:
         return 2 if self.mixes and self.clean_weight else 1
 
     def group(self, batch_size: int) -> int:
-        """Returns how many examples of a batch of `batch_size` are mixed together.
-
-        Raises:
-          InputError: the batch is no whole number of groups.
-        """
+        """Returns how many examples of a batch of `batch_size` are mixed together."""
         size = self.group_size or min(batch_size, PAPER_BATCH)
         if batch_size % size:
             raise InputError(

@@ -62,20 +62,7 @@ def mix_batch(
     axis_name: str | None = None,
     mesh: Mesh | None = None,
 ) -> Mixed:
-    """Draws how (a device's rows of) a batch are mixed.
-
-    Args:
-      method: the numbers of the method.
-      batch: all rows of the global batch, or under `axis_name` this device's.
-      key: of this step.
-      classes: K.
-      places: hidden places of the network; used by `layer="random"` alone.
-      axis_name: the mapped axis, if any.
-      mesh: over which jit divides the program, if any.
-
-    Raises:
-      InputError: boxes are to be pasted into inputs that are no images.
-    """
+    """Draws how (a device's rows of) a batch are mixed."""
     smoothed = losses.smoothed_one_hot(batch.labels, classes, method.label_smoothing, over=method.smooth_over)
     hard = losses.smoothed_one_hot(batch.labels, classes)
     if not method.mixes:

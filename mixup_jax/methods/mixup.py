@@ -39,16 +39,6 @@ def draw_mixing(key: jax.Array, groups: int, group_size: int, alpha: float, *, p
 
     lambda is drawn in float32 whatever the network computes in: in bfloat16 it would round to
     exactly 1 in a sixth of the draws at alpha = 0.2.
-
-    Args:
-      key: a jax random key; the same key gives the same mixing.
-      groups: G.
-      group_size: S.
-      alpha: a Python number > 0.
-      per_example: draw S lambdas a group instead of one.
-
-    Raises:
-      InputError: alpha is no positive number; there is no Beta(0, 0), so "no mixing" is the caller's to decide.
     """
     _check_alpha(alpha)
     if alpha == 0:
@@ -73,15 +63,8 @@ def _check_alpha(alpha: float) -> None:
 def mix(values: jax.Array, mixing: Mixing) -> jax.Array:
     """Returns lambda * v_i + (1 - lambda) * v_j for every example along the leading axis.
 
-    Args:
-      values: floating point `[G * S, ...]`, such as standardised images or one-hot labels.
-      mixing: as drawn; lambda is float32, so the result is at least float32.
-
     Returns:
       An array of the shape of `values`.  lambda = 1 returns the values bit for bit.
-
-    Raises:
-      InputError: there is not one value for each example of the mixing.
     """
     if jnp.shape(values)[:1] != (mixing.partner.size,):
         raise InputError(
@@ -135,13 +118,6 @@ def draw_boxes(key: jax.Array, lam: jax.Array, height: int, width: int, *, per_e
 
     As in CutMix (Yun et al., ICCV 2019, equation 2, and its published code for rounding and clipping): sides
     are rounded down, and the box reaches half a side, rounded down, to either side of its centre.
-
-    Args:
-      key: a jax random key; group g draws from `fold_in(key, g)`.
-      lam: `[G, S]` in [0, 1], constant along a row unless `per_example`.
-      height: of the images, pixels.
-      width: likewise.
-      per_example: draw a centre for each example instead of one a group.
     """
     groups, size = lam.shape
     image = jnp.array([height, width])
@@ -163,13 +139,7 @@ def kept_share(boxes: Boxes, height: int, width: int) -> jax.Array:
 
 
 def paste(images: jax.Array, boxes: Boxes, partner: jax.Array) -> jax.Array:
-    """Returns images with each one's box filled from its partner.
-
-    Args:
-      images: `[G * S, H, W, C]`.
-      boxes: as drawn.
-      partner: as `Mixing.partner`, `[G, S]`.
-    """
+    """Returns images with each one's box filled from its partner."""
     _, height, width, _ = images.shape
     rows, columns = jnp.arange(height)[:, None], jnp.arange(width)
     low, high = boxes.low[..., None, None], boxes.high[..., None, None]

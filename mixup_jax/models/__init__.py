@@ -90,10 +90,6 @@ def model_of(
       axis_name: the mapped axis over which batch statistics are averaged, under pmap.
       vocabulary: V of the data set's tokens, padding included; 0 for images.
       embedding: E, the length of a word vector; 0 for images.
-
-    Raises:
-      InputError: a number is out of range or the network does not have it; the vocabulary is missing, or is
-        given to a network for images.
     """
     check_model(config, task="text" if vocabulary else None)
     network = NETWORKS[config.name]
@@ -107,16 +103,7 @@ def model_of(
 
 
 def check_model(config: ModelConfig, *, task: str | None = None) -> None:
-    """Checks what can be known of a network before the data is read.
-
-    Args:
-      config: of the network.
-      task: "image" or "text", what the data set holds; None leaves it open.
-
-    Raises:
-      InputError: there is no network of that name (the message lists those there are), it takes the other kind of data,
-        or it has no such option.
-    """
+    """Raises InputError for what is wrong with a network, before the data is read; None leaves the task open."""
     name = config.name
     if name not in NETWORKS:
         raise unknown_name("model", name, NETWORKS)

@@ -75,12 +75,7 @@ def conv_norm(
 ) -> jax.Array:
     """Returns a 1x1 convolution of `x` and its batch normalisation as one convolution, `[B, H, W, channels]`.
 
-    Args:
-      make: what the network's layers have in common.
-      x: `[B, H, W, C]`.
-      channels: of the output.
-      names: of the two layers' parameters in the module that this is called in.
-      zero_scale: start from a scale of 0 instead of 1.
+    `names` are those of the two layers' parameters; with `zero_scale` the scale starts from 0 instead of 1.
     """
     x = x.astype(make.dtype)
     kernel = Kernel((1, 1, x.shape[-1], channels), name=names[0])()

@@ -38,16 +38,7 @@ class Layers:
     def conv(
         self, channels: int, size: int, stride: int = 1, *, name: str, groups: int = 1, bias: bool = False
     ) -> nn.Conv:
-        """Returns a convolution, `[B, H, W, C]` to `[B, ceil(H / stride), ceil(W / stride), channels]`.
-
-        Args:
-          channels: of the output.
-          size: of the kernel, along both sides.
-          stride: along both sides.
-          name: of the layer's parameters.
-          groups: each sees its share of the input's channels and makes its share of the output's.
-          bias: add one; where batch normalisation follows it is without effect.
-        """
+        """Returns a convolution, `[B, H, W, C]` to `[B, ceil(H / stride), ceil(W / stride), channels]`."""
         return nn.Conv(
             channels,
             (size, size),
@@ -86,14 +77,8 @@ def dropout(x: jax.Array, keys: jax.Array | None, *, rate: float, layer: int) ->
     test time).  A row's mask is a function of its key, the layer and the shape of a row, and of nothing else, so a run
     is the same on any number of devices.
 
-    Args:
-      x: `[B, ...]`.
-      keys: typed PRNG keys `[B]`, one a row; None is no dropout.
-      rate: in [0, 1); 0 is no dropout.
-      layer: the index of the layer in its network, folded into the keys so that layers draw apart.
-
-    Raises:
-      ValueError: there are not as many keys as rows.
+    The keys are `[B]`, one a row; without keys or at rate 0 nothing is dropped.  The index of the layer is folded into
+    them, so that layers draw apart.
     """
     if keys is None or rate == 0:
         return x
@@ -113,9 +98,6 @@ def halve(x: jax.Array) -> jax.Array:
     The last windows of an odd side are cut off by the edge.  The gradient goes to the first of equal maxima, row by
     row, as XLA's does.  On a CPU it is our own, since XLA's takes nine times as long there (128 maps of 32x32x64).
     Differentiable in reverse mode alone.
-
-    Args:
-      x: `[B, H, W, C]`, floating point.
     """
     return _pooled(x)
 

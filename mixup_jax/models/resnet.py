@@ -61,15 +61,8 @@ class BottleneckBlock(nn.Module):
     The stride is that of the 3x3 convolution (Goyal et al. 2017, section 5.1, and the paper's
     framework), where He et al. had it in the first.
 
-    Attributes:
-      make: makes its layers.
-      channels: a quarter of those of the output.
-      stride: of the 3x3 convolution and the shortcut.
-      layer: index of the block in its network, for the dropout masks.
-      groups: of the 3x3 convolution.
-      inner: channels of the 3x3 convolution, as a multiple of `channels`.
-      dropout: rate before the last convolution.
-      zero_init_residual: start as the shortcut alone, with a scale of 0 in the last normalisation.
+    Attributes are those of `BasicBlock`, but: the output has four times `channels`; `groups` and `inner`, its
+    channels as a multiple of `channels`, are those of the 3x3 convolution; dropout is before the last convolution.
     """
 
     make: Layers

@@ -19,12 +19,7 @@ class PreactivationBlock(nn.Module):
 
     The shortcut is the identity where the shape stays, else a 1x1 convolution of the normalised input.
 
-    Attributes:
-      make: makes its layers.
-      channels: of the output.
-      stride: of the first convolution and the shortcut.
-      layer: index of the block in its network, for the dropout masks.
-      dropout: rate between the two convolutions, after the ReLU (section 2.4 of the paper).
+    Attributes are those of `BasicBlock`; dropout follows the second ReLU (section 2.4 of the paper).
     """
 
     make: Layers

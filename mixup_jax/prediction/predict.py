@@ -92,11 +92,7 @@ def predict_records(
 ) -> dict[str, Predictions]:
     """Returns the record of every set by name, in the first process only; all processes must call it together.
 
-    Args:
-      network: of a checkpoint.
-      sets: examples by name, see `OWN_SPLITS`.
-      meta: the facts about the run that every record holds.
-      report: takes a line of progress after each set.
+    The names are those of `OWN_SPLITS` or of data sets.
     """
     predict = make_predict(network.forward, network.mesh, batch_size=network.config.evaluation.batch_size)
     start, done, total = time.monotonic(), 0, sum(len(data.inputs) for data in sets.values())
@@ -112,15 +108,7 @@ def predict_records(
 
 
 def record_of(logits: Logits, name: str, data: ExampleSet, spec: DatasetSpec, meta: Mapping[str, Any]) -> Predictions:
-    """Returns the record of a set; its metadata names the data set, the split and their source.
-
-    Args:
-      logits: float32 `[N, K]`.
-      name: of the set, see `OWN_SPLITS`.
-      data: the set.
-      spec: of the data set that the network was trained on.
-      meta: further facts for the record.
-    """
+    """Returns the record of a set; its metadata names the data set, the split and their source."""
     dataset, split = (spec.name, name) if name in OWN_SPLITS else (name, "test")
     origin: dict[str, Any] = {"dataset": dataset, "split": split, "source": data.source}
     if spec.class_names:
@@ -136,10 +124,7 @@ def make_predict(forward: Forward, mesh: Mesh, *, batch_size: int) -> Predict:
     Inputs are in memory or streamed.  The last batch is padded with zeros, whose logits are discarded, so any number of
     examples is allowed.
 
-    Args:
-      forward: such as `plain(model, standardise)`.
-      mesh: a one-dimensional mesh; each device gets an equal share of a batch.
-      batch_size: examples per step, rounded up to a multiple of the number of devices.
+    `batch_size` is rounded up to a multiple of the devices, which get equal shares.
     """
     batch_size = shared_batch(batch_size, mesh.devices.size)
     sharding, mine, compiled = by_rows(mesh), process_rows(mesh, batch_size), jitted(forward, mesh)

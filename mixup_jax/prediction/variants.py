@@ -60,12 +60,7 @@ class Derivation:
             )
 
     def config(self, config: Mapping[str, Any], name: str) -> dict[str, Any]:
-        """Returns the config for the records: the run's, with the options of this class as `derived` and in its name.
-
-        Args:
-          config: the config in the checkpoint.
-          name: the name of the run if the config has no `experiment`.
-        """
+        """Returns the config for the records: the run's, with the options of this class in `derived` and its name."""
         changes = {key: number for key, number in vars(self).items() if number}
         if not changes:
             return dict(config)
@@ -77,9 +72,6 @@ class Derivation:
         """Returns the network that predicts in this way; with Monte Carlo dropout its outputs are log-probabilities.
 
         Random numbers are drawn from the run's seed, so the same command gives the same records.
-
-        Raises:
-          InputError: there are too few training examples, or the network has no batch normalisation.
         """
         masks, chosen = jax.random.split(run_keys(network.config.seed).evaluation)
         if self.batch_norm_examples:
@@ -104,12 +96,6 @@ def mc_dropout(
     log(1/T sum_t softmax(f(x, mask_t))): the mean over T passes with dropout, where batch normalisation uses its
     running statistics (Gal and Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016, equation 6).
     The mask of example i in pass t depends on `key`, t and i only, not on the batch or the devices.
-
-    Args:
-      model: the network; without dropout, all passes are the same.
-      standardise: maps pixels to the network's inputs.
-      passes: T >= 1.
-      key: the random key of the masks.
     """
 
     def log_mean(variables: Mapping[str, Any], images: jax.Array, rows: jax.Array) -> jax.Array:
@@ -153,15 +139,7 @@ def clean_statistics(
 
     so that all examples have the same weight, unlike in a running average.
 
-    Args:
-      model: the network, with this package's batch normalisation.
-      variables: `params` and `batch_stats` (only the shapes of the latter are used).
-      standardise: maps pixels to the network's inputs.
-      inputs: clean inputs without augmentation, `[N, ...]`.
-      batch_size: the most examples in a batch; the sizes of the batches differ by at most one.
-
-    Raises:
-      InputError: the network has no batch normalisation.
+    The batches differ in size by at most one.
     """
     if not jax.tree.leaves(variables["batch_stats"]):
         raise InputError(
@@ -220,9 +198,6 @@ def odin_logits(apply: Apply, inputs: jax.Array, *, temperature: float, epsilon:
         is one standard deviation.
       temperature: T, a finite number above 0; 1000 in the paper.
       epsilon: the step, at least 0; chosen on validation data (`choose_epsilon`), never on test data.
-
-    Raises:
-      InputError: the temperature or epsilon is out of range.
     """
     if not 0 < temperature < float("inf"):
         raise InputError(f"temperature of ODIN is {temperature}; expected a finite number above 0")
@@ -241,15 +216,6 @@ def choose_epsilon(apply: Apply, validation: jax.Array, candidates: Sequence[flo
     """Returns the candidate with the highest mean confidence on in-distribution validation inputs, the first of equals.
 
     This is the rule of Hsu et al. (2020, arXiv:2002.11297), section 3.3.  It uses no out-of-distribution examples.
-
-    Args:
-      apply: the network.
-      validation: inputs `[B, ...]` of validation examples, as `apply` takes them.
-      candidates: epsilons, each at least 0.
-      temperature: T, as in `odin_logits`.
-
-    Raises:
-      InputError: no candidate, or a number is out of range.
     """
     if not candidates:
         raise InputError("no candidates for ODIN's epsilon; expected at least one number")

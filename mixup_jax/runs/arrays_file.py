@@ -78,11 +78,7 @@ def read_npz(
 
 
 def map_npy(path: Path) -> npt.NDArray[Any]:
-    """Returns the array of an `.npy` as a read-only view of the file: only what is touched is read.
-
-    Raises:
-      one of UNREADABLE: the file is damaged, no `.npy`, or holds pickled objects.
-    """
+    """Returns the array of an `.npy` as a read-only view of the file: only what is touched is read."""
     with path.open("rb") as file:
         _check_header(file, path.stat().st_size)
     with _quiet():

@@ -65,12 +65,7 @@ def run_all(runs: Sequence[PlannedRun], output: Path, data_dir: Path | None, *, 
 
 
 def tell_progress(outcomes: Iterable[tuple[str, bool]], total: int) -> list[str]:
-    """Prints a line for each of `total` runs as it ends; returns the names of those that failed, sorted.
-
-    Args:
-      outcomes: yields the name of a run, and whether it succeeded, when it ends.
-      total: how many runs there are.
-    """
+    """Prints a line for each of `total` runs as it ends; returns the names of those that failed, sorted."""
     failed, began = list[str](), time.monotonic()
     for done, (name, ok) in enumerate(outcomes, start=1):
         failed += [] if ok else [name]

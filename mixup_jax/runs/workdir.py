@@ -38,11 +38,7 @@ def check(workdir: Path, config: Config) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Makes a folder if needed, and checks before the long work that results can be written to it.
-
-    Raises:
-      InputError: the folder cannot be made or written.
-    """
+    """Makes a folder if needed; raises InputError if it cannot be written, before the long work."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writable, reason = os.access(folder, os.W_OK), "no permission"
@@ -53,11 +49,7 @@ def require_writable(folder: Path) -> None:
 
 
 def check_same(there: Any, config: Config | dict[str, Any], workdir: Path) -> None:
-    """Checks that the config found in a folder, `there`, equals `config` in all settings that affect the result.
-
-    Raises:
-      InputError: it is not; the message lists what differs.
-    """
+    """Raises InputError unless `there`, the config in a folder, equals `config` in all settings that affect results."""
     defaults = _as_json(Config())
     differences = _differences(_with_defaults(there, defaults), _with_defaults(_as_json(config), defaults))
     if differences:
@@ -73,10 +65,9 @@ def write_config(workdir: Path, config: Config) -> None:
 
 
 def check_shared(workdir: Path) -> None:
-    """Checks that this process sees the config that the first of several has written.
+    """Raises InputError unless this process sees, within a minute, the config that the first of several has written.
 
-    Raises:
-      InputError: it does not, within a minute: file systems that many machines share may be late.
+    File systems that many machines share may be late.
     """
     deadline = time.monotonic() + SHARED_SECONDS
     while CONFIG_FILE not in os.listdir(workdir):
@@ -100,11 +91,7 @@ def is_finished(workdir: Path, config: Config) -> bool:
 
 
 def check_derived(workdir: Path, config: dict[str, Any]) -> None:
-    """Checks that a folder is free for the records of an evaluation, or holds those of the same one.
-
-    Raises:
-      InputError: it was trained in, belongs to another run, or cannot be written.
-    """
+    """Raises InputError unless a folder is free for the records of an evaluation, or holds those of the same one."""
     if (workdir / CHECKPOINTS).exists():
         raise InputError(f"--save_as={workdir} is a folder that was trained in; expected a new one")
     if (workdir / CONFIG_FILE).exists():

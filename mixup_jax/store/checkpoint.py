@@ -58,17 +58,10 @@ class Checkpoints:
     def __init__(
         self, directory: Path, *, keep: int = 2, read_only: bool = False, report: Callable[[str], None] = print
     ) -> None:
-        """Opens a folder.
+        """Opens the folder of a run's checkpoints, of which the last `keep` and the best are kept.
 
-        Args:
-          directory: the folder of the checkpoints of one run.
-          keep: how many of the last checkpoints are kept, besides the best.
-          read_only: change nothing, so that the run that owns the folder may still be training.  Otherwise
-            leftovers of interrupted saves are removed, and damaged newest checkpoints are moved aside.
-          report: takes a line for each damaged checkpoint.
-
-        Raises:
-          InputError: a newer version of the package wrote one of the checkpoints.
+        With `read_only` nothing is changed, so that the run may be going on.  Otherwise leftovers of interrupted
+        saves are removed, and damaged newest checkpoints are moved aside, each with a line.
         """
         self._directory, self._report = directory.resolve(), report
         logging.getLogger("absl").addFilter(_not_a_failed_save)
@@ -97,11 +90,7 @@ class Checkpoints:
         self.close()
 
     def close(self) -> None:
-        """Waits until everything is on disk.
-
-        Raises:
-          InputError: a save failed; the message says how much space it needs and has.
-        """
+        """Waits until everything is on disk; raises InputError if a save failed."""
         try:
             self.wait()
             self._manager.close()
@@ -124,9 +113,6 @@ class Checkpoints:
         """Returns the step that `choice` names: "last", "best", or the number of a step.
 
         The last is the newest undamaged one; damaged newer ones are reported.
-
-        Raises:
-          InputError: there is no checkpoint, or none of that step; the message lists the existing ones.
         """
         steps = sorted(self._manager.all_steps())
         if not steps:
@@ -147,13 +133,8 @@ class Checkpoints:
     def save(self, state: TrainState, facts: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Starts to save `state` under its step, and replaces a checkpoint of that step.
 
-        Args:
-          state: copied first, so the caller may donate it at once.
-          facts: JSON-serialisable; must contain `config`.
-          metrics: `BEST` ranks the checkpoint; empty for a state that was not validated.
-
-        Raises:
-          InputError: the state is not finite (it is then not saved), the disk is full, or the previous save failed.
+        The state is copied, so the caller may donate it at once; one that is not finite is refused.  The facts include
+        `config`.  With the metric `BEST` the state competes to be the best checkpoint.
         """
         step = int(state.step)
         items = {"variables": state.variables, "optimizer": {"step": state.step, "opt_state": state.opt_state}}
@@ -214,10 +195,8 @@ class Checkpoints:
     def restore_variables(self, step: int, like: dict[str, Any], mesh: Mesh) -> dict[str, Any]:
         """Returns `params` and `batch_stats` of a step, with a copy on every device of `mesh`.
 
-        Args:
-          step: as `step_of` returns it.
-          like: `params` and `batch_stats`, or their shapes, of the network that was saved.
-          mesh: the devices to restore to; they need not be as many as those that saved it.
+        `like` holds those of the network that was saved, or their shapes.  The number of devices that saved does not
+        matter.
         """
         return self._verified(step, variables=_like(like, mesh))["variables"]
 

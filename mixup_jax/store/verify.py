@@ -94,13 +94,7 @@ def check_state(state: Any, step: int) -> None:
 
 
 def sealed(facts: Mapping[str, Any], step: int, items: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the facts with the checkpoint's step and format and the checksums of its items and of the facts.
-
-    Args:
-      facts: JSON-serialisable, without NaN.
-      step: of the checkpoint.
-      items: trees of arrays by the name of their item.
-    """
+    """Returns the facts with the checkpoint's step and format and the checksums of its items and of the facts."""
     facts = {**facts, STEP_KEY: step, FORMAT_KEY: FORMAT}
     sums = {name: checksum(tree) for name, tree in items.items()}
     return facts | {CHECKSUMS: sums | {"facts": _facts_checksum(facts)}}
@@ -163,11 +157,7 @@ def steps_in(directory: Path) -> list[int]:
 
 
 def inspect(directory: Path, step: int) -> Stored:
-    """Reads a whole checkpoint, and compares it with its checksums.
-
-    Raises:
-      InputError: a newer version of the package wrote it.
-    """
+    """Reads a whole checkpoint, and compares it with its checksums."""
     path = directory / str(step)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     facts, damage = _read_facts(path)
@@ -199,9 +189,6 @@ def read_item(path: Path) -> Any:
     """Returns an item on one device; tuples become lists, and named tuples become dicts.
 
     It is read as in `Checkpoints.restore_state`, so that an item that can be read here can be restored there.
-
-    Raises:
-      Exception: it is missing or cannot be decoded.
     """
     path = path.resolve()
     handler = ocp.PyTreeCheckpointHandler(type_handler_registry=array_types())
@@ -251,9 +238,6 @@ def set_damaged_aside(directory: Path, report: Callable[[str], None]) -> None:
     """Moves damaged checkpoints that are newer than every undamaged one aside; training will make them again.
 
     Older ones whose metric cannot be read are moved too, because orbax cannot open a folder that has one.
-
-    Raises:
-      InputError: one cannot be moved.
     """
     whole = newest_whole(directory, report)
     steps = steps_in(directory)

@@ -50,13 +50,8 @@ class JsonLines:
     def __init__(self, path: Path, *, last_step: int, lines: int | None = None) -> None:
         """Opens the file and drops the lines written after the checkpoint to resume from: its steps are taken again.
 
-        Args:
-          path: of the file.
-          last_step: the step of that checkpoint; lines of later steps are dropped.
-          lines: the number of lines when it was saved; later lines are dropped.
-
-        Raises:
-          InputError: the file cannot be read, or one of its lines was not written by a run; nothing has been changed.
+        The lines of steps after `last_step`, that of the checkpoint, are dropped, and those beyond the first `lines`.
+        An InputError leaves all of them.
         """
         self._path = path
         text = _read(path)
@@ -135,12 +130,8 @@ def open_logs(
 
     In the first process they are `metrics.jsonl` and, if wanted and installed, TensorBoard; other processes have none.
 
-    Args:
-      workdir: of the run.
-      last_step: the step that training continues from, 0 for a new run.
-      tensorboard: whether TensorBoard is wanted; if it is not installed, a line says so.
-      report: takes that line.
-      lines: the number of lines of `metrics.jsonl` at the checkpoint; None takes all lines up to `last_step`.
+    Without the packages of TensorBoard, `report` says so.  `lines` of metrics.jsonl belong to the checkpoint that
+    training continues from; None means all up to `last_step`.
     """
     if not is_first():
         yield []

@@ -42,13 +42,6 @@ def train(
     Afterwards `workdir` holds config.json, metrics.jsonl, TensorBoard events (if TensorBoard is installed),
     the last checkpoints and the one with the best validation accuracy.  A finished run is not changed.
 
-    Args:
-      config: of the run.
-      workdir: its folder; made if missing.
-      data_dir: where data is prepared.
-      report: takes lines of progress.
-      stop: asked after every step whether to end early.
-
     Raises:
       InputError: before anything is written: the config names something unknown or asks for something
         impossible, the data is not prepared, or the folder belongs to another run or is in use.

@@ -42,10 +42,6 @@ def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.G
     paper's framework, does the same.  "adadelta" is Zeiler's (2012) with rho = 0.95 and epsilon = 1e-6, as in
     Kim (EMNLP 2014); its usual learning rate is 1.  "adam" has the usual constants (0.9, 0.999, 1e-8) and L2
     regularisation, not decoupled decay.
-
-    Args:
-      config: the config of the optimiser.
-      schedule: learning rate by step.
     """
     steps = {
         "sgd": optax.sgd(schedule, momentum=config.momentum or None, nesterov=config.nesterov),

@@ -51,11 +51,7 @@ class MappedStep:
 
 
 def check_divisible(batch_size: int, devices: int) -> None:
-    """Checks that the devices can share the batch equally.
-
-    Raises:
-      InputError: the batch size is not a multiple of the number of devices.
-    """
+    """Raises InputError unless the batch is a multiple of the devices, before anything is compiled."""
     if batch_size % devices:
         raise InputError(
             f"batch_size is {batch_size}, which {devices} devices cannot share equally; "
@@ -74,11 +70,8 @@ def make_step(train_step: TrainStep, feed: Feed, mesh: Mesh, *, parallel: str) -
     It makes the batch of `state.step` and takes a training step.  The state is donated: its buffers are
     reused, so the caller must not use it again.
 
-    Args:
-      train_step: made with `axis_name=AXIS` for pmap, and without it for jit.
-      feed: makes the batch.
-      mesh: of the devices to use; if the step is only lowered, they need not exist on this machine.
-      parallel: "jit" or "pmap".
+    For pmap, `train_step` is made with `axis_name=AXIS`.  To lower the step only, the devices of the mesh need not be
+    of this machine.
     """
     axis_name = AXIS if parallel == "pmap" else None
 

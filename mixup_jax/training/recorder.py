@@ -42,13 +42,8 @@ class Recorder:
     ) -> None:
         """Starts to record.
 
-        Args:
-          trainer: of the run.
-          checkpoints: of its folder.
-          logs: of its metrics; empty except in the first process.
-          workdir: its folder.
-          data_facts: facts that identify the data; see `TrainingData.facts`.
-          before: the facts of the checkpoint that the run resumes from; empty for a new run.
+        `data_facts` identify the data (`TrainingData.facts`); `before` are the facts of the checkpoint that the run
+        continues from, empty at its start.
         """
         self._trainer, self._checkpoints, self._logs = trainer, checkpoints, logs
         self._workdir = workdir
@@ -129,10 +124,7 @@ class Recent:
     def __init__(self, every: int, write: Write, saved: Sequence[Mapping[str, float]] = ()) -> None:
         """Starts empty, or with what `settle` returned when the run was interrupted.
 
-        Args:
-          every: a line is written after each multiple of this number of steps.
-          write: takes the metrics of a line.
-          saved: what `settle` returned.
+        A line is due after each multiple of `every` steps; `write` takes its metrics.
         """
         self._every, self._write = every, write
         self._steps: list[Any] = [{name: np.float32(value) for name, value in one.items()} for one in saved]
@@ -178,16 +170,7 @@ def means(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def check_losses(config: Config, losses: Sequence[Any], last_step: int) -> None:
-    """Checks that the losses of consecutive steps are finite.
-
-    Args:
-      config: of the run; the message names its settings that may be the cause.
-      losses: one scalar per step.
-      last_step: the number of the last step, counted from 1.
-
-    Raises:
-      InputError: one is not; the message names the first such step.
-    """
+    """Raises InputError if the loss of a step is not finite; the last of these steps is number `last_step`."""
     finite = np.isfinite(np.asarray(losses, np.float64))
     if finite.all():
         return

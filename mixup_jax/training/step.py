@@ -45,16 +45,8 @@ def make_train_step(
     on clean examples; with `clean_weight` the clean rows have that weight), and `mixing` (the mean of
     min(lambda, 1 - lambda)).
 
-    Args:
-      model: the network, which calls `mix` and, if its dropout rate is not 0, uses `dropout_keys`; it must be
-        made with the same `axis_name`.
-      optimizer: as made by `training.optimizer.make_optimizer`.
-      method: the numbers of the method.
-      classes: K.
-      standardise: maps pixels to the network's inputs; the identity for text.
-      axis_name: the mapped axis under pmap, where a device gets its rows of the global batch; None
-        under jit, where the step sees the whole batch.
-      mesh: the mesh over which jit divides the step; None on one device and under pmap.
+    Under pmap `axis_name` is the mapped axis, which the network's batch normalisation must know too, and a device gets
+    its rows of the global batch.  Under jit the step sees the whole batch, which is divided over `mesh`.
     """
     places = model.places if method.layer == "random" else 0
 
@@ -92,8 +84,7 @@ def skipping(train_step: TrainStep) -> TrainStep:
     A skipped step still counts as a step, so the order of the data does not change.  Its metrics are 0, except
     `skipped`, which is 1; for other steps `skipped` is 0.
 
-    Args:
-      train_step: a pure function; under a mapped axis, loss and state must be the same on every device.
+    Under a mapped axis, loss and state must be the same on every device.
     """
 
     def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:

@@ -62,16 +62,7 @@ class Parts(NamedTuple):
 class Trainer:
     """The parts of a run that do not change, compiled for its devices.
 
-    Attributes:
-      config: of the run.
-      spec: of the data set it trains on.
-      step: the training step; takes the state and what `batches` yields, and returns the next state and its metrics.
-      feed: makes the batches.
-      predict: the prediction.
-      schedule: learning rate by step.
-      keys: random keys by purpose.
-      mesh: of the devices.
-      steps_per_epoch: the number of whole batches in an epoch.
+    `step` takes the state and what `batches` yields, and returns the next state and its metrics.
     """
 
     config: Config
@@ -124,12 +115,7 @@ def prepare(
 ) -> tuple[Trainer, TrainState]:
     """Returns the trainer of a run and its state at step 0.
 
-    Args:
-      config: of the run.
-      spec: of the data set it trains on.
-      steps_per_epoch: the number of whole batches in an epoch.
-      vocabulary: of text data.
-      embedding: initial word vectors `[V, E]`, instead of random ones.
+    `embedding` holds word vectors `[V, E]` to begin with instead of random ones.
     """
     mesh, keys = device_mesh(), run_keys(config.seed)
     parts = parts_of(config, spec, mesh, steps_per_epoch, 0 if vocabulary is None else len(vocabulary))
@@ -175,14 +161,7 @@ def parts_of(config: Config, spec: DatasetSpec, mesh: Mesh, steps_per_epoch: int
 def create_state(
     model: nn.Module, optimizer: optax.GradientTransformation, key: jax.Array, input_shape: tuple[int, ...]
 ) -> TrainState:
-    """Returns the state at step 0.
-
-    Args:
-      model: the network.
-      optimizer: the optimiser, whose state is part of the result.
-      key: the random key of the initialisation.
-      input_shape: of one input: `(H, W, C)` of an image, `(L,)` of the tokens of a text.
-    """
+    """Returns the state at step 0."""
     initialise = partial(initial_state, model, optimizer, input_shape=input_shape)
     return jax.jit(initialise, compiler_options=fast_to_compile(jax.default_backend()))(key)
 
