@@ -1,5 +1,5 @@
-"""Data: the catalogue, its preparation on disk, and the arrays that training and evaluation read.
+"""Data sets: the catalogue, preparing sets on disk, and reading them for training and evaluation.
 
-Importing anything here loads numpy at most; tensorflow-datasets and TensorFlow are imported only by
-the functions that build or decode a set for the first time.
+Importing these modules does not import tensorflow-datasets or TensorFlow; the functions that build or decode a set for
+the first time import them.
 """

@@ -1,4 +1,4 @@
-"""`python -m mixup_jax.data`: prepares data sets, checks them and says what they hold."""
+"""`python -m mixup_jax.data`: prepares data sets, checks them and describes them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if not arguments.names:
         parser.error(f"name at least one data set: {', '.join(DATASETS)}")
-    # Every name is looked up before the first download begins.
+    # Look up every name before the first download begins.
     names = [name for name in arguments.names if name != GLOVE]
     for name in names:
         if not is_own(name):

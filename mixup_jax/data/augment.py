@@ -1,4 +1,4 @@
-"""Augmentation and standardisation of a batch, as part of the compiled step, and the checks of their settings."""
+"""Augmentation and standardisation of a batch, as part of the compiled step, and checks of their settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Crops(NamedTuple):
     Attributes:
       corner: int32 `[B, 2]`, the crop's upper left corner (row, column) in the padded image.
       mirrored: bool `[B]`.
-      angle: float32 `[B]`, radians anticlockwise; None is no rotation.
+      angle: float32 `[B]`, radians anticlockwise; None for no rotation.
     """
 
     corner: jax.Array
@@ -71,7 +71,7 @@ def rotate(image: jax.Array, angle: jax.Array) -> jax.Array:
     row, column = jnp.meshgrid(
         jnp.arange(height) - (height - 1) / 2, jnp.arange(width) - (width - 1) / 2, indexing="ij"
     )
-    # Where each pixel of the result comes from: rotated back, clockwise, with rows counted downwards.
+    # The source of each pixel of the result: its position rotated clockwise, with rows counted downwards.
     source_row = jnp.cos(angle) * row + jnp.sin(angle) * column + (height - 1) / 2
     source_column = -jnp.sin(angle) * row + jnp.cos(angle) * column + (width - 1) / 2
 
@@ -89,19 +89,19 @@ def standardise(images: jax.Array, mean: Sequence[float], std: Sequence[float]) 
 
 
 def inputs_of(spec: DatasetSpec) -> Callable[[jax.Array], jax.Array]:
-    """Returns what maps a batch to a network's inputs: pixels are standardised, tokens go in as they are."""
+    """Returns the function from a batch to a network's inputs: it standardises pixels and returns tokens unchanged."""
     if spec.task == "text":
         return lambda tokens: tokens
     return partial(standardise, mean=spec.mean, std=spec.std)
 
 
 def input_shape(spec: DatasetSpec, config: DataConfig) -> tuple[int, ...]:
-    """Returns the shape of one input: `(H, W, C)` of an image, `(L,)` of a text."""
+    """Returns the shape of one input: `(H, W, C)` for images, `(L,)` for text."""
     return (config.max_tokens,) if spec.task == "text" else spec.sized(config.image_size).shape
 
 
 def check_augmentation(config: DataConfig, spec: DatasetSpec) -> None:
-    """Raises InputError if the config asks for augmentation that does not apply to the kind of data."""
+    """Raises InputError if the config asks for augmentation that is not possible for the data set."""
     if spec.task == "text" and (config.crop_padding or config.flip):
         raise InputError(
             f"data.crop_padding is {config.crop_padding} and data.flip is {config.flip}; expected 0 and False: "

@@ -1,4 +1,4 @@
-"""Prepared data on disk: where they are kept, in which files, and how they are read (with numpy alone).
+"""Prepared data on disk: folders, file formats, and reading and writing with numpy only.
 
 A set's folder holds, for each split, `<split>-images.npy` (uint8 `[N, H, W, C]`) or
 `<split>-sentences.npy` (uint8: UTF-8, a newline after each text), and `<split>-labels.npy`.  Word
@@ -31,10 +31,10 @@ KINDS_OF_PARTS = ({"images", "labels"}, {"sentences", "labels"}, {"words", "vect
 
 @dataclass(frozen=True)
 class Vectors:
-    """Words and their vectors, in the order of their file (in GloVe's, the commonest first).
+    """Words and their vectors, in the order of their file (in GloVe's files, by falling frequency).
 
     Attributes:
-      words: W of them.
+      words: W words.
       vectors: float32 `[W, E]`.
       source: one line saying where they come from.
     """
@@ -50,7 +50,7 @@ Kept = ExampleSet | Vectors
 def write_cache(folder: Path, splits: Mapping[str, Kept]) -> None:
     """Writes every split of a set into `folder`, replacing what was there.
 
-    If it is interrupted, no readable cache is left: the old `source.json` is removed first and the new one
+    If it is interrupted, no readable cache remains: the old `source.json` is removed first, and the new one is
     written last.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def write_cache(folder: Path, splits: Mapping[str, Kept]) -> None:
 
 
 def read_cache(folder: Path, split: str) -> Kept | None:
-    """Reads one split, or returns None where `folder` has no cache at all.
+    """Reads one split, or returns None if `folder` has no cache.
 
     Every byte is checked against `source.json`; Fashion-MNIST's training set (47 MB) takes about 0.1 s.
     """
@@ -84,7 +84,7 @@ def read_cache(folder: Path, split: str) -> Kept | None:
 
 
 def cached_splits(folder: Path) -> tuple[str, ...]:
-    """Returns the names of the splits that `folder` holds; empty where it has no cache."""
+    """Returns the names of the splits in `folder`; empty if it has no cache."""
     record = _read_record(folder)
     return () if record is None else tuple(record["splits"])
 
@@ -119,7 +119,7 @@ def _array_path(folder: Path, split: str, part: str) -> Path:
 
 
 def _write_array(path: Path, array: npt.NDArray[Any]) -> dict[str, Any]:
-    # Atomic, so that two runs that decode the same set at the same time cannot disturb each other.
+    # Atomic, so that two runs can decode the same set at the same time.
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
@@ -162,7 +162,7 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
 
 
 def default_data_dir() -> Path:
-    """Returns `$TFDS_DATA_DIR`, or `~/tensorflow_datasets` where it is unset or empty: tfds's own convention."""
+    """Returns `$TFDS_DATA_DIR`, or `~/tensorflow_datasets` if it is unset or empty, as tfds does."""
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
@@ -177,7 +177,7 @@ def vectors_folder(data_dir: str | os.PathLike[str], name: str) -> Path:
 
 
 def manual_folder(data_dir: str | os.PathLike[str], name: str) -> Path:
-    """Returns the folder in which users may put a set's original files themselves."""
+    """Returns the folder into which users may put a set's original files."""
     return Path(data_dir).expanduser() / "downloads" / "manual" / name
 
 
@@ -189,7 +189,7 @@ def prepare_command(name: str, data_dir: str | os.PathLike[str]) -> str:
 
 
 def require_writable(data_dir: Path) -> None:
-    """Makes the data folder where it is missing; raises InputError if it cannot be written."""
+    """Makes the data folder if it is missing; raises InputError if it cannot be written."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         writable = os.access(data_dir, os.W_OK)

@@ -25,20 +25,20 @@ ALIKE: dict[str, tuple[range | int, ...]] = {
 }
 """STL-10's class -> the labels of ImageNet that `imagenet_not_stl10` leaves out for it.
 
-The paper takes "ImageNet classes not in STL-10" and does not list them.  Left out here is every class of ILSVRC 2012
-whose WordNet synset lies under one of
+The paper uses "ImageNet classes not in STL-10" and does not list them.  We leave out every class of ILSVRC 2012 whose
+WordNet synset lies under one of
 
     airplane, bird, car, cat ("true cat"), deer, dog, horse, monkey, truck, and for STL-10's ship the wider
     "vessel, watercraft", since boats are labelled as ships;
 
-and five more that show an airplane or a car though WordNet files them elsewhere: warplane, wing; car mirror,
-car wheel, grille.  Big cats (lion, ...), wild dogs (dingo, ...), zebra, apes and lemurs stay: they are other
-synsets.  ILSVRC 2012 has no deer.  Labels are those of tensorflow-datasets: synset ids in alphabetical order.
+and five more that show an airplane or a car but lie elsewhere in WordNet: warplane, wing; car mirror, car wheel,
+grille.  Big cats (lion, ...), wild dogs (dingo, ...), zebra, apes and lemurs remain, because they lie in other synsets.
+ILSVRC 2012 has no deer.  Labels are those of tensorflow-datasets: synset ids in alphabetical order.
 """
 
 
 def imagenet_labels_not_in_stl10() -> tuple[int, ...]:
-    """Returns the labels, of 0 to 999, that are not in STL-10."""
+    """Returns the ImageNet labels (0 to 999) of classes that are not in STL-10."""
     alike = {
         label for parts in ALIKE.values() for part in parts for label in ((part,) if isinstance(part, int) else part)
     }
@@ -54,7 +54,7 @@ _IMAGES = (
         tfds_name="fashion_mnist",
         classes=10,
         shape=(28, 28, 1),
-        # Measured on all 60,000 training images; `python -m mixup_jax.data` checks it again.
+        # Measured on all 60,000 training images; `python -m mixup_jax.data` checks this.
         mean=(0.28604060,),
         std=(0.35302424,),
         splits=BOTH,
@@ -66,15 +66,15 @@ _IMAGES = (
         tfds_name="mnist",
         classes=10,
         shape=(28, 28, 1),
-        # The customary published values, to the four digits they are published with.
+        # The usual published values, which have four digits.
         mean=(0.1307,),
         std=(0.3081,),
         splits=BOTH,
         description="grey 28x28 handwritten digits, 60,000 + 10,000 (LeCun, Cortes and Burges, 1998)",
         sources=("tfds", "digits"),
     ),
-    # Means and deviations of the next three are the customary published ones of all training pixels; not the mean over
-    # images of each image's own deviation, which much code takes instead (0.2023 for CIFAR-10).
+    # Means and deviations of the next three are the usual published ones of all training pixels.  Much code uses
+    # the mean over images of the deviation within each image (0.2023 for CIFAR-10).
     DatasetSpec(
         name="stl10",
         tfds_name="stl10",
@@ -242,7 +242,7 @@ CORRUPTED: dict[str, DatasetSpec] = {
     for kind in CORRUPTIONS
     for severity in SEVERITIES
 }
-"""CIFAR-10-C, one set for each corruption and severity; apart from `DATASETS` only to keep lists short."""
+"""CIFAR-10-C, one set for each corruption and severity; not in `DATASETS` only to keep lists short."""
 
 DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in (*_IMAGES, *_TEXTS)}
 
@@ -282,9 +282,9 @@ def training_spec(
 
 
 def is_shift(name: str, like: DatasetSpec) -> bool:
-    """Returns whether a set holds the test examples of `like`, changed, so that their labels count.
+    """Returns whether a set consists of corrupted test examples of `like`, which keep their labels.
 
-    That is CIFAR-10-C for CIFAR-10, and the corruptions made here (`corruptions.PLANS`) for any set of images.
+    These are CIFAR-10-C for CIFAR-10, and the corruptions of `corruptions.PLANS` for any image set.
     """
     return (name in CORRUPTED and like.name == "cifar10") or name in PLANS
 
@@ -294,7 +294,7 @@ def check_ood_name(name: str, like: DatasetSpec) -> None:
     if name in PLANS and like.task == "image" and not like.streams:
         return
     if is_own(name) and not like.name.startswith(short_name(name)):
-        return  # what it holds is known when it is read
+        return  # its task is checked when it is read
     choices = [spec.name for spec in DATASETS.values() if spec.task == like.task and not spec.streams]
     choices += [noise.name for noise in NOISES.values() if noise.task == like.task]
     choices = [choice for choice in choices if choice != like.name]

@@ -1,8 +1,7 @@
-"""Corruptions of a test set, made here: blur, noise, less contrast and rotation, each at three severities.
+"""Corruptions of test images: blur, noise, less contrast and rotation, each at three severities.
 
-They are smooth or independent changes of pixels with a formula of one line, so that anybody can make the same images;
-they are not those of CIFAR-10-C (Hendrycks and Dietterich, 2019), which are read from its own files
-(`cifar10_corrupted_KIND_SEVERITY`).  The labels stay right: the images are shifted, not foreign.
+Each has a formula of one line, so that anybody can make the same images.  They are not those of CIFAR-10-C (Hendrycks
+and Dietterich, 2019), which are read from its files (`cifar10_corrupted_KIND_SEVERITY`).  The labels stay correct.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ PLANS: dict[str, tuple[tuple[str, int], ...]] = {
     "corrupted": tuple((kind, severity) for kind in KINDS for severity in SEVERITIES),
     **{f"corrupted_{kind}_{severity}": ((kind, severity),) for kind in KINDS for severity in SEVERITIES},
 }
-"""Each set by name: of its P corruptions, image i has number i mod P; "corrupted" is of all twelve in equal shares."""
+"""The corruptions of each set by its name: image i has number i mod P of P corruptions; "corrupted" has all twelve."""
 
 
 def corrupted_images(name: str, images: npt.NDArray[np.uint8], seed: int = 0) -> npt.NDArray[np.uint8]:
-    """Returns the set of a name: each image with its corruption (see `PLANS`), uint8 `[N, H, W, C]`.
+    """Returns the images of a corrupted set (see `PLANS`), uint8 `[N, H, W, C]`.
 
-    A function of (name, images, seed), and of each image alone: the first images do not depend on N.
+    The result depends only on (name, images, seed), and that of image i only on image i and i.
     """
     plan = PLANS[name]
     out = np.empty_like(images)
@@ -48,9 +47,9 @@ def corrupt(image: npt.NDArray[np.uint8], kind: str, severity: int, seed: int | 
 
     With s the number of its severity (`BLUR`, ..):
       blur      x * Gaussian of deviation s H pixels, cut off at 3 deviations, edges mirrored
-      noise     x + 255 s z, z ~ N(0, 1) for each pixel and channel; the same z for every severity
+      noise     x + 255 s z, with z ~ N(0, 1) for each pixel and channel, the same for every severity
       contrast  m + s (x - m), m the mean of the image's pixels by channel
-      rotation  by s degrees about the centre, anticlockwise or clockwise by the seed alone; bilinear, black outside
+      rotation  by s degrees about the centre, in a direction drawn by the seed; bilinear, black outside
     """
     if severity == 0:
         return image

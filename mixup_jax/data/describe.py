@@ -1,4 +1,4 @@
-"""What a prepared data set holds, measured, and checked against the catalogue."""
+"""Describes a prepared data set by measurements, and checks it against the catalogue."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from mixup_jax.data.text import tokenise
 from mixup_jax.errors import InputError
 from mixup_jax.runs.files import write_atomically
 
-# The catalogue keeps at least four digits.
+# The catalogue's values have at least four digits.
 STATISTICS_TOLERANCE = 5e-5
 SHOWN = 20
-"""How many names of classes are listed."""
+"""The most class names that are listed."""
 SAMPLE = 256
-"""How many images of a streamed set are looked at."""
+"""The number of images of a streamed set that are measured."""
 
 
 def describe(spec: DatasetSpec, data_dir: Path) -> Iterator[str]:
@@ -48,13 +48,13 @@ def describe(spec: DatasetSpec, data_dir: Path) -> Iterator[str]:
         yield f"  {split}: {_shape(arrays.array)}, {_balance(arrays.labels, spec.classes)}"
         yield f"  {split}: mean {_numbers(mean)}, standard deviation {_numbers(std)} (pixels / 255, by channel)"
         sheet = folder / f"{split}-contact-sheet.png"
-        with contextlib.suppress(OSError):  # a folder that cannot be written is no reason to fail
+        with contextlib.suppress(OSError):  # the folder may be read-only
             write_atomically(sheet, contact_sheet(arrays.array, arrays.labels))
             yield f"  {split}: a row of images for each class in {sheet}"
 
 
 def _describe_streamed(spec: DatasetSpec, data_dir: Path) -> Iterator[str]:
-    """Yields the counts of a set that is too large to be read whole, and the statistics of a sample."""
+    """Yields the counts of a streamed set, which is too large to be read whole, and the statistics of a sample."""
     for number, split in enumerate(spec.splits):
         whole = open_split(spec, split, data_dir)
         if number == 0:

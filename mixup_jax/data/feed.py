@@ -1,4 +1,4 @@
-"""How a training step gets its batch: gathered from examples on the devices, or made on the host ahead of time."""
+"""The batches of training steps: gathered from examples on the devices, or made on the host ahead of time."""
 
 from __future__ import annotations
 
@@ -21,53 +21,53 @@ from mixup_jax.devices.mesh import AXIS, by_rows, process_rows, replicate
 from mixup_jax.state import Batch
 
 Fed = Generator[tuple[Any, ...], None, None]
-"""What a compiled step takes besides the state and its keys, step by step."""
+"""Iterator of the arguments of a compiled step other than the state and the keys."""
 Share = Callable[[Any], Any]
-"""Maps arrays with a row for each example of the global batch to the rows that this device computes."""
+"""Maps arrays with a row for each example of the global batch to the rows of this device."""
 
 
 class Feed(Protocol):
-    """How the steps of a run get their batches: `fed` on the host, `batch` in the compiled step."""
+    """Makes the batches of a run: `fed` on the host, `batch` in the compiled step."""
 
     @property
     def device_axis(self) -> int | None:
-        """The axis of devices in the arrays that are fed under pmap; None where every device gets the same."""
+        """The axis of devices in the fed arrays under pmap; None if every device gets the same arrays."""
 
     @property
     def resident(self) -> bool:
         """Whether all training examples are kept on the devices."""
 
     def fed(self, train: ExampleSet, key: jax.Array, mesh: Mesh, first_step: int) -> Fed:
-        """Yields what the compiled step takes, for step `first_step` (from 0) and those after it.
+        """Yields the arguments of the compiled step for step `first_step` (from 0) and the following.
 
-        A function of the config and the step alone, so that a run goes on from any step.  Closing the
-        iterator ends what it has started.
+        They depend only on the config and the number of the step, so that a run can resume at any step.
+        Closing the iterator ends its worker processes.
 
         Args:
           train: the training examples.
-          key: of the orders of resident examples; those of streamed ones are drawn from the seed.
+          key: draws the orders of resident examples; those of streamed ones are drawn from the seed.
           mesh: of the devices.
-          first_step: where to begin.
+          first_step: the first step.
         """
 
     def batch(self, fed: tuple[Any, ...], step: jax.Array, key: jax.Array, share: Share) -> Batch:
-        """Returns this device's part of the batch of a step, augmented; traced as a part of the compiled step.
+        """Returns this device's part of the augmented batch of a step; called within the compiled step.
 
-        Everything random is drawn for the global batch.
+        Random numbers are drawn for the global batch.
 
         Args:
           fed: as `fed` yields it.
           step: the optimiser step, counted from 0 over the whole run.
-          key: of the augmentation of this step.
-          share: takes what was drawn for the global batch.
+          key: the random key of this step's augmentation.
+          share: maps draws for the global batch to those of this device.
         """
 
     def shapes(self, example: jax.ShapeDtypeStruct, examples: int, mesh: Mesh) -> tuple[Any, ...]:
-        """Returns the shapes and shardings of what `fed` yields, for a set of which only these are known."""
+        """Returns the shapes and shardings of what `fed` yields, given the shape and the number of the examples."""
 
 
 class Resident(NamedTuple):
-    """All training examples, on the device.
+    """All training examples, on the devices.
 
     Attributes:
       inputs: images uint8 `[N, H, W, C]`, or tokens int32 `[N, L]`.
@@ -80,14 +80,14 @@ class Resident(NamedTuple):
 
 @dataclass(frozen=True)
 class ResidentFeed:
-    """A copy of all examples on every device, and the order of the epoch."""
+    """Feeds a copy of all examples on every device, and the order of the epoch."""
 
     config: Config
     device_axis: int | None = None
     resident: bool = True
 
     def fed(self, train: ExampleSet, key: jax.Array, mesh: Mesh, first_step: int) -> Fed:
-        """Yields `(examples, order)`; ends never."""
+        """Yields `(examples, order)` without end."""
         examples = Resident(*replicate(mesh, (train.inputs, train.labels)))
         steps_per_epoch = len(train) // self.config.batch_size
         first_epoch, done = divmod(first_step, steps_per_epoch)
@@ -98,7 +98,7 @@ class ResidentFeed:
             done = 0
 
     def batch(self, fed: tuple[Any, ...], step: jax.Array, key: jax.Array, share: Share) -> Batch:
-        """Gathers the rows of the step, and crops, turns and mirrors them as the config says."""
+        """Gathers the rows of the step, and crops, rotates and mirrors them as the config says."""
         (examples, order), data, crops = fed, self.config.data, None
         rows = batch_rows(order, step, self.config.batch_size)
         if data.crop_padding or data.flip or data.rotation:
@@ -118,20 +118,20 @@ class ResidentFeed:
 
 @dataclass(frozen=True)
 class StreamedFeed:
-    """Batches that this process's workers make; the devices get the next one while they compute."""
+    """Feeds batches made by this process's workers; each is transferred while the devices compute the step before."""
 
     config: Config
     device_axis: int | None = 0
     resident: bool = False
 
     def fed(self, train: ExampleSet, key: jax.Array, mesh: Mesh, first_step: int) -> Fed:
-        """Yields `(images, labels)`, over the devices; ends with the run."""
+        """Yields `(images, labels)`, sharded over the devices, until the end of the run."""
         config, waiting = self.config, None
         rows = process_rows(mesh, config.batch_size)
         batches = TrainingBatches(train.photographs, config.seed, config.batch_size, config.epochs, rows)
         with closing(ahead(batches, config.data.workers, first_step)) as made:
             for images, labels in made:
-                # Its transfer begins before the step that comes first is handed over.
+                # Start the transfer of the next batch before yielding the current one.
                 last, waiting = waiting, (self._place(images, mesh), self._place(labels, mesh))
                 if last is not None:
                     yield last
@@ -139,7 +139,7 @@ class StreamedFeed:
                 yield waiting
 
     def _place(self, rows: npt.NDArray[Any], mesh: Mesh) -> jax.Array:
-        """Returns the global array of which this process has these rows; pmap wants an axis of devices."""
+        """Returns the global array of which this process has these rows; under pmap it has an axis of devices."""
         if self.config.parallel == "pmap":
             rows = rows.reshape(mesh.local_mesh.devices.size, -1, *rows.shape[1:])
         return jax.make_array_from_process_local_data(by_rows(mesh), rows)
@@ -163,14 +163,14 @@ class StreamedFeed:
 
 
 def feed_of(config: Config, spec: DatasetSpec) -> Feed:
-    """Returns the feed for a data set: the one place where it matters whether a set is streamed."""
+    """Returns the feed for a data set; only this function distinguishes streamed sets from others."""
     return StreamedFeed(config) if spec.streams else ResidentFeed(config)
 
 
 def epoch_order(key: jax.Array, epoch: int, examples: int) -> jax.Array:
     """Returns the order in which an epoch (counted from 0) visits the examples: int32 `[examples]`.
 
-    A function of (key, epoch) alone: there is no shuffle state.
+    It depends only on (key, epoch), so there is no shuffle state to save.
     """
     return jax.random.permutation(jax.random.fold_in(key, epoch), examples)
 
@@ -178,8 +178,8 @@ def epoch_order(key: jax.Array, epoch: int, examples: int) -> jax.Array:
 def batch_rows(order: jax.Array, step: jax.Array, batch_size: int) -> jax.Array:
     """Returns the positions of the examples of a step: int32 `[batch_size]`.
 
-    The last examples of an epoch's order, too few for a whole batch, are left out of that epoch;
-    the next order leaves out others.
+    The last examples of an epoch's order that do not fill a batch are left out of that epoch; the next
+    epoch leaves out others.
     """
     position = step % (order.shape[0] // batch_size)
     return jax.lax.dynamic_slice_in_dim(order, position * batch_size, batch_size)

@@ -1,4 +1,4 @@
-"""Images of any size brought to the shape that a network takes, and many of them looked at in one picture."""
+"""Brings images of any size to a network's input shape, measures them, and draws contact sheets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 GREY_MODES = ("1", "L", "LA", "La")
-"""Pillow's, beside those of 16 bits."""
+"""Pillow's grey modes of at most 8 bits."""
 _TURNS = {
     2: "FLIP_LEFT_RIGHT",
     3: "ROTATE_180",
@@ -25,21 +25,21 @@ _TURNS = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-"""EXIF's orientation -> what turns the image upright."""
+"""EXIF orientation -> the operation that turns the image upright."""
 TRIES = 10
-"""Rectangles that a random crop may draw until one fits."""
+"""The most rectangles that a random crop draws until one fits."""
 AREA = (0.08, 1.0)
 ASPECT = (3 / 4, 4 / 3)
 CENTRE = 0.875
-"""The share of the shorter side that evaluation sees: 224 of 256 pixels."""
+"""The share of the shorter side that evaluation uses: 224 of 256 pixels."""
 COLUMNS, MOST_ROWS, GAP = 10, 20, 2
-"""Of a contact sheet: images of a class, classes, and the pixels between images."""
+"""Of a contact sheet: images per class, classes, and pixels between images."""
 CHUNK = 4096
-"""Images whose pixels are summed at once."""
+"""The number of images whose pixels are summed at once."""
 
 
 class Box(NamedTuple):
-    """A rectangle in an image, in its pixels; whole numbers but for the centre crop."""
+    """A rectangle in an image, in pixels; whole numbers except for the centre crop."""
 
     left: float
     top: float
@@ -51,8 +51,8 @@ def random_box(width: int, height: int, draws: npt.NDArray[np.float64]) -> Box:
     """Returns the rectangle of a random-resized crop (Szegedy et al., "Going Deeper with Convolutions", 2015).
 
     Each try draws an area, uniform in 8 % to 100 % of the image's, and an aspect ratio (width / height),
-    log-uniform in 3/4 to 4/3; the first rectangle that fits is placed uniformly.  Where none of the tries fits
-    it is the largest rectangle in the middle whose aspect ratio is within these bounds.
+    log-uniform in 3/4 to 4/3; the first rectangle that fits is placed uniformly.  If none of the tries fits,
+    the result is the largest rectangle in the middle whose aspect ratio is within these bounds.
 
     The draws, `[tries, 4]` in [0, 1), are of area, aspect ratio, left and top.
     """
@@ -72,8 +72,8 @@ def random_box(width: int, height: int, draws: npt.NDArray[np.float64]) -> Box:
 def centre_box(width: int, height: int) -> Box:
     """Returns the square in the middle whose side is 0.875 of the image's shorter side.
 
-    Brought to `size` pixels it is what resizing the shorter side to size / 0.875 and cutting out the middle
-    gives, but that no side is rounded on the way.
+    Resized to `size` pixels, it equals the middle of the image after its shorter side is resized to
+    size / 0.875, except that no side is rounded in between.
     """
     side = CENTRE * min(width, height)
     return Box((width - side) / 2, (height - side) / 2, side, side)
@@ -92,7 +92,7 @@ def decode(data: bytes, size: int, draws: npt.NDArray[np.float64] | None) -> npt
 
 
 def cut(image: Image.Image, size: int, draws: npt.NDArray[np.float64] | None) -> npt.NDArray[np.uint8]:
-    """Returns a rectangle of an image as `decode` cuts it; the image has mode RGB."""
+    """Cuts a rectangle out of an image of mode RGB, as `decode` does."""
     from PIL import Image
 
     box = centre_box(*image.size) if draws is None else random_box(*image.size, draws)
@@ -127,7 +127,7 @@ def open_upright(image: Path | bytes | npt.NDArray[np.uint8]) -> Image.Image:
 
 
 def shape_of(image: Path | bytes | npt.NDArray[np.uint8]) -> tuple[int, ...]:
-    """Returns (H, W, C) of what `open_upright` gives; of a file only the header is read."""
+    """Returns the (H, W, C) of `open_upright`'s result; of a file it reads only the header."""
     from PIL import Image
 
     if isinstance(image, np.ndarray):
@@ -138,7 +138,7 @@ def shape_of(image: Path | bytes | npt.NDArray[np.uint8]) -> tuple[int, ...]:
 
 
 def _orientation(file: Image.Image) -> int:
-    with contextlib.suppress(Exception):  # EXIF data may be damaged where the image is not
+    with contextlib.suppress(Exception):  # EXIF data may be damaged although the image is not
         return int(file.getexif().get(0x0112, 1))
     return 1
 
@@ -156,7 +156,7 @@ def match_shape(images: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.ND
 def fit_image(pixels: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     """Cuts the largest box of the wanted aspect ratio out of an image's middle and resizes it.
 
-    Pillow's bilinear filter, which averages over all pixels when it shrinks an image (it is anti-aliased).
+    The filter is Pillow's bilinear one, which averages over all pixels when it shrinks an image (anti-aliasing).
 
     Args:
       pixels: uint8 `[h, w, c]`, c in {1, 3}.
@@ -186,7 +186,7 @@ def fit(picture: Image.Image, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
 
 
 def contact_sheet(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int32]) -> bytes:
-    """Returns a PNG with a row for each class (the first 20), in their order, and in it the class's first 10 images."""
+    """Returns a PNG with the first 10 images of each class, one row per class, for the first 20 classes."""
     from PIL import Image
 
     classes = np.unique(labels)[:MOST_ROWS]
@@ -202,9 +202,9 @@ def contact_sheet(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int32]) 
 
 
 class PixelSums:
-    """Sums of pixels and of their squares by channel, of which mean and deviation are made.
+    """Sums of pixels and of their squares by channel, from which mean and deviation are computed.
 
-    The sums are taken in integers, so nothing is lost to rounding however many images there are.
+    The sums are integers, so there is no rounding error for any number of images.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What a run and its evaluation read: prepared sets, split and encoded, and noise."""
+"""Reads the data of a run and its evaluation: prepared sets, split and encoded, and noise."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class TrainingData(NamedTuple):
-    """The two parts of a training split, which have no example in common, and for text how it is encoded."""
+    """Training and validation examples, which are disjoint parts of a training split, and the encoder of text."""
 
     train: ExampleSet
     validation: ExampleSet
@@ -41,12 +41,12 @@ class TrainingData(NamedTuple):
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """The words that the training examples are encoded by; None for images."""
+        """The vocabulary of the training examples; None for images."""
         return None if self.encoder is None else self.encoder.vocabulary
 
     @property
     def facts(self) -> dict[str, str]:
-        """What a checkpoint keeps of its data: SHA-256 of the vocabulary, and of a user's own set's measures."""
+        """The data's facts in a checkpoint: SHA-256 of the vocabulary and of the measurements of a user's set."""
         vocabulary = None if self.vocabulary is None else self.vocabulary.fingerprint
         known = {"vocabulary": vocabulary, "own_data": self.own_data}
         return {name: fact for name, fact in known.items() if fact is not None}
@@ -62,9 +62,9 @@ def run_spec(
 def load_training_data(config: DataConfig, data_dir: str | os.PathLike[str]) -> TrainingData:
     """Reads a prepared training split and divides it as the config says.
 
-    A function of the config alone: training and evaluation get the same validation examples, and for
-    text the same vocabulary, which is made of the training examples (and of the commonest words of the
-    vectors' file, see `DataConfig.common_words`).  A user's own set that has a validation split keeps it.
+    The result depends on the config only, so training and evaluation get the same validation examples
+    and the same vocabulary.  The vocabulary is made from the training examples (and from the commonest
+    words of the vectors' file, see `DataConfig.common_words`).  A user's own validation split is used as it is.
     """
     spec = run_spec(config, data_dir)
     opened = partial(open_split, spec, data_dir=data_dir, image_size=config.image_size, workers=config.workers)
@@ -132,15 +132,15 @@ def load_ood(
 def load_split(name: str, split: str, data_dir: str | os.PathLike[str]) -> ExampleSet:
     """Reads one split of a prepared data set that fits in memory: images, or texts without tokens.
 
-    Normally reads the decoded cache with numpy alone.  Where there is none but tfds has built the set
-    in `data_dir` as array_record, decodes that once (half a minute for Fashion-MNIST) and writes the
-    cache, unless the folder is read-only.  Never downloads and never loads TensorFlow.
+    Normally it reads the decoded cache with numpy only.  If there is no cache, but tfds has built the set
+    in `data_dir` as array_record, it decodes that once (half a minute for Fashion-MNIST) and writes the
+    cache, unless the folder is read-only.  It never downloads and never loads TensorFlow.
     """
     return read_split(dataset_spec(name, data_dir), split, data_dir)
 
 
 def read_split(spec: DatasetSpec, split: str, data_dir: str | os.PathLike[str]) -> ExampleSet:
-    """Reads one split of the set of an entry, as `load_split` does of its name."""
+    """Does what `load_split` does, for the entry of a set instead of its name."""
     name = spec.name
     if split not in spec.splits:
         raise unknown_name(f"split of {name}", split, spec.splits)
@@ -148,7 +148,7 @@ def read_split(spec: DatasetSpec, split: str, data_dir: str | os.PathLike[str]) 
     try:
         cached = read_cache(folder, split)
     except InputError as error:
-        # A cache that lacks a split or is damaged can only be replaced as a whole.
+        # A damaged or incomplete cache can only be replaced as a whole.
         command = prepare_command(name if spec.sources else spec.description, data_dir)
         remedy = f"to build it again, delete {folder} and run: {command}"
         raise InputError(f"{error}; {remedy}") from error
@@ -183,7 +183,7 @@ def check_same_data(data: TrainingData, facts: Mapping[str, Any], workdir: Path)
 def open_split(
     spec: DatasetSpec, split: str, data_dir: str | os.PathLike[str], *, image_size: int = 0, workers: int = 0
 ) -> ExampleSet:
-    """Returns a split of any set, in memory or to be streamed."""
+    """Returns a split of any set, in memory or streamed."""
     if not spec.streams:
         return read_split(spec, split, data_dir)
     opened = open_streamed if spec.sources else open_files
@@ -191,7 +191,7 @@ def open_split(
 
 
 def _encoded(examples: ExampleSet, name: str, encoder: Encoder | None) -> ExampleSet:
-    """Returns texts as tokens, and other examples as they are."""
+    """Returns texts as tokens, and other examples unchanged."""
     if not examples.are_texts:
         return examples
     if encoder is None:

@@ -1,4 +1,4 @@
-"""Noise as out-of-distribution input: independent pixels or independent words."""
+"""Noise as out-of-distribution input: independent pixels or words."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class NoiseSpec:
     """A synthetic out-of-distribution set of independent pixels or tokens.
 
     Attributes:
-      name: how configurations name it.
-      description: one line on what it is.
+      name: its name in configurations.
+      description: in one line.
       kind: "normal" and "uniform" pixels, or "tokens".
       scale: of normal noise, in standard deviations of the training set; of uniform noise, the share of 0..255.
-      clip: whether pixels are rounded and clipped to 0..255, as an image file would hold them.
+      clip: whether pixels are rounded and clipped to 0..255, as in an image file.
     """
 
     name: str
@@ -33,7 +33,7 @@ class NoiseSpec:
 
     @property
     def task(self) -> str:
-        """What kind of network it is noise for: "image" or "text"."""
+        """The task that it is noise for: "image" or "text"."""
         return "text" if self.kind == "tokens" else "image"
 
 

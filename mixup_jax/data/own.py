@@ -1,7 +1,7 @@
-"""A user's own data by name: `folder:PATH`, `arrays:FILE.npz`, `tfds:NAME`, `hf:PATH`, `table:FILE`.
+"""A user's own data sets, named `folder:PATH`, `arrays:FILE.npz`, `tfds:NAME`, `hf:PATH` or `table:FILE`.
 
-Such a set is read once.  Its arrays are kept like those of the catalogue's sets, and what was measured of it in
-`spec.json`, until one of its files changes.
+Such a set is read once.  Its arrays are cached like those of the catalogue's sets, and its measurements in `spec.json`,
+until one of its files changes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ORIGINS: dict[str, ModuleType] = {
     "hf": tables,
     "table": tables,
 }
-"""What stands before the colon -> the module with its `stamp` and `find`."""
+"""The prefix before the colon -> the module with its `stamp` and `find`."""
 OWN = ("folder:PATH", "arrays:FILE.npz", "tfds:NAME", "hf:PATH", "table:FILE")
 """The forms of such names, for messages."""
 FORMAT = 1
@@ -50,7 +50,7 @@ def is_own(name: str) -> bool:
 
 
 def short_name(name: str, shape: tuple[int, ...] = ()) -> str:
-    """Returns a set's name for files and tables: the last part of its place, and a mark that tells equal ones apart."""
+    """Returns a set's name for files and tables: the last part of its path, and a hash that makes it unique."""
     origin, _, place = name.partition(":")
     where = place if origin == "tfds" else str(Path(place).expanduser().resolve())
     stem = re.sub(r"\W+", "_", Path(place).stem).strip("_")[:40] or "data"
@@ -59,12 +59,12 @@ def short_name(name: str, shape: tuple[int, ...] = ()) -> str:
 
 
 def record_name(name: str) -> str:
-    """Returns the name of any set in records: the short name of a user's own, else the name itself."""
+    """Returns the name of a set in records: the short name of a user's own set, else the name itself."""
     return short_name(name) if is_own(name) else name
 
 
 def fingerprint(spec: DatasetSpec, examples: int) -> str:
-    """Returns a SHA-256 of what was measured of a set with so many training examples, wherever it lies."""
+    """Returns a SHA-256 of a set's measurements and its number of training examples; its path does not matter."""
     facts = [examples, spec.classes, spec.class_names, spec.shape, spec.mean, spec.std, spec.streams, spec.task]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
@@ -72,24 +72,25 @@ def fingerprint(spec: DatasetSpec, examples: int) -> str:
 def own_spec(
     name: str, data_dir: str | os.PathLike[str] | None = None, report: Say = print, image_size: int = 0
 ) -> DatasetSpec:
-    """Returns what was measured of a user's own set; reads it first if that has not been done.
+    """Returns the entry of a user's own set; reads and measures the set first if necessary.
 
     Args:
       name: such as `folder:PATH`.
-      data_dir: where the arrays are kept; tfds's own default if None.
+      data_dir: where the arrays are cached; tfds's default if None.
       report: takes lines of progress.
-      image_size: height and width that images are brought to; 0 for the rule of docs/data.md.
+      image_size: height and width to which images are resized; 0 for the rule of docs/data.md.
 
     Raises:
-      InputError: there is no such data, or it cannot be trained on; the message says what is expected.
+      InputError: there is no such data, or it is not fit for training; the message says what is expected.
     """
     return _prepared(name, Path(data_dir or default_data_dir()).expanduser(), report, image_size, None)
 
 
 def own_as_foreign(name: str, like: DatasetSpec, data_dir: Path, report: Say = print) -> DatasetSpec:
-    """Returns a user's own set as input for a network of another set: its images are resized to that set's shape.
+    """Returns the entry of a user's own set as out-of-distribution input for a network trained on `like`.
 
-    It has one split, "test": the set's own test split, or else everything; labels are not read.
+    Its images are resized to `like.shape`.  It has one split, "test": the set's own test split if it has one, else
+    all examples.  Labels are not read.
     """
     return _prepared(name, data_dir, report, 0, like)
 
@@ -111,7 +112,7 @@ def _prepared(name: str, data_dir: Path, report: Say, image_size: int, like: Dat
     require_writable(data_dir)
     with _one_at_a_time(kept.with_name(f".{short}.lock")):
         if (spec := _read_spec(kept, stamp)) is not None:
-            return spec  # another run has done it meanwhile
+            return spec  # another process has prepared it meanwhile
         found = module.find(place, data_dir, like is None)
         if empty := [split for split, part in found.splits.items() if not len(part.items)]:
             raise InputError(f"{name} has no examples (split {empty[0]}); expected at least one")
@@ -129,7 +130,7 @@ def _prepared(name: str, data_dir: Path, report: Say, image_size: int, like: Dat
 
 @contextlib.contextmanager
 def _one_at_a_time(path: Path) -> Iterator[None]:
-    """Makes other processes that prepare the same set wait."""
+    """Holds a lock during the block, so that other processes that prepare the same set wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -137,20 +138,20 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
 
 
 def _read_spec(kept: Path, stamp: str) -> DatasetSpec | None:
-    """Returns what was measured when the files had this stamp; None where that or what was kept is not there."""
+    """Returns the entry that was measured when the files had this stamp; None if it or the cache is missing."""
     try:
         record = json.loads((kept / "spec.json").read_bytes())
         facts: dict[str, Any] = record["spec"]
-        facts |= {key: tuple(fact) for key, fact in facts.items() if isinstance(fact, list)}  # as they were
+        facts |= {key: tuple(fact) for key, fact in facts.items() if isinstance(fact, list)}  # JSON has no tuples
         spec = DatasetSpec(**facts)
         whole = spec.streams or cached_splits(kept) == tuple(spec.splits)
         return spec if whole and (record["format"], record["stamp"]) == (FORMAT, stamp) else None
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # absent or damaged: it is made anew
+        return None  # absent or damaged: the set is prepared again
 
 
 def _write_index(folder: Path, splits: Mapping[str, ExampleSet]) -> None:
-    """Keeps which files a set that is streamed has, with their labels."""
+    """Writes the list of files of a streamed set, with their labels."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, examples in splits.items():
         write_json(
@@ -160,7 +161,7 @@ def _write_index(folder: Path, splits: Mapping[str, ExampleSet]) -> None:
 
 
 def open_files(spec: DatasetSpec, split: str, data_dir: Path, size: int, workers: int) -> ExampleSet:
-    """Returns a split of a user's own set that is streamed, as `stream.open_streamed` does one of the catalogue."""
+    """Returns a split of a user's own streamed set; see `stream.open_streamed` for those of the catalogue."""
     require_grain(spec.name)
     index = json.loads((arrays_folder(data_dir, spec.name) / f"{split}-files.json").read_bytes())
     labels = np.array(index["labels"], np.int32)

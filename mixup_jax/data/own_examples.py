@@ -1,4 +1,4 @@
-"""From what an origin has of a user's data to examples: splits, classes, sizes, and decoding."""
+"""Makes examples from a user's own data: splits, classes, sizes, and decoding."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RESIDENT_BYTES = 2**31
 """Images are streamed if all splits together would take more than this in memory."""
 LARGEST_SIDE = 224
 TEST_SHARE = 10
-"""Without a test split, one in so many examples of each class is drawn for it, seed 0."""
+"""If there is no test split, one in this many examples of each class is drawn for it with seed 0."""
 SHOWN = 5
 SECONDS_BETWEEN_REPORTS = 5.0
 AT_ONCE = 512
@@ -60,7 +60,7 @@ def own_examples(
 def foreign_examples(
     short: str, found: Found, like: DatasetSpec, name: str, say: Say
 ) -> tuple[DatasetSpec, dict[str, ExampleSet]]:
-    """Returns the entry of a user's own set as input for networks of `like`, and its one split; arguments as above."""
+    """Returns the entry of a user's own set as out-of-distribution input for networks of `like`, and its one split."""
     if found.task != like.task:
         raise InputError(f"{name} holds {found.task}s; expected {like.task}s, as {like.name} does")
     rows = {"test": found.splits["test"]} if "test" in found.splits else dict(found.splits)
@@ -77,7 +77,7 @@ def foreign_examples(
 
 
 def _with_test(found: Found, name: str, say: Say) -> tuple[dict[str, Rows], str]:
-    """Returns the splits with a test split, and the line on where they come from."""
+    """Returns the splits including a test split, and the line that describes their source."""
     rows = dict(found.splits)
     if "all" in rows:
         rows = {"train": rows.pop("all"), **rows}
@@ -108,7 +108,7 @@ def _some(rows: Rows, chosen: npt.NDArray[np.int64]) -> Rows:
 
 
 class _Chosen:
-    """Some rows of a sequence, which are read when they are asked for."""
+    """Some rows of a sequence; each is read when it is accessed."""
 
     def __init__(self, items: Any, rows: npt.NDArray[np.int64]) -> None:
         self._items, self._rows = items, rows
@@ -125,7 +125,7 @@ def _classes(
 ) -> tuple[tuple[str, ...], dict[str, npt.NDArray[np.int32]]]:
     """Returns the names of the classes, and the labels of every split as 0 to K - 1.
 
-    Labels that are not these numbers become them in their order; a line says so.
+    Other labels are sorted and numbered; a line says so.
     """
     if class_names is not None:
         values: list[Any] = list(range(len(class_names)))
@@ -153,7 +153,7 @@ def _texts(rows: Rows) -> list[str]:
 
 
 def _shape(rows: Mapping[str, Rows], image_size: int, name: str, say: Say) -> tuple[tuple[int, ...], bool]:
-    """Returns the shape that images are kept in, and whether they are too many for memory."""
+    """Returns the shape in which images are stored, and whether they are too many for memory."""
     shapes = [shape for _, _, some in _each(rows, shape_of, name, say, "measured") for shape in some]
     sizes = {shape[:2] for shape in shapes}
     colour = max(shape[2] for shape in shapes)
@@ -210,7 +210,7 @@ def _each(
             def one(row: int, split: str = split, part: Rows = part) -> Any:
                 try:
                     return function(part.items[row])
-                except Exception as error:  # Pillow raises anything here
+                except Exception as error:  # Pillow may raise any exception here
                     where = str(part.items[row]) if part.files else f"{split} row {row}"
                     broken.append(f"{where} ({type(error).__name__}: {error})")
                     return None

@@ -1,4 +1,4 @@
-"""Gets a data set onto the disk, from the first of its origins that has it."""
+"""Prepares a data set on disk from the first of its sources that has it."""
 
 from __future__ import annotations
 
@@ -33,16 +33,15 @@ SOURCES: dict[str, Source] = {
     "snippets": Snippets(),
     "trec": Trec(),
 }
-"""The origins, by the name that a row of the catalogue calls them."""
+"""The sources by their names in the catalogue."""
 
 
 def prepare(name: str, data_dir: str | os.PathLike[str], report: Callable[[str], None] = print) -> None:
-    """Makes a data set readable by `load.load_split`; does nothing where it already is.
+    """Prepares a data set so that `load.load_split` can read it; does nothing if that is done.
 
-    Its origins are asked in their order, first for what is on this machine (built by tensorflow-datasets before, or
-    files that the user has put into `<data_dir>/downloads/manual/<name>/`), then for the network.  Whatever is
-    published with a checksum is checked against it.  A set that is too large for memory is kept as
-    tensorflow-datasets builds it.
+    Its sources are tried in order, first for files on this machine (built by tensorflow-datasets, or put into
+    `<data_dir>/downloads/manual/<name>/` by the user), then for the network.  Published checksums are verified.
+    A set that is too large for memory stays as tensorflow-datasets builds it.
 
     Raises:
       InputError: unknown name, a folder that cannot be written, TensorFlow missing where it is

@@ -1,4 +1,4 @@
-"""What a data set is: the facts about it, its examples, and their seeded division."""
+"""The facts about a data set, its examples, and their seeded split."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ class DatasetSpec:
     """Facts about a labelled data set that are known without reading it.
 
     Attributes:
-      name: how configurations name it.
+      name: its name in configurations.
       tfds_name: its name in tensorflow-datasets, with the configuration if there are several; empty if
         tensorflow-datasets does not have it.
       classes: the number of classes K; labels are 0 to K - 1.
-      shape: (H, W, C) of every image as it is kept; () for text.
-      mean: per-channel mean of the training set's pixels divided by 255, so within [0, 1]; () for sets that
-        serve for evaluation only, and for text.
+      shape: (H, W, C) of every stored image; () for text.
+      mean: per-channel mean of the training set's pixels divided by 255, so within [0, 1]; () for text and for
+        sets for evaluation only.
       std: per-channel standard deviation of the same pixels, in the same units (population, not sample).
-      splits: the splits it comes in, each with what tensorflow-datasets calls it.
-      description: one line on what it shows and where it is from.
+      splits: its splits, each with its name in tensorflow-datasets.
+      description: one line on its content and origin.
       task: "image" or "text".
       label: the name of the label in tensorflow-datasets.
-      resized: the published images have other sizes, and are brought to `shape` when the set is prepared.
+      resized: whether the published images have other sizes and are resized to `shape` during preparation.
       keep_classes: the labels that are kept; all if empty.
-      per_class: keep the first so many of each class, in tensorflow-datasets's order; 0 keeps all.
-      streams: too large for memory: photographs are read, decoded and cropped batch by batch.
-      sources: where it is looked for when it is prepared, in this order; names of `prepare.SOURCES`.  Empty for a
-        user's own set, which `own` prepares.
+      per_class: keep this many of each class, the first in tensorflow-datasets's order; 0 keeps all.
+      streams: whether it is too large for memory, so that photographs are read, decoded and cropped batch by batch.
+      sources: where preparation looks for it, in this order; names of `prepare.SOURCES`.  Empty for a user's own
+        set, which `own` prepares.
       class_names: of a user's own set, in the order of the labels.
     """
 
@@ -63,7 +63,7 @@ class DatasetSpec:
 
     @property
     def trains(self) -> bool:
-        """Whether networks can be trained on it; other sets are for evaluation only."""
+        """Whether it is for training; other sets are for evaluation only."""
         return "train" in self.splits
 
     def sized(self, size: int) -> DatasetSpec:
@@ -81,7 +81,7 @@ class ExampleSet:
     Attributes:
       inputs: one of
         images in memory, in pixel units from 0 to 255: uint8 `[N, H, W, C]`, or float32 for noise (which may
-        leave the range);
+        exceed the range);
         photographs that are decoded when they are read;
         texts, an array `[N]` of str, none with a line break;
         tokens, int32 `[N, L]`, 0 after the end of a text.
@@ -89,7 +89,7 @@ class ExampleSet:
     """
 
     def __init__(self, inputs: Inputs, labels: Labels | None, source: str) -> None:
-        """Takes the labels, or None to read those of photographs when they are asked for."""
+        """Takes the labels; None for photographs, whose labels are then read when they are first used."""
         self.inputs = inputs
         self.source = source
         self._labels = labels
@@ -106,28 +106,28 @@ class ExampleSet:
 
     @property
     def are_texts(self) -> bool:
-        """Whether the inputs are texts, not yet tokens."""
+        """Whether the inputs are texts, not tokens."""
         return isinstance(self.inputs, np.ndarray) and self.inputs.dtype == object
 
     @property
     def photographs(self) -> CentreCrops:
-        """The inputs of a set of photographs that are decoded when they are read."""
+        """The inputs of a streamed set."""
         assert not isinstance(self.inputs, np.ndarray)
         return self.inputs
 
     @property
     def array(self) -> npt.NDArray[Any]:
-        """The inputs of a set that is in memory."""
+        """The inputs of a set in memory."""
         assert isinstance(self.inputs, np.ndarray)
         return self.inputs
 
     @property
     def in_memory(self) -> list[npt.NDArray[Any]]:
-        """The arrays of a set in memory; none if its images are decoded when they are read."""
+        """The arrays of a set in memory; none for a streamed set."""
         return [self.inputs, self.labels] if isinstance(self.inputs, np.ndarray) else []
 
     def part(self, rows: npt.NDArray[np.int64], source: str | None = None) -> ExampleSet:
-        """Returns the examples at these positions; `source` replaces the line on where they come from."""
+        """Returns the examples at these positions; `source` replaces the line about their source."""
         inputs = self.inputs[rows] if isinstance(self.inputs, np.ndarray) else self.inputs.part(rows)
         labels = None if self._labels is None else self._labels[rows]
         return ExampleSet(inputs, labels, self.source if source is None else source)
@@ -186,9 +186,9 @@ def train_validation_split(
 
 
 def permutation(n: int, seed: int | Sequence[int]) -> npt.NDArray[np.int64]:
-    """Returns 0..n-1 in a random order, int64 `[n]`: a function of the seed, on any machine and with any numpy."""
-    # numpy promises that raw bits never change between versions, and promises nothing about Generator.permutation:
-    # ranking raw bits keeps the validation set the same wherever and whenever it is drawn.
+    """Returns 0..n-1 in a random order, int64 `[n]`, which depends on the seed only, not on the version of numpy."""
+    # numpy guarantees that raw bits do not change between versions, but not so for Generator.permutation.  Sorting raw
+    # bits keeps the validation set the same on all machines.
     return np.argsort(raw_bits(n, seed), kind="stable").astype(np.int64)
 
 

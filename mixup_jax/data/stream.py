@@ -1,8 +1,8 @@
 """Sets that do not fit in memory: worker processes read, decode and crop their batches ahead of time.
 
-The order of an epoch is a function of (seed, epoch), and a crop one of (seed, epoch, example).  So the batch of a
-step can be made from the step's number alone: a run can continue from any step, and its result depends neither on
-the number of training processes nor on the number of workers.
+The order of an epoch depends on (seed, epoch) only, and a crop on (seed, epoch, example) only.  So a batch can be made
+from the number of its step: a run can resume at any step, and its result does not depend on the number of training
+processes or of workers.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Images = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Records:
-    """One split of a set that tensorflow-datasets built as array_record; each process opens it at its first read."""
+    """One split of a set that tensorflow-datasets built as array_record; each process opens it when it first reads."""
 
     spec: DatasetSpec
     split: str
@@ -79,7 +79,7 @@ class Records:
         for image, file, row, draw in zip(images, files, rows, draws, strict=True):
             try:
                 image[:] = self.decode(file, size, draw)
-            except Exception as error:  # Pillow raises anything here
+            except Exception as error:  # Pillow may raise any exception here
                 raise InputError(
                     f"image {row} of {self.spec.name}/{self.split} in {self.data_dir} cannot be decoded "
                     f"({type(error).__name__}: {error}); expected the set as tensorflow-datasets builds it: build it"
@@ -110,7 +110,7 @@ class FileRecords(Records):
 
 
 class Indexed(Protocol[Batch]):
-    """Batches by number; each is made when it is asked for."""
+    """Batches by number; each is made when it is accessed."""
 
     def __len__(self) -> int: ...
 
@@ -119,13 +119,13 @@ class Indexed(Protocol[Batch]):
 
 @dataclass(frozen=True)
 class CentreCrops:
-    """Photographs as evaluation sees them; indexed as an array `[N, size, size, 3]`, decoded when they are read.
+    """Centre crops of photographs for evaluation; indexed like an array `[N, size, size, 3]`, decoded when accessed.
 
     Attributes:
       records: the files of a split.
       rows: the chosen records, int64 `[N]`.
       size: pixels.
-      workers: processes that decode for `batches`.
+      workers: the number of processes that decode for `batches`.
     """
 
     records: Records
@@ -142,15 +142,15 @@ class CentreCrops:
         return self.records.crops(rows, self.size, [None] * len(rows))[0]
 
     def batches(self, batch_size: int, rows: npt.NDArray[np.int64]) -> Iterator[Images]:
-        """Yields these rows of every batch, in order; the last batch has what is left of them."""
+        """Yields these rows of every batch, in order; the last batch may have fewer."""
         return ahead(_Pieces(self, batch_size, rows), self.workers)
 
     def part(self, rows: npt.NDArray[np.int64]) -> CentreCrops:
-        """Returns the images at these positions, not decoded yet."""
+        """Returns the images at these positions, without decoding them."""
         return replace(self, rows=self.rows[rows])
 
     def read_labels(self) -> Labels:
-        """Returns the class of each image, int32 `[N]`; reads all their records, which takes a while."""
+        """Returns the class of each image, int32 `[N]`; reads all records, which takes time."""
         rows = self.rows.tolist()
         parts = [self.records.read(rows[at : at + LABELS_AT_ONCE])[1] for at in range(0, len(rows), LABELS_AT_ONCE)]
         return np.concatenate(parts) if parts else np.empty(0, np.int32)
@@ -163,11 +163,11 @@ class TrainingBatches:
     An epoch leaves out the last examples of its order that do not fill a batch.
 
     Attributes:
-      images: to train on; they are cropped at random, not in the centre.
+      images: the training images; they are cropped at random, not in the centre.
       seed: of order and crops.
       batch_size: B, over all processes.
       epochs: of the run.
-      rows: which of a batch's rows this process feeds; n of them.
+      rows: the n rows of a batch that this process feeds.
     """
 
     images: CentreCrops
@@ -211,7 +211,7 @@ def ahead(batches: Indexed[Batch], workers: int, first: int = 0) -> Generator[Ba
     from absl import flags
 
     if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()  # Grain reads flags of its own, which have their defaults here
+        flags.FLAGS.mark_as_parsed()  # Grain reads absl flags, which keep their defaults
     threads = 1 if workers else THREADS
     pipeline = (
         grain.MapDataset.source(batches)
@@ -230,10 +230,10 @@ def ahead(batches: Indexed[Batch], workers: int, first: int = 0) -> Generator[Ba
 
 
 def _live_as_long_as_parent(worker: int, workers: int) -> None:
-    """Makes this worker live exactly as long as its parent process.
+    """Makes this worker ignore signals, and end when its parent process ends.
 
     Ctrl-C, and SIGTERM from a cluster, go to all processes of a job, but the parent needs its workers until it has
-    saved.  If the parent is killed it cannot end its workers, so they watch it.
+    saved.  A parent that is killed cannot end its workers, so they watch it.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -249,7 +249,7 @@ def _live_as_long_as_parent(worker: int, workers: int) -> None:
 
 @dataclass(frozen=True)
 class _Pieces:
-    """Some rows of every batch, by its number."""
+    """Some rows of every batch, by the number of the batch."""
 
     images: CentreCrops
     batch_size: int
@@ -264,7 +264,7 @@ class _Pieces:
 
 
 def require_grain(name: str) -> None:
-    """Raises InputError where Grain, which a streamed set needs, is not installed."""
+    """Raises InputError if Grain, which a streamed set needs, is not installed."""
     if importlib.util.find_spec("grain") is None:
         raise InputError(f'reading {name} needs Grain, which is not installed; run: pip install "mixup_jax[stream]"')
 

@@ -1,4 +1,4 @@
-"""Texts as a network takes them: cleaning, a vocabulary, rows of tokens, and vectors of words."""
+"""Text for a network: tokenising, vocabularies, rows of tokens, and word vectors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mixup_jax.errors import InputError
 GLOVE = "glove_6b_50d"
 """The word vectors that `python -m mixup_jax.data` prepares."""
 UNKNOWN_RANGE = 0.25
-"""A word without a vector starts uniformly in (-0.25, 0.25), as in Kim (EMNLP 2014)."""
+"""The initial vector of a word without one is uniform in (-0.25, 0.25), as in Kim (EMNLP 2014)."""
 PADDING, UNKNOWN = 0, 1
 _RESERVED = ("<padding>", "<unknown>")
 _TYPOGRAPHIC = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201b": "'", "\u02bc": "'"})
@@ -32,10 +32,10 @@ def tokenise(text: str) -> list[str]:
     """Splits a text by the cleaning rules of Kim (EMNLP 2014), in lower case.
 
     Letters, digits and the characters ( ) , ! ? ' ` stay; every other character separates words.
-    Clitics ('s 've n't 're 'd 'll) and each of , ! ( ) ? are tokens of their own.  Three additions, for
-    texts that were not tokenised before: typographic apostrophes count as plain ones, a doubled
-    apostrophe is a quotation mark and separates, and 'm is a clitic too.  Lower case always, as the
-    vectors' words are (Kim keeps capitals on TREC).
+    Clitics ('s 've n't 're 'd 'll) and each of , ! ( ) ? are separate tokens.  Three rules are added, for
+    texts that were not tokenised before: typographic apostrophes become plain ones, a doubled apostrophe
+    is a quotation mark and separates, and 'm is a clitic too.  Text is always in lower case, as the words
+    of the vectors are (Kim keeps capitals on TREC).
     """
     text = text.translate(_TYPOGRAPHIC).lower().replace("''", " ")
     text = re.sub(r"[^a-z0-9(),!?'`]", " ", text)
@@ -45,10 +45,10 @@ def tokenise(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words that a network knows; a word's place is its token.
+    """The words that a network knows; the position of a word is its token.
 
     Attributes:
-      words: distinct; the first two stand for the end of a text (0) and for any other word (1).
+      words: distinct words; the first two are the padding after the end of a text (0) and any unknown word (1).
     """
 
     words: tuple[str, ...]
@@ -67,7 +67,7 @@ class Encoder:
     """Turns texts into rows of tokens.
 
     Attributes:
-      vocabulary: that a network was trained with.
+      vocabulary: the vocabulary of a network.
       max_tokens: L, the length of every row.
     """
 
@@ -92,7 +92,7 @@ class Encoder:
 
 
 def build_vocabulary(texts: Iterable[str], common_words: Iterable[str] = ()) -> Vocabulary:
-    """Returns the words of `texts`, commonest first (equals in alphabetical order), then the `common_words` they lack.
+    """Returns the words of `texts` by falling frequency (ties in alphabetical order), then the other `common_words`.
 
     Texts are those of the training split only, so that nothing leaks from the others.
     """
@@ -119,7 +119,7 @@ def read_text_file(path: Path) -> Vectors:
     rows: list[npt.NDArray[np.float32]] = []
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, 1):
-            # Some files have words with spaces in them, though not on the first line.
+            # Words with spaces occur in some files, but not on the first line.
             word, *values = line.rstrip("\n").rsplit(" ", rows[0].size if rows else -1)
             try:
                 row = np.array(values, np.float32)
@@ -136,10 +136,10 @@ def read_text_file(path: Path) -> Vectors:
 
 
 def embedding_table(vocabulary: Vocabulary, vectors: Vectors, seed: int) -> npt.NDArray[np.float32]:
-    """Returns the first embedding of every word of a vocabulary, float32 `[V, E]`.
+    """Returns the initial embedding of every word of a vocabulary, float32 `[V, E]`.
 
-    Words with a vector have it, the padding is 0, and all others are uniform in (-0.25, 0.25): a
-    function of (words, vectors, seed) alone.
+    Words with a vector have it, the padding is 0, and all others are uniform in (-0.25, 0.25).  The
+    result depends only on (words, vectors, seed).
     """
     size = (len(vocabulary), vectors.vectors.shape[1])
     table = np.random.default_rng(seed).uniform(-UNKNOWN_RANGE, UNKNOWN_RANGE, size).astype(np.float32)

@@ -1,1 +1,1 @@
-"""Training methods as points in a small space of numbers, and the mathematics that they share."""
+"""Training methods, each a set of numbers, and the mathematics that they share."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def batch_loss(
     method: Method, logits: jax.Array, mixed: Mixed, total: jax.Array, axis_name: str | None = None
 ) -> jax.Array:
-    """Returns a device's part of the loss of a batch, a scalar in nats: the parts sum to the loss.
+    """Returns a device's part of the loss of a batch, a scalar in nats; the sum over devices is the loss.
 
         mean of (cross-entropy - entropy_weight * H(softmax(logits)))  +  arc_weight * (mean confidence - accuracy)^2
 
@@ -36,25 +36,25 @@ def batch_loss(
 
 
 def _squared_gap(logits: jax.Array, mixed: Mixed, total: jax.Array, axis_name: str | None) -> jax.Array:
-    """Returns a device's part of (mean confidence - accuracy)^2 over the global batch: the parts sum to it.
+    """Returns a device's part of (mean confidence - accuracy)^2 over the global batch; the sum over devices is that.
 
-    ARC, version 1 without bins (Maronas et al. 2020, "On Calibration of Mixup Training"), on the rows that the
-    network saw.  The accuracy has no gradient.  The arguments are those of `batch_loss`.
+    This is ARC, version 1 without bins (Maronas et al. 2020, "On Calibration of Mixup Training"), on the rows of the
+    network's batch.  The accuracy has no gradient.  The arguments are those of `batch_loss`.
     """
     gaps = confidence(logits) - accuracy(logits, mixed.unsmoothed)
     part = jnp.sum(mixed.weights * gaps) / total
     fixed = jax.lax.stop_gradient(part)
     gap = sum_over_devices(fixed, axis_name)
-    # Additive over devices, unlike the square itself, with its value and, at this point, its gradient.
+    # Unlike the square, this is additive over devices; the sum has the value and the gradient of the square.
     return gap * (2 * part - fixed)
 
 
 def smoothed_one_hot(labels: jax.Array, classes: int, epsilon: float = 0.0, *, over: str = "others") -> jax.Array:
-    """Returns one-hot labels of which a mass of epsilon is spread over other classes.
+    """Returns one-hot labels with a mass of epsilon spread over other classes.
 
     over="others" (the paper): 1 - epsilon on the label, epsilon / (K - 1) on each other class.
     over="all" (Szegedy et al. 2016): (1 - epsilon) * one-hot + epsilon / K on every class.
-    With K = 10 and epsilon = 0.1 that is 0.90 against 0.91 on the label: not the same method.
+    The two differ: with K = 10 and epsilon = 0.1, the label has 0.90 and 0.91.
 
     Args:
       labels: int `[B]` in [0, K).
@@ -105,8 +105,7 @@ def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
 def entropy(logits: jax.Array) -> jax.Array:
     """Returns H(softmax(logits)) = -sum_k p_k log p_k for each example, in nats, float32 `[B]` in [0, log K].
 
-    Summed over classes and not averaged over them: the form of the confidence penalty in Pereyra et
-    al. 2017, K times what an average would give.
+    It is the sum over classes, not the mean, as in the confidence penalty of Pereyra et al. 2017.
     """
     log_p = _log_softmax(logits)
     return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
@@ -120,12 +119,12 @@ def confidence(logits: jax.Array) -> jax.Array:
 def accuracy(logits: jax.Array, targets: jax.Array) -> jax.Array:
     """Returns the weight that each example's target gives to the predicted class, float32 `[B]` in [0, 1].
 
-    1 or 0 with a hard label.  With a mixed one, lambda 1[prediction = y_i] + (1 - lambda) 1[prediction = y_j].
+    1 or 0 for a hard label; lambda 1[prediction = y_i] + (1 - lambda) 1[prediction = y_j] for a mixed one.
     """
     predicted = jnp.argmax(logits, axis=-1)
     return jnp.take_along_axis(targets, predicted[:, None], axis=-1)[:, 0]
 
 
 def _log_softmax(logits: jax.Array) -> jax.Array:
-    """Leaves half precision, in which a softmax rounds to 0 and 1 far too early."""
+    """Computes in at least float32, because in half precision a softmax would round to 0 and 1."""
     return jax.nn.log_softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))

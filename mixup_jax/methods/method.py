@@ -1,4 +1,4 @@
-"""Training methods: the numbers that make one, and the table of those that have a name.
+"""Training methods: the numbers that define one, and the table of named methods.
 
 To add a method, add its row to `VARIANTS`.  If it needs a new number, add a field to `Method` and use it in
 one place: `losses.batch_loss` for a term of the loss, `mixing.mix_batch` for a way of mixing.
@@ -12,18 +12,18 @@ from dataclasses import dataclass, fields
 from mixup_jax.errors import InputError, require, require_choice, unknown_name
 
 PAPER_BATCH = 128
-"""The paper's batch size, and the largest group that is mixed together unless asked otherwise."""
+"""The paper's batch size, and by default the largest mixing group."""
 
 SMOOTH_OVER = ("others", "all")
 SCOPES = ("group", "example")
 LAYERS = ("input", "random")
 
 KINDS = {"baseline": "without mixup", "mixup": "with mixup", "other": "others"}
-"""What the paper's claims take a method for (`Method.kind`), and how the report calls it."""
+"""The kinds of methods in the paper's claims (`Method.kind`), and their names in the report."""
 STRENGTHS = frozenset({"mixup_alpha", "group_size", "scope", "smooth_over"})
-"""Numbers that say how strongly or how finely a method works, not what it does."""
+"""Numbers that say how strong a method is or how it groups examples, not what it does."""
 WITHOUT_EFFECT_UNMIXED = frozenset({"mix_inputs", "mix_labels", "cut", "layer", "clean_weight"})
-"""Numbers that matter only where examples are mixed."""
+"""Numbers that have an effect only if examples are mixed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,9 @@ class Method:
 
     Attributes:
       mixup_alpha: lambda ~ Beta(alpha, alpha); 0 switches mixing off (Zhang et al. 2018).
-      mix_inputs: mix the inputs; off, together with `mix_labels`, is label-only mixing.
-      mix_labels: mix the labels; off means that the mixed input keeps the hard label of its larger
-        part (feature-only mixing, a control experiment of the paper).
+      mix_inputs: mix the inputs.  False, with `mix_labels`, is label-only mixing.
+      mix_labels: mix the labels.  If False, the mixed input gets the hard label of its larger part
+        (feature-only mixing, a control experiment of the paper).
       label_smoothing: epsilon in [0, 1), the probability moved away from the label.
       smooth_over: "others" spreads epsilon over the K - 1 other classes (the paper's form), "all"
         over all K classes (Szegedy et al. 2016; also the form of optax and Keras).
@@ -43,13 +43,13 @@ class Method:
       group_size: how many consecutive examples of the global batch share one lambda and one random
         permutation; 0 takes the whole batch, up to 128 (the paper's batch).
       scope: "group" draws one lambda for a group (the paper), "example" one for each example.
-      cut: paste a box of the partner instead of blending, lambda becoming the share of pixels that the
-        example keeps (CutMix, Yun et al. 2019); for images, at the input.
-      layer: "input" mixes what enters the network (for text, the embedded words); "random" mixes there or
-        after one of the first two stages, drawn anew at every step (manifold mixup, Verma et al. 2019).
-      clean_weight: the share w in [0, 1) of the unmixed examples in the loss, w CE(clean) + (1 - w) CE(mixed)
-        (RegMixup, Pinto et al. 2022); 0 trains on mixed examples alone.  Without mixing it is of no effect.
-      arc_weight: beta >= 0 of beta * (mean confidence - accuracy)^2, added to the loss of a batch
+      cut: paste a box of the partner instead of blending (CutMix, Yun et al. 2019); lambda is then the share of
+        pixels that the example keeps.  For images, at the input.
+      layer: "input" mixes the inputs of the network (for text, the embedded words); "random" mixes there or
+        after one of the first two stages, drawn at every step (manifold mixup, Verma et al. 2019).
+      clean_weight: the weight w in [0, 1) of the unmixed examples in the loss, w CE(clean) + (1 - w) CE(mixed)
+        (RegMixup, Pinto et al. 2022); 0 trains on mixed examples only.  Without mixing it has no effect.
+      arc_weight: beta >= 0 in beta * (mean confidence - accuracy)^2, which is added to the loss of a batch
         (ARC, Maronas et al. 2020).
     """
 
@@ -86,15 +86,15 @@ class Method:
 
     @property
     def mixes(self) -> bool:
-        """Whether examples are mixed at all: decided here, in Python, since Beta(0, 0) is NaN."""
+        """Whether examples are mixed; a Python bool, because Beta(0, 0) would be NaN."""
         return self.mixup_alpha > 0 and (self.mix_inputs or self.mix_labels)
 
     @property
     def kind(self) -> str:
-        """What the paper's claims take the method for, a key of `KINDS`.
+        """The kind of the method in the paper's claims, a key of `KINDS`.
 
-        "mixup" mixes inputs and labels as the paper does and does nothing else; "baseline" neither mixes nor changes
-        the loss or the labels; everything else is "other".
+        "mixup" mixes inputs and labels as in the paper and does nothing else; "baseline" does not mix and does not
+        change the loss or the labels; every other method is "other".
         """
         ignored = STRENGTHS if self.mixes else STRENGTHS | WITHOUT_EFFECT_UNMIXED
         changed = {each.name for each in fields(self) if getattr(self, each.name) != each.default}
@@ -111,7 +111,7 @@ class Method:
 
     @property
     def copies(self) -> int:
-        """How many rows of the network's batch come of an example: 2 where it goes in clean as well as mixed."""
+        """How many rows of the network's batch an example has: 2 if it is used both clean and mixed, else 1."""
         return 2 if self.mixes and self.clean_weight else 1
 
     def group(self, batch_size: int) -> int:
@@ -130,11 +130,11 @@ class Variant:
     """A named method.
 
     Attributes:
-      origin: "paper", what Thulasidasan et al. (NeurIPS 2019) train; "control", an experiment that separates causes;
-        or "successor", a later method.
-      label: what it is, in a few words.
+      origin: "paper" for a method of Thulasidasan et al. (NeurIPS 2019); "control" for an experiment that separates
+        causes; "successor" for a later method.
+      label: a description in a few words.
       method: its numbers.
-      dropout: rate that it gives a network without dropout; a network that has dropout keeps its own rate.
+      dropout: the rate for a network without dropout; a network with dropout keeps its rate.
     """
 
     origin: str
@@ -155,24 +155,24 @@ VARIANTS = {
         "control", "epsilon spread over all classes", Method(label_smoothing=0.1, smooth_over="all")
     ),
     "erl": Variant("paper", "entropy-regularised loss", Method(entropy_weight=0.1)),
-    # The paper's rate as its readers remember it; the text could not be had here.
+    # The paper's rate from memory: its text was not available when this was written.
     "dropout": Variant("paper", "dropout in the network", dropout=0.3),
-    # Lambda is uniform (Yun et al. 2019, section 3.1), at every step, as in their ImageNet setting.
+    # Lambda is uniform (Yun et al. 2019, section 3.1), and every step mixes, as in their ImageNet setting.
     "cutmix": Variant("successor", "a box of the partner is pasted", Method(mixup_alpha=1.0, cut=True)),
     # Verma et al. 2019, section 5.1, CIFAR.
     "manifold_mixup": Variant(
         "successor", "mixed at the input or at a hidden layer", Method(mixup_alpha=2.0, layer="random")
     ),
-    # Pinto et al. 2022, CIFAR-10 (alpha is 10 on CIFAR-100); clean and mixed at equal weights, as they code it.
+    # Pinto et al. 2022, CIFAR-10 (alpha is 10 on CIFAR-100); equal weights of clean and mixed, as in their code.
     "regmixup": Variant("successor", "clean and mixed examples together", Method(mixup_alpha=20.0, clean_weight=0.5)),
-    # Without bins; Maronas et al. 2020, the published command for CIFAR-10 and ResNet-18.
+    # Without bins; from the published command of Maronas et al. 2020 for CIFAR-10 and ResNet-18.
     "arc": Variant(
         "successor", "mixup with a penalty on confidence minus accuracy", Method(mixup_alpha=1.0, arc_weight=4.0)
     ),
 }
 """The named methods, in the order in which tables list them.
 
-The paper's have the numbers that were best there, and the controls have the same.
+The paper's methods have the numbers that were best in the paper, and so have the controls.
 """
 
 

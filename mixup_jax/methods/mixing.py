@@ -1,4 +1,4 @@
-"""How a batch is mixed at one step: the function that the network calls, and what it is trained towards."""
+"""How a batch is mixed in one step: the function `mix` that the network calls, and the training targets."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from mixup_jax.methods.method import Method
 from mixup_jax.state import Batch
 
 Mix = Callable[[jax.Array, int], jax.Array]
-"""Mixes what stands at a place of the network, `[B, ...]`, over the examples; may return more rows than it got."""
+"""Mixes the activations `[B, ...]` at a place of the network over the examples; may return more rows than it got."""
 
 RANDOM_PLACES = 3
 """Manifold mixup mixes at the input or after one of the first two stages (Verma et al. 2019, section 5.1)."""
 
-# A group draws from the step's key folded with its number, from 0 up; other draws take numbers from the top down.
+# A group draws from the step's key folded with its number, counted from 0; other draws use the largest numbers.
 _DROPOUT, _PLACE, _BOX = 2**32 - 1, 2**32 - 2, 2**32 - 3
 
 
 class Mixed(NamedTuple):
-    """What the network is trained on at one step: R rows, B of them or (with `clean_weight`) 2B.
+    """How a batch of B examples is mixed in one step; it has R rows: B or, with `clean_weight`, 2B.
 
     Attributes:
-      mix: what the network calls at each place.  At place 0 it makes R rows of B; with `clean_weight` they
-        alternate, example 0 clean, example 0 mixed, example 1 clean, .., so that a device keeps its own.
+      mix: the function that the network calls at each place.  At place 0 it makes R rows from B; with `clean_weight`
+        they alternate (example 0 clean, example 0 mixed, example 1 clean, ..), so that each device keeps its examples.
       targets: float32 `[R, K]`, smoothed and mixed; rows sum to 1.
       unsmoothed: float32 `[R, K]`, the mixed one-hot labels.
-      weights: float32 `[R]`; they sum to what the batch's weights sum to.
+      weights: float32 `[R]`, with the same sum as the batch's weights.
       strength: float32 scalar, the mean of min(lambda, 1 - lambda): 0 without mixing, 1/4 at alpha = 1.
     """
 
@@ -80,12 +80,12 @@ def mix_batch(
         boxes = mixup.draw_boxes(box_key, mixing.lam, height, width, per_example=per_example)
         mixing = mixing._replace(lam=mixup.kept_share(boxes, height, width))
     strength = jnp.mean(jnp.minimum(mixing.lam, 1 - mixing.lam))
-    # Every device draws for the whole batch, a few numbers a group, and keeps the groups that it has rows of.
+    # Every device draws for the whole batch, a few numbers per group, and keeps the groups of its own rows.
     together = neighbours(rows, size, axis_name, mesh)
     mixing, boxes = local_rows((mixing, boxes), axis_name, together)
 
     def exchanged(mix_groups: Callable[[jax.Array], jax.Array], values: jax.Array) -> jax.Array:
-        """Mixes this device's rows with those of their groups, wherever these are."""
+        """Mixes this device's rows with the other rows of their groups, which may be on other devices."""
         return own_rows(mix_groups(gather_rows(values, axis_name, together)), axis_name, together)
 
     mix_labels = partial(mixup.mix if method.mix_labels else mixup.keep_larger, mixing=mixing)
@@ -93,7 +93,7 @@ def mix_batch(
     if method.copies == 2:
         targets, unsmoothed = alternate(smoothed, targets), alternate(hard, unsmoothed)
         weights = alternate(method.clean_weight * weights, (1 - method.clean_weight) * weights)
-    # Where each device holds whole groups, jit's compiler divides the work as it should by itself.
+    # If each device holds whole groups, XLA divides the work well without a constraint.
     spread = mesh if together > 1 else None
     targets, unsmoothed, weights = rows_on_their_devices((targets, unsmoothed, weights), spread)
     candidates = min(RANDOM_PLACES, places + 1) if method.layer == "random" else 1
@@ -104,7 +104,7 @@ def mix_batch(
             return hidden
         if boxes is not None:
             return exchanged(partial(mixup.paste, boxes=boxes, partner=mixing.partner), hidden)
-        # At the places that were not chosen lambda is 1, which returns what came in bit for bit.
+        # At places that were not chosen lambda is 1, which returns the values bit for bit.
         here = mixing if candidates == 1 else mixing._replace(lam=jnp.where(chosen == place, mixing.lam, 1))
         return exchanged(partial(mixup.mix, mixing=here), hidden).astype(hidden.dtype)
 
@@ -118,19 +118,19 @@ def mix_batch(
 
 
 def dropout_keys(method: Method, batch: Batch, key: jax.Array, axis_name: str | None = None) -> jax.Array:
-    """Returns a key for each row that the network makes of (a device's share of) a batch.
+    """Returns a key for each row of the network's batch, or of a device's part of it.
 
-    They are drawn for the global batch, so a row's mask does not depend on the devices.
+    Keys are drawn for the global batch, so a row's dropout mask does not depend on the devices.
     """
     rows = global_rows(batch.labels.shape[0], axis_name) * method.copies
     return local_rows(jax.random.split(jax.random.fold_in(key, _DROPOUT), rows), axis_name)
 
 
 def alternate(one: jax.Array, other: jax.Array) -> jax.Array:
-    """Returns the rows of two arrays of the same shape in turn: one's first, the other's first, one's second, .."""
+    """Returns the rows of two arrays of the same shape alternately: one[0], other[0], one[1], other[1], .."""
     return jnp.stack([one, other], axis=1).reshape(2 * one.shape[0], *one.shape[1:])
 
 
 def unmixed(h: jax.Array, place: int) -> jax.Array:
-    """Returns `h`: the `Mix` of a network that is not to mix."""
+    """Returns `h`: the `Mix` of a network that does not mix."""
     return h

@@ -21,12 +21,12 @@ from mixup_jax.errors import InputError
 
 
 class Mixing(NamedTuple):
-    """Who is mixed with whom, and how much: G groups of S examples each.
+    """The partner and the lambda of each example, in G groups of S examples.
 
     Attributes:
       lam: float32 `[G, S]` in [0, 1], the weight of the example itself; constant along a row unless
         it was drawn per example.
-      partner: int32 `[G, S]`, the position inside its group of the example it is mixed with; every
+      partner: int32 `[G, S]`, the position, within the group, of the example that it is mixed with.  Every
         row is a permutation of 0..S-1, so an example may be its own partner.
     """
 
@@ -37,8 +37,8 @@ class Mixing(NamedTuple):
 def draw_mixing(key: jax.Array, groups: int, group_size: int, alpha: float, *, per_example: bool = False) -> Mixing:
     """Draws lambda ~ Beta(alpha, alpha) and a random permutation for every group.
 
-    lambda is drawn in float32 whatever the network computes in: in bfloat16 it would round to
-    exactly 1 in a sixth of the draws at alpha = 0.2.
+    lambda is float32 whatever the network's dtype: in bfloat16, a sixth of the draws at alpha = 0.2
+    would round to exactly 1.
     """
     _check_alpha(alpha)
     if alpha == 0:
@@ -83,14 +83,14 @@ def _mix_by_gathering(values: jax.Array, mixing: Mixing) -> jax.Array:
 def _mix_by_product(values: jax.Array, mixing: Mixing) -> jax.Array:
     """Mixes by a matrix product over the examples of each group, M = lambda I + (1 - lambda) P.
 
-    A TPU pads images of three channels so much that gathering them moves 7 of the 56 GB of a whole ResNet-50 step.
+    A TPU pads images of three channels so much that gathering them moves 7 of the 56 GB of a ResNet-50 step.
     This product is fused with the operations before and after it (docs/scaling.md).
     """
     size, lam = mixing.partner.shape[1], mixing.lam[..., None]
     chosen = jax.nn.one_hot(mixing.partner, size, dtype=lam.dtype)
     matrix = lam * jnp.eye(size, dtype=lam.dtype) + (1 - lam) * chosen
     grouped = values.reshape(*mixing.partner.shape, *values.shape[1:])
-    # In full float32, in six passes of a TPU's bfloat16 products: bfloat16 would round lambda = 1 - 2^-9 to 1.
+    # Full float32 (six passes of bfloat16 products on a TPU), because bfloat16 would round lambda = 1 - 2^-9 to 1.
     mixed = jnp.einsum("gij,gj...->gi...", matrix, grouped, precision=jax.lax.Precision.HIGHEST)
     return mixed.reshape(values.shape)
 
@@ -102,7 +102,7 @@ def _pairs(values: jax.Array, partner: jax.Array) -> tuple[jax.Array, jax.Array]
 
 
 class Boxes(NamedTuple):
-    """A box in the image of every example, G groups of S examples each; a box may be empty.
+    """A box in the image of every example, in G groups of S examples; a box may be empty.
 
     Attributes:
       low: int32 `[G, S, 2]`, its first row and column.
@@ -116,8 +116,8 @@ class Boxes(NamedTuple):
 def draw_boxes(key: jax.Array, lam: jax.Array, height: int, width: int, *, per_example: bool = False) -> Boxes:
     """Draws boxes whose sides are sqrt(1 - lambda) of the image's, around a uniform centre, clipped to the image.
 
-    As in CutMix (Yun et al., ICCV 2019, equation 2, and its published code for rounding and clipping): sides
-    are rounded down, and the box reaches half a side, rounded down, to either side of its centre.
+    This follows CutMix (Yun et al., ICCV 2019, equation 2; rounding and clipping as in its published code): sides
+    are rounded down, and the box extends by half a side, rounded down, on either side of its centre.
     """
     groups, size = lam.shape
     image = jnp.array([height, width])
@@ -133,13 +133,13 @@ def draw_boxes(key: jax.Array, lam: jax.Array, height: int, width: int, *, per_e
 
 
 def kept_share(boxes: Boxes, height: int, width: int) -> jax.Array:
-    """Returns the share of pixels outside each box, float32 `[G, S]`: CutMix's lambda, corrected for clipping."""
+    """Returns the share of pixels outside each box, float32 `[G, S]`: CutMix's lambda after clipping."""
     area = jnp.prod(boxes.high - boxes.low, axis=-1)
     return (1 - area / (height * width)).astype(jnp.float32)
 
 
 def paste(images: jax.Array, boxes: Boxes, partner: jax.Array) -> jax.Array:
-    """Returns images with each one's box filled from its partner."""
+    """Returns images in which each box is filled from the partner's image."""
     _, height, width, _ = images.shape
     rows, columns = jnp.arange(height)[:, None], jnp.arange(width)
     low, high = boxes.low[..., None, None], boxes.high[..., None, None]
@@ -166,22 +166,22 @@ def mixup(
     group_size: int = 0,
     per_example: bool = False,
 ) -> tuple[jax.Array, jax.Array, Mixing]:
-    """Mixes a batch as the paper does: the whole of mixup in one call, for use in any training loop.
+    """Mixes a batch as in the paper, in one call that can be used in any training loop.
 
     Args:
       key: a jax random key, fresh for every step.
       inputs: floating point `[B, ...]`, after augmentation and standardisation.
       targets: floating point `[B, K]`, one-hot or soft labels.
       alpha: of the Beta distribution; a Python number >= 0; 0 returns the batch unchanged.
-      group_size: how many consecutive examples share a lambda and a permutation; 0 is the batch.
+      group_size: how many consecutive examples share a lambda and a permutation; 0 is the whole batch.
       per_example: draw one lambda per example.
 
     Returns:
-      Mixed inputs, mixed targets (rows sum to what they summed to), and the mixing that was drawn.
+      Mixed inputs, mixed targets (the sums of rows do not change), and the mixing that was drawn.
 
     Raises:
-      InputError: alpha is no finite number of at least 0, the batch is no whole number of groups, inputs or targets are
-        integers (whose averages mean nothing), or the targets are not one row for each input.
+      InputError: alpha is not a finite number of at least 0, the batch is not a whole number of groups, inputs or
+        targets are integers (which cannot be averaged), or there is not one row of targets for each input.
     """
     _check_alpha(alpha)
     for name, values in (("inputs", inputs), ("targets", targets)):

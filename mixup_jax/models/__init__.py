@@ -1,10 +1,10 @@
-"""The networks: a table with one row each, and how a network is made from a config.
+"""The table of networks, and making a network from a config.
 
 A network is a flax module, called as `network.apply(variables, inputs, train=..., mix=None, dropout_keys=None)`.  Its
-property `places` is the number of hidden places where it calls `mix`; see `ResNet` for what these arguments mean.
+property `places` is the number of hidden places where it calls `mix`; `ResNet` describes the arguments.
 
-To add one, write its class in a file of its own and add its row to `NETWORKS`.  A network is made of `classes`, of what
-its row fixes, and of those keys of `config.model` that its class has a field for.
+To add a network, write its class in its own file and add a row to `NETWORKS`.  The class is called with `classes`, the
+fields that its row fixes, and the keys of `config.model` for which it has a field.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Network:
 
     Attributes:
       module: the class.
-      fixed: fields of the class that belong to the name.
+      fixed: values of fields of the class.
       task: the kind of data it takes, "image" or "text".
-      check: raises InputError for options that the network cannot have; None where anything goes.
+      check: raises InputError for options that the network cannot have; None if it can have all.
     """
 
     module: type[nn.Module]
@@ -59,7 +59,7 @@ NETWORKS = {
 
 DEFAULTS = ModelConfig()
 COMMON = ("name", "width", "dropout", "dtype", "cpu_convolution")
-"""Keys of `config.model` that may be set whatever the network."""
+"""Keys of `config.model` that may be set for every network."""
 
 
 def create_model(name: str, *, classes: int, width: int, **options: Any) -> nn.Module:
@@ -69,10 +69,10 @@ def create_model(name: str, *, classes: int, width: int, **options: Any) -> nn.M
       name: a key of `NETWORKS`.
       classes: K.
       width: channels of the first stage, or feature maps of each filter width.
-      **options: other keys of `ModelConfig`, and the arguments of `model_of`.
+      **options: other keys of `ModelConfig`, and arguments of `model_of`.
 
     Raises:
-      InputError: as of `model_of`.
+      InputError: as in `model_of`.
     """
     keys = {each.name for each in dataclasses.fields(ModelConfig)} & options.keys()
     config = ModelConfig(name=name, width=width, **{key: options.pop(key) for key in keys})
@@ -88,7 +88,7 @@ def model_of(
       config: of the network.
       classes: K.
       axis_name: the mapped axis over which batch statistics are averaged, under pmap.
-      vocabulary: V of the data set's tokens, padding included; 0 for images.
+      vocabulary: V, the number of tokens of the data set, including padding; 0 for images.
       embedding: E, the length of a word vector; 0 for images.
     """
     check_model(config, task="text" if vocabulary else None)
@@ -120,7 +120,7 @@ def check_model(config: ModelConfig, *, task: str | None = None) -> None:
 
 
 def _options() -> set[str]:
-    """Returns the keys of `config.model` but for the name, which flax has another meaning for."""
+    """Returns the keys of `config.model` except the name, which has another meaning in flax."""
     return {each.name for each in dataclasses.fields(ModelConfig)} - {"name"}
 
 

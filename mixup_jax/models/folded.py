@@ -1,19 +1,20 @@
-"""Batch normalisation that moves less memory: folded into a convolution, or computed after a maximum.
+"""Batch normalisation that moves less memory: folded into a convolution, or computed after max-pooling.
 
-On an accelerator a residual network trains as fast as its activations can be moved. Batch normalisation of a
-convolution's output y reads it several times: for its statistics, for the result, and for the sums in its gradient.
+On an accelerator, moving activations limits the speed of a residual network. Batch normalisation of a convolution's
+output y reads y several times: for the statistics, for the result, and for the sums in the gradient.
 
 After a 1x1 convolution y = x W, the statistics follow from moments of x:
 
     mean(y) = mean(x) W        var(y) = diag(W^T cov(x) W)
 
 so  norm(y) = x (W a) + b,  with  a = scale / sqrt(var + epsilon)  and  b = bias - a mean(y),  is one convolution, and
-y is never stored. Where the convolution widens, as a bottleneck's last does fourfold, x is the smaller of the two.
+y is never stored. This pays if the convolution has more output channels than input channels, such as the last one of a
+bottleneck, because x is then smaller than y.
 
-relu(a y + b) rises with y where a > 0, so its maximum over a window is its value at the maximum of y. After
-max-pooling there is a quarter as much to normalise. Where a < 0, the sign of the kernel is turned first.
+If a > 0, relu(a y + b) increases with y, so its maximum over a window is its value at the maximum of y. Normalising
+after max-pooling handles a quarter of the values. If a < 0, the sign of the kernel is changed first.
 
-Parameters, running statistics and values are those of `Layers.conv` and `Layers.norm`, rounding apart.
+Parameters, running statistics and values are those of `Layers.conv` and `Layers.norm`, up to rounding.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Norm(NamedTuple):
 
 
 class NormParameters(nn.Module):
-    """What `Layers.norm` keeps, for a normalisation that is done elsewhere."""
+    """The parameters and statistics of `Layers.norm`, for a normalisation that is computed elsewhere."""
 
     channels: int
     zero_scale: bool = False
@@ -83,7 +84,7 @@ def conv_norm(
     moments = partial(_product_moments, x, kernel[0, 0], make.axis_name)
     scale, shift = _scale_and_shift(norm, moments, make.train)
     y = _product(x, kernel[0, 0] * scale)
-    # Added in float32, since the gradient of the shift is a sum over all positions.
+    # Add in float32, because the gradient of the shift is a sum over all positions.
     return (y.astype(shift.dtype) + shift).astype(make.dtype)
 
 
@@ -109,7 +110,7 @@ def conv_norm_pool(make: Layers, x: jax.Array, channels: int, *, names: tuple[st
 
 @jax.custom_vjp
 def relu(x: jax.Array) -> jax.Array:
-    """Returns max(x, 0); the gradient, 0 at 0, asks for the result, which is kept anyhow, and not for `x`."""
+    """Returns max(x, 0).  Its gradient (0 at 0) needs only the result, which is kept in any case, and not `x`."""
     return jnp.maximum(x, 0)
 
 
@@ -131,7 +132,7 @@ def _convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def _scale_and_shift(norm: Norm, moments: Callable[[], Moments], train: bool) -> tuple[jax.Array, jax.Array]:
-    """Returns a and b of a y + b, of the batch's moments or of the running ones; updates those in training."""
+    """Returns a and b of a y + b, from the running moments or, in training, from the batch's, which update them."""
     mean, var = moments() if train else (norm.mean.value, norm.var.value)
     if train:
         for running, current in ((norm.mean, mean), (norm.var, var)):
@@ -162,7 +163,7 @@ def _product_moments(x: jax.Array, kernel: jax.Array, axis_name: str | None) -> 
 def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns x W `[B, H, W, K]` in the type of `x`; the gradient of W is at least float32.
 
-    It is a difference of large sums that the normalisation makes of it, and in bfloat16 little would be left.
+    The normalisation turns that gradient into a difference of large sums, for which bfloat16 is not precise enough.
     """
     return _convolve(x, kernel[None, None], 1)
 
@@ -185,8 +186,8 @@ _product.defvjp(_product_forward, _product_backward)
 def _sums(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns sum x `[C]` and sum x x^T `[C, C]` over all positions, at least float32.
 
-    The first as a product too, which on a TPU is twice as fast as a reduction; the gradient of the second as one
-    product, where differentiating it makes two.
+    The first is computed as a product too, which on a TPU is twice as fast as a reduction.  The gradient of the second
+    is one product, where automatic differentiation would make two.
     """
     wide = jnp.promote_types(x.dtype, jnp.float32)
     ones = jnp.ones((*x.shape[:3], 8), x.dtype)

@@ -1,4 +1,4 @@
-"""The layers that the networks are made of, with the package's constants."""
+"""The layers of the networks, and their constants."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from mixup_jax import cpu_convolution
 
-# The defaults of the paper's framework: running statistics move by a tenth, epsilon 1e-5.
+# The defaults of PyTorch, the paper's framework.
 BATCH_NORM_MOMENTUM = 0.9
 BATCH_NORM_EPSILON = 1e-5
 
@@ -21,10 +21,10 @@ kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 @dataclass(frozen=True)
 class Layers:
-    """Makes a network's convolutions and normalisations, with what they have in common.
+    """Makes a network's convolutions and normalisations with common settings.
 
     Attributes:
-      train: normalise by the batch and update the running statistics; else normalise by those.
+      train: normalise by the batch and update the running statistics; else normalise by the running statistics.
       dtype: compute type.
       axis_name: the mapped axis over which batch statistics are averaged, if any.
       cpu_convolution: use the package's convolutions on a CPU where they are faster.
@@ -73,9 +73,9 @@ def classify(x: jax.Array, classes: int) -> jax.Array:
 def dropout(x: jax.Array, keys: jax.Array | None, *, rate: float, layer: int) -> jax.Array:
     """Returns `x` with every element zeroed with probability `rate` and the others divided by 1 - rate.
 
-    The expectation over keys is `x` (Srivastava et al., JMLR 2014, in the inverted form that needs no change at
-    test time).  A row's mask is a function of its key, the layer and the shape of a row, and of nothing else, so a run
-    is the same on any number of devices.
+    The expectation over keys is `x` (Srivastava et al., JMLR 2014, in the inverted form, which needs no change at
+    test time).  A row's mask depends only on its key, the layer and the shape of a row, so that a run is the same on
+    any number of devices.
 
     The keys are `[B]`, one a row; without keys or at rate 0 nothing is dropped.  The index of the layer is folded into
     them, so that layers draw apart.
@@ -93,7 +93,7 @@ def dropout(x: jax.Array, keys: jax.Array | None, *, rate: float, layer: int) ->
 
 @jax.custom_vjp
 def halve(x: jax.Array) -> jax.Array:
-    """Returns the maxima `[B, ceil(H / 2), ceil(W / 2), C]` of windows of 2x2 that do not overlap.
+    """Returns the maxima `[B, ceil(H / 2), ceil(W / 2), C]` of 2x2 windows that do not overlap.
 
     The last windows of an odd side are cut off by the edge.  The gradient goes to the first of equal maxima, row by
     row, as XLA's does.  On a CPU it is our own, since XLA's takes nine times as long there (128 maps of 32x32x64).

@@ -22,7 +22,7 @@ RESNEXT_GROUPS = 32
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with batch normalisation around a shortcut.
 
-    The shortcut is the identity where the shape stays, else a 1x1 convolution.
+    The shortcut is the identity if the shape does not change, else a 1x1 convolution.
 
     Attributes:
       make: makes its layers.
@@ -58,8 +58,8 @@ class BasicBlock(nn.Module):
 class BottleneckBlock(nn.Module):
     """A 1x1, a (grouped) 3x3 and a 1x1 convolution with batch normalisation around a shortcut.
 
-    The stride is that of the 3x3 convolution (Goyal et al. 2017, section 5.1, and the paper's
-    framework), where He et al. had it in the first.
+    The 3x3 convolution has the stride (Goyal et al. 2017, section 5.1, and PyTorch, the paper's
+    framework); in He et al. it was the first convolution.
 
     Attributes are those of `BasicBlock`, but: the output has four times `channels`; `groups` and `inner`, its
     channels as a multiple of `channels`, are those of the 3x3 convolution; dropout is before the last convolution.
@@ -91,7 +91,7 @@ class BottleneckBlock(nn.Module):
 
 
 RESNEXT_BLOCK = partial(BottleneckBlock, groups=RESNEXT_GROUPS, inner=2)
-"""32 groups of 4 channels where a bottleneck without groups has 64 channels."""
+"""32 groups of 4 channels each in the first stage, where a bottleneck without groups has 64 channels."""
 
 
 class ResNet(nn.Module):
@@ -100,9 +100,9 @@ class ResNet(nn.Module):
     Attributes:
       classes: K.
       stages: blocks of each stage; the width doubles and the resolution halves from stage to stage.
-      width: channels of the first stage; of a bottleneck, a quarter of them.
+      width: channels of the first stage; for bottleneck blocks, a quarter of them.
       block: builds a block, as `BasicBlock` does.
-      stem: "cifar", a 3x3 convolution, so that the first stage sees the full resolution; or "imagenet",
+      stem: "cifar" is a 3x3 convolution, so that the first stage has the full resolution; "imagenet" is
         a 7x7 convolution of stride 2 and a 3x3 max-pooling of stride 2.
       dropout: rate inside every block, before its last convolution.
       zero_init_residual: every block starts as its shortcut alone (Goyal et al. 2017, section 5.1).
@@ -124,20 +124,20 @@ class ResNet(nn.Module):
 
     @property
     def places(self) -> int:
-        """Hidden places where `mix` is called: after each stage."""
+        """The number of hidden places where `mix` is called: one after each stage."""
         return len(self.stages)
 
     @nn.compact
     def __call__(
         self, x: jax.Array, *, train: bool, mix: Mix | None = None, dropout_keys: jax.Array | None = None
     ) -> jax.Array:
-        """Returns logits, float32 `[B, K]`; B is that of what `mix` returns.
+        """Returns logits, float32 `[R, K]`, for the R rows that `mix` returns.
 
         Args:
           x: standardised images `[B, H, W, C]`.
-          train: normalise by the batch and update the running statistics; else normalise by those.
+          train: normalise by the batch and update the running statistics; else normalise by the running statistics.
           mix: called at place 0 on `x` and at place i after stage i; None mixes nothing.
-          dropout_keys: typed PRNG keys `[B]`, one a row of what `mix` returns; None is no dropout.
+          dropout_keys: typed PRNG keys `[R]`, one per row that `mix` returns; None is no dropout.
         """
         mix = mix or unmixed
         make = Layers(train, self.dtype, self.axis_name, self.cpu_convolution)

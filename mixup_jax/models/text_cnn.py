@@ -14,23 +14,23 @@ from mixup_jax.methods.mixing import Mix, unmixed
 from mixup_jax.models.layers import dropout, kaiming_normal
 
 PADDING = 0
-"""The token that fills up a sentence."""
+"""The token with which sentences are padded."""
 
 
 class TextCNN(nn.Module):
     """Embedding, filters of several widths over time, ReLU, maximum over time, dropout, one linear layer.
 
-    The table is the parameter `["embedding"]["embedding"]`, float32 `[V, E]`, and is trained; replace it after
-    initialisation to start from word vectors.  The row of padding has no effect and no gradient.
+    The embedding table is the trained parameter `["embedding"]["embedding"]`, float32 `[V, E]`.  To start from word
+    vectors, replace it after initialisation.  The row of padding has no effect and no gradient.
 
-    A filter sees every window that overlaps the sentence, those that hang over either end included, as
-    in Kim's code.  Windows of nothing but zeros say nothing and are left out of the maximum, so the logits do not
-    depend on how far a sentence is padded.  What is padding is read off the embeddings after `mix`: a
-    mixture of two sentences is as long as the longer of those that have a share in it.
+    As in Kim's code, a filter is applied to every window that overlaps the sentence, including windows that extend
+    beyond its ends.  Windows of zeros are left out of the maximum, so that the logits do not depend on the amount of
+    padding.  Padding is recognised from the embeddings after `mix`: a mixture of two sentences is as long as the longer
+    one of non-zero weight.
 
     Attributes:
       classes: K.
-      vocabulary: V, padding included.
+      vocabulary: V, including padding.
       embedding_size: E.
       width: feature maps of each filter width.
       filter_widths: in tokens.
@@ -48,20 +48,20 @@ class TextCNN(nn.Module):
 
     @property
     def places(self) -> int:
-        """There is no hidden place where `mix` is called; text is mixed at place 0, on the embeddings."""
+        """0: there is no hidden place where `mix` is called; text is mixed at place 0, the embeddings."""
         return 0
 
     @nn.compact
     def __call__(
         self, tokens: jax.Array, *, train: bool, mix: Mix | None = None, dropout_keys: jax.Array | None = None
     ) -> jax.Array:
-        """Returns logits, float32 `[B, K]`; B is that of what `mix` returns.
+        """Returns logits, float32 `[R, K]`, for the R rows that `mix` returns.
 
         Args:
-          tokens: int32 `[B, L]` in [0, V), L >= 1; 0 is padding.  A token outside gives logits NaN.
-          train: without effect, since nothing is normalised by the batch.
+          tokens: int32 `[B, L]` in [0, V), L >= 1; 0 is padding.  A token out of range gives NaN logits.
+          train: has no effect, since the network has no batch normalisation.
           mix: called once, at place 0, on the embeddings float32 `[B, L, E]`; None mixes nothing.
-          dropout_keys: typed PRNG keys `[B]`, one a row of what `mix` returns; None is no dropout.
+          dropout_keys: typed PRNG keys `[R]`, one per row that `mix` returns; None is no dropout.
         """
         table = nn.Embed(self.vocabulary, self.embedding_size, embedding_init=initial_table, name="embedding")
         x = table(tokens) * (tokens != PADDING)[..., None]
@@ -76,8 +76,8 @@ class TextCNN(nn.Module):
 class StrongestMatch(nn.Module):
     """A convolution over time, ReLU, and the maximum over time.
 
-    The convolution is a product of windows and kernel: with its gradient 25 times as fast as XLA's own on a CPU
-    (50 sentences of 56 tokens, E = 50, 100 maps).
+    The convolution is computed as a matrix product of windows and kernel.  With its gradient, this is 25 times as fast
+    on a CPU as XLA's convolution (50 sentences of 56 tokens, E = 50, 100 maps).
 
     Attributes:
       maps: of the output.
@@ -91,7 +91,7 @@ class StrongestMatch(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Returns each map's largest activation, float32 `[B, maps]`, of `[B, L, E]`; 0 where all is zero."""
+        """Returns each map's largest activation, float32 `[B, maps]`, for embeddings `[B, L, E]`; 0 if all are zero."""
         length, embedding = x.shape[1] + self.size - 1, x.shape[2]
         kernel = self.param("kernel", kaiming_normal, (self.size, embedding, self.maps)).astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.maps,)).astype(self.dtype)
@@ -99,12 +99,12 @@ class StrongestMatch(nn.Module):
         windows = jnp.concatenate([padded[:, start : start + length] for start in range(self.size)], axis=-1)
         activations = nn.relu(windows.astype(self.dtype) @ kernel.reshape(-1, self.maps) + bias)
         filled = jnp.any(windows != 0, axis=-1, keepdims=True)
-        # An activation is never negative, so a zero never wins where there is a window at all.
+        # Activations are at least 0, so the zeros at padding windows do not change the maximum.
         return jnp.max(jnp.where(filled, activations, 0), axis=1).astype(jnp.float32)
 
 
 def initial_table(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """Returns vectors uniform in [-0.25, 0.25], Kim's for words that have none, `[V, E]`; row 0 is zero."""
+    """Returns vectors uniform in [-0.25, 0.25], as Kim's for unknown words, `[V, E]`; row 0 is zero."""
     return jax.random.uniform(key, shape, dtype, -0.25, 0.25).at[PADDING].set(0)
 
 

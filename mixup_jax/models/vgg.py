@@ -1,8 +1,8 @@
 """VGG networks (Simonyan and Zisserman, ICLR 2015) with batch normalisation and a single linear layer.
 
-The form is that of the lead author's sister code (Thulasidasan et al., "Combating Label Noise in Deep
-Learning Using Abstention", ICML 2019): convolutions with bias, global average pooling, none of the
-4096-wide layers of the original unless they are asked for, optional dropout after every activation.
+The form is that of the lead author's code for another paper (Thulasidasan et al., "Combating Label Noise in
+Deep Learning Using Abstention", ICML 2019): convolutions with bias, global average pooling, the original's
+4096-wide layers only on request, and optional dropout after every activation.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from mixup_jax.methods.mixing import Mix, unmixed
 from mixup_jax.models.layers import Layers, classify, dropout, halve
 
 HEAD_DROPOUT = 0.5
-"""Of the hidden layers, as in the original."""
+"""The dropout rate of the hidden layers, as in the original."""
 
 
 class VGG(nn.Module):
-    """Blocks of 3x3 convolutions, each with batch normalisation and ReLU, each block ending in max-pooling.
+    """Blocks of 3x3 convolutions with batch normalisation and ReLU; each block ends in max-pooling.
 
-    The channels double from block to block up to 8 times the first's.  A side that is odd is pooled to
-    the half rounded up, so that images of any size pass.
+    The channels double from block to block, up to 8 times those of the first.  Pooling rounds the half of an
+    odd side up, so images may have any size.
 
     Attributes:
       classes: K.
       blocks: convolutions of each block.
       width: channels of the first block.
       dropout: rate after every convolution's ReLU.
-      hidden: width of two layers with ReLU and `HEAD_DROPOUT` before the last one; 0 is none.
+      hidden: width of two layers with ReLU and `HEAD_DROPOUT` before the last layer; 0 adds none.
       dtype, axis_name, cpu_convolution: those of `ResNet`.
     """
 
@@ -48,14 +48,14 @@ class VGG(nn.Module):
 
     @property
     def places(self) -> int:
-        """Hidden places where `mix` is called: after each block."""
+        """The number of hidden places where `mix` is called: one after each block."""
         return len(self.blocks)
 
     @nn.compact
     def __call__(
         self, x: jax.Array, *, train: bool, mix: Mix | None = None, dropout_keys: jax.Array | None = None
     ) -> jax.Array:
-        """Returns logits, float32 `[B, K]`; arguments as those of `ResNet`."""
+        """Returns logits, float32 `[R, K]`; the arguments are those of `ResNet`."""
         mix = mix or unmixed
         make = Layers(train, self.dtype, self.axis_name, self.cpu_convolution)
         x = mix(x, 0)

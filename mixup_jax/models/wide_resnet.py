@@ -17,7 +17,7 @@ STEM_CHANNELS = 16
 class PreactivationBlock(nn.Module):
     """Two 3x3 convolutions, each after batch normalisation and ReLU, around a shortcut.
 
-    The shortcut is the identity where the shape stays, else a 1x1 convolution of the normalised input.
+    The shortcut is the identity if the shape does not change, else a 1x1 convolution of the normalised input.
 
     Attributes are those of `BasicBlock`; dropout follows the second ReLU (section 2.4 of the paper).
     """
@@ -63,14 +63,14 @@ class WideResNet(nn.Module):
 
     @property
     def places(self) -> int:
-        """Hidden places where `mix` is called: after each stage."""
+        """The number of hidden places where `mix` is called: one after each stage."""
         return 3
 
     @nn.compact
     def __call__(
         self, x: jax.Array, *, train: bool, mix: Mix | None = None, dropout_keys: jax.Array | None = None
     ) -> jax.Array:
-        """Returns logits, float32 `[B, K]`; arguments as those of `ResNet`."""
+        """Returns logits, float32 `[R, K]`; the arguments are those of `ResNet`."""
         mix = mix or unmixed
         make = Layers(train, self.dtype, self.axis_name, self.cpu_convolution)
         x = make.conv(STEM_CHANNELS, 3, name="stem")(mix(x, 0))

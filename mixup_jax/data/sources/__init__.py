@@ -1,1 +1,1 @@
-"""Where data sets come from, a file for each origin."""
+"""The sources of data sets, one file each."""

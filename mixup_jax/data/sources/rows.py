@@ -1,4 +1,4 @@
-"""What an origin of a user's own data says of it, before anything is decoded."""
+"""A user's own data as found by its source, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
-"""What people call a split -> what it is called here."""
+"""Common names of splits -> their names here."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The examples of a split, as they are found.
+    """The examples of a split, not decoded.
 
     Attributes:
-      items: by row a file of an image, what is in one, pixels uint8 `[h, w, c]` with c in {1, 3}, or a text; a
-        sequence that may read a row only when it is asked for.
-      labels: by row, whole numbers or names; None where there are none.
-      files: the items are paths, so that what is too large for memory can be streamed.
+      items: for each row the path of an image file, the bytes of one, pixels uint8 `[h, w, c]` with c in {1, 3}, or a
+        text; the sequence may read a row only when it is accessed.
+      labels: for each row a whole number or a name; None if there are no labels.
+      files: whether the items are paths, so that images can be streamed.
     """
 
     items: Any
@@ -39,11 +39,11 @@ class Rows:
 
 @dataclass(frozen=True)
 class Found:
-    """What there is under a name.
+    """A user's own data set, not decoded.
 
     Attributes:
-      splits: by the name it has here; "all" where it comes in one piece.
-      class_names: in the order of the labels, where the labels are numbers and have names; else None.
+      splits: by name; the only one is "all" if the set has no splits.
+      class_names: in the order of the labels, if the labels are numbers with names; else None.
       task: "image" or "text".
     """
 
@@ -53,12 +53,12 @@ class Found:
 
 
 def stamp_of(paths: Iterable[Path]) -> str:
-    """Returns what changes whenever one of these files is added, removed, replaced or written: a SHA-256."""
+    """Returns a SHA-256 that changes when one of these files is added, removed, replaced or written."""
     digest = hashlib.sha256()
     for path in paths:
         try:
             facts = path.stat()
             digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-        except FileNotFoundError:  # a link that leads nowhere: reading it will say so
+        except FileNotFoundError:  # a broken link; the error comes when it is read
             digest.update(f"{path}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

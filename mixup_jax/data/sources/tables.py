@@ -19,14 +19,14 @@ WANTED = "a column `image` (as the library `datasets` writes it) or `text`, and 
 
 @dataclass(frozen=True)
 class _Table:
-    """A file's columns by name, and what the library `datasets` noted of their types."""
+    """A file's columns by name, and the types that the library `datasets` noted in it."""
 
     columns: dict[str, list[Any]]
     features: dict[str, Any]
 
 
 def stamp(place: str, data_dir: Path) -> str:
-    """Returns what changes with the files."""
+    """Returns a string that changes when the files do."""
     return stamp_of(_files(place))
 
 
@@ -119,7 +119,7 @@ def _labels(values: list[Any], path: Path) -> list[Any]:
     if any(isinstance(value, float) for value in values):
         raise InputError(f"{path} has fractions as labels; expected one class an example, whole numbers or names")
     if all(isinstance(value, str) and re.fullmatch(r"-?[0-9]+", value) for value in values):
-        return [int(value) for value in values]  # of a CSV file, whose numbers are text
+        return [int(value) for value in values]  # in a CSV file numbers are text
     return values
 
 

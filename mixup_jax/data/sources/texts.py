@@ -1,9 +1,9 @@
 """Texts from published files: TREC's questions, and sentences with human ratings from vaderSentiment 0.5.
 
-The source archive of Hutto and Gilbert (ICWSM 2014) holds Pang and Lee's film review sentences, and sentences of
-product reviews, newspaper editorials and tweets, each with the mean of the ratings that at least twenty
-people gave it, from -4 to 4.  A sentence's class is the sign of that mean: for the film reviews this is
-not Pang and Lee's label, which was the number of stars of the whole review.
+The source archive of Hutto and Gilbert (ICWSM 2014) holds sentences of Pang and Lee's film reviews, product reviews,
+newspaper editorials and tweets, each with the mean of at least twenty ratings from -4 to 4.  A sentence's class is the
+sign of that mean.  For the film reviews this is not Pang and Lee's label, which is derived from the stars of the whole
+review.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FILES = {
 """Data set name -> its file in the archive."""
 
 ORIGINAL_FILES = ("rt-polarity.neg", "rt-polarity.pos")
-"""Pang and Lee's own files of MR (sentence polarity data set 1.0), in the order of the classes."""
+"""Pang and Lee's files of MR (sentence polarity data set 1.0), in the order of the classes."""
 
 
 TREC_FILES = {"train": "train_5500.label", "test": "TREC_10.label"}
@@ -44,7 +44,7 @@ TREC_CLASSES = ("DESC", "ENTY", "ABBR", "HUM", "NUM", "LOC")
 
 
 class Trec(Source):
-    """TREC's published files in the manual folder, where tensorflow-datasets 4.9 does not look for them."""
+    """TREC's published files in the manual folder, which tensorflow-datasets 4.9 does not read."""
 
     def at_hand(self, spec: DatasetSpec, data_dir: Path, say: Say) -> Splits | None:
         """Reads both files."""
@@ -55,7 +55,7 @@ class Trec(Source):
 
 
 class Snippets(Source):
-    """The archive of vaderSentiment; for MR, Pang and Lee's own files come first."""
+    """The archive of vaderSentiment; for MR, Pang and Lee's files are preferred."""
 
     def at_hand(self, spec: DatasetSpec, data_dir: Path, say: Say) -> Splits | None:
         """Reads the manual folder."""
@@ -90,7 +90,7 @@ def read_snippets(archive: Path, name: str) -> ExampleSet:
 
 
 def parse_ratings(table: bytes) -> ExampleSet:
-    """Parses lines of number, mean rating and sentence with tabs between; class 1 is a rating above 0.
+    """Parses tab-separated lines of number, mean rating and sentence; class 1 is a rating above 0.
 
     Sentences rated exactly 0 belong to neither class and are left out.
     """
@@ -122,7 +122,7 @@ def read_originals(folder: Path) -> ExampleSet | None:
 def parse_questions(table: bytes) -> ExampleSet:
     """Parses lines of label and question; the class is the label's part before the colon.
 
-    The one byte in the files that is no ASCII stands for a space, as tensorflow-datasets reads it.
+    The only byte in the files that is not ASCII becomes a space, as in tensorflow-datasets.
     """
     lines = [line.replace(b"\xf0", b" ").decode("ascii").partition(" ") for line in table.splitlines() if line.strip()]
     labels = [TREC_CLASSES.index(label.partition(":")[0]) for label, _, _ in lines]
@@ -130,7 +130,7 @@ def parse_questions(table: bytes) -> ExampleSet:
 
 
 def _splits(spec: DatasetSpec, sentences: ExampleSet, seed: int = 0) -> Splits:
-    """Returns the splits of a set; MR has none of its own: a tenth is drawn for test, as in one fold of Kim's ten."""
+    """Returns the splits of a set.  MR has none: a tenth is drawn for test, as in one of Kim's ten folds."""
     if spec.name != "mr":
         return {"test": sentences}
     n = len(sentences)
@@ -140,7 +140,7 @@ def _splits(spec: DatasetSpec, sentences: ExampleSet, seed: int = 0) -> Splits:
 
 
 def _decoded(line: bytes) -> str:
-    # Most lines are ASCII; some are UTF-8 and a few latin-1.
+    # Most lines are ASCII, some are UTF-8, and a few are latin-1.
     try:
         return line.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""The only module that talks to tensorflow-datasets; it and TensorFlow are imported when first needed.
+"""The only module that uses tensorflow-datasets, which is imported, like TensorFlow, when it is first needed.
 
 Building a set (downloading, checking, encoding) needs TensorFlow.  Reading one that was built as
 array_record does not; one that was built as tfrecord, tfds's own default, does.
@@ -46,10 +46,10 @@ class TfdsError(Exception):
 
 
 class Tfds(Source):
-    """The set as tensorflow-datasets built it before, or builds it now from the user's files or a download."""
+    """Sets that tensorflow-datasets has built, or builds from the user's files or from a download."""
 
     def at_hand(self, spec: DatasetSpec, data_dir: Path, say: Say) -> Splits | None:
-        """Reads what was built before, or builds the set from the files in the manual folder."""
+        """Reads a set that is built, or builds it from the files in the manual folder."""
         if is_built(spec, data_dir) or is_built(spec, data_dir, "tfrecord"):
             say(f"found as built by tensorflow-datasets in {data_dir / spec.tfds_name}")
             return _read(spec, data_dir, say)
@@ -61,7 +61,7 @@ class Tfds(Source):
         return build_and_read(spec, data_dir, manual, say)
 
     def fetch(self, spec: DatasetSpec, data_dir: Path, say: Say) -> Splits:
-        """Has tfds download the set; one that is streamed is given to registered users only."""
+        """Lets tfds download the set; streamed sets are available to registered users only."""
         published = originals_of(spec)
         if spec.streams or not can_reach(published.probe_url):
             raise UnavailableError(f"cannot download from {published.url}")
@@ -77,7 +77,7 @@ class Tfds(Source):
 
 
 def build_and_read(spec: DatasetSpec, data_dir: Path, manual: Path | None, say: Say) -> Splits:
-    """Has tfds build a set from the files in `manual`, or from a download, and reads it."""
+    """Lets tfds build a set from the files in `manual`, or from a download, and reads it."""
     require_writable(data_dir)
     cost = "takes hours and as much disk again" if spec.streams else "takes about a minute"
     say("building with tensorflow-datasets" + (f" from the files in {manual}" if manual else "") + f", which {cost}")
@@ -87,7 +87,7 @@ def build_and_read(spec: DatasetSpec, data_dir: Path, manual: Path | None, say: 
 
 
 def _read(spec: DatasetSpec, data_dir: Path, say: Say) -> Splits:
-    """Returns a built set as arrays; of a streamed set, only checks that its splits are there."""
+    """Returns a built set as arrays; for a streamed set, it only checks that the splits exist."""
     if spec.streams:
         for split in spec.splits:
             open_split(spec, split, data_dir)
@@ -100,7 +100,7 @@ def is_built(spec: DatasetSpec, data_dir: Path, file_format: str = "array_record
     """Tells whether tfds has built the set in `data_dir` in this format, array_record or tfrecord, by file names."""
     if not spec.tfds_name:
         return False
-    # Between the name and the version there may be the name of a configuration.
+    # The name of a configuration may come between the name and the version.
     folder = data_dir / spec.tfds_name
     return any(any(folder.glob(f"{between}[0-9]*/*.{file_format}*")) for between in ("", "*/"))
 
@@ -114,7 +114,7 @@ def require_tensorflow(purpose: str) -> None:
 
 
 def build(spec: DatasetSpec, data_dir: Path, manual_dir: Path | None) -> None:
-    """Has tfds write the set to `data_dir` as array_record, with its checksums enforced.
+    """Lets tfds write the set to `data_dir` as array_record and verify its checksums.
 
     Raises:
       InputError: TensorFlow is not installed.
@@ -123,8 +123,8 @@ def build(spec: DatasetSpec, data_dir: Path, manual_dir: Path | None) -> None:
     tfds = _import_tfds_with_tensorflow(f"building {spec.name}")
     try:
         builder = tfds.builder(spec.tfds_name, data_dir=str(data_dir), file_format="array_record")
-        # tfds keeps unpacked files by file name alone, and MNIST's and Fashion-MNIST's share theirs: in a common
-        # folder the one unpacked first would pass for the other.
+        # tfds stores unpacked files by file name only, and MNIST and Fashion-MNIST have the same file names: in a
+        # common folder, one could be taken for the other.
         with tempfile.TemporaryDirectory(prefix="unpacked-", dir=data_dir) as unpacked, _without_absl_warnings():
             config = tfds.download.DownloadConfig(
                 manual_dir=str(manual_dir) if manual_dir else None,
@@ -133,13 +133,13 @@ def build(spec: DatasetSpec, data_dir: Path, manual_dir: Path | None) -> None:
             )
             builder.download_and_prepare(download_config=config)
     except Exception as error:
-        # tfds lets through whatever its downloader, its file systems and TensorFlow raise.
+        # tfds passes on all exceptions of its downloader, its file systems and TensorFlow.
         first_line = next(iter(str(error).strip().splitlines()), "no message")
         raise TfdsError(f"{type(error).__name__}: {first_line}") from error
 
 
 def originals_of(spec: DatasetSpec) -> Originals:
-    """Returns the files that tfds downloads for a set, with the checksums it knows; loads no TensorFlow."""
+    """Returns the files that tfds downloads for a set, with their checksums; does not load TensorFlow."""
     if spec.name in ORIGINALS:
         return ORIGINALS[spec.name]
     infos = _import_tfds().builder(spec.tfds_name, data_dir=NOWHERE).url_infos
@@ -148,11 +148,11 @@ def originals_of(spec: DatasetSpec) -> Originals:
 
 
 def built(name: str, data_dir: Path) -> Any:
-    """Returns tfds's builder of a set; builds the set as array_record first if that has not been done.
+    """Returns tfds's builder of a set; first builds the set as array_record if necessary.
 
     Raises:
-      TfdsError: tfds does not know it, or could not build it, or it is there in another format.
-      InputError: it must be built, and TensorFlow is not installed.
+      TfdsError: tfds does not know the set, could not build it, or has built it in another format.
+      InputError: it must be built, but TensorFlow is not installed.
     """
     spec = DatasetSpec(name=name, tfds_name=name, classes=0, splits={}, description="")
     if not is_built(spec, data_dir):
@@ -164,7 +164,7 @@ def built(name: str, data_dir: Path) -> Any:
 
 
 def undecoded(builder: Any, split: str, image: str | None) -> Any:
-    """Returns a split by random access; the feature called `image` has the bytes of files, not pixels."""
+    """Returns a split with random access, in which the feature `image` is the bytes of a file, not pixels."""
     decoders = {image: _import_tfds().decode.SkipDecoding()} if image else None
     return builder.as_data_source(split=split, decoders=decoders)
 
@@ -172,7 +172,7 @@ def undecoded(builder: Any, split: str, image: str | None) -> Any:
 def decode(spec: DatasetSpec, data_dir: Path, report: Say) -> dict[str, ExampleSet]:
     """Reads every split of a built set into memory, in tfds's order.
 
-    Takes about 0.4 ms an image of 28x28, so a progress line is reported every few seconds.
+    It takes about 0.4 ms for an image of 28x28, and reports progress every few seconds.
     """
     if is_built(spec, data_dir, "tfrecord") and not is_built(spec, data_dir):
         tfds = _import_tfds_with_tensorflow(f"reading {spec.name}, built as tfrecord in {data_dir},")
@@ -212,7 +212,7 @@ def open_split(spec: DatasetSpec, split: str, data_dir: Path) -> Any:
 
 
 def source_of(spec: DatasetSpec, data_dir: Path) -> str:
-    """Returns the line that says where the examples of a built set come from."""
+    """Returns a line about the source of the examples of a built set."""
     builder = _import_tfds().builder(spec.tfds_name, data_dir=str(data_dir), file_format="array_record")
     return f"tensorflow-datasets {builder.info.full_name}"
 
@@ -248,7 +248,7 @@ def collect(spec: DatasetSpec, split: str, examples: Iterable[dict[str, Any]], s
 def collect_texts(
     spec: DatasetSpec, split: str, examples: Iterable[dict[str, Any]], source: str, report: Say
 ) -> ExampleSet:
-    """Lists tfds's examples, dictionaries with a text and a label; every run of white space becomes one space."""
+    """Returns tfds's examples, dictionaries with a text and a label; each run of white space becomes one space."""
     report(f"decoding {split}")
     pairs = [(example["text"], int(example[spec.label])) for example in examples]
     texts = (text.decode() if isinstance(text, bytes) else str(text) for text, _ in pairs)
@@ -271,7 +271,7 @@ def _import_tfds_with_tensorflow(purpose: str) -> Any:
 
 @contextlib.contextmanager
 def _without_absl_warnings() -> Iterator[None]:
-    # Such as that OpenCV is absent, which nobody needs here.
+    # For example that OpenCV is absent, which is not needed here.
     from absl import logging
 
     verbosity = logging.get_verbosity()
