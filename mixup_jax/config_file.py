@@ -51,7 +51,7 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
 def unscaled_steps(spec: str, config: Config) -> str | None:
     """Returns a line for a run of other epochs than its config file has, whose rate falls where it fell before.
 
-    None where the epochs are the file's, the schedule has no steps, or the steps were changed as well.
+    The result is None if the epochs are those of the file, the schedule has no steps, or the steps were changed too.
     """
     file, steps = load_config(spec), config.optimizer.step_epochs
     if config.epochs == file.epochs or config.optimizer.schedule != "steps" or steps != file.optimizer.step_epochs:

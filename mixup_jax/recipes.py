@@ -8,7 +8,7 @@ from mixup_jax.config import apply_variant, base_config
 
 
 def recipe(experiment: str, name: str) -> ConfigDict:
-    """Returns every setting with its default, but for the name of the experiment and the numbers of a named method."""
+    """Returns all settings with their defaults, except the name of the experiment and the numbers of a named method."""
     config = base_config()
     config.experiment = f"{experiment}/{name}"
     apply_variant(config, name)

@@ -21,7 +21,7 @@ MOST_WORK = 1.3
 def program_record(program: Program | Unfit, target: Target, model_flops: float) -> dict[str, Any]:
     """Returns the facts of a compiled step, JSON-serialisable.
 
-    `model_flops` are those that the examples of one device need, whatever the program does.
+    `model_flops` are the FLOPs that the examples of one device need.
     """
     record = {**dataclasses.asdict(program), "model_flops": model_flops, "work": None, "fits": True, "bounds": None}
     if isinstance(program, Unfit):

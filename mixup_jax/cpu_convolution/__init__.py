@@ -56,7 +56,7 @@ def conv_general_dilated(
 ) -> jax.Array:
     """Returns `jax.lax.conv_general_dilated` of images `[B, H, W, C]` and a kernel `[h, w, C, K]`.
 
-    It is differentiable in reverse mode alone.
+    It is differentiable in reverse mode only.
     """
     sides, size, (down, across) = x.shape[1:3], kernel.shape[:2], strides
     pads = jax.lax.padtype_to_pads(sides, size, strides, padding) if isinstance(padding, str) else padding

@@ -33,7 +33,7 @@ def padded(outputs: int, size: int, stride: int) -> int:
 
 
 def padded_gradient(inputs: int, before: int, outputs: int, size: int, stride: int) -> int:
-    """Returns the length of a side of the output's gradient with its margins, as far as the images' gradient reads."""
+    """Returns the length of a side of the output's gradient with the margins that the images' gradient needs."""
     taps = -(-size // stride)
     return taps - 1 + max(outputs, (inputs - 1 + before) // stride + 1)
 

@@ -55,7 +55,7 @@ def winograd_kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
 def convolution(x: jax.Array, kernel: jax.Array, sides: Shape, strides: Strides, pads: Pads) -> jax.Array:
     """Returns the convolution of images with a kernel.
 
-    `sides` are those of the result; `pads`, not negative, are the zeros before and after H, and W.
+    `sides` are the height and width of the result; `pads`, at least 0, the zeros before and after H and W.
     """
     size, maps = kernel.shape[:2], kernel.shape[3]
     space = map(direct.padded, sides, size, strides)
@@ -103,7 +103,7 @@ def _columns(maps: int) -> int:
 def _parts(x: jax.Array, sums: int = 1) -> int:
     """Returns the number of parts into which the work is divided: one for each processor, at most one for each image.
 
-    Each part sums `sums` numbers for itself.
+    Each part has `sums` sums of its own.
     """
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(processors, x.shape[0], _MOST_SUMS // sums))

@@ -95,10 +95,10 @@ def put_inside(
     sides: tuple[int, int],
     corner: tuple[int, int],
 ) -> None:
-    """Copies image `number` of x, `(H, W, C)` each, into a larger one, as far as it fits.
+    """Copies image `number` of x, of shape `(H, W, C)`, into a larger one, as far as it fits.
 
-    The larger image begins at `start` in `target` and has these sides.  The image is put at its row and column
-    `corner`.
+    The larger image begins at `start` in `target` and has height and width `sides`.  The image goes to its row and
+    column `corner`.
     """
     height, width, channels = shape
     rows, row = min(height, sides[0] - corner[0]), max(0, min(width, sides[1] - corner[1])) * channels

@@ -33,7 +33,7 @@ class Crops(NamedTuple):
 def draw_crops(key: jax.Array, batch: int, *, padding: int, flip: bool, rotation: float = 0.0) -> Crops:
     """Draws a uniform shift of up to `padding` pixels each way, a mirror with probability 1/2, and a uniform angle.
 
-    Without `flip` no image is mirrored.  The angle is at most `rotation` degrees either way.
+    Without `flip` no image is mirrored.  The angle is at most `rotation` degrees in either direction.
     """
     corner_key, flip_key, angle_key = jax.random.split(key, 3)
     corner = jax.random.randint(corner_key, (batch, 2), 0, 2 * padding + 1)

@@ -255,8 +255,8 @@ def dataset_spec(
 ) -> DatasetSpec:
     """Returns the entry of a data set; a user's own (`folder:PATH`, ..) is read if that has not been done.
 
-    A user's own set is looked up in `data_dir`, tfds's own default if None, and its images are brought to `image_size`;
-    0 is its own rule (docs/data.md).
+    A user's own set is looked up in `data_dir` (tfds's default if None), and its images are resized to `image_size`;
+    0 stands for the rule of docs/data.md.
     """
     if is_own(name):
         return own_spec(name, data_dir, report, image_size)
@@ -273,7 +273,7 @@ def training_spec(
     report: Callable[[str], None] = print,
     image_size: int = 0,
 ) -> DatasetSpec:
-    """Returns the entry of a data set that networks can be trained on; arguments as of `dataset_spec`."""
+    """Returns the entry of a data set for training; the arguments are those of `dataset_spec`."""
     spec = dataset_spec(name, data_dir, report, image_size)
     choices = ", ".join(spec.name for spec in DATASETS.values() if spec.trains)
     if not spec.trains:
@@ -290,7 +290,7 @@ def is_shift(name: str, like: DatasetSpec) -> bool:
 
 
 def check_ood_name(name: str, like: DatasetSpec) -> None:
-    """Raises InputError unless a name is another data set than `like` or noise, of the same task."""
+    """Raises InputError unless a name is that of noise or of a data set other than `like`, of the same task."""
     if name in PLANS and like.task == "image" and not like.streams:
         return
     if is_own(name) and not like.name.startswith(short_name(name)):

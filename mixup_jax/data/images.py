@@ -54,7 +54,7 @@ def random_box(width: int, height: int, draws: npt.NDArray[np.float64]) -> Box:
     log-uniform in 3/4 to 4/3; the first rectangle that fits is placed uniformly.  If none of the tries fits,
     the result is the largest rectangle in the middle whose aspect ratio is within these bounds.
 
-    The draws, `[tries, 4]` in [0, 1), are of area, aspect ratio, left and top.
+    `draws` are uniform in [0, 1), `[tries, 4]`: area, aspect ratio, left and top of each try.
     """
     low, high = math.log(ASPECT[0]), math.log(ASPECT[1])
     for area_draw, aspect_draw, left_draw, top_draw in draws.tolist():
@@ -80,10 +80,10 @@ def centre_box(width: int, height: int) -> Box:
 
 
 def decode(data: bytes, size: int, draws: npt.NDArray[np.float64] | None) -> npt.NDArray[np.uint8]:
-    """Decodes an image file and brings a rectangle of it to uint8 `[size, size, 3]`; grey becomes colour.
+    """Decodes an image file and resizes a rectangle of it to uint8 `[size, size, 3]`; grey becomes colour.
 
     The rectangle is `random_box` of the draws, or the centre for None.  Pillow's bilinear filter averages over more
-    pixels where it shrinks; at the edge of the rectangle it may see pixels beyond it.
+    pixels when it shrinks an image; at the edge of the rectangle it may use pixels beyond it.
     """
     from PIL import Image
 
@@ -103,9 +103,9 @@ def cut(image: Image.Image, size: int, draws: npt.NDArray[np.float64] | None) ->
 def open_upright(image: Path | bytes | npt.NDArray[np.uint8]) -> Image.Image:
     """Decodes an image of any kind to mode L or RGB, 8 bits a channel, turned as its EXIF data say.
 
-    It is a file, what is in one, or pixels `[h, w, c]`, c in {1, 3}.  16 bits become 8 by division by 257, CMYK and
-    palettes become RGB, transparency is dropped, of several frames the first is taken.  An image that cannot be decoded
-    raises whatever Pillow does, floating-point pixels ValueError.
+    `image` is a file, its bytes, or pixels `[h, w, c]`, c in {1, 3}.  16 bits become 8 by division by 257, CMYK and
+    palettes become RGB, transparency is dropped, and the first of several frames is used.  If the image cannot be
+    decoded, Pillow may raise any exception; floating-point pixels raise ValueError.
     """
     from PIL import Image
 
@@ -179,7 +179,7 @@ def fit(picture: Image.Image, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     scale = min(picture.width / width, picture.height / height)
     cut_width, cut_height = max(1, round(scale * width)), max(1, round(scale * height))
     left, top = (picture.width - cut_width) // 2, (picture.height - cut_height) // 2
-    # Cut first: `resize(box=...)` would let pixels from outside of the box into its edge.
+    # Cut first: with `resize(box=...)`, pixels outside of the box would affect its edge.
     cut = picture.crop((left, top, left + cut_width, top + cut_height))
     resized = np.asarray(cut.resize((width, height), Image.Resampling.BILINEAR))
     return resized if resized.ndim == 3 else resized[..., None]

@@ -88,7 +88,7 @@ def load_training_data(config: DataConfig, data_dir: str | os.PathLike[str]) -> 
 
 
 def load_test(config: DataConfig, data_dir: str | os.PathLike[str], encoder: Encoder | None) -> ExampleSet:
-    """Reads the test split of the set that a run trains on; texts need the run's encoder."""
+    """Reads the test split of a run's data set; text needs the run's encoder."""
     spec = run_spec(config, data_dir)
     found = open_split(spec, "test", data_dir, image_size=config.image_size, workers=config.workers)
     return _encoded(found, config.name, encoder)
@@ -105,8 +105,8 @@ def load_ood(
     """Returns an out-of-distribution set, ready for a network trained on `like`.
 
     The name is that of a data set, whose whole test split is brought to `like.shape` (see `images.match_shape`), or of
-    noise or a corrupted set, which are generated.  Of noise there are n examples; its seed is the same for every run,
-    so that all see the same ones.
+    noise or a corrupted set, which are generated.  Noise has n examples; its seed is the same for every run, so that
+    all runs get the same examples.
 
     Returns:
       Images `[N, H, W, C]` of `like.shape` in pixel units (uint8; float32 for unclipped noise), or tokens
@@ -160,7 +160,7 @@ def read_split(spec: DatasetSpec, split: str, data_dir: str | os.PathLike[str]) 
 def first_embedding(
     config: DataConfig, vocabulary: Vocabulary, data_dir: str | os.PathLike[str], seed: int
 ) -> npt.NDArray[np.float32] | None:
-    """Returns the word vectors that a run begins with, float32 `[V, E]`; None where the config names none."""
+    """Returns the initial word vectors of a run, float32 `[V, E]`; None if the config names none."""
     vectors = _vectors(config, data_dir)
     return None if vectors is None else embedding_table(vocabulary, vectors, seed)
 

@@ -87,7 +87,7 @@ def noise_images(noise: NoiseSpec, like: DatasetSpec, n: int, seed: int) -> npt.
 def noise_tokens(lengths: npt.NDArray[np.int64], encoder: Encoder, n: int, seed: int) -> npt.NDArray[np.int32]:
     """Draws texts of independent words, uniform over the vocabulary (not padding, not unknown): tokens int32 `[n, L]`.
 
-    Each is as long as a real text drawn at random from those with these lengths, `[M]`.
+    The length of each text is drawn from `lengths`, `[M]`, those of real texts.
     """
     generator = np.random.default_rng(seed)
     words = generator.integers(UNKNOWN + 1, len(encoder.vocabulary), (n, encoder.max_tokens), dtype=np.int32)

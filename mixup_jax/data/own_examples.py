@@ -184,7 +184,7 @@ def _check_memory(n: int, shape: tuple[int, ...], name: str) -> None:
 def _decoded(
     rows: Mapping[str, Rows], shape: tuple[int, ...], name: str, say: Say, *, keep: bool
 ) -> dict[str, tuple[npt.NDArray[np.uint8], tuple[tuple[float, ...], tuple[float, ...]]]]:
-    """Returns the images of every split, uint8 `[N, H, W, C]`, and their statistics; without `keep` no images."""
+    """Returns the images of every split, uint8 `[N, H, W, C]` (empty without `keep`), and their statistics."""
     images = {split: np.empty((len(part.items) if keep else 0, *shape), np.uint8) for split, part in rows.items()}
     sums = {split: PixelSums() for split in rows}
     for split, start, some in _each(rows, lambda item: fit(open_upright(item), shape), name, say, "decoded"):
@@ -200,7 +200,7 @@ def _each(
 ) -> Iterator[tuple[str, int, list[Any]]]:
     """Yields (split, first row, what `function` returns of some rows) for all examples, computed in threads.
 
-    If it failed for some, an InputError at the end names the first of them with the reasons.
+    If it failed for some rows, an InputError at the end names the first ones with the reasons.
     """
     broken: list[str] = []
     done, last, total = 0, monotonic(), sum(len(part.items) for part in rows.values())

@@ -141,7 +141,7 @@ def text_set(texts: Sequence[str], labels: Sequence[int] | Labels, source: str) 
 def batches_of(inputs: Inputs, batch_size: int, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[Any]]:
     """Yields these rows of every batch of consecutive examples; the last batch has what is left of them.
 
-    The rows, increasing and within 0..B-1, are those that this process wants.
+    `rows` are the rows of this process, ascending, within 0..B-1.
     """
     if not isinstance(inputs, np.ndarray):
         yield from inputs.batches(batch_size, rows)
@@ -159,7 +159,7 @@ def train_validation_split(
     Validation is the head of a seeded permutation and training what follows it, so the validation set
     does not depend on `train_examples`, and a smaller training set is part of every larger one.
 
-    0 training examples are all that validation leaves.
+    0 training examples means all that are not for validation.
 
     Returns:
       (train, validation): disjoint int64 indices in random order, `[train_examples]` (or

@@ -73,7 +73,7 @@ class Records:
     def crops(
         self, rows: Sequence[int], size: int, draws: Sequence[npt.NDArray[np.float64] | None]
     ) -> tuple[Images, Labels]:
-        """Returns the images of some records, cut as `images.decode` does with these draws, and their labels."""
+        """Returns the images of some records, cut by `images.decode` with these draws, and their labels."""
         files, labels = self.read(rows)
         images = np.empty((len(files), size, size, 3), np.uint8)
         for image, file, row, draw in zip(images, files, rows, draws, strict=True):
@@ -205,7 +205,7 @@ def crop_draws(seed: int, epoch: int, example: int) -> npt.NDArray[np.float64]:
 def ahead(batches: Indexed[Batch], workers: int, first: int = 0) -> Generator[Batch, None, None]:
     """Yields batches `first`, first + 1, .. in order, made ahead of their use.
 
-    The batches are pickled for the worker processes; without workers they are made in threads of this one.
+    `batches` is pickled for the worker processes; without workers, threads of this process make the batches.
     """
     import grain
     from absl import flags

@@ -94,7 +94,7 @@ class Encoder:
 def build_vocabulary(texts: Iterable[str], common_words: Iterable[str] = ()) -> Vocabulary:
     """Returns the words of `texts` by falling frequency (ties in alphabetical order), then the other `common_words`.
 
-    Texts are those of the training split only, so that nothing leaks from the others.
+    `texts` must be those of the training split only, so that nothing leaks from other splits.
     """
     counts = Counter(word for text in texts for word in tokenise(text))
     seen = sorted(counts, key=lambda word: (-counts[word], word))
@@ -102,7 +102,7 @@ def build_vocabulary(texts: Iterable[str], common_words: Iterable[str] = ()) -> 
 
 
 def load_vectors(name: str, data_dir: str | os.PathLike[str]) -> Vectors:
-    """Reads word vectors: "glove_6b_50d", which must be prepared, or a text file in GloVe's format, by its path."""
+    """Reads word vectors: "glove_6b_50d", which must be prepared, or the path of a text file in GloVe's format."""
     if name != GLOVE:
         return read_text_file(Path(name).expanduser())
     found = read_cache(vectors_folder(data_dir, GLOVE), "all")
@@ -112,7 +112,7 @@ def load_vectors(name: str, data_dir: str | os.PathLike[str]) -> Vectors:
 
 
 def read_text_file(path: Path) -> Vectors:
-    """Reads a GloVe text file whole: `word x_1 ... x_E` on each line, E the same on all."""
+    """Reads a whole GloVe text file: `word x_1 ... x_E` on each line, with the same E on all lines."""
     if not path.is_file():
         raise InputError(f"data.vectors is {str(path)!r}; expected {GLOVE!r} or the path of a GloVe text file")
     words: list[str] = []

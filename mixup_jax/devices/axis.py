@@ -1,7 +1,7 @@
 """One device's rows of the global batch under pmap, and sums over the devices.
 
 Without a mapped axis (under jit) the program sees the whole batch, and these functions return their arguments.
-A mesh is that over which jit divides the program; it is None with one device, and under pmap.
+`mesh` is the mesh over which jit divides the program; it is None with one device and under pmap.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def global_rows(rows: int, axis_name: str | None) -> int:
 def local_rows(values: Rows, axis_name: str | None, together: int = 1) -> Rows:
     """Returns this device's part of the leading axis of every array; without a mapped axis, all of it.
 
-    `together` neighbouring devices get the same share, that of all of them.
+    `together` neighbouring devices get the same rows, those of all of them.
     """
     if axis_name is None:
         return values
@@ -37,7 +37,7 @@ def local_rows(values: Rows, axis_name: str | None, together: int = 1) -> Rows:
 def neighbours(rows: int, size: int, axis_name: str | None, mesh: Mesh | None) -> int:
     """Returns how many neighbouring devices together hold whole mixing groups; 1 if each device holds whole groups.
 
-    The rows of the global batch are a multiple of the devices and of `size`, that of a group.
+    `rows`, those of the global batch, must be a multiple of the number of devices and of the group size `size`.
     """
     devices = jax.lax.axis_size(axis_name) if axis_name is not None else 1 if mesh is None else mesh.size
     held = rows // devices

@@ -1,4 +1,4 @@
-"""Evaluating anyone's logits in a notebook: `mixup_jax.evaluate`."""
+"""`mixup_jax.evaluate`, which evaluates logits of any origin, for example in a notebook."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def evaluate(
     posthoc: Sequence[str] = (),
     all_intervals: bool = False,
 ) -> dict[str, Any]:
-    """Returns what evaluation.json holds for the logits of one network; docs/metrics.md defines every number.
+    """Returns the evaluation of one network's logits, as in evaluation.json; docs/metrics.md defines every number.
 
-    Each argument of logits is an array `[N, K]` of NumPy, JAX or PyTorch, a `Predictions`, or the path of a file in a
-    format of `load_predictions`.
+    Logits are an array `[N, K]` of NumPy, JAX or PyTorch, a `Predictions`, or the path of a file in a format of
+    `load_predictions`.
 
     Args:
       logits: of the test examples.
-      labels: their classes, integers `[N]` in 0 .. K-1; None where `logits` is a record or a path, which has them.
-      validation: `(logits, labels)` of held-out examples, a record or a path; a temperature is fitted on it.
+      labels: their classes, integers `[N]` in 0 .. K-1; None if `logits` is a record or a path, which has them.
+      validation: `(logits, labels)` of held-out examples, a record or a path; the temperature is fitted on it.
       ood: logits of out-of-distribution examples by the name of their data set.
       probabilities: all of them are probabilities (True) or logits (False); None takes them for logits, and refuses
         what looks like probabilities.
-      posthoc: also fit these on the validation examples: "vector_scaling", "isotonic".
-      all_intervals: bootstrap adaptive, smooth and class-wise ECE as well (seconds more).
+      posthoc: further methods to fit on the validation examples: "vector_scaling", "isotonic".
+      all_intervals: also bootstrap adaptive, smooth and class-wise ECE (some seconds more).
 
     Returns:
       {"results": {"test": {"accuracy", "ece_15", "nll", .., "intervals"}, ..}, "ood": {name: ..}, ..}

@@ -1,4 +1,4 @@
-"""Which records may be evaluated together: of one network, and with a validation record of other examples."""
+"""Checks that records come from one network, and that validation and test records have different examples."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mixup_jax.runs.records import Predictions
 MOST_SHARED = 0.01
 """The largest share of validation rows that may be test rows.
 
-Data sets hold some images or sentences twice, well below 1 % of them, and 1 % of a validation set moves a fitted
-temperature by less than its standard error.  A leak, such as a split that was drawn twice, shares far more.
+Data sets contain some images or sentences twice, far fewer than 1 %, and 1 % of a validation set changes a fitted
+temperature by less than its standard error.  A leak, such as an overlapping split, shares far more rows.
 """
 ALWAYS_ALLOWED = 2
-"""So many shared rows are no leak in a set of more: one image that a small set holds twice must not stop anyone."""
+"""This many shared rows are allowed in a larger set, because a small set may contain an image twice."""
 
 
 def check_held_out(validation: Predictions, validation_name: str, test: Predictions, test_name: str) -> int:
@@ -47,10 +47,10 @@ def check_held_out(validation: Predictions, validation_name: str, test: Predicti
 
 
 def shared_rows(record: Predictions, test: Predictions) -> tuple[int, float]:
-    """Returns how many rows of a record have the logits of a test row, and what share would by coincidence.
+    """Returns how many rows of a record have the logits of a test row, and the share to be expected by coincidence.
 
-    That share is the one of test rows with the logits of another test row: almost 0 for a network's own logits, large
-    where they are rounded to few decimals or a network gives the same logits to all inputs.
+    The latter is the share of test rows with the logits of another test row.  It is almost 0 for unrounded logits, and
+    large if logits are rounded to few decimals or the same for all inputs.
     """
     ours, theirs = _row_hashes(record.logits), _row_hashes(test.logits)
     found, count = np.unique(theirs, return_counts=True)
@@ -58,7 +58,7 @@ def shared_rows(record: Predictions, test: Predictions) -> tuple[int, float]:
 
 
 def _row_hashes(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.uint64]:
-    """Returns a number for each row, equal for equal logits, of float32 or float64; a block of rows at a time."""
+    """Returns a hash of each row, equal for equal logits in float32 and float64, reading a block of rows at a time."""
     factors = np.random.default_rng(0).integers(0, 2**63, logits.shape[1], np.uint64) * np.uint64(2) + np.uint64(1)
     hashes = np.empty(len(logits), np.uint64)
     for rows in blocks(*logits.shape):
@@ -68,14 +68,14 @@ def _row_hashes(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.uint64]:
 
 
 def _identical(record: Predictions, other: Predictions) -> bool:
-    # A block at a time, because both may be files larger than memory; the first difference ends it.
+    # A block at a time, because both may be files larger than memory; stops at the first difference.
     return np.array_equal(record.labels, other.labels) and all(
         np.array_equal(record.logits[rows], other.logits[rows]) for rows in blocks(*record.logits.shape)
     )
 
 
 def check_same_network(what: str, record: Predictions, test: Predictions) -> None:
-    """Raises InputError if a record cannot be of the network that the test record is of."""
+    """Raises InputError if a record and the test record cannot be of the same network."""
     check_classes(what, record, test)
     for key in ("step", "config"):
         ours, theirs = test.meta.get(key), record.meta.get(key)

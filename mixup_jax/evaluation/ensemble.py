@@ -15,8 +15,8 @@ from mixup_jax.runs.records import Predictions
 def mean_of_records(records: Sequence[Predictions]) -> Predictions:
     """Returns the record of the mean of the members' probabilities, `log(1/M sum_m softmax(z_m))`.
 
-    It is computed in the log domain, so that no probability underflows.  As logits
-    the result has log-probabilities: MSP and entropy are those of the mean, energy and max logit carry no information.
+    It is computed in the log domain, so that no probability underflows.  The resulting logits are log-probabilities:
+    MSP and entropy are those of the mean, but energy and max logit are meaningless.
 
     Returns:
       float64 logits, held in memory; meta: what all members agree on (but no `step`), and `members`, M.

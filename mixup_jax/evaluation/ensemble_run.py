@@ -1,4 +1,4 @@
-"""Evaluates an ensemble: averages the records of several evaluated runs, measures the mean, writes evaluation.json."""
+"""Evaluates an ensemble: averages the records of several evaluated runs and measures the mean."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def evaluate_ensemble(
 ) -> dict[str, Any]:
     """Evaluates the mean of the probabilities of several runs and returns the evaluation, written to `save_as`.
 
-    A deep ensemble (Lakshminarayanan et al., NeurIPS 2017): p = 1/M sum_m softmax(f_m(x)), of runs of one config
-    and different seeds.  It needs their records alone.  The sets are those that all members were evaluated on; the
-    temperature is fitted on the ensemble's own validation record.  Its seed and step are the first member's.
+    This is a deep ensemble (Lakshminarayanan et al., NeurIPS 2017), p = 1/M sum_m softmax(f_m(x)), of runs with one
+    config and different seeds.  It needs only their records.  The sets are those on which all members were evaluated;
+    the temperature is fitted on the ensemble's validation record.  Seed and step are those of the first member.
 
     Raises:
       InputError: too few members, one that is not evaluated, members of different configs or of one seed, or a
@@ -77,7 +77,7 @@ def _evaluation(member: Path) -> dict[str, Any]:
 
 
 def _check_alike(members: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> None:
-    """Raises InputError unless the configs differ in their seeds alone, and the seeds all differ."""
+    """Raises InputError unless the configs differ only in their seeds, and all seeds differ."""
     seeds: dict[Any, Path] = {}
     first = evaluations[0]["config"]
     for member, evaluation in zip(members, evaluations, strict=True):

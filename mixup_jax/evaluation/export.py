@@ -1,4 +1,4 @@
-"""The document of `evaluation.json` as tables: for a terminal, and in the formats that papers and other tools read."""
+"""Renders an evaluation as tables for a terminal, Markdown and LaTeX, and as CSV and JSON."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def check_suffix(output: Path) -> None:
 
 
 def render(document: Mapping[str, Any], output: Path) -> str:
-    """Returns the text of a file of results; its suffix says in which format.
+    """Returns the text of a file of results in the format of its suffix.
 
-    `.json`, and no suffix at all: the document itself.  `.md`: Markdown tables.  `.tex`: LaTeX tables (tabular, no
-    package needed).  `.csv`: one line a number, unrounded, with the columns of `_CSV_HEADER`.
+    `.json`, or no suffix: the document itself.  `.md`: Markdown tables.  `.tex`: LaTeX tables (tabular, without
+    packages).  `.csv`: one line per number, unrounded, with the columns of `_CSV_HEADER`.
     """
     check_suffix(output)
     suffix = output.suffix.lower()
@@ -51,7 +51,7 @@ def _markdown(table: Table) -> str:
 
 def _latex(table: Table) -> str:
     def line(cells: tuple[str, ...]) -> str:
-        # Braces keep an interval in brackets from being read as the argument of the line before it.
+        # In braces, because LaTeX would read an interval in brackets as an argument of the `\\` before it.
         return " & ".join(f"{{{latex(cell)}}}" for cell in cells) + r" \\"
 
     return "\n".join(
@@ -87,7 +87,7 @@ def _csv(document: Mapping[str, Any]) -> str:
 
 
 def _numbers(entry: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any, Any]]:
-    """Yields (metric, value, low, high) for every number of an entry; a nested one has its path as its name."""
+    """Yields (metric, value, low, high) for every number of an entry; the name of a nested number is its path."""
     intervals = entry.get("intervals", {})
     for key, value in entry.items():
         if key in ("intervals", "after_temperature", "posthoc"):
@@ -103,9 +103,9 @@ class Table:
     """Cells of text.
 
     Attributes:
-      title: what the numbers belong to.
-      header: one name for each column; the first is that of the rows' names.
-      rows: as many cells as the header has.
+      title: of the table.
+      header: one name for each column; the first column has the names of the rows.
+      rows: each has as many cells as the header.
     """
 
     title: str
@@ -116,8 +116,8 @@ class Table:
 def tables(document: Mapping[str, Any]) -> list[Table]:
     """Returns the document of `evaluate_records` as tables.
 
-    One for each entry of `results`, with intervals, noise floors and, where something was fitted, further columns
-    after it; then one for all of `ood`.
+    There is one for each entry of `results`, with intervals, noise floors and a column for each fitted method; then one
+    for all entries of `ood`.
     """
     fitted_on = document["temperature_fitted_on"]
     found = [
@@ -157,13 +157,13 @@ def _result_table(name: str, entry: Mapping[str, Any]) -> Table:
         cells = [cell for _, side in sides for cell in (_cell(side, row.key), _span(side["intervals"].get(row.key)))]
         if row.summary and any(cells):
             floor = entry["noise_floor"].get(row.key)
-            label = row.label.replace("\N{MINUS SIGN}", "-")  # a terminal may know ASCII only
+            label = row.label.replace("\N{MINUS SIGN}", "-")  # a terminal may support ASCII only
             rows.append((label, *cells, f"{floor['mean']:.4f} ({floor['p95']:.4f})" if floor else ""))
     return Table(f"{name}: n = {entry['n']}{left_out}, fractions, not percent", tuple(header), tuple(rows))
 
 
 def _ood_table(entries: Mapping[str, Mapping[str, Any]]) -> Table:
-    first, *others = metric_table.DETECTION  # whose interval is always there
+    first, *others = metric_table.DETECTION  # only the first always has an interval
     labels = {score.key: score.label for score in metric_table.SCORES}
     rows = []
     for name, entry in entries.items():
@@ -188,7 +188,7 @@ def _ood_table(entries: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _cell(entry: Mapping[str, Any], key: str) -> str:
-    """Returns a number of an entry as text; empty where it is missing, "infinite" where JSON has null for it."""
+    """Returns a number of an entry as text: empty if it is missing, "infinite" for null."""
     value = metric_table.stored(entry, key, missing="")
     return value if value == "" else "infinite" if value is None else f"{value:.4f}"
 

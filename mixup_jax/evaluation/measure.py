@@ -46,14 +46,14 @@ def measure(
       `n`; the numbers of `metrics.table.METRICS` by their keys; `intervals`: {key: [low, high]}, 95 %;
       `noise_floor`: {key: {"mean", "p95"}}; `unlabelled`, how many examples were left out; `temperature`;
       `after_temperature`, the same numbers for logits / temperature, None without one; and `posthoc`, {method: the
-      numbers after it that the method leaves defined}.  docs/evaluation-json.md has each.
+      numbers that are defined after it}.  docs/evaluation-json.md describes each.
     """
     _labelled(predictions, predictions.name or "of predictions")
     return _entry(predictions, _examined(predictions, temperature), temperature, recalibration, all_intervals)
 
 
 def _examined(predictions: Predictions, temperature: float | None) -> list[Examined]:
-    """Returns the examples as they are and, if there is a temperature, after it."""
+    """Returns the examples without temperature scaling and, if there is a temperature, also with it."""
     scales = [1.0] if temperature is None else [1.0, temperature]
     return [metrics.examine(predictions.logits, predictions.labels, scale) for scale in scales]
 
@@ -94,7 +94,7 @@ def _top_label(known: Examined, all_intervals: bool) -> dict[str, Any]:
 
 
 def _labelled(predictions: Predictions, name: str) -> Predictions:
-    """Returns the labelled examples of a record: the record itself, uncopied, if all are."""
+    """Returns the labelled examples of a record; the record itself, without a copy, if all are labelled."""
     has_label = predictions.labels != UNLABELLED
     if not has_label.any():
         raise InputError(
@@ -138,7 +138,7 @@ def _separated(inside: Examined, outside: Examined, level: bool, all_intervals: 
             continue
         means = {"mean_in": _finite(score_in.mean()), "mean_out": _finite(score_out.mean())}
         found[score.key] = separation(score_in, score_out, slow=all_intervals) | means
-    # The entry itself is that of the first score; its intervals stand after the numbers.
+    # The numbers of the first score are those of the entry itself; its intervals come after the numbers.
     first = next(iter(found))
     main = {key: value for key, value in found.pop(first).items() if key not in ("mean_in", "mean_out")}
     bounds = main.pop("intervals")
@@ -155,7 +155,7 @@ def _separated(inside: Examined, outside: Examined, level: bool, all_intervals: 
 
 
 def _remarks_on_fit(temperature: float, fitted_on: Examined) -> dict[str, Any]:
-    """Returns what is remarkable about the fit of a temperature; empty where nothing is."""
+    """Returns remarks about the fit of a temperature, or nothing if it is unremarkable."""
     left_out = int(np.isneginf(fitted_on.log_likelihood).sum())
     remarks: dict[str, Any] = {"left_out": left_out} if left_out else {}
     return remarks | ({"at_bound": temperature} if temperature in (COLDEST, HOTTEST) else {})
@@ -203,7 +203,7 @@ def evaluate_records(
     """
     ood = ood or {}
     test_name = test.name or test_name
-    _labelled(test, test_name)  # refused before the work, and by the name its reader knows
+    _labelled(test, test_name)  # refuse it before any work, under the name that the user gave
     shared = {}
     for name, record in ood.items():
         check_same_network(f"out-of-distribution record {name}", record, test)
@@ -216,7 +216,7 @@ def evaluate_records(
     if validation is not None:
         validation_name = validation.name or validation_name
         shared[validation_name] = check_held_out(validation, validation_name, test, test_name)
-        if validation_name == test_name:  # two records that name their data set and not their split
+        if validation_name == test_name:  # both records name their data set but not their split
             validation_name = f"{validation_name} (validation)"
         fitted_on = _labelled(validation, validation_name)
         temperature = metrics.fit_temperature(fitted_on.logits, fitted_on.labels)

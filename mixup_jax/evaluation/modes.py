@@ -26,7 +26,7 @@ NO_TEMPERATURE = "No temperature was fitted: that takes held-out data (--validat
 
 
 class Outcome(NamedTuple):
-    """An evaluation (None in all processes of a run but the first), where it was written, and notes for its reader."""
+    """An evaluation (None except in the first process), the paths it was written to, and notes for the reader."""
 
     document: dict[str, Any] | None
     written: Sequence[Path]
@@ -47,7 +47,7 @@ def evaluate_files(
     all_intervals: bool = False,
     max_gib: float = DEFAULT_LIMIT / GIB,
 ) -> Outcome:
-    """Evaluates files of predictions and writes the outcome; several files for one record are an ensemble's members."""
+    """Evaluates files of predictions and writes the results; several files for one record are an ensemble."""
     if not 0 < max_gib < float("inf"):
         raise InputError(f"--max_gib={max_gib} is not a size; expected a number above 0, such as 8")
     output = output or [predictions[0].with_name("+".join(path.stem for path in predictions) + ".evaluation.json")]
@@ -107,7 +107,7 @@ def _name(paths: Sequence[Path]) -> str:
 
 
 def _named(records: Sequence[tuple[str, Predictions]]) -> dict[str, Predictions]:
-    """Returns the records by their data set, or else by their file, numbered where names repeat."""
+    """Returns the records by the name of their data set, or else of their file; repeated names get a number."""
     named: dict[str, Predictions] = {}
     for file, record in records:
         name = base = str(record.meta.get("dataset") or file)
@@ -140,7 +140,7 @@ def evaluate_checkpoint(
     cluster: Cluster | None = None,
     **options: Any,
 ) -> Outcome:
-    """Evaluates a checkpoint of a run, after checking what is asked for; see `evaluation.run.evaluate_workdir`."""
+    """Checks the arguments and evaluates a checkpoint of a run; see `evaluation.run.evaluate_workdir`."""
     if checkpoint not in ("last", "best") and not (checkpoint.isascii() and checkpoint.isdigit()):
         raise InputError(f"--checkpoint={checkpoint} is not a checkpoint; expected last, best or a step such as 1200")
     if not workdir.is_dir():
@@ -158,7 +158,7 @@ def evaluate_checkpoint(
         name = "odin" if odin else "batch_norm_examples"
         raise InputError(f"--{name} works in one process only; expected neither --distributed nor --coordinator")
 
-    # Imported here: jax takes seconds, and files of predictions have no use for it.
+    # Imported here, because jax takes seconds to load and files of predictions do not need it.
     from mixup_jax.devices.processes import joined
     from mixup_jax.evaluation.run import evaluate_workdir
     from mixup_jax.prediction.variants import Derivation
@@ -176,7 +176,7 @@ def evaluate_checkpoint(
 
 def evaluate_runs(ensemble: Sequence[Path], *, save_as: Path) -> Outcome:
     """Evaluates the mean of the probabilities of several runs; see `evaluation.ensemble_run.evaluate_ensemble`."""
-    # Imported here: it loads the modules of configs, which files of predictions have no use for.
+    # Imported here, because it loads the modules of configs, which files of predictions do not need.
     from mixup_jax.evaluation.ensemble_run import evaluate_ensemble
 
     return Outcome(evaluate_ensemble(ensemble, save_as), [save_as / EVALUATION_FILE])

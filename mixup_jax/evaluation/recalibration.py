@@ -1,4 +1,4 @@
-"""Post-hoc calibration other than a temperature: fitted on the validation record, applied to every record."""
+"""Vector scaling and isotonic regression: fitted on the validation record and applied to every record."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ POSTHOC = ("vector_scaling", "isotonic")
 
 
 class Recalibration(NamedTuple):
-    """What was fitted; None where it was not asked for."""
+    """The fitted methods; None for a method that was not requested."""
 
     vector_scaling: VectorScaling | None
     isotonic: Isotonic | None
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the fitted numbers by method, as evaluation.json has them."""
+        """Returns the fitted numbers by method, for evaluation.json."""
         found: dict[str, Any] = {}
         if self.vector_scaling is not None:
             found["vector_scaling"] = {
@@ -45,7 +45,7 @@ def check_posthoc(names: Sequence[str]) -> None:
 
 
 def fit_recalibration(validation: Predictions, examples: Examined, methods: Sequence[str]) -> Recalibration:
-    """Returns these methods of POSTHOC, fitted on a validation record whose examples all have labels."""
+    """Returns the given methods of POSTHOC, fitted on a validation record in which all examples have labels."""
     check_posthoc(methods)
     return Recalibration(
         fit_vector_scaling(validation.logits, validation.labels) if "vector_scaling" in methods else None,
@@ -54,7 +54,7 @@ def fit_recalibration(validation: Predictions, examples: Examined, methods: Sequ
 
 
 def vector_scaled(predictions: Predictions, scaling: VectorScaling) -> Examined:
-    """Returns what `examine` says of the scaled logits, a block of rows at a time."""
+    """Returns `examine` of the scaled logits, computed a block of rows at a time."""
     return joined(
         [
             examine(scaling.apply(predictions.logits[rows]), predictions.labels[rows])

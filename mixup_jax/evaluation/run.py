@@ -1,4 +1,4 @@
-"""Evaluates a checkpoint: restore, predict every data set, save the records, measure them, write evaluation.json."""
+"""Evaluates a checkpoint: predicts every data set, saves the records, measures them and writes evaluation.json."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def evaluate_workdir(
 ) -> dict[str, Any] | None:
     """Evaluates a checkpoint and returns the evaluation, which is also written to `workdir` or to `save_as`.
 
-    Several processes predict together; the first alone measures, writes and returns, and the others return None.
+    Several processes predict together; only the first measures and writes, and the others return None.
 
-    Everything is taken from the checkpoint, its config too.  Each data set's predictions are saved as
-    `predictions/<dataset>-<split>-<step>.npz` before any metric is computed.  If the folder holds an
-    evaluation of this very checkpoint and these very sets, with its records, it is not done again.
+    Everything is read from the checkpoint, including the config.  The predictions of each data set are saved as
+    `predictions/<dataset>-<split>-<step>.npz` before any metric is computed.  If the folder already holds an
+    evaluation of the same checkpoint and the same sets, with its records, that is returned.
 
     Args:
       workdir: of a run that has saved a checkpoint.
@@ -138,7 +138,7 @@ def _ood_names(config: Config, datasets: tuple[str, ...] | None, spec: DatasetSp
 
 
 def _finished(workdir: Path, step: int, config: dict[str, Any], ood: Mapping[str, str]) -> dict[str, Any] | None:
-    """Returns the evaluation of this very checkpoint and these very sets, if it is there with its records."""
+    """Returns the existing evaluation of the same checkpoint and the same sets, if it and its records exist."""
     try:
         evaluation = parse(read_bytes(workdir / EVALUATION_FILE))
         names = [*evaluation["results"], *(f"{name}/test" for name in evaluation["ood"])]
@@ -148,12 +148,12 @@ def _finished(workdir: Path, step: int, config: dict[str, Any], ood: Mapping[str
             and all(record_path(workdir, name, step).is_file() for name in names)
         )
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # absent or damaged: it is made again
+        return None  # absent or damaged: evaluate again
     return evaluation if same else None
 
 
 def _relabelled(evaluation: dict[str, Any], asked_for: str, workdir: Path) -> dict[str, Any]:
-    """Returns an evaluation under the name by which its checkpoint was asked for this time."""
+    """Returns an evaluation with the checkpoint named as it was requested this time ("last", "best" or a step)."""
     if evaluation.get("checkpoint") != asked_for:
         evaluation = {**evaluation, "checkpoint": asked_for}
         write_json(workdir / EVALUATION_FILE, evaluation)
@@ -168,10 +168,10 @@ def _load_sets(config: Config, examples: TrainingData, ood: Mapping[str, str], d
 
 
 def _some(data: ExampleSet, n: int) -> ExampleSet:
-    """Returns n examples of a set, the same for every run; all of them if n is 0 or there are no more."""
+    """Returns n examples of a set, the same for every run; all if n is 0 or the set is not larger."""
     if not 0 < n < len(data.labels):
         return data
-    # Drawn, because a set may be ordered by class.
+    # Drawn at random, because a set may be ordered by class.
     rows = np.sort(np.random.default_rng(0).permutation(len(data.labels))[:n])
     return data.part(rows, f"{data.source}; {n} of {len(data.labels)} examples")
 
@@ -184,7 +184,7 @@ def _add_odin(
     target: Path,
     report: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Saves ODIN's records, and returns the evaluation with its scores of every out-of-distribution set."""
+    """Saves ODIN's records, and returns the evaluation with ODIN's scores for every out-of-distribution set."""
     report("choosing the step of ODIN on validation images")
     network, epsilon = with_odin(network, sets["validation"])
     settings = {"temperature": ODIN_TEMPERATURE, "epsilon": epsilon}

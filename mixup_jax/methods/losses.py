@@ -23,7 +23,7 @@ def batch_loss(
 
         mean of (cross-entropy - entropy_weight * H(softmax(logits)))  +  arc_weight * (mean confidence - accuracy)^2
 
-    The logits are `[R, K]`, of this device's rows, as are the targets, labels and weights of `mixed`; `total` is
+    The logits `[R, K]` and the targets, labels and weights of `mixed` are those of this device's rows; `total` is
     the sum of the weights over all devices.
     """
     per_example = cross_entropy(logits, mixed.targets)

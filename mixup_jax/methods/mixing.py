@@ -62,7 +62,7 @@ def mix_batch(
     axis_name: str | None = None,
     mesh: Mesh | None = None,
 ) -> Mixed:
-    """Draws how (a device's rows of) a batch are mixed."""
+    """Draws how a batch, or this device's rows of it, is mixed."""
     smoothed = losses.smoothed_one_hot(batch.labels, classes, method.label_smoothing, over=method.smooth_over)
     hard = losses.smoothed_one_hot(batch.labels, classes)
     if not method.mixes:

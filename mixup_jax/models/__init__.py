@@ -103,7 +103,7 @@ def model_of(
 
 
 def check_model(config: ModelConfig, *, task: str | None = None) -> None:
-    """Raises InputError for what is wrong with a network, before the data is read; None leaves the task open."""
+    """Raises InputError if a network's config is wrong or it does not fit the task; None leaves the task open."""
     name = config.name
     if name not in NETWORKS:
         raise unknown_name("model", name, NETWORKS)

@@ -77,8 +77,8 @@ def dropout(x: jax.Array, keys: jax.Array | None, *, rate: float, layer: int) ->
     test time).  A row's mask depends only on its key, the layer and the shape of a row, so that a run is the same on
     any number of devices.
 
-    The keys are `[B]`, one a row; without keys or at rate 0 nothing is dropped.  The index of the layer is folded into
-    them, so that layers draw apart.
+    The keys are `[B]`, one per row; without keys or at rate 0 nothing is dropped.  The index of the layer is folded
+    into the keys, so that layers draw independently.
     """
     if keys is None or rate == 0:
         return x

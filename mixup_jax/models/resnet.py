@@ -61,8 +61,8 @@ class BottleneckBlock(nn.Module):
     The 3x3 convolution has the stride (Goyal et al. 2017, section 5.1, and PyTorch, the paper's
     framework); in He et al. it was the first convolution.
 
-    Attributes are those of `BasicBlock`, but: the output has four times `channels`; `groups` and `inner`, its
-    channels as a multiple of `channels`, are those of the 3x3 convolution; dropout is before the last convolution.
+    The attributes are those of `BasicBlock`, except that the output has 4 * `channels` channels and dropout comes
+    before the last convolution.  The 3x3 convolution has `groups` groups and `inner` * `channels` channels.
     """
 
     make: Layers

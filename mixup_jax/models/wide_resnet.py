@@ -19,7 +19,7 @@ class PreactivationBlock(nn.Module):
 
     The shortcut is the identity if the shape does not change, else a 1x1 convolution of the normalised input.
 
-    Attributes are those of `BasicBlock`; dropout follows the second ReLU (section 2.4 of the paper).
+    The attributes are those of `BasicBlock`; dropout follows the second ReLU (section 2.4 of the paper).
     """
 
     make: Layers

@@ -92,7 +92,7 @@ def predict_records(
 ) -> dict[str, Predictions]:
     """Returns the record of every set by name, in the first process only; all processes must call it together.
 
-    The names are those of `OWN_SPLITS` or of data sets.
+    Names are those in `OWN_SPLITS` or of other data sets.
     """
     predict = make_predict(network.forward, network.mesh, batch_size=network.config.evaluation.batch_size)
     start, done, total = time.monotonic(), 0, sum(len(data.inputs) for data in sets.values())
@@ -124,7 +124,7 @@ def make_predict(forward: Forward, mesh: Mesh, *, batch_size: int) -> Predict:
     Inputs are in memory or streamed.  The last batch is padded with zeros, whose logits are discarded, so any number of
     examples is allowed.
 
-    `batch_size` is rounded up to a multiple of the devices, which get equal shares.
+    `batch_size` is rounded up to a multiple of the number of devices.
     """
     batch_size = shared_batch(batch_size, mesh.devices.size)
     sharding, mine, compiled = by_rows(mesh), process_rows(mesh, batch_size), jitted(forward, mesh)

@@ -78,7 +78,7 @@ def read_npz(
 
 
 def map_npy(path: Path) -> npt.NDArray[Any]:
-    """Returns the array of an `.npy` as a read-only view of the file: only what is touched is read."""
+    """Returns the array of an `.npy` as a read-only memory map of the file."""
     with path.open("rb") as file:
         _check_header(file, path.stat().st_size)
     with _quiet():

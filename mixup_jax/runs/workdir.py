@@ -38,7 +38,7 @@ def check(workdir: Path, config: Config) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Makes a folder if needed; raises InputError if it cannot be written, before the long work."""
+    """Makes a folder if it is missing; raises InputError if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writable, reason = os.access(folder, os.W_OK), "no permission"
@@ -65,9 +65,9 @@ def write_config(workdir: Path, config: Config) -> None:
 
 
 def check_shared(workdir: Path) -> None:
-    """Raises InputError unless this process sees, within a minute, the config that the first of several has written.
+    """Raises InputError unless this process sees, within a minute, the config that the first process has written.
 
-    File systems that many machines share may be late.
+    On a shared file system a new file may appear late.
     """
     deadline = time.monotonic() + SHARED_SECONDS
     while CONFIG_FILE not in os.listdir(workdir):
@@ -91,7 +91,7 @@ def is_finished(workdir: Path, config: Config) -> bool:
 
 
 def check_derived(workdir: Path, config: dict[str, Any]) -> None:
-    """Raises InputError unless a folder is free for the records of an evaluation, or holds those of the same one."""
+    """Raises InputError if a folder holds another run or the records of another evaluation."""
     if (workdir / CHECKPOINTS).exists():
         raise InputError(f"--save_as={workdir} is a folder that was trained in; expected a new one")
     if (workdir / CONFIG_FILE).exists():

@@ -58,10 +58,10 @@ class Checkpoints:
     def __init__(
         self, directory: Path, *, keep: int = 2, read_only: bool = False, report: Callable[[str], None] = print
     ) -> None:
-        """Opens the folder of a run's checkpoints, of which the last `keep` and the best are kept.
+        """Opens the folder of a run's checkpoints; the last `keep` and the best are kept.
 
-        With `read_only` nothing is changed, so that the run may be going on.  Otherwise leftovers of interrupted
-        saves are removed, and damaged newest checkpoints are moved aside, each with a line.
+        With `read_only` nothing is changed, so that the run may still be training.  Otherwise leftovers of interrupted
+        saves are removed, and damaged newest checkpoints are moved aside; a line reports each.
         """
         self._directory, self._report = directory.resolve(), report
         logging.getLogger("absl").addFilter(_not_a_failed_save)
@@ -133,8 +133,8 @@ class Checkpoints:
     def save(self, state: TrainState, facts: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Starts to save `state` under its step, and replaces a checkpoint of that step.
 
-        The state is copied, so the caller may donate it at once; one that is not finite is refused.  The facts include
-        `config`.  With the metric `BEST` the state competes to be the best checkpoint.
+        The state is copied first, so the caller may donate it at once; a state that is not finite is refused.  The
+        facts must include `config`.  The metric `BEST` ranks the checkpoint; without it, it is never the best.
         """
         step = int(state.step)
         items = {"variables": state.variables, "optimizer": {"step": state.step, "opt_state": state.opt_state}}
@@ -195,8 +195,7 @@ class Checkpoints:
     def restore_variables(self, step: int, like: dict[str, Any], mesh: Mesh) -> dict[str, Any]:
         """Returns `params` and `batch_stats` of a step, with a copy on every device of `mesh`.
 
-        `like` holds those of the network that was saved, or their shapes.  The number of devices that saved does not
-        matter.
+        `like` holds those of the saved network, or their shapes.  The checkpoint may come from any number of devices.
         """
         return self._verified(step, variables=_like(like, mesh))["variables"]
 

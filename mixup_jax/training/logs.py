@@ -50,8 +50,8 @@ class JsonLines:
     def __init__(self, path: Path, *, last_step: int, lines: int | None = None) -> None:
         """Opens the file and drops the lines written after the checkpoint to resume from: its steps are taken again.
 
-        The lines of steps after `last_step`, that of the checkpoint, are dropped, and those beyond the first `lines`.
-        An InputError leaves all of them.
+        Lines of steps after `last_step`, the step of the checkpoint, are dropped, and so are lines after the first
+        `lines`.  After an InputError the file is unchanged.
         """
         self._path = path
         text = _read(path)
@@ -130,8 +130,8 @@ def open_logs(
 
     In the first process they are `metrics.jsonl` and, if wanted and installed, TensorBoard; other processes have none.
 
-    Without the packages of TensorBoard, `report` says so.  `lines` of metrics.jsonl belong to the checkpoint that
-    training continues from; None means all up to `last_step`.
+    If TensorBoard is wanted but not installed, `report` says so.  The checkpoint that training resumes from has `lines`
+    lines of metrics.jsonl; None means all up to `last_step`.
     """
     if not is_first():
         yield []

@@ -51,7 +51,7 @@ class MappedStep:
 
 
 def check_divisible(batch_size: int, devices: int) -> None:
-    """Raises InputError unless the batch is a multiple of the devices, before anything is compiled."""
+    """Raises InputError unless the batch size is a multiple of the number of devices."""
     if batch_size % devices:
         raise InputError(
             f"batch_size is {batch_size}, which {devices} devices cannot share equally; "
@@ -70,8 +70,8 @@ def make_step(train_step: TrainStep, feed: Feed, mesh: Mesh, *, parallel: str) -
     It makes the batch of `state.step` and takes a training step.  The state is donated: its buffers are
     reused, so the caller must not use it again.
 
-    For pmap, `train_step` is made with `axis_name=AXIS`.  To lower the step only, the devices of the mesh need not be
-    of this machine.
+    For pmap, `train_step` must be made with `axis_name=AXIS`.  If the step is only lowered, the devices of the mesh
+    need not exist on this machine.
     """
     axis_name = AXIS if parallel == "pmap" else None
 

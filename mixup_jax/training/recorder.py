@@ -43,7 +43,7 @@ class Recorder:
         """Starts to record.
 
         `data_facts` identify the data (`TrainingData.facts`); `before` are the facts of the checkpoint that the run
-        continues from, empty at its start.
+        resumes from, empty for a new run.
         """
         self._trainer, self._checkpoints, self._logs = trainer, checkpoints, logs
         self._workdir = workdir
@@ -124,7 +124,7 @@ class Recent:
     def __init__(self, every: int, write: Write, saved: Sequence[Mapping[str, float]] = ()) -> None:
         """Starts empty, or with what `settle` returned when the run was interrupted.
 
-        A line is due after each multiple of `every` steps; `write` takes its metrics.
+        `write` takes the metrics of a line, after every `every` steps.
         """
         self._every, self._write = every, write
         self._steps: list[Any] = [{name: np.float32(value) for name, value in one.items()} for one in saved]

@@ -45,8 +45,8 @@ def make_train_step(
     on clean examples; with `clean_weight` the clean rows have that weight), and `mixing` (the mean of
     min(lambda, 1 - lambda)).
 
-    Under pmap `axis_name` is the mapped axis, which the network's batch normalisation must know too, and a device gets
-    its rows of the global batch.  Under jit the step sees the whole batch, which is divided over `mesh`.
+    Under pmap `axis_name` is the mapped axis, with which the network must be made too, and a device gets its rows of
+    the global batch.  Under jit the step sees the whole batch, which is sharded over `mesh`.
     """
     places = model.places if method.layer == "random" else 0
 

@@ -145,7 +145,7 @@ def locked(workdir: Path, report: Callable[[str], None]) -> Iterator[None]:
     The operating system releases the lock when the process ends, however it ends, so no stale lock can remain.
     The file remains, and says which process held the lock last.
 
-    Where the file system does not support locks, `report` says so and the run goes on without one.
+    If the file system does not support locks, `report` says so, and the run continues without one.
 
     Raises:
       InputError: another process holds the lock (the message says which, where and since when), or its file cannot be

@@ -62,7 +62,7 @@ class Parts(NamedTuple):
 class Trainer:
     """The parts of a run that do not change, compiled for its devices.
 
-    `step` takes the state and what `batches` yields, and returns the next state and its metrics.
+    `step` takes the state and one item of `batches`, and returns the next state and the metrics.
     """
 
     config: Config
@@ -115,7 +115,7 @@ def prepare(
 ) -> tuple[Trainer, TrainState]:
     """Returns the trainer of a run and its state at step 0.
 
-    `embedding` holds word vectors `[V, E]` to begin with instead of random ones.
+    `embedding` holds the initial word vectors `[V, E]`; without it they are random.
     """
     mesh, keys = device_mesh(), run_keys(config.seed)
     parts = parts_of(config, spec, mesh, steps_per_epoch, 0 if vocabulary is None else len(vocabulary))

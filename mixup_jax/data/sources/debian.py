@@ -59,7 +59,7 @@ def restore_gzip_header(stream: bytes, name: str, time: int) -> bytes:
 
 
 def fetch_fashion_mnist(files: tuple[str, ...], folder: Path) -> None:
-    """Downloads Debian's package through apt-get and writes these original files, `*.gz`, into `folder`.
+    """Downloads Debian's package with apt-get and writes the original files `*.gz` into `folder`.
 
     It needs no root: apt-get works in private folders.  The caller must check the files' checksums.
     """

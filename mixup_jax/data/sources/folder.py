@@ -20,7 +20,7 @@ def stamp(place: str, data_dir: Path) -> str:
 def find(place: str, data_dir: Path, labelled: bool) -> Found:
     """Lists the images of a folder; their classes are the names of the folders that they are in.
 
-    Files that are no images by their ending, and hidden ones, are passed over.  Where no classes are wanted, images may
+    Hidden files, and files without the ending of an image, are ignored.  If no classes are wanted, images may
     lie anywhere in the folder.
     """
     root = _root(place)

@@ -19,7 +19,7 @@ def stamp(place: str, data_dir: Path) -> str:
 
 
 def find(place: str, data_dir: Path, labelled: bool) -> Found:
-    """Opens a set, NAME or NAME/CONFIG, that was built in the data folder, or has tfds build it there."""
+    """Opens a set (NAME or NAME/CONFIG) that was built in the data folder, or lets tfds build it there."""
     builder = _builder(place, data_dir)
     features = builder.info.features
     kinds = {name: type(feature).__name__ for name, feature in features.items()}

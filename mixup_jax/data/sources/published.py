@@ -91,7 +91,7 @@ ORIGINALS: dict[str, Originals] = {
 
 
 def have_originals(originals: Originals, folder: Path) -> bool:
-    """Tells whether `folder` holds every file of a set; raises InputError if one is not the published one."""
+    """Returns whether `folder` holds every file of a set; InputError if a file differs from the published one."""
     present = [name for name in originals.sha256 if (folder / name).is_file()]
     for name in present:
         found = file_sha256(folder / name)

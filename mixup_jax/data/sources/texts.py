@@ -80,7 +80,7 @@ class Snippets(Source):
 
 
 def read_snippets(archive: Path, name: str) -> ExampleSet:
-    """Reads one data set out of the archive; raises UnavailableError if it is no such archive."""
+    """Reads one data set from the archive; raises UnavailableError if the file is not that archive."""
     packed = read_member(archive, _MEMBER, _MEMBER_SHA256)
     with tarfile.open(fileobj=io.BytesIO(packed)) as inner:
         file = inner.extractfile(f"hutto_ICWSM_2014/{FILES[name]}")

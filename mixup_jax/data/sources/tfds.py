@@ -97,7 +97,7 @@ def _read(spec: DatasetSpec, data_dir: Path, say: Say) -> Splits:
 
 
 def is_built(spec: DatasetSpec, data_dir: Path, file_format: str = "array_record") -> bool:
-    """Tells whether tfds has built the set in `data_dir` in this format, array_record or tfrecord, by file names."""
+    """Returns whether tfds has built the set in `data_dir` as array_record (or tfrecord), judged by file names."""
     if not spec.tfds_name:
         return False
     # The name of a configuration may come between the name and the version.
@@ -106,7 +106,7 @@ def is_built(spec: DatasetSpec, data_dir: Path, file_format: str = "array_record
 
 
 def require_tensorflow(purpose: str) -> None:
-    """Raises InputError, which starts with `purpose`, where TensorFlow is not installed; does not import it."""
+    """Raises InputError, which starts with `purpose`, if TensorFlow is not installed; does not import it."""
     if importlib.util.find_spec("tensorflow") is None:
         raise InputError(
             f'{purpose} needs TensorFlow, which is not installed; run: pip install "mixup_jax[tensorflow]"'
