@@ -16,8 +16,8 @@ HloModule jit_f, is_scheduled=true, input_output_alias={ {}: (0, {}, may-alias) 
 
 %start.4 (param_0.10: bf16[256,512]) -> (bf16[256,512], bf16[1024,512], u32[]) {
   %param_0.10 = bf16[256,512]{1,0:T(8,128)(2,1)} parameter(0)
-  %all-gather.3 = bf16[1024,512]{1,0:T(8,128)(2,1)} all-gather(%param_0.10), channel_id=1,
-  frontend_attributes={chain_id="0"}, metadata={op_name="jit(f)/all_gather"} ROOT %custom-call.1 = (bf16[256,512]{1,0}, bf16[1024,512]{1,0}, u32[]{:S(2)}) custom-call(%all-gather.3), custom_call_target="AsyncCollectiveStart"
+  %all-gather.3 = bf16[1024,512]{1,0:T(8,128)(2,1)} all-gather(%param_0.10), channel_id=1, frontend_attributes={chain_id="0"}, metadata={op_name="jit(f)/all_gather"}
+  ROOT %custom-call.1 = (bf16[256,512]{1,0}, bf16[1024,512]{1,0}, u32[]{:S(2)}) custom-call(%all-gather.3), custom_call_target="AsyncCollectiveStart"
 }
 
 %overlapping.13 (param_0.13: bf16[256,512]) -> bf16[1024,512] {
@@ -43,12 +43,12 @@ HloModule jit_f, is_scheduled=true, input_output_alias={ {}: (0, {}, may-alias) 
 }
 
 ENTRY %main.8_spmd (param.4: f32[256,512], param.5: bf16[512,512]) -> f32[256,512] {
-  %async-collective-start = (bf16[256,512]{1,0}, bf16[1024,512]{1,0}, u32[]{:S(2)}) fusion(%param.5), kind=kCustom,
-  calls=%start.4 %collective-permute-start = (f32[256,512]{1,0:T(8,128)}, f32[256,512]{1,0:T(8,128)S(1)}, u32[]{:S(2)})
-  collective-permute-start(%param.4), source_target_pairs={{0,1},{1,0}} %debug_callback.20 = (f32[]{:T(128)}, u32[],
-  token[]) send(%bitcast), channel_id=1, is_host_transfer=true %while.10 = (f32[256,512]{1,0},
-  /*index=1*/bf16[256,512]{1,0}) while(%tuple.1), condition=%condition.4, body=%body.3 %collective-permute-done =
-  f32[256,512]{1,0} collective-permute-done(%collective-permute-start) ROOT %all-reduce-start = (f32[3]{0}, pred[4,2]{1,0}, s4[3]{0}) all-reduce-start(%a, %b, %c), to_apply=%region_1.0
+  %async-collective-start = (bf16[256,512]{1,0}, bf16[1024,512]{1,0}, u32[]{:S(2)}) fusion(%param.5), kind=kCustom, calls=%start.4
+  %collective-permute-start = (f32[256,512]{1,0:T(8,128)}, f32[256,512]{1,0:T(8,128)S(1)}, u32[]{:S(2)}) collective-permute-start(%param.4), source_target_pairs={{0,1},{1,0}}
+  %debug_callback.20 = (f32[]{:T(128)}, u32[], token[]) send(%bitcast), channel_id=1, is_host_transfer=true
+  %while.10 = (f32[256,512]{1,0}, /*index=1*/bf16[256,512]{1,0}) while(%tuple.1), condition=%condition.4, body=%body.3
+  %collective-permute-done = f32[256,512]{1,0} collective-permute-done(%collective-permute-start)
+  ROOT %all-reduce-start = (f32[3]{0}, pred[4,2]{1,0}, s4[3]{0}) all-reduce-start(%a, %b, %c), to_apply=%region_1.0
 }
 """  # noqa: E501, since the compiler writes one instruction a line
 
