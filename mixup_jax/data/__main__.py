@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.data.cache import default_data_dir
@@ -13,6 +14,8 @@ from mixup_jax.data.own import OWN, is_own
 from mixup_jax.data.prepare import prepare
 from mixup_jax.data.sources.glove import prepare_glove
 from mixup_jax.data.text import GLOVE
+
+_print_now = partial(print, flush=True)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -62,10 +65,6 @@ def _parser() -> CommandParser:
     )
     parser.add_argument("--list", action="store_true", help="list the data sets and exit")
     return parser
-
-
-def _print_now(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import zlib
 import numpy as np
 import numpy.typing as npt
 
+from mixup_jax.data.images import open_upright
+
 KINDS = ("blur", "noise", "contrast", "rotation")
 SEVERITIES = (1, 2, 3)
 BLUR = (0.0, 0.03, 0.05, 0.08)
@@ -56,7 +58,10 @@ def corrupt(image: npt.NDArray[np.uint8], kind: str, severity: int, seed: int | 
     pixels = image.astype(np.float64)
     generator = np.random.default_rng([*np.atleast_1d(seed).tolist(), zlib.crc32(kind.encode())])
     if kind == "rotation":
-        return _turned(image, ROTATION[severity] * (1 if generator.random() < 0.5 else -1))
+        from PIL.Image import Resampling
+
+        degrees = ROTATION[severity] * (1 if generator.random() < 0.5 else -1)
+        return np.asarray(open_upright(image).rotate(degrees, Resampling.BILINEAR)).reshape(image.shape)
     if kind == "blur":
         pixels = _blurred(pixels, BLUR[severity] * image.shape[0])
     elif kind == "noise":
@@ -76,11 +81,3 @@ def _blurred(pixels: npt.NDArray[np.float64], deviation: float) -> npt.NDArray[n
         windows = np.lib.stride_tricks.sliding_window_view(padded, len(kernel), axis=axis)
         pixels = windows @ kernel
     return pixels
-
-
-def _turned(image: npt.NDArray[np.uint8], degrees: float) -> npt.NDArray[np.uint8]:
-    from PIL import Image
-
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    turned = np.asarray(picture.rotate(degrees, Image.Resampling.BILINEAR))
-    return turned if turned.ndim == 3 else turned[..., None]

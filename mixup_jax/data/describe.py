@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mixup_jax.data.cache import arrays_folder, cached_splits
 from mixup_jax.data.images import channel_statistics, contact_sheet
 from mixup_jax.data.load import open_split, read_split
-from mixup_jax.data.sets import DatasetSpec, ExampleSet, permutation
+from mixup_jax.data.sets import DatasetSpec, ExampleSet, check_labels, permutation
 from mixup_jax.data.text import tokenise
 from mixup_jax.errors import InputError
 from mixup_jax.runs.files import write_atomically
@@ -75,10 +75,7 @@ def check(spec: DatasetSpec, split: str, examples: ExampleSet) -> None:
             f"{spec.name}/{split} has {len(inputs)} examples and {len(labels)} labels; "
             "expected as many examples as labels, and at least one"
         )
-    if labels.min() < 0 or labels.max() >= spec.classes:
-        raise InputError(
-            f"{spec.name}/{split} has labels from {labels.min()} to {labels.max()}; expected 0 to {spec.classes - 1}"
-        )
+    check_labels(spec, split, labels)
     if spec.task == "text":
         return
     if inputs.shape[1:] != spec.shape or inputs.dtype != np.uint8:

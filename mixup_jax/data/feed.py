@@ -1,4 +1,14 @@
-"""The batches of training steps: gathered from examples on the devices, or made on the host ahead of time."""
+"""The batches of training steps: gathered from examples on the devices, or made on the host ahead of time.
+
+The two feeds have the same methods.  On the host, `fed` yields the arguments of the compiled step for `first_step`
+(from 0) and the following.  They depend only on the config and the number of the step, so that a run can resume at any
+step.  Closing the iterator ends its worker processes.
+
+Within the compiled step, `batch` returns this device's part of the augmented batch of a step, given what `fed` yielded.
+Random numbers are drawn for the global batch; `share` maps them to those of this device.
+
+`shapes` returns the shapes and shardings of what `fed` yields, given the shape and the number of the examples.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +16,7 @@ import itertools
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,46 +36,6 @@ Share = Callable[[Any], Any]
 """Maps arrays with a row for each example of the global batch to the rows of this device."""
 
 
-class Feed(Protocol):
-    """Makes the batches of a run: `fed` on the host, `batch` in the compiled step."""
-
-    @property
-    def device_axis(self) -> int | None:
-        """The axis of devices in the fed arrays under pmap; None if every device gets the same arrays."""
-
-    @property
-    def resident(self) -> bool:
-        """Whether all training examples are kept on the devices."""
-
-    def fed(self, train: ExampleSet, key: jax.Array, mesh: Mesh, first_step: int) -> Fed:
-        """Yields the arguments of the compiled step for step `first_step` (from 0) and the following.
-
-        They depend only on the config and the number of the step, so that a run can resume at any step.
-        Closing the iterator ends its worker processes.
-
-        Args:
-          train: the training examples.
-          key: draws the orders of resident examples; those of streamed ones are drawn from the seed.
-          mesh: of the devices.
-          first_step: the first step.
-        """
-
-    def batch(self, fed: tuple[Any, ...], step: jax.Array, key: jax.Array, share: Share) -> Batch:
-        """Returns this device's part of the augmented batch of a step; called within the compiled step.
-
-        Random numbers are drawn for the global batch.
-
-        Args:
-          fed: as `fed` yields it.
-          step: the optimiser step, counted from 0 over the whole run.
-          key: the random key of this step's augmentation.
-          share: maps draws for the global batch to those of this device.
-        """
-
-    def shapes(self, example: jax.ShapeDtypeStruct, examples: int, mesh: Mesh) -> tuple[Any, ...]:
-        """Returns the shapes and shardings of what `fed` yields, given the shape and the number of the examples."""
-
-
 class Resident(NamedTuple):
     """All training examples, on the devices.
 
@@ -80,7 +50,13 @@ class Resident(NamedTuple):
 
 @dataclass(frozen=True)
 class ResidentFeed:
-    """Feeds a copy of all examples on every device, and the order of the epoch."""
+    """Feeds a copy of all examples on every device, and the order of the epoch.
+
+    Attributes:
+      config: of the run.
+      device_axis: the axis of devices in the fed arrays under pmap; None if every device gets the same arrays.
+      resident: whether all training examples are kept on the devices.
+    """
 
     config: Config
     device_axis: int | None = None
@@ -160,6 +136,9 @@ class StreamedFeed:
         rows = (devices, batch // devices) if pmap else (batch,)
         images = jax.ShapeDtypeStruct((*rows, *example.shape), example.dtype, sharding=sharding)
         return images, jax.ShapeDtypeStruct(rows, jnp.int32, sharding=sharding)
+
+
+Feed = ResidentFeed | StreamedFeed
 
 
 def feed_of(config: Config, spec: DatasetSpec) -> Feed:

@@ -149,29 +149,15 @@ def match_shape(images: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.ND
         return images
     out = np.empty((len(images), *shape), np.uint8)
     for row, pixels in zip(out, images, strict=True):
-        row[:] = fit_image(pixels, shape)
+        row[:] = fit(open_upright(pixels), shape)
     return out
 
 
-def fit_image(pixels: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Cuts the largest box of the wanted aspect ratio out of an image's middle and resizes it.
+def fit(picture: Image.Image, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Cuts the largest box of the wanted aspect ratio out of an image's middle and resizes it to uint8 `[H, W, C]`.
 
     The filter is Pillow's bilinear one, which averages over all pixels when it shrinks an image (anti-aliasing).
-
-    Args:
-      pixels: uint8 `[h, w, c]`, c in {1, 3}.
-      shape: (H, W, C), C in {1, 3}.
-
-    Returns:
-      uint8 `[H, W, C]`.
     """
-    from PIL import Image
-
-    return fit(Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels), shape)
-
-
-def fit(picture: Image.Image, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Returns an image of mode L or RGB as `fit_image` brings it to a shape."""
     from PIL import Image
 
     height, width, channels = shape
@@ -181,14 +167,11 @@ def fit(picture: Image.Image, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     left, top = (picture.width - cut_width) // 2, (picture.height - cut_height) // 2
     # Cut first: with `resize(box=...)`, pixels outside of the box would affect its edge.
     cut = picture.crop((left, top, left + cut_width, top + cut_height))
-    resized = np.asarray(cut.resize((width, height), Image.Resampling.BILINEAR))
-    return resized if resized.ndim == 3 else resized[..., None]
+    return np.asarray(cut.resize((width, height), Image.Resampling.BILINEAR)).reshape(shape)
 
 
 def contact_sheet(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int32]) -> bytes:
     """Returns a PNG with the first 10 images of each class, one row per class, for the first 20 classes."""
-    from PIL import Image
-
     classes = np.unique(labels)[:MOST_ROWS]
     _, height, width, channels = images.shape
     sheet = np.full((len(classes) * (height + GAP), COLUMNS * (width + GAP), channels), 255, np.uint8)
@@ -197,7 +180,7 @@ def contact_sheet(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int32]) 
             top, left = row * (height + GAP), column * (width + GAP)
             sheet[top : top + height, left : left + width] = images[index]
     file = io.BytesIO()
-    Image.fromarray(sheet[..., 0] if channels == 1 else sheet).save(file, "PNG")
+    open_upright(sheet).save(file, "PNG")
     return file.getvalue()
 
 

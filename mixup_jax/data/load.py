@@ -17,7 +17,7 @@ from mixup_jax.data.catalog import check_ood_name, dataset_spec, is_shift, train
 from mixup_jax.data.corruptions import PLANS, corrupted_images
 from mixup_jax.data.images import match_shape
 from mixup_jax.data.noise import NOISES, noise_images, noise_tokens
-from mixup_jax.data.own import fingerprint, is_own, open_files, own_as_foreign
+from mixup_jax.data.own import fingerprint, is_own, open_files, own_spec
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, train_validation_split
 from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.data.stream import open_streamed
@@ -120,7 +120,7 @@ def load_ood(
     if name in NOISES:
         return _noise(name, like, data_dir, encoder, n, seed)
     if is_own(name):
-        spec = own_as_foreign(name, like, Path(data_dir).expanduser())
+        spec = own_spec(name, data_dir, like=like)
         return _encoded(read_split(spec, "test", data_dir), name, encoder)
     found = _encoded(load_split(name, "test", data_dir), name, encoder)
     if is_shift(name, like):

@@ -15,7 +15,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from time import monotonic
 from types import ModuleType
 from typing import Any
 
@@ -25,7 +24,7 @@ from mixup_jax.data.cache import arrays_folder, cached_splits, default_data_dir,
 from mixup_jax.data.own_examples import foreign_examples, own_examples
 from mixup_jax.data.sets import DatasetSpec, ExampleSet
 from mixup_jax.data.sources import arrays, folder, own_tfds, tables
-from mixup_jax.data.sources.published import Say
+from mixup_jax.data.sources.published import Say, timed
 from mixup_jax.data.stream import CentreCrops, FileRecords, require_grain
 from mixup_jax.errors import InputError
 from mixup_jax.runs.files import write_json
@@ -70,7 +69,11 @@ def fingerprint(spec: DatasetSpec, examples: int) -> str:
 
 
 def own_spec(
-    name: str, data_dir: str | os.PathLike[str] | None = None, report: Say = print, image_size: int = 0
+    name: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    report: Say = print,
+    image_size: int = 0,
+    like: DatasetSpec | None = None,
 ) -> DatasetSpec:
     """Returns the entry of a user's own set; reads and measures the set first if necessary.
 
@@ -79,23 +82,13 @@ def own_spec(
       data_dir: where the arrays are cached; tfds's default if None.
       report: takes lines of progress.
       image_size: height and width to which images are resized; 0 for the rule of docs/data.md.
+      like: read the set as out-of-distribution input for a network trained on this one: its images are resized to
+        `like.shape`, it has one split, "test" (its own test split, or else all examples), and labels are not read.
 
     Raises:
       InputError: there is no such data, or it is not fit for training; the message says what is expected.
     """
-    return _prepared(name, Path(data_dir or default_data_dir()).expanduser(), report, image_size, None)
-
-
-def own_as_foreign(name: str, like: DatasetSpec, data_dir: Path, report: Say = print) -> DatasetSpec:
-    """Returns the entry of a user's own set as out-of-distribution input for a network trained on `like`.
-
-    Its images are resized to `like.shape`.  It has one split, "test": the set's own test split if it has one, else
-    all examples.  Labels are not read.
-    """
-    return _prepared(name, data_dir, report, 0, like)
-
-
-def _prepared(name: str, data_dir: Path, report: Say, image_size: int, like: DatasetSpec | None) -> DatasetSpec:
+    data_dir = Path(data_dir or default_data_dir()).expanduser()
     origin, _, place = name.partition(":")
     module = ORIGINS[origin]
     stamp = module.stamp(place, data_dir)
@@ -104,11 +97,7 @@ def _prepared(name: str, data_dir: Path, report: Say, image_size: int, like: Dat
     kept = arrays_folder(data_dir, short)
     if (spec := _read_spec(kept, stamp)) is not None:
         return spec
-    start = monotonic()
-
-    def say(line: str) -> None:
-        report(f"[{monotonic() - start:5.1f} s] {name}: {line}")
-
+    say = timed(report, name)
     require_writable(data_dir)
     with _one_at_a_time(kept.with_name(f".{short}.lock")):
         if (spec := _read_spec(kept, stamp)) is not None:

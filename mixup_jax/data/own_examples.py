@@ -15,7 +15,7 @@ import numpy.typing as npt
 from mixup_jax.data.images import PixelSums, fit, open_upright, shape_of
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, permutation, text_set
 from mixup_jax.data.sources.published import Say
-from mixup_jax.data.sources.rows import Found, Rows
+from mixup_jax.data.sources.rows import Found, Lazy, Rows
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.logits import UNLABELLED
 
@@ -104,20 +104,7 @@ def _with_test(found: Found, name: str, say: Say) -> tuple[dict[str, Rows], str]
 def _some(rows: Rows, chosen: npt.NDArray[np.int64]) -> Rows:
     assert rows.labels is not None
     labels: Any = [rows.labels[row] for row in chosen]
-    return replace(rows, items=_Chosen(rows.items, chosen), labels=labels)
-
-
-class _Chosen:
-    """Some rows of a sequence; each is read when it is accessed."""
-
-    def __init__(self, items: Any, rows: npt.NDArray[np.int64]) -> None:
-        self._items, self._rows = items, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, position: int) -> Any:
-        return self._items[self._rows[position]]
+    return replace(rows, items=Lazy(chosen, rows.items.__getitem__), labels=labels)
 
 
 def _classes(

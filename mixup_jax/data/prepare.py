@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
 
 from mixup_jax.data.cache import (
     arrays_folder,
@@ -20,7 +19,7 @@ from mixup_jax.data.catalog import dataset_spec
 from mixup_jax.data.describe import check
 from mixup_jax.data.sets import DatasetSpec
 from mixup_jax.data.sources.debian import Debian
-from mixup_jax.data.sources.published import Say, Source, Splits, UnavailableError
+from mixup_jax.data.sources.published import Say, Source, Splits, UnavailableError, timed
 from mixup_jax.data.sources.pypi import Digits
 from mixup_jax.data.sources.texts import Snippets, Trec
 from mixup_jax.data.sources.tfds import Tfds
@@ -51,11 +50,7 @@ def prepare(name: str, data_dir: str | os.PathLike[str], report: Callable[[str],
     """
     spec, data_dir = dataset_spec(name), Path(data_dir).expanduser()
     folder = arrays_folder(data_dir, name)
-    start = monotonic()
-
-    def say(line: str) -> None:
-        report(f"[{monotonic() - start:5.1f} s] {name}: {line}")
-
+    say = timed(report, name)
     if _is_intact(folder, say):
         say(f"already prepared in {folder}")
         return

@@ -138,6 +138,14 @@ def text_set(texts: Sequence[str], labels: Sequence[int] | Labels, source: str) 
     return ExampleSet(np.array(texts, dtype=object), np.asarray(labels, np.int32), source)
 
 
+def check_labels(spec: DatasetSpec, split: str, labels: Labels) -> None:
+    """Raises InputError unless the labels of a split, at least one, are classes of the set."""
+    if labels.min() < 0 or labels.max() >= spec.classes:
+        raise InputError(
+            f"{spec.name}/{split} has labels from {labels.min()} to {labels.max()}; expected 0 to {spec.classes - 1}"
+        )
+
+
 def batches_of(inputs: Inputs, batch_size: int, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[Any]]:
     """Yields these rows of every batch of consecutive examples; the last batch has what is left of them.
 

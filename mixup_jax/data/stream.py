@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.data.images import TRIES, cut, decode, open_upright
-from mixup_jax.data.sets import DatasetSpec, ExampleSet, Labels, permutation, raw_bits
+from mixup_jax.data.sets import DatasetSpec, ExampleSet, Labels, check_labels, permutation, raw_bits
 from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.errors import InputError
 
@@ -59,11 +59,8 @@ class Records:
         """Returns the image files and labels of some records, in this order."""
         examples = self._source.__getitems__(list(rows))
         labels = np.array([example[self.spec.label] for example in examples], np.int32)
-        if len(labels) and not 0 <= labels.min() <= labels.max() < self.spec.classes:
-            raise InputError(
-                f"{self.spec.name}/{self.split} has labels from {labels.min()} to {labels.max()}; "
-                f"expected 0 to {self.spec.classes - 1}"
-            )
+        if len(labels):
+            check_labels(self.spec, self.split, labels)
         return [example["image"] for example in examples], labels
 
     def decode(self, file: bytes, size: int, draw: npt.NDArray[np.float64] | None) -> Images:

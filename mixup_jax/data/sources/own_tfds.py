@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mixup_jax.data.sources import tfds as tfds_source
-from mixup_jax.data.sources.rows import SPLITS, Found, Rows
+from mixup_jax.data.sources.rows import SPLITS, Found, Lazy, Rows
 from mixup_jax.data.sources.tfds import TfdsError
 from mixup_jax.errors import InputError
 
@@ -35,23 +34,15 @@ def find(place: str, data_dir: Path, labelled: bool) -> Found:
         if split in SPLITS:
             examples = tfds_source.undecoded(builder, split, inputs[0] if task == "image" else None)
             labels = [int(example[label]) for example in examples] if labelled else None
-            splits[SPLITS[split]] = Rows(_Column(examples, inputs[0]), labels)
+            splits[SPLITS[split]] = Rows(_column(examples, inputs[0]), labels)
     if not splits:
         raise InputError(f"tfds:{place} has the splits {', '.join(builder.info.splits)}; expected train or test")
     return Found(splits, tuple(features[label].names) if labelled else None, task)
 
 
-class _Column(Sequence[Any]):
-    """One feature of tfds's examples, read by row."""
-
-    def __init__(self, examples: Any, name: str) -> None:
-        self._examples, self._name = examples, name
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __getitem__(self, row: Any) -> Any:
-        return self._examples[int(row)][self._name]
+def _column(examples: Any, name: str) -> Lazy:
+    """Returns one feature of tfds's examples, read by row."""
+    return Lazy(range(len(examples)), lambda row: examples[row][name])
 
 
 def _builder(place: str, data_dir: Path) -> Any:

@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from mixup_jax.data.cache import file_sha256
 from mixup_jax.data.sets import DatasetSpec, ExampleSet
@@ -58,11 +59,6 @@ class Originals:
     url: str
     sha256: Mapping[str, str]
 
-    @property
-    def probe_url(self) -> str:
-        """The address of the first file; if it answers, the set can be downloaded."""
-        return self.url + next(iter(self.sha256))
-
     def __str__(self) -> str:
         """Returns the file names with their checksums, on one line."""
         return ", ".join(f"{name} (SHA-256 {sha256})" for name, sha256 in self.sha256.items())
@@ -101,6 +97,12 @@ def have_originals(originals: Originals, folder: Path) -> bool:
                 "delete it, or put the original file there"
             )
     return len(present) == len(originals.sha256)
+
+
+def timed(report: Say, name: str) -> Say:
+    """Returns what reports lines about a data set, with the seconds since now."""
+    start = monotonic()
+    return lambda line: report(f"[{monotonic() - start:5.1f} s] {name}: {line}")
 
 
 def can_reach(url: str) -> bool:

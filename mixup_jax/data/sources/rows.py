@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,24 @@ class Found:
     splits: Mapping[str, Rows]
     class_names: tuple[str, ...] | None
     task: str = "image"
+
+
+class Lazy:
+    """A sequence of which each item is read when it is asked for.
+
+    Attributes:
+      rows: by position, the row to read.
+      read: returns the item of a row.
+    """
+
+    def __init__(self, rows: Any, read: Callable[[Any], Any]) -> None:
+        self.rows, self.read = rows, read
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, position: Any) -> Any:
+        return self.read(self.rows[position])
 
 
 def stamp_of(paths: Iterable[Path]) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.data.cache import manual_folder, prepare_command, require_writable
-from mixup_jax.data.images import fit_image
+from mixup_jax.data.images import fit, open_upright
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, text_set
 from mixup_jax.data.sources.published import (
     ORIGINALS,
@@ -63,7 +63,7 @@ class Tfds(Source):
     def fetch(self, spec: DatasetSpec, data_dir: Path, say: Say) -> Splits:
         """Lets tfds download the set; streamed sets are available to registered users only."""
         published = originals_of(spec)
-        if spec.streams or not can_reach(published.probe_url):
+        if spec.streams or not can_reach(published.url + next(iter(published.sha256))):
             raise UnavailableError(f"cannot download from {published.url}")
         say(f"downloading from {published.url}")
         try:
@@ -160,7 +160,7 @@ def built(name: str, data_dir: Path) -> Any:
             raise TfdsError("it is there as tfrecord; `tfds convert_format --out_file_format=array_record` converts it")
         require_writable(data_dir)
         build(spec, data_dir, None)
-    return _import_tfds().builder(name, data_dir=str(data_dir), file_format="array_record")
+    return _builder(name, data_dir)
 
 
 def undecoded(builder: Any, split: str, image: str | None) -> Any:
@@ -179,8 +179,7 @@ def decode(spec: DatasetSpec, data_dir: Path, report: Say) -> dict[str, ExampleS
         builder = tfds.builder(spec.tfds_name, data_dir=str(data_dir))
         examples = {split: tfds.as_numpy(builder.as_dataset(split=theirs)) for split, theirs in spec.splits.items()}
     else:
-        tfds = _import_tfds()
-        builder = tfds.builder(spec.tfds_name, data_dir=str(data_dir), file_format="array_record")
+        builder = _builder(spec.tfds_name, data_dir)
         examples = {split: builder.as_data_source(split=theirs) for split, theirs in spec.splits.items()}
     source = f"tensorflow-datasets {builder.info.full_name}"
     gather = collect_texts if spec.task == "text" else collect
@@ -201,20 +200,18 @@ def open_split(spec: DatasetSpec, split: str, data_dir: Path) -> Any:
             f"data set {spec.name!r} is not prepared in {data_dir} (looked for {data_dir / spec.tfds_name} in "
             f"array_record format); {remedy}"
         )
-    tfds, theirs = _import_tfds(), spec.splits[split]
-    builder = tfds.builder(spec.tfds_name, data_dir=str(data_dir), file_format="array_record")
+    builder, theirs = _builder(spec.tfds_name, data_dir), spec.splits[split]
     if theirs not in builder.info.splits:
         raise InputError(
             f"{builder.data_dir} lacks the split {theirs!r}; expected {', '.join(spec.splits.values())}: delete it, "
             f"put all original files in place and run: {prepare_command(spec.name, data_dir)}"
         )
-    return builder.as_data_source(split=theirs, decoders={"image": tfds.decode.SkipDecoding()})
+    return undecoded(builder, theirs, "image")
 
 
 def source_of(spec: DatasetSpec, data_dir: Path) -> str:
     """Returns a line about the source of the examples of a built set."""
-    builder = _import_tfds().builder(spec.tfds_name, data_dir=str(data_dir), file_format="array_record")
-    return f"tensorflow-datasets {builder.info.full_name}"
+    return f"tensorflow-datasets {_builder(spec.tfds_name, data_dir).info.full_name}"
 
 
 def collect(spec: DatasetSpec, split: str, examples: Iterable[dict[str, Any]], source: str, report: Say) -> ExampleSet:
@@ -230,7 +227,7 @@ def collect(spec: DatasetSpec, split: str, examples: Iterable[dict[str, Any]], s
             continue
         image = np.asarray(example["image"])
         if spec.resized and image.dtype == np.uint8:
-            image = fit_image(image, spec.shape)
+            image = fit(open_upright(image), spec.shape)
         if image.shape != spec.shape or image.dtype != np.uint8 or not 0 <= label < spec.classes:
             raise InputError(
                 f"{spec.name}/{split} example {len(labels)} is {image.dtype} {list(image.shape)} with label {label}; "
@@ -261,6 +258,10 @@ def _import_tfds() -> Any:
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     return tfds
+
+
+def _builder(tfds_name: str, data_dir: Path) -> Any:
+    return _import_tfds().builder(tfds_name, data_dir=str(data_dir), file_format="array_record")
 
 
 def _import_tfds_with_tensorflow(purpose: str) -> Any:
