@@ -20,9 +20,9 @@ from mixup_jax.errors import InputError
 from mixup_jax.figures.density import CELLS, density_rows
 from mixup_jax.metrics.binning import Bins, bin_confidences
 from mixup_jax.report.figure import FigurePlan, csv_bytes
-from mixup_jax.report.figure_table import plan_figures, soft_label_families
+from mixup_jax.report.figure_table import plan_figures
 from mixup_jax.report.filters import Filters
-from mixup_jax.report.groups import make_groups, pooled_bins
+from mixup_jax.report.groups import make_groups, pooled_bins, soft_label_families
 from mixup_jax.report.paper_tables import AUROC, auroc_table, name_in_paper, printed_auroc, text_table
 from mixup_jax.report.runs import load_run, load_runs
 from mixup_jax.runs.records import Predictions, load_record, save_predictions

@@ -10,17 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mixup_jax.errors import InputError
 from mixup_jax.figures.drawn import Drawn, Lines, count_seeds, spread
-from mixup_jax.figures.style import (
-    BLUE,
-    GREEN,
-    INK,
-    SKY,
-    VERMILLION,
-    new_figure,
-    on_one_line,
-    show_legend,
-    style,
-)
+from mixup_jax.figures.style import BLUE, GREEN, INK, SKY, VERMILLION, drawing_in, on_one_line, show_legend
 
 FILLS = ((SKY, ""), (VERMILLION, "////"), (BLUE, "...."), (GREEN, "xxxx"))
 """Colour and hatching of the first, second, ... number."""
@@ -55,40 +45,36 @@ def method_bars(
             if not len(seeds):
                 raise InputError(f"{number} of {method} has no value; expected that of at least one seed")
     thickness = THICKNESS / len(values)
-    with style():
-        own = ax is None
-        if ax is None:
-            ax = new_figure(3.45, 1.0 + (0.24 + 0.16 * len(values)) * len(methods)).subplots()
+    with drawing_in(ax, 3.45, 1.0 + (0.24 + 0.16 * len(values)) * len(methods)) as axes:
         for series, (number, by_method) in enumerate(values.items()):
-            rows = [methods.index(method) + (series + 0.5) * thickness for method in by_method]
-            _draw_bars(ax, series, number, rows, [methods.index(method) for method in by_method], by_method, thickness)
+            rows = [methods.index(method) for method in by_method]
+            _draw_bars(axes, series, number, rows, by_method, thickness)
         for row, method in enumerate(methods):
-            words = ax.text(
-                0, row - 0.05, on_one_line(method), transform=ax.get_yaxis_transform(), fontsize=8, color=INK
+            words = axes.text(
+                0, row - 0.05, on_one_line(method), transform=axes.get_yaxis_transform(), fontsize=8, color=INK
             )
             words.set_gid(f"curve-{row}.name")
-        ax.axvline(0, color=INK, linewidth=0.7)
-        ax.set(ylim=(len(methods) - 0.2, -0.45), yticks=[], xlabel=label)
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=5))
-        ax.spines["left"].set_visible(False)
-        ax.set_title(title, loc="left", color=INK)
+        axes.axvline(0, color=INK, linewidth=0.7)
+        axes.set(ylim=(len(methods) - 0.2, -0.45), yticks=[], xlabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.spines["left"].set_visible(False)
+        axes.set_title(title, loc="left", color=INK)
         if len(values) > 1:
-            show_legend(ax, own=own, ncols=2)
-    return ax
+            show_legend(axes, own=ax is None, ncols=2)
+    return axes
 
 
 def _draw_bars(
     axes: Axes,
     series: int,
     number: str,
-    places: Sequence[float],
     rows: Sequence[int],
     by_method: Mapping[str, Sequence[float]],
     thickness: float,
 ) -> None:
     colour, hatch = FILLS[series]
-    for place, row, seeds in zip(places, rows, by_method.values(), strict=True):
-        mean = float(np.mean(seeds))
+    for row, seeds in zip(rows, by_method.values(), strict=True):
+        place, mean = row + (series + 0.5) * thickness, float(np.mean(seeds))
         (bar,) = axes.barh(
             place, mean, 0.88 * thickness, color=colour, alpha=0.55, hatch=hatch, edgecolor=INK, linewidth=0.6
         )

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mixup_jax.errors import InputError
 from mixup_jax.figures.drawn import Drawn
-from mixup_jax.figures.style import BLUE, LINES, VERMILLION, new_figure, on_one_line, show_legend, style
+from mixup_jax.figures.style import BLUE, LINES, VERMILLION, drawing_in, new_figure, on_one_line, show_legend, style
 from mixup_jax.metrics.softmax import Floats
 
 Logged = Sequence[tuple[float, float]]
@@ -39,23 +39,20 @@ def over_epochs(
       InputError: a name has no seed, or its seeds have no epoch in common.
     """
     curves = {name: at_common_epochs(seeds, name) for name, seeds in logged.items()}
-    with style():
-        own = ax is None
-        if ax is None:
-            ax = new_figure(3.45, 2.6 + 0.17 * len(logged)).subplots()
+    with drawing_in(ax, 3.45, 2.6 + 0.17 * len(logged)) as axes:
         for index, (name, (epochs, values)) in enumerate(curves.items()):
             colour, dashes = LINES[index % len(LINES)]
             if len(values) > 1:
                 low, high = values.min(axis=0), values.max(axis=0)
-                ax.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0, gid=f"curve-{index}.band")
-            (line,) = ax.plot(epochs, values.mean(axis=0), color=colour, linestyle=dashes, linewidth=1.4)
+                axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0, gid=f"curve-{index}.band")
+            (line,) = axes.plot(epochs, values.mean(axis=0), color=colour, linestyle=dashes, linewidth=1.4)
             line.set(gid=f"curve-{index}.line", label=on_one_line(name))
-        ax.set(xlabel="epoch", ylabel=label)
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
         if from_zero:
-            ax.set_ylim(bottom=0)
-        show_legend(ax, own=own)
-    return ax
+            axes.set_ylim(bottom=0)
+        show_legend(axes, own=ax is None)
+    return axes
 
 
 def at_common_epochs(seeds: Sequence[Logged], name: str) -> tuple[Floats, Floats]:

@@ -13,7 +13,7 @@ from matplotlib.ticker import NullLocator, StrMethodFormatter
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import visible
 from mixup_jax.figures.drawn import Column, Drawn, Lines, add_columns
-from mixup_jax.figures.style import INK, LINES, PALE, new_figure, on_one_line, show_legend, style
+from mixup_jax.figures.style import INK, LINES, PALE, drawing_in, on_one_line, show_legend
 from mixup_jax.metrics.binning import bin_edges, bin_index
 from mixup_jax.metrics.softmax import Floats
 
@@ -70,26 +70,23 @@ def confidence_histogram(
     if scale == "log":
         least = bottom or 0.5 / max(len(confidence) for confidence in (in_distribution, *ood.values()))
     edges = bin_edges(HISTOGRAM_BINS)
-    with style():
-        own = ax is None
-        if ax is None:
-            ax = new_figure(3.45, 3.3).subplots()
-        ax.set_yscale(scale)
+    with drawing_in(ax, 3.45, 3.3) as axes:
+        axes.set_yscale(scale)
         label = f"{on_one_line(in_name)}, mean {np.mean(in_distribution):.3f}"
-        ax.stairs(shares[0], edges, fill=True, color=PALE, baseline=least, label=label)
+        axes.stairs(shares[0], edges, fill=True, color=PALE, baseline=least, label=label)
         for index, (name, confidence) in enumerate(ood.items()):
             colour, dashes = LINES[index % len(LINES)]
-            line = ax.stairs(shares[index + 1], edges, color=colour, linestyle=dashes, linewidth=1.6, baseline=None)
+            line = axes.stairs(shares[index + 1], edges, color=colour, linestyle=dashes, linewidth=1.6, baseline=None)
             line.set(label=f"{on_one_line(name)}, mean {np.mean(confidence):.3f}", gid=f"set-{index}.line")
-        ax.set(xlim=(0, 1), xlabel="confidence", ylabel="share of examples")
-        ax.set_ylim(bottom=least, top=top)
+        axes.set(xlim=(0, 1), xlabel="confidence", ylabel="share of examples")
+        axes.set_ylim(bottom=least, top=top)
         if scale == "log":
             # The usual labels are formulas, and formulas are off so that names stay as they are.
-            ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            ax.yaxis.set_minor_locator(NullLocator())
-        ax.set_title(visible(title), loc="left", color=INK)
-        show_legend(ax, own=own)
-    return ax
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_title(visible(title), loc="left", color=INK)
+        show_legend(axes, own=ax is None)
+    return axes
 
 
 def confidence_figure(
@@ -135,20 +132,17 @@ def winning_scores(scores: Mapping[str, Sequence[Floats]], ax: Axes | None = Non
     """
     shares = {name: mean_shares(seeds, name) for name, seeds in scores.items()}
     edges = bin_edges(HISTOGRAM_BINS)
-    with style():
-        own = ax is None
-        if ax is None:
-            ax = new_figure(4.3, 3.0 + 0.17 * len(scores)).subplots()
+    with drawing_in(ax, 4.3, 3.0 + 0.17 * len(scores)) as axes:
         for index, (name, share) in enumerate(shares.items()):
             colour, dashes = LINES[index % len(LINES)]
-            line = ax.stairs(share, edges, color=colour, linestyle=dashes, linewidth=1.4, baseline=None)
+            line = axes.stairs(share, edges, color=colour, linestyle=dashes, linewidth=1.4, baseline=None)
             mean = np.mean([np.mean(seed) for seed in scores[name]])
             line.set(label=f"{on_one_line(name)}, mean {mean:.3f}", gid=f"curve-{index}.line")
-        ax.set(xlim=(0, 1), xlabel="winning score", ylabel="share of examples")
-        ax.set_ylim(bottom=0)
-        ax.set_title(title, loc="left")
-        show_legend(ax, own=own)
-    return ax
+        axes.set(xlim=(0, 1), xlabel="winning score", ylabel="share of examples")
+        axes.set_ylim(bottom=0)
+        axes.set_title(title, loc="left")
+        show_legend(axes, own=ax is None)
+    return axes
 
 
 def mean_shares(seeds: Sequence[Floats], name: str) -> Floats:

@@ -20,6 +20,7 @@ from mixup_jax.figures.style import (
     LINES,
     SKY,
     VERMILLION,
+    drawing_in,
     new_figure,
     on_one_line,
     show_legend,
@@ -184,25 +185,22 @@ def bin_scatter(bins: Mapping[str, Bins], ax: Axes | None = None, *, title: str 
     """
     if not bins or not all(one.n for one in bins.values()):
         raise InputError(f"bins of {', '.join(bins) or 'nothing'} hold no example; expected at least one for each name")
-    with style():
-        own = ax is None
-        if ax is None:
-            ax = new_figure(3.45, 3.45 + 0.17 * len(bins)).subplots()
-        ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
+    with drawing_in(ax, 3.45, 3.45 + 0.17 * len(bins)) as axes:
+        axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
         for index, (name, one) in enumerate(bins.items()):
             full = one.count > 0
             colour, _ = LINES[index % len(LINES)]
             shape, areas = SHAPES[index % len(SHAPES)], np.maximum(LARGEST * one.count[full] / one.n, SMALLEST)
-            points = ax.scatter(one.confidence[full], one.accuracy[full], s=areas, color=colour, marker=shape)
+            points = axes.scatter(one.confidence[full], one.accuracy[full], s=areas, color=colour, marker=shape)
             points.set(alpha=0.55, edgecolors="white", linewidths=0.5, clip_on=False, gid=f"curve-{index}.points")
             # The legend shows one size for all: that of the points says something else.
-            (key,) = ax.plot([], [], linestyle="", marker=shape, color=colour, alpha=0.7, markersize=6)
+            (key,) = axes.plot([], [], linestyle="", marker=shape, color=colour, alpha=0.7, markersize=6)
             key.set(label=on_one_line(name), gid=f"curve-{index}.line")
-        ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="mean confidence of the bin", ylabel="accuracy of the bin")
-        ax.set_aspect("equal")
-        ax.set_title(title, loc="left")
-        show_legend(ax, own=own)
-    return ax
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="mean confidence of the bin", ylabel="accuracy of the bin")
+        axes.set_aspect("equal")
+        axes.set_title(title, loc="left")
+        show_legend(axes, own=ax is None)
+    return axes
 
 
 def scatter_figure(bins: Mapping[str, Bins]) -> Drawn:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
 from mixup_jax.figures.drawn import Column, Drawn, add_columns
-from mixup_jax.figures.style import INK, LINES, MARKERS, new_figure, on_one_line, show_legend, style
+from mixup_jax.figures.style import INK, LINES, MARKERS, drawing_in, on_one_line, show_legend
 from mixup_jax.metrics.softmax import Bools, Floats
 
 STEPS = 200
@@ -58,25 +58,22 @@ def risk_coverage(
       InputError: a name has no seed, or its arrays cannot be used.
     """
     curves = {name: seed_curves(seeds, name) for name, seeds in outcomes.items()}
-    with style():
-        own = ax is None
-        if ax is None:
-            ax = new_figure(4.3, 3.0 + 0.17 * len(outcomes)).subplots()
+    with drawing_in(ax, 4.3, 3.0 + 0.17 * len(outcomes)) as axes:
         for index, (name, values) in enumerate(curves.items()):
             colour, dashes = LINES[index % len(LINES)]
             # Not at the same places: where curves run together, their shapes stand side by side.
             marker, places = MARKERS[index % len(MARKERS)], (3 * index % 25, 25)
             if len(values) > 1:
                 low, high = values.min(axis=0), values.max(axis=0)
-                ax.fill_between(GRID, low, high, color=colour, alpha=0.15, linewidth=0, gid=f"curve-{index}.band")
+                axes.fill_between(GRID, low, high, color=colour, alpha=0.15, linewidth=0, gid=f"curve-{index}.band")
             label = on_one_line(name) + (f", mean of {len(values)} seeds" if len(values) > 1 else "")
-            (line,) = ax.plot(GRID, values.mean(axis=0), color=colour, linestyle=dashes, linewidth=1.5, label=label)
+            (line,) = axes.plot(GRID, values.mean(axis=0), color=colour, linestyle=dashes, linewidth=1.5, label=label)
             line.set(gid=f"curve-{index}.line", marker=marker, markersize=4, markevery=places)
-        ax.set(xlim=(0, 1), xlabel="coverage: share of examples answered", ylabel="error among them")
-        ax.set_ylim(bottom=0)
-        ax.set_title(title, loc="left", color=INK)
-        show_legend(ax, own=own)
-    return ax
+        axes.set(xlim=(0, 1), xlabel="coverage: share of examples answered", ylabel="error among them")
+        axes.set_ylim(bottom=0)
+        axes.set_title(title, loc="left", color=INK)
+        show_legend(axes, own=ax is None)
+    return axes
 
 
 def seed_curves(seeds: Sequence[tuple[Floats, Bools]], name: str) -> Floats:

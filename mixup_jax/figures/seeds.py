@@ -12,7 +12,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from mixup_jax.errors import InputError
 from mixup_jax.figures.drawn import Column, Drawn, Lines, add_columns, count_seeds, number, spread
-from mixup_jax.figures.style import BLUE, INK, new_figure, on_one_line, style
+from mixup_jax.figures.style import BLUE, INK, drawing_in, on_one_line
 
 
 def alpha_sweep(values: Mapping[float, Sequence[float]], ax: Axes | None = None, *, label: str = "") -> Axes:
@@ -33,24 +33,22 @@ def alpha_sweep(values: Mapping[float, Sequence[float]], ax: Axes | None = None,
         raise InputError("values of the sweep are empty; expected at least one alpha with at least one value each")
     alphas = sorted(values)
     means = [float(np.mean(values[alpha])) for alpha in alphas]
-    with style():
-        if ax is None:
-            ax = new_figure(3.45, 2.7).subplots()
-        ax.plot(alphas, means, color=BLUE, linewidth=1.3, zorder=2)
+    with drawing_in(ax, 3.45, 2.7) as axes:
+        axes.plot(alphas, means, color=BLUE, linewidth=1.3, zorder=2)
         for index, (alpha, mean) in enumerate(zip(alphas, means, strict=True)):
             seeds = values[alpha]
             if len(seeds) > 1:
                 reach, gid = float(np.std(seeds, ddof=1)), f"curve-{index}.spread"
-                ax.plot([alpha] * 2, [mean - reach, mean + reach], color=BLUE, alpha=0.3, linewidth=6, gid=gid)
-            ax.plot(alpha, mean, "D", color=BLUE, markersize=4.5, zorder=3, gid=f"curve-{index}.mean")
+                axes.plot([alpha] * 2, [mean - reach, mean + reach], color=BLUE, alpha=0.3, linewidth=6, gid=gid)
+            axes.plot(alpha, mean, "D", color=BLUE, markersize=4.5, zorder=3, gid=f"curve-{index}.mean")
             # Beside the mean, which would cover them.
-            beside = ax.transData + ScaledTranslation(0.09, 0, ax.figure.dpi_scale_trans)
+            beside = axes.transData + ScaledTranslation(0.09, 0, axes.figure.dpi_scale_trans)
             for seed, value in enumerate(seeds if len(seeds) > 1 else ()):
-                (dot,) = ax.plot(alpha, value, "o", color="white", markersize=3.5, transform=beside, zorder=4)
+                (dot,) = axes.plot(alpha, value, "o", color="white", markersize=3.5, transform=beside, zorder=4)
                 dot.set(markeredgecolor=INK, gid=f"value-{index}-{seed}.dot")
-        ax.set(xlabel="mixup's alpha (0: without mixup)", ylabel=label)
-        ax.margins(y=0.12)
-    return ax
+        axes.set(xlabel="mixup's alpha (0: without mixup)", ylabel=label)
+        axes.margins(y=0.12)
+    return axes
 
 
 def seed_spread(values: Mapping[str, Sequence[float]], ax: Axes | None = None, *, label: str = "") -> Axes:
@@ -70,16 +68,14 @@ def seed_spread(values: Mapping[str, Sequence[float]], ax: Axes | None = None, *
     for name, seeds in values.items():
         if not len(seeds):
             raise InputError(f"values of {name} are empty; expected the number of at least one seed")
-    with style():
-        if ax is None:
-            ax = new_figure(3.45, 0.75 + 0.46 * len(values)).subplots()
+    with drawing_in(ax, 3.45, 0.75 + 0.46 * len(values)) as axes:
         for index, (name, seeds) in enumerate(values.items()):
-            _draw_seeds(ax, index, name, seeds)
-        ax.set(ylim=(len(values) - 0.6, -0.75), yticks=[], xlabel=label)
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=5))  # more labels of four digits would run into each other
-        ax.spines["left"].set_visible(False)
-        ax.margins(x=0.08)
-    return ax
+            _draw_seeds(axes, index, name, seeds)
+        axes.set(ylim=(len(values) - 0.6, -0.75), yticks=[], xlabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))  # more labels of four digits would run into each other
+        axes.spines["left"].set_visible(False)
+        axes.margins(x=0.08)
+    return axes
 
 
 def _draw_seeds(axes: Axes, row: int, name: str, seeds: Sequence[float]) -> None:

@@ -88,6 +88,13 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+@contextlib.contextmanager
+def drawing_in(axes: Axes | None, width: float, height: float) -> Iterator[Axes]:
+    """Gives the axes within `style`, or those of a figure of that size in inches if they are None."""
+    with style():
+        yield new_figure(width, height).subplots() if axes is None else axes
+
+
 def on_one_line(name: str) -> str:
     """Returns a name as it has room in a figure: no line breaks, and no middle if it is longer than 44 characters."""
     name = one_line(" ".join(name.split()))

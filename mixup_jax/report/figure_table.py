@@ -8,17 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
-
-import numpy as np
+from typing import Literal
 
 from mixup_jax import figures
-from mixup_jax.figures.density import Outcomes
 from mixup_jax.metrics.softmax import Floats
 from mixup_jax.report import formatting
 from mixup_jax.report.figure import FigurePlan
 from mixup_jax.report.filters import Filters
-from mixup_jax.report.groups import Group, Summary, nearest_baseline, pooled_bins, settings_but, summaries_of
+from mixup_jax.report.groups import (
+    Group,
+    Summary,
+    alpha_families,
+    nearest_baseline,
+    pooled_bins,
+    soft_label_families,
+    summaries_of,
+)
 from mixup_jax.report.quantities import Quantity, ood_names
 from mixup_jax.report.runs import RunRecord
 
@@ -40,7 +45,6 @@ BEFORE_AND_AFTER = (
 COMPARED = {"ECE and OE, as trained": ERRORS, "ECE, as trained and after temperature scaling": BEFORE_AND_AFTER}
 """The bars of the methods: what each figure shows, and its numbers as they are called there."""
 BARS_AXIS = "calibration error, 15 bins"
-MIXING = ("method.mixup_alpha", "method.mix_inputs", "method.mix_labels")
 CONFIDENCE = "validation_confidence"
 LOGGED = {
     CONFIDENCE: "mean confidence, validation",
@@ -148,7 +152,7 @@ def _risk(material: Material) -> Plans:
         outcomes[group.name] = [(-one.msp, one.correct) for one in examined]
     draw = partial(figures.risk_coverage_figure, outcomes)
     heading = "Error among the surest examples"
-    yield FigurePlan("risk-coverage", "risk-coverage", draw, heading, parts=_curves(material, material.groups))
+    yield FigurePlan("risk-coverage", "risk-coverage", draw, heading, parts=material.filters.of_curves(material.groups))
 
 
 def _methods(material: Material) -> Plans:
@@ -171,12 +175,7 @@ def _bars(
         quantity.label: {group.name: summary.values for group, summary in summaries.items()}
         for quantity, summaries in found.items()
     }
-    # Rows are numbered in the order in which the numbers name the groups.
-    rows = list(dict.fromkeys(group for summaries in found.values() for group in summaries))
-    parts: dict[str, str] = {}
-    for summaries in found.values():
-        for group, summary in summaries.items():
-            parts |= _row_parts(material.filters, rows.index(group), group, summary)
+    parts = material.filters.of_values(pair for summaries in found.values() for pair in summaries.items())
     draw = partial(figures.method_bars_figure, values, title, BARS_AXIS)
     return FigurePlan("methods", file_name, draw, *above, parts=parts)
 
@@ -197,7 +196,7 @@ def _spread(material: Material) -> Plans:
                 quantity.label,
                 f"{quantity.aim} is better",
                 material.filters.of_key(quantity.key),
-                parts=_all_parts(material.filters, found),
+                parts=material.filters.of_values(found.items()),
             )
 
 
@@ -208,30 +207,25 @@ def _seed_names(group: Group, summary: Summary) -> list[str]:
 
 
 def _sweep(material: Material) -> Plans:
-    families: dict[str, dict[float, Group]] = {}
-    for group in material.groups:
-        if group.first.config is not None:
-            alpha = group.first.config.method.mixup_alpha
-            families.setdefault(settings_but(group, "method.mixup_alpha"), {})[alpha] = group
     taken: set[str] = set()
-    for family in families.values():
+    for family in alpha_families(material.groups):
         for quantity in SWEPT if len(family) >= FEWEST_ALPHAS else ():
-            found = {alpha: summary for alpha in sorted(family) if (summary := family[alpha].summary(quantity))}
-            values = {alpha: summary.values for alpha, summary in found.items()}
+            found = summaries_of(family, quantity)
+            values = {group.alpha: summary.values for group, summary in found.items()}
             yield FigurePlan(
                 "alpha",
                 formatting.slug(f"alpha {quantity.key}", taken),
                 partial(figures.alpha_sweep_figure, values, quantity.label),
                 quantity.label,
                 f"{quantity.aim} is better",
-                parts=_all_parts(material.filters, {family[alpha]: summary for alpha, summary in found.items()}),
+                parts=material.filters.of_values(found.items()),
             )
 
 
 def _epochs(material: Material) -> Plans:
     taken: set[str] = set()
     for group in material.groups:
-        by_epoch = outcomes_by_epoch(group)
+        by_epoch = group.outcomes_by_epoch()
         if by_epoch:
             yield FigurePlan(
                 "epochs",
@@ -241,18 +235,6 @@ def _epochs(material: Material) -> Plans:
                 formatting.count_seeds(len(group.runs)),
                 material.filters.of_group(group),
             )
-
-
-def outcomes_by_epoch(group: Group) -> dict[int, Outcomes]:
-    """Returns confidence and correctness of the validation examples, by epoch, of the seeds that recorded epochs.
-
-    Of several such seeds, the epochs are those that all of them recorded.
-    """
-    recorded = [run.epochs for run in group.runs if run.epochs]
-    shared = set.intersection(*map(set, recorded)) if recorded else set()
-    return {
-        epoch: [(epochs[epoch].confidence, epochs[epoch].correct) for epochs in recorded] for epoch in sorted(shared)
-    }
 
 
 def _scatter(material: Material) -> Plans:
@@ -277,35 +259,6 @@ def _soft_labels(material: Material) -> Plans:
             yield _bars(material, found, "ECE and OE by what is mixed", name, above)
 
 
-def soft_label_families(groups: Sequence[Group]) -> list[list[Group]]:
-    """Returns the groups that differ only in what is mixed, one list for each set of other settings.
-
-    Each holds inputs mixed alone and full mixup or no mixing at all; of those that mix only such of one alpha.
-    """
-    by_rest: dict[str, list[Group]] = {}
-    for group in groups:
-        by_rest.setdefault(settings_but(group, *MIXING), []).append(group)
-    families = []
-    for members in by_rest.values():
-        for alpha in dict.fromkeys(_alpha(group) for group in members if _mixed(group) == (True, False)):
-            family = sorted((group for group in members if _alpha(group) in (0, alpha)), key=_mixed)
-            if {_mixed(group) for group in family} & {(True, True), (False, False)}:
-                families.append(family)
-    return families
-
-
-def _alpha(group: Group) -> float:
-    return group.first.config.method.mixup_alpha if group.first.config else 0.0
-
-
-def _mixed(group: Group) -> tuple[bool, bool]:
-    """Returns whether inputs and labels are mixed."""
-    config = group.first.config
-    if config is None or not config.method.mixup_alpha:
-        return False, False
-    return config.method.mix_inputs, config.method.mix_labels
-
-
 def _winning_scores(material: Material) -> Plans:
     for ood in material.ood:
         groups = [group for group in material.groups if all(ood in run.ood for run in group.runs)]
@@ -324,34 +277,27 @@ def _winning_scores(material: Material) -> Plans:
                 ood,
                 "mean of the seeds" if any(len(group.runs) > 1 for group in material.groups) else "",
                 material.filters.of_ood(ood),
-                parts=_curves(material, drawn),
+                parts=material.filters.of_curves(drawn),
             )
 
 
 def _over_epochs(material: Material) -> Plans:
     plans = []
     for key, label in LOGGED.items():
-        logged_by = {group: _shared_epochs(group, key) for group in material.groups}
+        logged_by = {group: group.logged(key) for group in material.groups}
         found = {group: by_seed for group, by_seed in logged_by.items() if by_seed}
         values = {group.name: by_seed for group, by_seed in found.items()}
         draw = partial(figures.over_epochs_figure, values, key, label, from_zero=key != CONFIDENCE)
         name = f"training-{formatting.slug(key, set())}"
-        plan = FigurePlan("over-epochs", name, draw, label, parts=_curves(material, list(found)))
+        plan = FigurePlan("over-epochs", name, draw, label, parts=material.filters.of_curves(found))
         plans += [plan] if found else []
     # Where nothing but the loss was logged, the cards of the runs show it.
     yield from plans if len(plans) > 1 else ()
 
 
-def _shared_epochs(group: Group, key: str) -> dict[str, list[tuple[float, float]]]:
-    """Returns what every seed logged, or nothing where they do not share two epochs."""
-    by_seed = {str(run.seed): logged(run.progress, key) for run in group.runs}
-    shared = set.intersection(*({epoch for epoch, _ in pairs} for pairs in by_seed.values()))
-    return by_seed if len(shared) > 1 else {}
-
-
 def _training(material: Material) -> Plans:
     for _, run, name in material.runs:
-        loss, accuracy = (logged(run.progress, key) for key in ("train_loss", "validation_accuracy"))
+        loss, accuracy = map(run.logged, ("train_loss", "validation_accuracy"))
         if len(loss) > 1 and accuracy:
             yield FigurePlan(
                 "training",
@@ -361,40 +307,6 @@ def _training(material: Material) -> Plans:
                 "the loss is that of the method itself",
                 run=name,
             )
-
-
-def logged(progress: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float]]:
-    """Returns (epoch, value) for every epoch that logged a number under `key`; its last one counts."""
-    by_epoch = {
-        float(entry["epoch"]): float(entry[key])
-        for entry in progress
-        if _is_number(entry.get("epoch")) and _is_number(entry.get(key))
-    }
-    return sorted(by_epoch.items())
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
-
-
-def _curves(material: Material, groups: Sequence[Group]) -> dict[str, str]:
-    """Returns the filters of curves, one of each of the groups in their order."""
-    return {f"curve-{index}": material.filters.of_group(group) for index, group in enumerate(groups)}
-
-
-def _all_parts(filters: Filters, found: Mapping[Group, Summary]) -> dict[str, str]:
-    """Returns the filters of means and of single values, by the ids they have in a figure."""
-    parts: dict[str, str] = {}
-    for row, (group, summary) in enumerate(found.items()):
-        parts |= _row_parts(filters, row, group, summary)
-    return parts
-
-
-def _row_parts(filters: Filters, row: int, group: Group, summary: Summary) -> dict[str, str]:
-    parts = {f"curve-{row}": filters.of_group(group)}
-    if len(summary.values) == len(group.runs):
-        parts |= {f"value-{row}-{seed}": filters.of_run(group, run) for seed, run in enumerate(group.runs)}
-    return parts
 
 
 FIGURES = (

@@ -6,11 +6,11 @@ of the page lists the tokens it belongs to and is shown while all of them are sw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mixup_jax.methods.method import KINDS
-from mixup_jax.report.groups import Group
+from mixup_jax.report.groups import Group, Summary
 from mixup_jax.report.quantities import ood_names
 from mixup_jax.report.runs import RunRecord
 
@@ -94,6 +94,24 @@ class Filters:
         """Returns the token of a number, by its key in results.json."""
         parts = key.split("/")
         return self.of_ood(parts[1]) if parts[0] == "ood" else ""
+
+    def of_curves(self, groups: Iterable[Group]) -> dict[str, str]:
+        """Returns the tokens of the curves of a figure, one of each of the groups, by their ids in the SVG."""
+        return {f"curve-{index}": self.of_group(group) for index, group in enumerate(groups)}
+
+    def of_values(self, found: Iterable[tuple[Group, Summary]]) -> dict[str, str]:
+        """Returns the tokens of the rows of a figure and of the single values in them, by their ids in the SVG.
+
+        Rows are numbered in the order in which their groups come first.
+        """
+        rows: dict[Group, int] = {}
+        parts: dict[str, str] = {}
+        for group, summary in found:
+            row = rows.setdefault(group, len(rows))
+            parts[f"curve-{row}"] = self.of_group(group)
+            if len(summary.values) == len(group.runs):
+                parts |= {f"value-{row}-{seed}": self.of_run(group, run) for seed, run in enumerate(group.runs)}
+        return parts
 
 
 def _seed(run: RunRecord) -> str:

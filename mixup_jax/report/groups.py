@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mixup_jax.errors import InputError
+from mixup_jax.figures.density import Outcomes
 from mixup_jax.figures.drawn import mean_and_std
 from mixup_jax.metrics.binning import Bins
 from mixup_jax.report.quantities import Quantity, value
@@ -70,6 +71,37 @@ class Group:
         """Returns mean and spread of a number, or None where no run has it."""
         values = [found for run in self.runs if (found := value(run, quantity)) is not None]
         return summarise(values) if values else None
+
+    @property
+    def alpha(self) -> float:
+        """The alpha of its mixup, 0 where it has none."""
+        return self.first.config.method.mixup_alpha if self.first.config else 0.0
+
+    @property
+    def mixed(self) -> tuple[bool, bool]:
+        """Whether inputs and labels are mixed."""
+        config = self.first.config
+        if config is None or not config.method.mixup_alpha:
+            return False, False
+        return config.method.mix_inputs, config.method.mix_labels
+
+    def logged(self, key: str) -> dict[str, list[tuple[float, float]]]:
+        """Returns the (epoch, value) pairs by seed, or nothing where the seeds do not share two epochs."""
+        by_seed = {str(run.seed): run.logged(key) for run in self.runs}
+        shared = set.intersection(*({epoch for epoch, _ in pairs} for pairs in by_seed.values()))
+        return by_seed if len(shared) > 1 else {}
+
+    def outcomes_by_epoch(self) -> dict[int, Outcomes]:
+        """Returns confidence and correctness of the validation examples, by epoch, of the seeds that recorded epochs.
+
+        Of several such seeds, the epochs are those that all of them recorded.
+        """
+        recorded = [run.epochs for run in self.runs if run.epochs]
+        shared = set.intersection(*map(set, recorded)) if recorded else set()
+        return {
+            epoch: [(epochs[epoch].confidence, epochs[epoch].correct) for epochs in recorded]
+            for epoch in sorted(shared)
+        }
 
 
 def summarise(values: Sequence[float]) -> Summary:
@@ -182,3 +214,35 @@ def nearest_baseline(group: Group, groups: Sequence[Group]) -> Group | None:
 def pooled_bins(group: Group, n_bins: int) -> Bins:
     """Returns the calibration bins of the test examples of all seeds together."""
     return reduce(Bins.merge, (run.bins(n_bins) for run in group.runs))
+
+
+def alpha_families(groups: Sequence[Group]) -> list[list[Group]]:
+    """Returns the groups that differ only in mixup's alpha, in its order, one list for each set of other settings.
+
+    Of several groups with the same alpha it is the last.
+    """
+    recorded = [group for group in groups if group.first.config is not None]
+    families = [{group.alpha: group for group in family} for family in _families(recorded, "method.mixup_alpha")]
+    return [[by_alpha[alpha] for alpha in sorted(by_alpha)] for by_alpha in families]
+
+
+def soft_label_families(groups: Sequence[Group]) -> list[list[Group]]:
+    """Returns the groups that differ only in what is mixed, one list for each set of other settings.
+
+    Each holds inputs mixed alone and full mixup or no mixing at all; of those that mix only such of one alpha.
+    """
+    families = []
+    for members in _families(groups, "method.mixup_alpha", "method.mix_inputs", "method.mix_labels"):
+        for alpha in dict.fromkeys(group.alpha for group in members if group.mixed == (True, False)):
+            family = sorted((group for group in members if group.alpha in (0, alpha)), key=lambda group: group.mixed)
+            if {group.mixed for group in family} & {(True, True), (False, False)}:
+                families.append(family)
+    return families
+
+
+def _families(groups: Sequence[Group], *keys: str) -> list[list[Group]]:
+    """Returns the groups that are alike but for the settings named, in the order of their first members."""
+    found: dict[str, list[Group]] = {}
+    for group in groups:
+        found.setdefault(settings_but(group, *keys), []).append(group)
+    return list(found.values())

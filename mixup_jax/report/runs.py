@@ -138,6 +138,19 @@ class RunRecord:
             self._bins[n_bins, scaled] = bin_confidences(*self.outcomes(scaled=scaled), n_bins)
         return self._bins[n_bins, scaled]
 
+    def logged(self, key: str) -> list[tuple[float, float]]:
+        """Returns (epoch, value) for every epoch that logged a number under `key`; its last one counts."""
+        by_epoch = {
+            float(entry["epoch"]): float(entry[key])
+            for entry in self.progress
+            if _is_number(entry.get("epoch")) and _is_number(entry.get(key))
+        }
+        return sorted(by_epoch.items())
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
 
 def _temperature(result: Mapping[str, Any]) -> float | None:
     value = result.get("temperature")
