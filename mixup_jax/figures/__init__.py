@@ -1,20 +1,19 @@
 """The figures, for the report, for notebooks and for TensorBoard.
 
-Each is a pure function of bins, confidences or numbers.  It draws into the axes it is given, or
-into a new figure, and returns the axes; `axes.figure` is the figure.  pyplot is not loaded and no
-setting of the caller's changes what is drawn, or is changed.  Beside each stands one called NAME_figure, which
-returns a `drawn.Drawn`: the axes, the figure in words, and the values that can be read off it.  The report's table
-of figures (`report/figure_table.py`) names these.
+Each is a pure function of bins, confidences or numbers.  It draws into the given axes, or into a new figure, and
+returns the axes; `axes.figure` is the figure.  It does not import pyplot, and it neither uses nor changes the caller's
+matplotlib settings.  For each there is a function NAME_figure, which returns a `drawn.Drawn`: the axes, a description
+in words, and the values that the figure shows.  The report's table of figures (`report/figure_table.py`) uses these.
 
   reliability_diagram   accuracy against confidence, with Wilson's intervals
   confidence_histogram  confidence in and out of distribution
   risk_coverage         error against the share of examples that are answered
-  method_bars           numbers of several methods beside each other, with the spread over seeds
+  method_bars           numbers of several methods side by side, with the spread over seeds
   alpha_sweep           a number against the strength of mixup
   seed_spread           the single values behind a mean and its standard deviation
   training_curve        loss and validation accuracy over the epochs
-  joint_density         how confidence and accuracy are distributed together, as numbers
-  density_over_epochs   the same drawn, epoch by epoch
+  joint_density         the joint distribution of confidence and accuracy, as numbers
+  density_over_epochs   the same as a figure, epoch by epoch
   over_epochs           a number over the epochs, of several methods
   bin_scatter           accuracy against confidence, a point for each bin
   winning_scores        confidence of several methods on one set

@@ -1,4 +1,4 @@
-"""Bars: numbers of several methods beside each other."""
+"""Bars: numbers of several methods side by side."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mixup_jax.figures.drawn import Drawn, Lines, count_seeds, spread
 from mixup_jax.figures.style import BLUE, GREEN, INK, SKY, VERMILLION, drawing_in, on_one_line, show_legend
 
 FILLS = ((SKY, ""), (VERMILLION, "////"), (BLUE, "...."), (GREEN, "xxxx"))
-"""Colour and hatching of the first, second, ... number."""
-THICKNESS = 0.62  # of all bars of a method together; its name stands in the rest
+"""The colour and hatching of each number, in order."""
+THICKNESS = 0.62  # of all bars of a method together; the rest of the row has its name
 
 
 def method_bars(
@@ -25,7 +25,7 @@ def method_bars(
     Args:
       values: by number, such as "ECE" and "OE" (at most 4), and by method the value of each seed, such as
         `{"ECE": {"erm": [0.07, 0.08], "mixup": [0.02]}}`.  A method that lacks a number has no bar for it.
-      ax: where to draw; None makes a figure of its own.
+      ax: where to draw; None makes a new figure.
       label: of the axis of the numbers.
       title: plain text above the figure.
 
@@ -33,7 +33,7 @@ def method_bars(
       The axes; a row for each method, the first on top.
 
     Raises:
-      InputError: there is no number or more than 4, no method, or a method of a number without a value.
+      InputError: there is no number or more than 4, no method, or a method without a value.
     """
     methods = list(dict.fromkeys(method for by_method in values.values() for method in by_method))
     if not methods or len(values) > len(FILLS):
@@ -92,7 +92,7 @@ def _draw_bars(
 
 
 def method_bars_figure(values: Mapping[str, Mapping[str, Sequence[float]]], title: str, label: str) -> Drawn:
-    """Returns numbers of several methods as bars; `label` is that of their axis.  See `method_bars`."""
+    """Returns the figure of `method_bars`; `label` is that of the axis of the numbers."""
     methods = list(dict.fromkeys(method for by_method in values.values() for method in by_method))
     readings: dict[str, Lines] = {}
     words = []

@@ -18,8 +18,8 @@ from mixup_jax.metrics.binning import bin_confidences
 from mixup_jax.metrics.softmax import Bools, Floats
 
 CELLS = 25
-"""A density is drawn in so many cells of confidence and as many of accuracy."""
-FINE = 40  # points within a cell of accuracy, at which a posterior is summed
+"""The number of cells of a density along confidence, and along accuracy."""
+FINE = 40  # points in a cell of accuracy, at which a posterior is summed
 SHADES = (
     (0.0003, "#e3eef7"),
     (0.001, "#bcd7ea"),
@@ -28,26 +28,26 @@ SHADES = (
     (0.03, "#1f6aa5"),
     (0.1, "#08306b"),
 )
-"""The least share of the examples that a cell of each shade holds; cells that hold less stay white."""
+"""The least share of the examples in a cell of each shade; cells with fewer are white."""
 
 Outcomes = Sequence[tuple[Floats, Bools]]
 
 
 def joint_density(seeds: Outcomes, cells: int = CELLS) -> Floats:
-    """Returns how confidence and accuracy are distributed together, `[cells, cells]`, summing to 1.
+    """Returns the joint distribution of confidence and accuracy, `[cells, cells]`, summing to 1.
 
-    A single example is right or wrong and has no accuracy; the examples of one confidence have.  So the
-    examples are binned by confidence, and the share of a bin is spread over accuracies as its outcomes
-    leave them possible: entry [i, j] is
+    A single example is right or wrong; only several examples have an accuracy.  So the examples are binned
+    by confidence, and the share of a bin is spread over the accuracies that its outcomes make likely: entry
+    [i, j] is
 
         n_i / n * P(accuracy in cell j),   accuracy ~ Beta(k_i + 1, n_i - k_i + 1),
 
     for n_i examples in bin i of which k_i are right: the posterior of a uniform prior.  Many examples make
-    a narrow column, few a wide one.  Of several seeds it is the mean, in which each counts the same.
+    a narrow column, few examples a wide one.  For several seeds the result is the mean over the seeds.
 
     Args:
-      seeds: of each seed, the confidence of every example `[N]` in [0, 1] and whether it is right `[N]`.
-      cells: how many equally wide cells of confidence (right-closed) and of accuracy there are.
+      seeds: for each seed, the confidence of every example `[N]` in [0, 1] and whether it is right `[N]`.
+      cells: the number of equally wide cells of confidence (right-closed), and of accuracy.
 
     Raises:
       InputError: there is no seed, one of them has no example, or a confidence is outside [0, 1].
@@ -72,11 +72,11 @@ def density_over_epochs(by_epoch: Mapping[int, Outcomes], *, width: float = 7.2)
     Below the diagonal the network is over-confident, above it under-confident.
 
     Args:
-      by_epoch: by epoch, drawn in their order, what `joint_density` takes.
+      by_epoch: the first argument of `joint_density` by epoch, drawn in order of epochs.
       width: of the figure, inches.
 
     Returns:
-      The figure; the cross of the panel of index i has the id `panel-i.mean`.
+      The figure; the cross of panel i has the id `panel-i.mean`.
 
     Raises:
       InputError: there is no epoch, or one of them has nothing to draw.
@@ -86,7 +86,7 @@ def density_over_epochs(by_epoch: Mapping[int, Outcomes], *, width: float = 7.2)
     epochs = sorted(by_epoch)
     densities = [joint_density(by_epoch[epoch]) for epoch in epochs]
     with style():
-        panels = max(len(epochs), 4)  # of fewer epochs the panels keep their size
+        panels = max(len(epochs), 4)  # with fewer epochs, the panels do not become larger
         figure = new_figure(width, width / panels + 0.95)
         row = figure.subplots(1, panels, sharex=True, sharey=True, squeeze=False)[0]
         for axes in row[len(epochs) :]:
@@ -124,7 +124,7 @@ def _draw_density(axes: Axes, density: Floats) -> None:
     for level, (_, colour) in enumerate(SHADES):
         cells = np.argwhere(shade == level)
         if len(cells):
-            # One path of all cells of a shade: a path for each would make the page many times as large.
+            # One path for all cells of a shade: a path for each cell would make the page many times larger.
             squares = [_square(edges[i], edges[i + 1], edges[j], edges[j + 1]) for i, j in cells]
             axes.add_patch(PathPatch(Path.make_compound_path(*squares), facecolor=colour, linewidth=0))
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
@@ -138,9 +138,9 @@ def _square(left: float, right: float, bottom: float, top: float) -> Path:
 
 
 def density_rows(by_epoch: Mapping[int, Outcomes]) -> list[tuple[float, ...]]:
-    """Returns the cells that `density_over_epochs` draws from: epoch, ends of the cell on both axes, share.
+    """Returns the cells that `density_over_epochs` draws: epoch, ends of the cell on both axes, share.
 
-    Cells of less than a millionth are left out.
+    Cells with a share below a millionth are left out.
     """
     edges = np.linspace(0, 1, CELLS + 1).round(6).tolist()
     rows: list[tuple[float, ...]] = []
@@ -153,7 +153,7 @@ def density_rows(by_epoch: Mapping[int, Outcomes]) -> list[tuple[float, ...]]:
 
 
 def density_figure(by_epoch: Mapping[int, Outcomes], name: str) -> Drawn:
-    """Returns the joint density over the epochs of a method, which its text calls `name`; see `density_over_epochs`."""
+    """Returns the figure of `density_over_epochs`, whose text calls the method `name`."""
     readings: dict[str, Lines] = {}
     words = []
     for index, (epoch, seeds) in enumerate(by_epoch.items()):

@@ -1,4 +1,4 @@
-"""A figure together with what it says: its text for those who cannot see it, and the values that can be read off it."""
+"""A figure with a description for readers who cannot see it, and with the values that it shows."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"
 
 Lines = Sequence[tuple[str, str]]
-"""Lines of text, each with the part of the figure that it is about, such as "curve-0"; "" for the whole figure."""
+"""Lines of text, each with the part of the figure that it describes, such as "curve-0"; "" is the whole figure."""
 Rows = Sequence[Sequence[str | float | None]]
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a figure function returns.
+    """The result of a figure function.
 
     Attributes:
-      axes: where it is drawn, or a figure of several axes.
+      axes: the axes, or the figure if it has several axes.
       alt: the figure in words, with its numbers.
-      readings: what can be read off its parts, by their ids in the SVG, such as "curve-0.mean".
+      readings: the values that its parts show, by the ids of the parts in the SVG, such as "curve-0.mean".
       columns: names of the columns of `rows`.
       rows: the numbers that are drawn; empty where the tables of the report have them.
     """
@@ -40,7 +40,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Column:
-    """A part of the x axis, from `low` to `high`, and what can be read off there."""
+    """A part of the x axis, from `low` to `high`, and the values that the figure shows there."""
 
     low: float
     high: float
@@ -48,7 +48,7 @@ class Column:
 
 
 def add_columns(axes: Axes, columns: Sequence[Column], depth: float = 0.0) -> dict[str, Lines]:
-    """Adds invisible columns, to be pointed at, and returns what can be read off them by their ids.
+    """Adds invisible columns that a reader can point at, and returns their values by their ids.
 
     Args:
       axes: where they are added.
@@ -69,7 +69,7 @@ def add_columns(axes: Axes, columns: Sequence[Column], depth: float = 0.0) -> di
         )
         patch.set_in_layout(False)
         axes.add_artist(patch)
-        # Adding an artist may clip it.
+        # Adding an artist may turn on clipping.
         patch.set_clip_on(False)
     return {f"spot-{number}.area": column.lines for number, column in enumerate(columns)}
 
@@ -78,7 +78,7 @@ def number(value: float | None, *, signed: bool = False) -> str:
     """Returns a number with four decimals and a real minus sign, or a dash for None."""
     if value is None:
         return NONE
-    # Adding 0.0 turns a negative zero, which rounding may leave, into a plain one.
+    # Rounding may give -0.0; adding 0.0 makes it 0.0.
     rounded = round(value, DIGITS) + 0.0
     return f"{rounded:{'+' if signed and rounded else ''}.{DIGITS}f}".replace("-", MINUS)
 
@@ -91,12 +91,12 @@ def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def spread(values: Sequence[float], *, signed: bool = False) -> str:
-    """Returns "mean ± standard deviation" of the values of several seeds, or the one value there is."""
+    """Returns "mean ± standard deviation" of the values of several seeds, or the value of a single seed."""
     mean, std = mean_and_std(values)
     text = number(mean, signed=signed)
     return text if std is None else f"{text} ± {number(std)}"
 
 
 def count_seeds(count: int) -> str:
-    """Returns how many seeds there are."""
+    """Returns the number of seeds in words, such as "3 seeds"."""
     return "1 seed" if count == 1 else f"{count} seeds"

@@ -23,12 +23,12 @@ def over_epochs(
 ) -> Axes:
     """Draws a number over the epochs of training.
 
-    Of several seeds the mean is drawn, over a band from the lowest to the highest of them, at the epochs that all
-    of them have.
+    For several seeds it draws the mean, over a band from the lowest to the highest value, at the epochs that all
+    seeds have.
 
     Args:
-      logged: by name, of each seed the (epoch, number) pairs in order of epochs.
-      ax: where to draw; None makes a figure of its own.
+      logged: by name, for each seed the (epoch, number) pairs in order of epochs.
+      ax: where to draw; None makes a new figure.
       label: of the number, at its axis.
       from_zero: whether the axis of the number begins at 0.
 
@@ -59,7 +59,7 @@ def at_common_epochs(seeds: Sequence[Logged], name: str) -> tuple[Floats, Floats
     """Returns the epochs that all seeds have, `[E]`, and their numbers there, `[seeds, E]`.
 
     Raises:
-      InputError: there is no seed, or no such epoch.
+      InputError: there is no seed, or no common epoch.
     """
     found = [dict(seed) for seed in seeds]
     shared = sorted(set.intersection(*map(set, found))) if found else []
@@ -71,9 +71,9 @@ def at_common_epochs(seeds: Sequence[Logged], name: str) -> tuple[Floats, Floats
 def over_epochs_figure(
     logged: Mapping[str, Mapping[str, Logged]], key: str, label: str, *, from_zero: bool = True
 ) -> Drawn:
-    """Returns a number over the epochs, by method and seed; `key` is its column in the data, `label` its name.
+    """Returns the figure of `over_epochs` for a number by method and seed.
 
-    See `over_epochs`.
+    `key` is the name of its column in the data, and `label` its name in the figure.
     """
     values = {name: list(by_seed.values()) for name, by_seed in logged.items()}
     rows: list[tuple[str | float, ...]] = []
@@ -93,7 +93,7 @@ def training_curve(loss: Sequence[tuple[float, float]], accuracy: Sequence[tuple
 
     Args:
       loss: (epoch, training loss) in order of epochs.
-      accuracy: (epoch, validation accuracy in [0, 1]), likewise.
+      accuracy: (epoch, validation accuracy in [0, 1]) in order of epochs.
 
     Returns:
       The figure.
@@ -113,7 +113,7 @@ def training_curve(loss: Sequence[tuple[float, float]], accuracy: Sequence[tuple
 
 
 def training_figure(loss: Logged, accuracy: Logged, name: str) -> Drawn:
-    """Returns training loss and validation accuracy of a run, which its text calls `name`; see `training_curve`."""
+    """Returns the figure of `training_curve`, whose text calls the run `name`."""
     alt = (
         f"Training of {name}: training loss goes from {loss[0][1]:.4f} (epoch {loss[0][0]:g}) to {loss[-1][1]:.4f} "
         f"(epoch {loss[-1][0]:g}), validation accuracy from {accuracy[0][1]:.4f} (epoch {accuracy[0][0]:g}) to "

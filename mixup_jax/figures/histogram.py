@@ -46,16 +46,16 @@ def confidence_histogram(
     top: float | None = None,
     bottom: float | None = None,
 ) -> Axes:
-    """Draws how confident a network is in distribution (filled) and on each out-of-distribution set (lines).
+    """Draws histograms of a network's confidence in distribution (filled) and on each out-of-distribution set (lines).
 
     Args:
       in_distribution: confidences `[N]` in [0, 1].
       ood: confidences `[N_k]` of each out-of-distribution set by its name.
-      ax: where to draw; None makes a figure of its own.
+      ax: where to draw; None makes a new figure.
       title: plain text above the figure.
-      in_name: what the legend calls the in-distribution set.
-      scale: of the shares; an empty bin has no place on a logarithmic one and falls below it.
-      top: the largest share on the axis, for figures that are to be compared; None fits the data.
+      in_name: the name of the in-distribution set in the legend.
+      scale: of the shares; on a logarithmic one, an empty bin is below the axis.
+      top: the largest share on the axis, to make figures comparable; None fits the data.
       bottom: the smallest share on a logarithmic axis; None is half an example of the largest set.
 
     Returns:
@@ -81,7 +81,7 @@ def confidence_histogram(
         axes.set(xlim=(0, 1), xlabel="confidence", ylabel="share of examples")
         axes.set_ylim(bottom=least, top=top)
         if scale == "log":
-            # The usual labels are formulas, and formulas are off so that names stay as they are.
+            # The default labels are formulas, which are turned off so that names with dollar signs stay as they are.
             axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             axes.yaxis.set_minor_locator(NullLocator())
         axes.set_title(visible(title), loc="left", color=INK)
@@ -99,7 +99,7 @@ def confidence_figure(
     top: float | None = None,
     bottom: float | None = None,
 ) -> Drawn:
-    """Returns the confidence histogram of a network, which its text calls `name`; see `confidence_histogram`."""
+    """Returns the figure of `confidence_histogram`, whose text calls the network `name`."""
     sets = {in_name: in_distribution, **ood}
     described = "; ".join(
         f"{dataset}: {len(values):,} examples, mean confidence {np.mean(values):.4f}, "
@@ -117,7 +117,7 @@ def confidence_figure(
 def winning_scores(scores: Mapping[str, Sequence[Floats]], ax: Axes | None = None, *, title: str = "") -> Axes:
     """Draws the histogram of the winning score, the largest softmax probability, of several methods.
 
-    Of several seeds it is the mean of their shares.
+    For several seeds it draws the mean of their shares.
 
     Args:
       scores: by method, the winning scores of each seed, `[N]` in [0, 1].
@@ -149,7 +149,7 @@ def mean_shares(seeds: Sequence[Floats], name: str) -> Floats:
     """Returns the mean over the seeds of `histogram_shares`, `[20]`.
 
     Raises:
-      InputError: there is no seed, or one of them cannot be used.
+      InputError: there is no seed, or a seed has no example or a score outside [0, 1].
     """
     if not seeds:
         raise InputError(f"winning scores of {name} hold no seed; expected at least one")
@@ -157,7 +157,7 @@ def mean_shares(seeds: Sequence[Floats], name: str) -> Floats:
 
 
 def winning_scores_figure(scores: Mapping[str, Sequence[Floats]], set_name: str) -> Drawn:
-    """Returns the winning scores of several methods on a set that its text calls `set_name`; see `winning_scores`."""
+    """Returns the figure of `winning_scores`, whose text calls the data set `set_name`."""
     shares = {name: mean_shares(seeds, name) for name, seeds in scores.items()}
     means = {name: float(np.mean([seed.mean() for seed in seeds])) for name, seeds in scores.items()}
     words = "; ".join(f"{name} {mean:.4f}" for name, mean in means.items())
@@ -174,7 +174,7 @@ def winning_scores_figure(scores: Mapping[str, Sequence[Floats]], set_name: str)
 
 
 def _columns(shares: Mapping[str, Floats], parts: Sequence[str], what: str) -> list[Column]:
-    """Returns a column for each bin, with the share of every set in it."""
+    """Returns a column for each bin, with the share of every set in that bin."""
     columns = []
     for m, (low, high) in enumerate(itertools.pairwise(bin_edges(HISTOGRAM_BINS))):
         named = zip(shares.items(), parts, strict=True)

@@ -32,10 +32,10 @@ from mixup_jax.metrics.softmax import Floats
 
 OVER, UNDER = "/" * 4, "\\" * 4
 COUNTS_DEPTH = 0.42
-"""How far below a reliability diagram its panel of counts reaches, in parts of its height."""
+"""How far below a reliability diagram its panel of counts extends, as a fraction of the diagram's height."""
 LARGEST = 300.0
-"""Area, in square points, of a point that holds all examples."""
-SMALLEST = 3.0  # what is smaller could not be seen
+"""The area, in square points, of a point for all examples."""
+SMALLEST = 3.0  # the least area: smaller points could not be seen
 SHAPES = ("o", "s", "D", "^", "v", "P")
 
 
@@ -66,13 +66,13 @@ def reliability_diagram(
     """Draws accuracy against confidence, bin by bin, and the number of examples in each bin.
 
     Solid bars are accuracy.  The hatched part is the gap to the bin's mean confidence: vermillion
-    where confidence is the higher (over-confident), blue where it is the lower.  The dark band is
-    Wilson's 95 % interval of the accuracy.  The ECE and OE printed are those of these `bins`.
+    where confidence is higher (over-confident), blue where it is lower.  The dark band is Wilson's
+    95 % interval of the accuracy.  The printed ECE and OE are those of `bins`.
 
     Args:
-      bins: M calibration bins; empty ones stay empty.
-      ax: where to draw; None makes a figure of its own, with the numbers of examples below.
-      counts_ax: where to draw the numbers of examples; None leaves them out where `ax` is given.
+      bins: M calibration bins; empty ones have no bar.
+      ax: where to draw; None makes a new figure, with the numbers of examples below.
+      counts_ax: where to draw the numbers of examples; if `ax` is given, None leaves them out.
       title: plain text above the diagram.
       legend: whether to explain the colours.
 
@@ -89,7 +89,7 @@ def reliability_diagram(
         if ax is None:
             figure = new_figure(3.45, 4.7 if legend else 4.3)
             ax, counts_ax = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
-            # Over the whole width: the axes alone are too narrow for the numbers.
+            # Across the whole width, because the axes are too narrow for the numbers.
             figure.suptitle(text, x=0.02, ha="left", color=INK, fontsize=9, linespacing=1.5)
         else:
             ax.set_title(text, loc="left", color=INK, fontsize=9, linespacing=1.5)
@@ -137,13 +137,13 @@ def _draw_counts(axes: Axes, bins: Bins) -> None:
         bins.edges[:-1], bins.count, np.diff(bins.edges), align="edge", color=GREY, edgecolor="white", linewidth=0.8
     )
     axes.set(yscale="log", ylim=(0.7, max(10.0, 2.0 * float(bins.count.max()))), xlim=(0, 1), ylabel="examples")
-    # The usual labels are formulas, and formulas are off so that a name with dollar signs stays as it is.
+    # The default labels are formulas, which are turned off so that names with dollar signs stay as they are.
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.yaxis.set_minor_locator(NullLocator())
 
 
 def reliability_figure(bins: Bins, name: str, title: str) -> Drawn:
-    """Returns the reliability diagram of a network's bins; `name` is what its text calls the network."""
+    """Returns the figure of `reliability_diagram`, whose text calls the network `name`."""
     low, high = wilson_interval(bins.correct_sum, bins.count)
     columns, described = [], []
     for m in np.flatnonzero(bins.count):
@@ -168,20 +168,20 @@ def reliability_figure(bins: Bins, name: str, title: str) -> Drawn:
 
 
 def bin_scatter(bins: Mapping[str, Bins], ax: Axes | None = None, *, title: str = "") -> Axes:
-    """Draws every bin as a point at its mean confidence and accuracy, of an area as its share of the examples.
+    """Draws every bin as a point at its mean confidence and accuracy; the area is its share of the examples.
 
     Points below the diagonal are over-confident, those above it under-confident.
 
     Args:
-      bins: by name, such as a method's; empty bins have no point.
-      ax: where to draw; None makes a figure of its own.
+      bins: by name, such as the name of a method; empty bins have no point.
+      ax: where to draw; None makes a new figure.
       title: plain text above the figure.
 
     Returns:
       The axes.
 
     Raises:
-      InputError: a name's bins hold no example, or there is no name.
+      InputError: there are no bins, or those of a name hold no example.
     """
     if not bins or not all(one.n for one in bins.values()):
         raise InputError(f"bins of {', '.join(bins) or 'nothing'} hold no example; expected at least one for each name")
@@ -193,7 +193,7 @@ def bin_scatter(bins: Mapping[str, Bins], ax: Axes | None = None, *, title: str 
             shape, areas = SHAPES[index % len(SHAPES)], np.maximum(LARGEST * one.count[full] / one.n, SMALLEST)
             points = axes.scatter(one.confidence[full], one.accuracy[full], s=areas, color=colour, marker=shape)
             points.set(alpha=0.55, edgecolors="white", linewidths=0.5, clip_on=False, gid=f"curve-{index}.points")
-            # The legend shows one size for all: that of the points says something else.
+            # The legend shows one size for all, because the size of a point has another meaning.
             (key,) = axes.plot([], [], linestyle="", marker=shape, color=colour, alpha=0.7, markersize=6)
             key.set(label=on_one_line(name), gid=f"curve-{index}.line")
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="mean confidence of the bin", ylabel="accuracy of the bin")
@@ -204,7 +204,7 @@ def bin_scatter(bins: Mapping[str, Bins], ax: Axes | None = None, *, title: str 
 
 
 def scatter_figure(bins: Mapping[str, Bins]) -> Drawn:
-    """Returns the bins of several networks as points; see `bin_scatter`."""
+    """Returns the figure of `bin_scatter`."""
     rows: list[tuple[str | float, ...]] = []
     words = []
     for name, one in bins.items():

@@ -14,25 +14,25 @@ from mixup_jax.figures.style import INK, LINES, MARKERS, drawing_in, on_one_line
 from mixup_jax.metrics.softmax import Bools, Floats
 
 STEPS = 200
-READ_AT = 20  # coverages at which the curves can be read off
+READ_AT = 20  # the number of coverages at which the values of the curves are shown
 GRID = np.arange(1, STEPS + 1) / STEPS
 """The coverages at which curves of several seeds are averaged: 0.005, 0.01, .., 1."""
 
 
 def risk_at_grid(confidence: Floats, correct: Bools) -> Floats:
-    """Returns the error among the ceil(c N) surest examples for every coverage c of `GRID`, `[200]` in [0, 1].
+    """Returns the error among the ceil(c N) most confident examples for every coverage c of `GRID`, `[200]` in [0, 1].
 
-    Equally sure examples count by expectation over their orders, as in `metrics.risk_coverage`.
+    Ties count by expectation over their orders, as in `metrics.risk_coverage`.
 
     Args:
-      confidence: `[N]`, N >= 1, the higher the surer.
+      confidence: `[N]`, N >= 1.
       correct: bool `[N]`.
 
     Raises:
       InputError: the arrays differ in length, are empty, or a number is NaN.
     """
     risk = metrics.risk_coverage(-np.asarray(confidence, np.float64), correct).risk
-    # In whole numbers: ceil(0.55 * 100) of floating point is 56.
+    # In whole numbers, because ceil(0.55 * 100) is 56 in floating point.
     answered = -(-np.arange(1, STEPS + 1) * len(risk) // STEPS)
     return risk[answered - 1]
 
@@ -40,28 +40,27 @@ def risk_at_grid(confidence: Floats, correct: Bools) -> Floats:
 def risk_coverage(
     outcomes: Mapping[str, Sequence[tuple[Floats, Bools]]], ax: Axes | None = None, *, title: str = ""
 ) -> Axes:
-    """Draws the error among the surest examples against the share of examples answered.
+    """Draws the error among the most confident examples against the share of examples answered.
 
-    Of several seeds the mean is drawn, over a band from the lowest to the highest of them.  Equally sure
-    examples count by expectation over their orders, as in `metrics.risk_coverage`.
+    For several seeds it draws the mean, over a band from the lowest to the highest value.  Ties count by
+    expectation over their orders, as in `metrics.risk_coverage`.
 
     Args:
-      outcomes: by name, for each seed how sure the network is of each example, such as its confidence, `[N]`, and
-        whether each is correct `[N]`.
-      ax: where to draw; None makes a figure of its own.
+      outcomes: by name, for each seed the confidence of each example `[N]` and whether it is correct `[N]`.
+      ax: where to draw; None makes a new figure.
       title: plain text above the figure.
 
     Returns:
       The axes.
 
     Raises:
-      InputError: a name has no seed, or its arrays cannot be used.
+      InputError: a name has no seed, or its arrays are malformed.
     """
     curves = {name: seed_curves(seeds, name) for name, seeds in outcomes.items()}
     with drawing_in(ax, 4.3, 3.0 + 0.17 * len(outcomes)) as axes:
         for index, (name, values) in enumerate(curves.items()):
             colour, dashes = LINES[index % len(LINES)]
-            # Not at the same places: where curves run together, their shapes stand side by side.
+            # At different places, so that the markers of overlapping curves are side by side.
             marker, places = MARKERS[index % len(MARKERS)], (3 * index % 25, 25)
             if len(values) > 1:
                 low, high = values.min(axis=0), values.max(axis=0)
@@ -77,14 +76,14 @@ def risk_coverage(
 
 
 def seed_curves(seeds: Sequence[tuple[Floats, Bools]], name: str) -> Floats:
-    """Returns the risk of every seed at the coverages of `risk.GRID`, `[seeds, 200]`."""
+    """Returns the risk of every seed at the coverages of `GRID`, `[seeds, 200]`."""
     if not seeds:
         raise InputError(f"outcomes of {name} hold no seed; expected at least one pair of confidence and correctness")
     return np.stack([risk_at_grid(confidence, correct) for confidence, correct in seeds])
 
 
 def risk_coverage_figure(outcomes: Mapping[str, Sequence[tuple[Floats, Bools]]]) -> Drawn:
-    """Returns the risk-coverage curves of several methods; see `risk_coverage`."""
+    """Returns the figure of `risk_coverage`."""
     risks = {name: seed_curves(seeds, name).mean(axis=0) for name, seeds in outcomes.items()}
     columns, words = [], []
     for coverage in np.arange(1, READ_AT + 1) / READ_AT:

@@ -1,4 +1,4 @@
-"""A number of several seeds: against the strength of mixup, and the values behind a mean and its spread."""
+"""A number of several seeds: against the strength of mixup, and the single values with their mean and spread."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mixup_jax.figures.style import BLUE, INK, drawing_in, on_one_line
 
 
 def alpha_sweep(values: Mapping[float, Sequence[float]], ax: Axes | None = None, *, label: str = "") -> Axes:
-    """Draws a number against mixup's alpha: means in a band of the standard deviation, and every seed beside them.
+    """Draws a number against mixup's alpha: means in a band of the standard deviation, and the value of every seed.
 
     Args:
-      values: by alpha, >= 0 (0 is training without mixup), the number of each seed.
-      ax: where to draw; None makes a figure of its own.
+      values: the number of each seed by alpha >= 0 (0 is training without mixup).
+      ax: where to draw; None makes a new figure.
       label: of the number, at its axis.
 
     Returns:
@@ -41,7 +41,7 @@ def alpha_sweep(values: Mapping[float, Sequence[float]], ax: Axes | None = None,
                 reach, gid = float(np.std(seeds, ddof=1)), f"curve-{index}.spread"
                 axes.plot([alpha] * 2, [mean - reach, mean + reach], color=BLUE, alpha=0.3, linewidth=6, gid=gid)
             axes.plot(alpha, mean, "D", color=BLUE, markersize=4.5, zorder=3, gid=f"curve-{index}.mean")
-            # Beside the mean, which would cover them.
+            # Beside the mean, which would cover the values.
             beside = axes.transData + ScaledTranslation(0.09, 0, axes.figure.dpi_scale_trans)
             for seed, value in enumerate(seeds if len(seeds) > 1 else ()):
                 (dot,) = axes.plot(alpha, value, "o", color="white", markersize=3.5, transform=beside, zorder=4)
@@ -52,11 +52,11 @@ def alpha_sweep(values: Mapping[float, Sequence[float]], ax: Axes | None = None,
 
 
 def seed_spread(values: Mapping[str, Sequence[float]], ax: Axes | None = None, *, label: str = "") -> Axes:
-    """Draws the value of every seed, and behind them the mean and its sample standard deviation.
+    """Draws the value of every seed, and behind the values their mean and sample standard deviation.
 
     Args:
-      values: by name, the value of each seed; one value is drawn without a spread.
-      ax: where to draw; None makes a figure of its own.
+      values: the value of each seed by name; a single value has no spread.
+      ax: where to draw; None makes a new figure.
       label: of the number, at its axis.
 
     Returns:
@@ -79,7 +79,7 @@ def seed_spread(values: Mapping[str, Sequence[float]], ax: Axes | None = None, *
 
 
 def _draw_seeds(axes: Axes, row: int, name: str, seeds: Sequence[float]) -> None:
-    mean = float(np.mean(seeds))  # all in one colour: rows are named, and a figure may lack some methods of another
+    mean = float(np.mean(seeds))  # one colour for all rows, because rows are named and figures may lack some methods
     if len(seeds) > 1:
         reach = float(np.std(seeds, ddof=1))
         axes.plot(
@@ -95,7 +95,7 @@ def _draw_seeds(axes: Axes, row: int, name: str, seeds: Sequence[float]) -> None
 
 
 def alpha_sweep_figure(values: Mapping[float, Sequence[float]], label: str) -> Drawn:
-    """Returns a number, called `label`, against mixup's alpha, the values in ascending order; see `alpha_sweep`."""
+    """Returns the figure of `alpha_sweep` for a number called `label`, in ascending order of alpha."""
     alphas = list(values)
     described = "; ".join(f"alpha {alpha:g}: {spread(seeds)}" for alpha, seeds in values.items())
     middles = [(low + high) / 2 for low, high in itertools.pairwise(alphas)]
@@ -111,9 +111,9 @@ def alpha_sweep_figure(values: Mapping[float, Sequence[float]], label: str) -> D
 def seed_spread_figure(
     values: Mapping[str, Sequence[float]], label: str, seed_names: Mapping[str, Sequence[str]]
 ) -> Drawn:
-    """Returns the values of every seed of a number that is called `label`; see `seed_spread`.
+    """Returns the figure of `seed_spread` for a number called `label`.
 
-    `seed_names` has, by name, what each of its values is called.
+    `seed_names` has the names of the values in `values`.
     """
     readings: dict[str, Lines] = {}
     words = []

@@ -1,11 +1,11 @@
-"""What all figures have in common: colours, type, and how they become files.
+"""The common style of all figures, and rendering them to SVG and PNG.
 
-Colours are those of Okabe and Ito, which readers with any colour vision tell apart; every
-distinction is also made by hatching, dashes or words.  Matplotlib's object interface is used
-throughout, under settings of our own, so that neither pyplot's state nor a matplotlibrc matters.
+Colours are those of Okabe and Ito, which readers with any colour vision can tell apart; every
+distinction is also made by hatching, dashes or words.  Figures use Matplotlib's object interface
+with fixed settings, so that pyplot's state and a matplotlibrc have no effect.
 
-Parts that can be told apart have an id in the SVG, such as `curve-0.line`: what stands before the
-dot says which curve, set or value it belongs to, in the order they were given in.
+Parts of a figure have an id in the SVG, such as `curve-0.line`: the part before the dot is the curve,
+set or value that it belongs to, numbered in the order of the arguments.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ LINES: tuple[tuple[str, Any], ...] = (
     (INK, "-"),
     (SKY, (0, (5, 2))),
 )
-"""Colour and dashes of the first, second, ... line of a figure; they start again after the last."""
+"""The colour and dashes of each line of a figure, in order; they repeat after the last."""
 MARKERS = ("",) * 7 + ("o", "s", "^", "D", "v", "P", "X")
-"""What else marks each of LINES: shapes where a colour comes for the second time."""
+"""The markers of LINES: a line whose colour was used before has a shape."""
 
 PNG_DPI = 160
 
 STYLE = {
-    "font.sans-serif": ["DejaVu Sans"],  # which comes with matplotlib: the figures are the same on every machine
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so the figures are the same on every machine
     "axes.edgecolor": GREY,
     "axes.labelcolor": INK,
     "axes.labelsize": 9,
@@ -76,7 +76,7 @@ STYLE = {
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """Draws with these settings and no others, and leaves the caller's as they were."""
+    """Draws with these settings only during the block, and then restores the caller's settings."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
@@ -84,7 +84,7 @@ def style() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Returns an empty figure of that size in inches; call it within `style`."""
+    """Returns an empty figure of this size in inches; call it within `style`."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -96,15 +96,15 @@ def drawing_in(axes: Axes | None, width: float, height: float) -> Iterator[Axes]
 
 
 def on_one_line(name: str) -> str:
-    """Returns a name as it has room in a figure: no line breaks, and no middle if it is longer than 44 characters."""
+    """Returns a name without line breaks, and without its middle if it is longer than 44 characters."""
     name = one_line(" ".join(name.split()))
     return name if len(name) <= 44 else f"{name[:21]} … {name[-20:]}"
 
 
 def show_legend(axes: Axes, *, own: bool, **options: Any) -> None:
-    """Explains the labelled parts: above the axes in a figure of our own, inside axes that were given.
+    """Adds the legend of the labelled parts: above the axes in a new figure (`own`), else inside the given axes.
 
-    The symbol and the words of a part whose id is `NAME.line` get the ids `NAME.key` and `NAME.name`.
+    For a part with the id `NAME.line`, its symbol and text in the legend get the ids `NAME.key` and `NAME.name`.
     """
     handles, labels = axes.get_legend_handles_labels()
     where = axes.figure if own else axes
@@ -130,7 +130,7 @@ def to_svg(drawing: Axes | Figure) -> bytes:
 
 
 def to_png(drawing: Axes | Figure) -> bytes:
-    """Returns a figure as PNG of 160 dots an inch."""
+    """Returns a figure as PNG with 160 dots per inch."""
     return _saved(figure_of(drawing), "png")
 
 
@@ -146,7 +146,7 @@ def to_svg_and_png(drawing: Axes | Figure) -> tuple[bytes, bytes]:
 
 
 def to_pixels(drawing: Axes | Figure) -> npt.NDArray[np.uint8]:
-    """Returns a figure as RGB values, uint8 `[height, width, 3]`, of 160 dots an inch."""
+    """Returns a figure as RGB values, uint8 `[height, width, 3]`, with 160 dots per inch."""
     with _drawn_with(FigureCanvasAgg, figure_of(drawing)) as canvas:
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
@@ -154,7 +154,7 @@ def to_pixels(drawing: Axes | Figure) -> npt.NDArray[np.uint8]:
 
 def _saved(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
-    # The canvases are called themselves, since `Figure.savefig` draws every figure twice.
+    # The canvases are called directly, because `Figure.savefig` draws every figure twice.
     if kind == "svg":
         with _drawn_with(FigureCanvasSVG, figure) as canvas:
             canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
@@ -166,7 +166,7 @@ def _saved(figure: Figure, kind: str) -> bytes:
 
 @contextlib.contextmanager
 def _drawn_with(canvas: type[Any], figure: Figure) -> Iterator[Any]:
-    """Gives a canvas of that type for the figure, on white, and leaves the figure as it was."""
+    """Gives a canvas of this type for the figure on white, and then restores the figure."""
     kept = figure.canvas, figure.dpi, figure.get_facecolor()
     with style():
         try:

@@ -1,4 +1,4 @@
-"""`python -m mixup_jax.report RUN... --output=DIR`: one page about finished and evaluated runs."""
+"""`python -m mixup_jax.report RUN... --output=DIR`: writes one page about evaluated runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(list(argv))
     if arguments.jobs < 1:
         raise InputError(f"--jobs is {arguments.jobs}; expected at least 1")
-    # Drawing libraries take a second to load, which --help need not wait for.
+    # Imported here, because --help need not wait a second for the drawing libraries.
     from mixup_jax.report.build import build_report
 
     print(build_report(arguments.runs, arguments.output, arguments.jobs))

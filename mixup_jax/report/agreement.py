@@ -1,4 +1,4 @@
-"""Whether evaluation.json says what the records beside it say."""
+"""Checks that evaluation.json agrees with the records beside it."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from mixup_jax.report.runs import RecordedSet
 
 TOLERANCE = 1e-7
-"""How far a number in evaluation.json may be from the one recomputed; relative for numbers above 1."""
+"""The largest allowed distance between a stored and a recomputed number; relative for numbers above 1."""
 
 AS_TRAINED = ""
 STATES = (AS_TRAINED, "after_temperature")
 
 Pair = tuple[str, float | None, float | None]
-"""A number's name, what evaluation.json says and what the records give."""
+"""A number's name, its value in evaluation.json and its value from the records."""
 
 
 def check_agreement(
     evaluation: Mapping[str, Any], test_name: str, test: RecordedSet, ood: Mapping[str, RecordedSet]
 ) -> None:
-    """Recomputes the numbers of evaluation.json from the records.
+    """Recomputes numbers of evaluation.json from the records and compares them.
 
-    Of the test set, as trained and after its temperature: n, and the rows of `metrics.table.METRICS` but those that
-    judge the probabilities of all classes.  Of every out-of-distribution set: both n, the mean confidence and, by
-    every score, the rows of `DETECTION`.  Everything else is taken as it is: the temperature, intervals, noise floors.
+    For the test set, before and after temperature scaling: n, and the rows of `metrics.table.METRICS` except those that
+    use the probabilities of all classes.  For every out-of-distribution set: both n, the mean confidence and, for every
+    score, the rows of `DETECTION`.  The temperature, intervals and noise floors are not checked.
 
     Args:
       evaluation: of the form that `checks` wants.

@@ -1,4 +1,4 @@
-"""From run folders to a folder with the report: read, check, compute, draw, write, in that order."""
+"""Builds the report from run folders: reads, checks, computes, draws and writes, in that order."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ FIGURES_OF_A_PROCESS = 30
 def build_report(folders: Sequence[str | Path], output: str | Path, jobs: int = 1) -> Path:
     """Writes the report about finished runs and returns the path of its index.html.
 
-    Into `output` go index.html, results.json, table.md, table.tex, table.csv and figures/*.svg,
-    *.png and *.csv; files of those names are replaced, others are left alone.  The same runs give the same
-    bytes.  Nothing is written unless every run could be read and agrees with its records.
+    It writes index.html, results.json, table.md, table.tex, table.csv and figures/*.svg, *.png and *.csv to
+    `output`.  It replaces files with these names and does not touch others.  The same runs give the same bytes.
+    Nothing is written unless every run can be read and agrees with its records.
 
     Args:
       folders: run folders, evaluated by `mixup_jax.evaluate`.
-      output: the folder to write to; it is created where needed.
+      output: the folder to write to; created if missing.
       jobs: processes that draw the figures and compute the intervals, at most one for every 30 figures.  With more
         than one, a script that calls this needs the guard `if __name__ == "__main__"`.
 
@@ -74,7 +74,7 @@ def build_report(folders: Sequence[str | Path], output: str | Path, jobs: int = 
 
 
 def _write(output: Path, files: Mapping[str, bytes]) -> None:
-    """Writes the files in their order, the page last; none of them if one has no place."""
+    """Writes the files in their order, the page last; writes none if one of them cannot be written."""
     _check_places(output, files)
     try:
         (output / FIGURES).mkdir(parents=True, exist_ok=True)
@@ -91,9 +91,9 @@ def _write(output: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _check_places(output: Path, files: Iterable[str]) -> None:
-    """Raises InputError where a file stands in the place of a folder, or a folder in that of a file."""
+    """Raises InputError if a file has the path of a needed folder, or a folder that of a needed file."""
     for place in (output, *output.parents, output / FIGURES):
-        # os.path says no where a Path raises, as for a name that is too long; making it will say why.
+        # os.path returns False where a Path raises, for example for a long name; making the folder reports the reason.
         if os.path.exists(place) and not os.path.isdir(place):
             raise InputError(f"output {place} is a file; expected a folder, or a new name for one")
     for name in files:

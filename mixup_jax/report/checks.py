@@ -1,4 +1,4 @@
-"""What evaluation.json must look like before anything is computed from it."""
+"""Checks the form of evaluation.json before anything is computed from it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mixup_jax.metrics.table import Metric
 from mixup_jax.runs.files import key, shown
 
 SCHEMA = 1
-"""The version of evaluation.json that is understood."""
+"""The supported version of evaluation.json."""
 
 METHOD_NUMBERS = ("mixup_alpha", "label_smoothing", "entropy_weight")
 METHOD_SWITCHES = ("mix_inputs", "mix_labels")
 
 
 class Checks:
-    """Checks parts of one file; every complaint is an `InputError` that names the file and the key."""
+    """Checks parts of one file; every error is an `InputError` that names the file and the key."""
 
     def __init__(self, path: Path) -> None:
         """Takes the file's path, for the messages."""
@@ -144,7 +144,7 @@ class Checks:
             raise self._wrong(where, ends, "[low, high], two numbers in that order")
 
     def _each(self, where: str, entry: Mapping[str, Any], name: str, check: Callable[[str, Any], None]) -> None:
-        """Checks every part of an object that may be missing."""
+        """Checks every part of an object; the object may be missing."""
         parts = entry.get(name)
         if parts is None:
             return
@@ -172,5 +172,5 @@ class Checks:
 
 
 def _is_number(value: Any) -> bool:
-    # What is infinite or NaN was refused when the file was read.
+    # Infinity and NaN were refused when the file was read.
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""What the differences between a baseline and mixup say about the paper's claims.
+"""Judges the paper's claims by the differences between a baseline and mixup.
 
 The claims are those of Thulasidasan et al. (2019): networks trained with mixup are better
 calibrated, less over-confident, less confident on data unlike their training data and better at
@@ -30,8 +30,8 @@ class Claim:
       key: the number's key in results.json.
       text: the claim in words.
       subject: the number in words, to open a sentence with.
-      direction: what mixup does to the number according to the paper, `LOWER` or `HIGHER`.
-      bins: how many bins the number is computed with, None where it needs none.
+      direction: how mixup changes the number according to the paper, `LOWER` or `HIGHER`.
+      bins: how many bins the number is computed with; None if it needs none.
     """
 
     key: str
@@ -42,7 +42,7 @@ class Claim:
 
 
 class Remark(NamedTuple):
-    """What a reader must know beside the findings: a sentence or more, and what they are about."""
+    """Something else that a reader must know: one or more sentences, and their subject."""
 
     about: str
     text: str
@@ -50,18 +50,18 @@ class Remark(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """What the runs say about one claim.
+    """The result of judging one claim.
 
     Attributes:
       claim: the claim.
-      examples: how many test examples the numbers rest on, in words.
+      examples: the number of test examples behind the numbers, in words.
       baseline: the number without mixup.
       mixup: the number with it.
       difference: mean with mixup minus mean without.
-      interval: 95 % bootstrap interval of the difference over test examples, None where there is none.
-      standard_error: of the difference over seeds, None where a side has a single seed.
+      interval: 95 % bootstrap interval of the difference over test examples, or None.
+      standard_error: of the difference over seeds; None if a side has a single seed.
       outcome: `AS_CLAIMED`, `CONTRARY` or `UNDECIDED`.
-      reason: why that is the outcome, in words.
+      reason: the reason for the outcome, in words.
     """
 
     claim: Claim
@@ -76,7 +76,7 @@ class Finding:
 
 
 def claims(ood_names: Sequence[str]) -> list[Claim]:
-    """Returns the claims that are judged, those about each out-of-distribution set included."""
+    """Returns the claims that are judged, including those about each out-of-distribution set."""
     calibration = [Claim(f"ece_{m}", f"Better calibrated: lower ECE ({m} bins)", "ECE", LOWER, m) for m in (15, 100)]
     confidence = [Claim(f"oe_{m}", f"Less over-confident: lower OE ({m} bins)", "OE", LOWER, m) for m in (15, 100)]
     unlike = []
@@ -89,7 +89,7 @@ def claims(ood_names: Sequence[str]) -> list[Claim]:
 
 
 def seed_error(baseline: Summary, mixup: Summary) -> float | None:
-    """Returns the standard error of the difference of two means over seeds, None where a side has one seed."""
+    """Returns the standard error of the difference of two means over seeds; None if a side has one seed."""
     if baseline.std is None or mixup.std is None:
         return None
     return math.sqrt(baseline.std**2 / baseline.n_seeds + mixup.std**2 / mixup.n_seeds)
@@ -98,8 +98,8 @@ def seed_error(baseline: Summary, mixup: Summary) -> float | None:
 def judge(difference: float, interval: Interval | None, error: float | None, direction: int) -> tuple[str, str]:
     """Decides whether a difference is what the paper claims.
 
-    It is decided only where the interval lies on the difference's side of 0 and, where there are
-    several seeds on both sides, the difference is more than twice its standard error over seeds.
+    It is decided only if the whole interval has the sign of the difference and, if both sides have
+    several seeds, the difference is more than twice its standard error over seeds.
 
     Args:
       difference: mixup minus baseline.
@@ -125,7 +125,7 @@ def judge(difference: float, interval: Interval | None, error: float | None, dir
 def find(
     claim: Claim, baseline: Summary, mixup: Summary, interval: Interval | None = None, examples: str = ""
 ) -> Finding:
-    """Returns what two summaries of the claim's number say about it."""
+    """Judges a claim by two summaries of its number."""
     difference = mixup.mean - baseline.mean
     error = seed_error(baseline, mixup)
     outcome, reason = judge(difference, interval, error, claim.direction)
@@ -146,7 +146,7 @@ def headline(findings: Sequence[Finding]) -> str:
 
 
 def caveat(baseline_seeds: int, mixup_seeds: int) -> str:
-    """Returns what must be read along with the headline; empty where both sides have several seeds."""
+    """Returns the caveat of the headline; empty if both sides have several seeds."""
     if baseline_seeds > 1 and mixup_seeds > 1:
         return ""
     return " With a single seed this holds for these very networks: training again with other seeds may tell otherwise."
@@ -177,13 +177,13 @@ def coverage(baseline_seeds: int, mixup_seeds: int) -> str:
 
 
 def confidence_remark(baseline_gap: float, mixup_gap: float, accuracy: float, n: int) -> str:
-    """Returns whether mixup left the network over- or under-confident on the whole.
+    """Returns a sentence on whether the network trained with mixup is over- or under-confident on average.
 
     Args:
       baseline_gap: mean confidence minus accuracy without mixup.
       mixup_gap: the same with mixup.
       accuracy: with mixup.
-      n: test examples; a gap within two standard errors of an accuracy over n is called small.
+      n: test examples; a gap below two standard errors of the accuracy is called small.
     """
     if mixup_gap >= 0:
         return ""
@@ -199,13 +199,13 @@ def confidence_remark(baseline_gap: float, mixup_gap: float, accuracy: float, n:
 def temperature_remark(
     before: float, after: float, mixup: float, mixup_after: float | None, interval: Interval | None, error: float | None
 ) -> str:
-    """Returns what temperature scaling alone does for the baseline's ECE, compared with mixup as trained.
+    """Returns a remark that compares temperature scaling of the baseline with mixup as trained, by ECE.
 
     Args:
       before: ECE of the baseline as trained, 15 bins.
       after: the same after temperature scaling.
       mixup: ECE of mixup as trained.
-      mixup_after: the same after temperature scaling, where it was scaled.
+      mixup_after: the same after temperature scaling; None if it was not scaled.
       interval: 95 % interval of `mixup - after`.
       error: its standard error over seeds.
     """
@@ -233,7 +233,7 @@ def ood_temperature_remark(
     mixup_confidence: float,
     mixup_auroc: float,
 ) -> str:
-    """Returns what temperature scaling alone does for the baseline on an out-of-distribution set, beside mixup."""
+    """Returns the same comparison on an out-of-distribution set, by mean confidence and AUROC."""
     return (
         f"temperature scaling takes the baseline's mean confidence from {confidence:.4f} to "
         f"{confidence_after:.4f} (mixup as trained: {mixup_confidence:.4f}) and its AUROC from {auroc:.4f} to "
@@ -254,8 +254,8 @@ def compare(
       judged: the claims.
       baseline: summaries by key.
       mixup: summaries by key.
-      intervals: 95 % intervals of mixup minus baseline by key; may lack some.
-      examples: how many examples each number rests on, in words, by key.
+      intervals: 95 % intervals of mixup minus baseline by key; some may be missing.
+      examples: the number of examples behind each number, in words, by key.
     """
     return [
         find(claim, baseline[claim.key], mixup[claim.key], intervals.get(claim.key), examples.get(claim.key, ""))

@@ -1,4 +1,4 @@
-"""Which groups are compared with which, and what comes out."""
+"""Compares each mixup group with its nearest baseline."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from mixup_jax.report.runs import RunRecord
 from mixup_jax.report.workers import RunAll, Task, serially
 
 NORMAL_95 = 1.959963984540054
-"""The standard normal distribution has 95 % of its mass within plus or minus this."""
+"""The 97.5 % quantile of the standard normal distribution."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Comparison:
       baseline: the group without mixup.
       mixup: the group with it.
       findings: one for each claim of the paper.
-      headline: all of them in one sentence.
+      headline: the outcome of all findings in one sentence.
       remarks: what else a reader must know.
     """
 
@@ -55,10 +55,10 @@ class Comparison:
 
 
 def make_comparisons(groups: Sequence[Group], run_all: RunAll = serially) -> tuple[list[Comparison], str]:
-    """Compares every mixup group with the baseline that resembles it most; `run_all` computes the intervals.
+    """Compares every mixup group with its nearest baseline; `run_all` computes the intervals.
 
     Returns:
-      The comparisons, and why there is none (empty where there is one).
+      The comparisons, and the reason if there is none (else empty).
     """
     kinds = [group.first.kind for group in groups]
     if "mixup" not in kinds:
@@ -131,15 +131,15 @@ def paired_intervals(
     """Returns 95 % intervals of mixup minus baseline by the keys of results.json.
 
     Accuracy, ECE, OE and AUROC have paired bootstrap intervals.  With several seeds the ends are
-    averaged over pairs of runs, which is no narrower than an interval of the mean difference.  Mean
-    confidence is a plain mean over examples and has the paired normal interval.
+    averaged over pairs of runs, which is not narrower than an interval of the mean difference.  Mean
+    confidence is a mean over examples and has the paired normal interval.
 
-    The further key "temperature" has mixup's ECE (15 bins) as trained minus the baseline's after
-    temperature scaling, where all of the baseline was scaled.
+    If the whole baseline has temperatures, the key "temperature" has mixup's ECE (15 bins) as trained minus
+    the baseline's ECE after temperature scaling.
 
     Args:
       baseline: runs of one group.
-      mixup: runs of the other, tested on the very same examples in the same order.
+      mixup: runs of the other group, tested on the same examples in the same order.
       run_all: computes the bootstrap intervals.
     """
     sets = [name for name in baseline[0].ood if _same_set(name, [*baseline, *mixup])]
@@ -162,7 +162,7 @@ def paired_intervals(
 
 
 def mean_interval(differences: Floats) -> Interval:
-    """Returns the normal 95 % interval of a mean, `m -+ 1.96 s / sqrt(N)`; no width for N = 1.
+    """Returns the normal 95 % interval of a mean, `m -+ 1.96 s / sqrt(N)`; its width is 0 for N = 1.
 
     Args:
       differences: `[N]`, N >= 1.
@@ -174,7 +174,7 @@ def mean_interval(differences: Floats) -> Interval:
 
 
 def _pairs(baseline: Sequence[RunRecord], mixup: Sequence[RunRecord]) -> list[tuple[RunRecord, RunRecord]]:
-    """Returns pairs of runs whose mean difference is the difference of the means."""
+    """Returns pairs of runs such that the mean of their differences is the difference of the means."""
     if len(baseline) == len(mixup):
         return list(zip(baseline, mixup, strict=True))
     return list(product(baseline, mixup))
@@ -183,7 +183,7 @@ def _pairs(baseline: Sequence[RunRecord], mixup: Sequence[RunRecord]) -> list[tu
 def _bootstraps(
     baseline: RunRecord, mixup: RunRecord, sets: Sequence[str], scaled: bool
 ) -> Iterator[Task[dict[str, Interval]]]:
-    """Yields what computes the bootstrap intervals of a pair of runs, each a function of arrays."""
+    """Yields the tasks that compute the bootstrap intervals of a pair of runs; each is a function of arrays."""
     yield partial(_test_intervals, mixup.outcomes(), baseline.outcomes())
     if scaled:
         yield partial(_temperature_interval, mixup.outcomes(), baseline.outcomes(scaled=True))

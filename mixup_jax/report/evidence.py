@@ -1,16 +1,15 @@
 """`python -m mixup_jax.report.evidence DOCUMENT...`: writes the tables of documents from the records of runs.
 
-A document says where a table stands and what it shows; what lies between the two comments is replaced:
+A document marks the place and the content of a table by two comments; the text between them is replaced:
 
     <!-- methods results/quickstart: accuracy ece_15 ood/mnist/auroc -->
     ...
     <!-- end -->
 
-`methods` is a line for each group of runs with the numbers named, by their keys in results.json; `claims` is a line
-for each claim of the paper with what the runs say of it, of the mixup groups named, or of all.  The folder is
-relative to the document and holds run folders; without any the table says that there are none.  The whole table of
-each folder, table.md, is written beside the runs.  Within a line, `state` says of a config file and a folder of runs
-whether it was run:
+`methods` has a line for each group of runs, with the numbers that are named by their keys in results.json.  `claims`
+has a line for each claim of the paper, judged for the named mixup groups or for all.  The folder is relative to the
+document and holds run folders; if it has none, the table says so.  The main table of each folder, table.md, is written
+beside the runs.  Within a line, `state` says whether the config file was run, according to a folder of runs:
 
     <!-- state ../configs/mr.py results/mr -->ready to run<!-- end -->
 """
@@ -48,7 +47,7 @@ DIGITS = 3
 
 @dataclass(frozen=True)
 class Regime:
-    """The runs of a folder: their groups, and the whole table of them."""
+    """The runs of a folder: their groups, and their main table."""
 
     groups: tuple[Group, ...]
     table: str
@@ -74,9 +73,9 @@ def methods_table(groups: Sequence[Group], keys: Sequence[str]) -> str:
 
 
 def claims_table(groups: Sequence[Group], names: Sequence[str] = ()) -> str:
-    """Returns a Markdown table with a line for each claim of the paper, for every mixup group with a baseline.
+    """Returns a Markdown table with a line for each claim of the paper and each mixup group with a baseline.
 
-    With `names`, only for the mixup groups that are called so.
+    With `names`, only the mixup groups with these names.
     """
     chosen = [group for group in groups if not names or group.first.kind == "baseline" or _short(group) in names]
     comparisons, reason = make_comparisons(chosen)
@@ -107,7 +106,7 @@ def _label(quantity: Quantity) -> str:
 
 
 def _short(group: Group) -> str:
-    """Returns a group's name without the experiment that all of a folder share."""
+    """Returns a group's name without the name of the experiment, which all groups of a folder share."""
     return escapes.markdown(group.name.partition("/")[2] or group.name)
 
 
@@ -123,7 +122,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def load_regime(folder: Path) -> Regime | None:
-    """Returns the runs in a folder, or None where there are none."""
+    """Returns the runs in a folder, or None if there are none."""
     folders = sorted((path.parent for path in folder.glob("*/evaluation.json")), key=_order)
     if not folders:
         return None
@@ -133,16 +132,16 @@ def load_regime(folder: Path) -> Regime | None:
 
 
 def _order(folder: Path) -> tuple[int, str]:
-    """Runs of named methods come in the order of the methods, others after them by name."""
+    """Returns the sort key of a run: named methods in the order of their table, then others by name."""
     named, method = list(VARIANTS), folder.name.rpartition("-")[0]
     return named.index(method) if method in named else len(named), folder.name
 
 
 def written(documents: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Yields every file that follows from the records, with its text: each document, and each folder's table.
+    """Yields every file that is made from the records, with its text: each document, and each folder's table.
 
     Raises:
-      InputError: a document is missing, a table in it is of no known kind or number, or a run cannot be used.
+      InputError: a document is missing, a kind of table or a key in it is unknown, or a run cannot be used.
     """
     regime_of = cache(load_regime)
     folders: dict[Path, None] = {}
@@ -159,7 +158,7 @@ def written(documents: Sequence[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def _renewed(document: Path, regime_of: Callable[[Path], Regime | None]) -> str:
-    """Returns a document's text with its tables and states as the records have them."""
+    """Returns a document's text with its tables and states made again from the records."""
     home = document.parent
     text = BLOCK.sub(lambda match: _filled(match, regime_of((home / match["folder"]).resolve())), document.read_text())
     return STATE.sub(lambda match: _stated(match, home), text)
@@ -178,7 +177,7 @@ def _filled(match: re.Match[str], regime: Regime | None) -> str:
 
 
 def _stated(match: re.Match[str], home: Path) -> str:
-    """Returns the mark with "run here" and how many runs there are, "ready to run", or that there is no config."""
+    """Returns the mark with "run here" and the number of runs, "ready to run", or "no config"."""
     runs = len(list((home / match["folder"]).glob("*/evaluation.json")))
     if runs:
         state = f"[run here]({match['folder']}), {runs} runs"

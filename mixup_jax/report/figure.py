@@ -1,4 +1,4 @@
-"""A figure of the report: where it belongs on the page, and its files once it is drawn."""
+"""A figure of the report: its place on the page, and its files."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 @dataclass(frozen=True)
 class FigurePlan:
-    """A figure that the runs allow: how to draw it, and where it goes.
+    """A figure that can be drawn from the runs, and its place on the page.
 
     Attributes:
       kind: what it shows, such as "reliability".
-      file_name: without its ending; made of letters, digits and hyphens.
+      file_name: without suffix; made of letters, digits and hyphens.
       draw: a picklable function that draws it.
-      heading: what stands above it on the page.
+      heading: the heading above it on the page.
       below: small print under the heading.
       filters: the tokens of the filters it belongs to, separated by spaces; see `filters.Filters`.
-      unless: the tokens of filters under which another figure stands in its place.
+      unless: the tokens of filters; while one is on, another figure is shown instead.
       parts: the tokens of its parts, by the first part of their ids in the SVG.
-      run: the name of the run it is about; empty where it holds several against each other.
+      run: the name of its run; empty if it compares several.
     """
 
     kind: str
@@ -48,14 +48,14 @@ class FigurePlan:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure that is drawn.
+    """A drawn figure.
 
     Attributes:
-      plan: where it goes.
+      plan: its place on the page.
       alt: the figure in words, with its numbers.
-      svg: the figure.
-      png: the same in dots.
-      csv: the numbers that are drawn, as a CSV file; empty where the tables of the report have them.
+      svg: the figure as SVG.
+      png: the figure as PNG.
+      csv: the numbers that are drawn, as CSV; empty if the tables of the report have them.
       html: the figure as an element of the page.
     """
 
@@ -83,7 +83,7 @@ def finish(plan: FigurePlan) -> Figure:
 def inline(plan: FigurePlan, drawn: Drawn, svg: bytes) -> Markup:
     """Returns the figure as an element of the page.
 
-    All text in it has passed through an XML parser and writer, which escape it.
+    An XML parser and writer escape all text in it.
     """
     root = ET.fromstring(svg)
     prefix = f"{plan.file_name}."
@@ -108,7 +108,7 @@ def inline(plan: FigurePlan, drawn: Drawn, svg: bytes) -> Markup:
 
 
 def _label(element: ET.Element, plan: FigurePlan, drawn: Drawn) -> None:
-    """Gives an element its filters and what can be read off it."""
+    """Adds an element's filters, and the values that it shows."""
     name = element.get("id", "")
     tokens = plan.parts.get(name.partition(".")[0])
     if tokens:
@@ -124,12 +124,12 @@ def _plain(name: str) -> str:
 
 
 def _own(text: str, prefix: str) -> str:
-    """Returns an attribute whose references lead to the ids of this figure."""
+    """Returns an attribute in which references to ids have the prefix of this figure."""
     return f"#{prefix}{text[1:]}" if text.startswith("#") else REFERENCE.sub(rf"url(#{prefix}\1)", text)
 
 
 def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[str | float | None]]) -> bytes:
-    """Returns a CSV file; text that a spreadsheet would take for a formula has an apostrophe before it."""
+    """Returns a CSV file; an apostrophe precedes text that a spreadsheet would take for a formula."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)

@@ -1,4 +1,4 @@
-"""The table of figures: which there are, which runs each needs, and where it goes on the page.
+"""The table of figures: what each shows, which runs it needs, and its place on the page.
 
 To add a figure, write a function in `mixup_jax.figures` that returns a `Drawn`, and its row in `FIGURES`.
 """
@@ -43,7 +43,7 @@ BEFORE_AND_AFTER = (
     Quantity("after_temperature/ece_15", "after temperature scaling"),
 )
 COMPARED = {"ECE and OE, as trained": ERRORS, "ECE, as trained and after temperature scaling": BEFORE_AND_AFTER}
-"""The bars of the methods: what each figure shows, and its numbers as they are called there."""
+"""The figures of bars: the title of each, and its numbers with their names in the figure."""
 BARS_AXIS = "calibration error, 15 bins"
 CONFIDENCE = "validation_confidence"
 LOGGED = {
@@ -52,17 +52,17 @@ LOGGED = {
     "validation_oe_15": "OE, 15 bins, validation",
     "train_loss": "training loss",
 }
-"""What is drawn over the epochs, by its name in metrics.jsonl."""
+"""The numbers that are drawn over the epochs, by their names in metrics.jsonl."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """What figures are made of.
+    """The input of the figures.
 
     Attributes:
       groups: the groups in their order.
       filters: those of the page.
-      slugs: by the name of a run, what the names of its files begin with.
+      slugs: the prefix of a run's file names, by the name of the run.
     """
 
     groups: Sequence[Group]
@@ -88,10 +88,10 @@ class FigureRow:
     """A row of the table of figures.
 
     Attributes:
-      section: the part of the page it stands in, by its id in `page.SECTIONS`; "runs" are the cards of single runs.
+      section: the part of the page it belongs to, by its id in `page.SECTIONS`; "runs" are the cards of single runs.
       needs: which runs it needs.
-      plans: returns the figures that the runs allow.
-      single: whether a figure is about a single run, whose name its file then begins with.
+      plans: returns the figures that can be drawn from the runs.
+      single: whether each figure is about a single run; its file name then begins with the run's name.
     """
 
     section: str
@@ -147,7 +147,7 @@ def _confidence(material: Material) -> Plans:
 def _risk(material: Material) -> Plans:
     outcomes = {}
     for group in material.groups:
-        # The score of the maximum probability ranks what rounds to confidence 1 too.
+        # The MSP score also ranks examples whose confidence rounds to 1.
         examined = [run.test.trained.only_labelled() for run in group.runs]
         outcomes[group.name] = [(-one.msp, one.correct) for one in examined]
     draw = partial(figures.risk_coverage_figure, outcomes)
@@ -170,7 +170,7 @@ def _bars(
     file_name: str,
     above: tuple[str, str],
 ) -> FigurePlan:
-    """Returns numbers of several groups as bars; `above` are heading and small print."""
+    """Returns a figure of bars of several groups; `above` has its heading and small print."""
     values = {
         quantity.label: {group.name: summary.values for group, summary in summaries.items()}
         for quantity, summaries in found.items()
@@ -201,7 +201,7 @@ def _spread(material: Material) -> Plans:
 
 
 def _seed_names(group: Group, summary: Summary) -> list[str]:
-    # Where a run lacks the number, a value cannot be traced to its seed.
+    # If a run lacks the number, values cannot be assigned to seeds.
     traced = len(summary.values) == len(group.runs)
     return [group.run_name(run) for run in group.runs] if traced else [group.name] * len(summary.values)
 
@@ -241,7 +241,7 @@ def _scatter(material: Material) -> Plans:
     beside = {group: nearest_baseline(group, material.groups) for group in material.groups}
     taken: set[str] = set()
     for group, baseline in beside.items():
-        # A baseline that another group is drawn beside has no figure of its own.
+        # A baseline that is drawn together with another group has no separate figure.
         if baseline is None and group in beside.values():
             continue
         bins = {one.name: pooled_bins(one, N_BINS) for one in (baseline, group) if one is not None}
@@ -291,7 +291,7 @@ def _over_epochs(material: Material) -> Plans:
         name = f"training-{formatting.slug(key, set())}"
         plan = FigurePlan("over-epochs", name, draw, label, parts=material.filters.of_curves(found))
         plans += [plan] if found else []
-    # Where nothing but the loss was logged, the cards of the runs show it.
+    # If only the loss was logged, the cards of the runs show it.
     yield from plans if len(plans) > 1 else ()
 
 
@@ -327,7 +327,7 @@ FIGURES = (
 
 
 def plan_figures(groups: Sequence[Group], filters: Filters) -> list[tuple[str, FigurePlan]]:
-    """Returns every figure that the runs allow, with the id of its part of the page."""
+    """Returns every figure that can be drawn from the runs, with the id of its part of the page."""
     material = Material(groups, filters, {})
     shared = [(row.section, plan) for row in FIGURES if not row.single for plan in row.plans(material)]
     taken = {plan.file_name for _, plan in shared}

@@ -1,7 +1,7 @@
-"""The filters of the page: what a reader can switch on and off, and which parts of the page belong to it.
+"""The filters of the page: what a reader can switch on and off.
 
-Every filter has a token such as `group-0`, made of its kind and its number, never of a name.  A part
-of the page lists the tokens it belongs to and is shown while all of them are switched on.
+Every filter has a token such as `group-0`, made of its kind and number, never of a name.  A part of the page
+lists the tokens of its filters, and is shown while all of them are on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mixup_jax.report.runs import RunRecord
 
 @dataclass(frozen=True)
 class Filter:
-    """One thing to switch: its token and its name."""
+    """A filter: its token and its name."""
 
     token: str
     name: str
@@ -25,7 +25,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class FilterGroup:
-    """Filters of one kind: what they are, and the filters in their order."""
+    """Filters of one kind: the title, and the filters in order."""
 
     title: str
     filters: tuple[Filter, ...]
@@ -35,11 +35,11 @@ class Filters:
     """The filters of a report.
 
     Attributes:
-      kinds: what can be switched; kinds with a single member are left out.
+      kinds: the groups of filters, except those with a single filter.
     """
 
     def __init__(self, groups: Sequence[Group]) -> None:
-        """Numbers what the groups consist of, in order of appearance."""
+        """Numbers methods, seeds, sets and groups in order of appearance."""
         runs = [run for group in groups for run in group.runs]
         self._groups = [group.name for group in groups]
         self._methods = list(dict.fromkeys(group.first.kind for group in groups))
@@ -52,7 +52,7 @@ class Filters:
             _kind("Single seeds", "seed", self._seeds),
             _kind("Test sets", "test", self._tests),
         ]
-        # One group a method: the switches of the groups are those of the methods.
+        # If each method has one group, the filters of the groups are those of the methods.
         if len(self._methods) == len(self._groups):
             kinds = kinds[1:]
         outside = _kind("Out-of-distribution sets", "ood", self._ood)
@@ -60,12 +60,12 @@ class Filters:
 
     @property
     def seed_tokens(self) -> list[str]:
-        """The tokens of the seeds; none where all runs have the same."""
+        """The tokens of the seeds; none if all runs have the same seed."""
         return [f"seed-{number}" for number in range(len(self._seeds))] if len(self._seeds) > 1 else []
 
     @property
     def tokens(self) -> list[str]:
-        """The tokens of everything that can be switched."""
+        """The tokens of all filters."""
         return [one.token for group in self.kinds for one in group.filters]
 
     def of_group(self, group: Group) -> str:
@@ -82,7 +82,7 @@ class Filters:
         return f"{self.of_group(group)} seed-{self._seeds.index(_seed(run))}"
 
     def seeds_before(self, group: Group, run: RunRecord) -> str:
-        """Returns the tokens of the seeds of a group that come before a run's, none for the first."""
+        """Returns the tokens of the seeds of a group before that of a run; none for the first."""
         before = group.runs[: group.runs.index(run)]
         return " ".join(f"seed-{self._seeds.index(_seed(other))}" for other in before)
 

@@ -1,4 +1,4 @@
-"""How numbers, names and settings are written: one place for the page, the tables and the file names."""
+"""Formats numbers, names and settings for the page, the tables and the file names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def interval(ends: tuple[float, float] | None, *, signed: bool = False) -> str:
 
 
 def seeds(values: Sequence[Any]) -> str:
-    """Returns how many seeds there are, and which; a single one says that it has no spread."""
+    """Returns the number of seeds and the seeds as text; for a single seed it says that there is no spread."""
     listed = ", ".join("unknown" if seed is None else str(seed) for seed in values)
     return f"1 seed ({listed}): no spread" if len(values) == 1 else f"{len(values)} seeds ({listed})"
 
@@ -52,10 +52,10 @@ def setting(value: Any) -> str:
 
 
 def slug(name: str, taken: set[str]) -> str:
-    """Returns a file name for `name` that cannot leave its folder, and adds it to those `taken`.
+    """Returns a safe file name for `name`, and adds it to the names in `taken`.
 
-    Only lower-case ASCII letters, digits and single hyphens remain, 60 characters at most; a name
-    that is taken gets a number behind it.
+    It has only lower-case ASCII letters, digits and single hyphens, and at most 60 characters; a name that is
+    taken gets a number at its end.
     """
     plain = (
         re.sub(r"[^a-z0-9]+", "-", name.lower().encode("ascii", "ignore").decode()).strip("-")[:60].strip("-") or "run"

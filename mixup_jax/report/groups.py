@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone, as one group with a mean and a spread."""
+"""Groups of runs that differ only in their seed, with mean and spread."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from mixup_jax.report.quantities import Quantity, value
 from mixup_jax.report.runs import RunRecord
 
 NAMES_AND_NOTES = ("seed", "experiment", "notes", "parallel", "log_every_steps", "tensorboard")
-"""Settings that change no result, but for the seed."""
+"""Settings that do not change results, and the seed."""
 NOT_TRAINING = (*NAMES_AND_NOTES, "method", "evaluation")
-"""Settings that may differ between compared groups without a word."""
+"""Settings in which compared groups may differ without a remark."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Summary:
 
     Attributes:
       mean: over the runs that have it.
-      std: sample standard deviation over them (n - 1 in the denominator); None for a single one.
-      n_seeds: how many runs have it.
-      values: theirs, in the order of the group's runs.
+      std: sample standard deviation over these runs (n - 1 in the denominator); None for a single run.
+      n_seeds: the number of these runs.
+      values: the values of these runs, in the order of the group.
     """
 
     mean: float
@@ -55,12 +55,12 @@ class Group:
 
     @property
     def first(self) -> RunRecord:
-        """The run of the lowest seed, which speaks for what all have in common."""
+        """The run with the lowest seed, which stands for the settings that all runs share."""
         return self.runs[0]
 
     @property
     def seeds(self) -> tuple[Any, ...]:
-        """The seeds, None where a config has none."""
+        """The seeds; None for a config without a seed."""
         return tuple(run.seed for run in self.runs)
 
     def run_name(self, run: RunRecord) -> str:
@@ -68,7 +68,7 @@ class Group:
         return f"{self.name}, seed {'unknown' if run.seed is None else run.seed}"
 
     def summary(self, quantity: Quantity) -> Summary | None:
-        """Returns mean and spread of a number, or None where no run has it."""
+        """Returns mean and spread of a number, or None if no run has it."""
         values = [found for run in self.runs if (found := value(run, quantity)) is not None]
         return summarise(values) if values else None
 
@@ -111,13 +111,13 @@ def summarise(values: Sequence[float]) -> Summary:
 
 
 def make_groups(runs: Sequence[RunRecord]) -> list[Group]:
-    """Groups runs whose configs are equal but for `seed`, and that kept the same checkpoint.
+    """Groups runs whose configs are equal except for `seed`, and whose evaluated checkpoint is of the same kind.
 
-    Groups come in the order of their first runs; those of one experiment name are told apart by
+    Groups come in the order of their first runs.  The names of groups with the same experiment name include
     the settings that differ.
 
     Raises:
-      InputError: two runs share config and seed, and so would count as two seeds without being so.
+      InputError: two runs have the same config and seed, so they are not two seeds.
     """
     gathered: dict[str, list[RunRecord]] = {}
     for run in runs:
@@ -153,7 +153,7 @@ def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def differing(one: RunRecord, other: RunRecord, ignored: Sequence[str] = ()) -> list[str]:
-    """Returns the settings in which two runs differ, but for those whose key or first part is `ignored`."""
+    """Returns the settings in which two runs differ, except those whose key or its first part is in `ignored`."""
     first, second = flatten(one.recorded), flatten(other.recorded)
     keys = sorted(set(first) | set(second))
     kept = [key for key in keys if key not in ignored and key.split(".")[0] not in ignored]
@@ -178,7 +178,7 @@ def _unique_names(leaders: Sequence[RunRecord]) -> list[str]:
 
 
 def settings_but(group: Group, *keys: str) -> str:
-    """Returns what a group was trained and tested on, but for the settings named, as text that can be compared."""
+    """Returns the settings of a group except the named ones, as text that can be compared."""
     run = group.first
     config = flatten({key: value for key, value in run.recorded.items() if key not in NAMES_AND_NOTES})
     config = {key: value for key, value in config.items() if key not in keys}
@@ -186,12 +186,12 @@ def settings_but(group: Group, *keys: str) -> str:
 
 
 def summaries_of(groups: Sequence[Group], quantity: Quantity) -> dict[Group, Summary]:
-    """Returns a number of every group that has it."""
+    """Returns the summary of a number for every group that has it."""
     return {group: summary for group in groups if (summary := group.summary(quantity))}
 
 
 def comparable(one: Group, other: Group) -> bool:
-    """Returns whether two groups share data set, network and test examples."""
+    """Returns whether two groups have the same data set, network and test examples."""
     configs = one.first.config, other.first.config
     if configs[0] is None or configs[1] is None:
         return False
@@ -204,7 +204,7 @@ def comparable(one: Group, other: Group) -> bool:
 
 
 def nearest_baseline(group: Group, groups: Sequence[Group]) -> Group | None:
-    """Returns the comparable baseline whose settings are nearest; None where there is none, or for a baseline."""
+    """Returns the comparable baseline with the nearest settings; None if there is none, or for a baseline."""
     if group.first.kind == "baseline":
         return None
     candidates = [one for one in groups if one.first.kind == "baseline" and comparable(one, group)]

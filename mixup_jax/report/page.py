@@ -1,6 +1,6 @@
-"""The page: what `page.html.j2` is filled with.
+"""The contents of the page, with which `page.html.j2` is rendered.
 
-The template escapes everything it is given, so names and notes pass through here as they are.
+The template escapes all text, so names and notes are not escaped here.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ MARKS = {AS_CLAIMED: ("yes", "✓"), CONTRARY: ("no", "✗"), UNDECIDED: ("open"
 
 @dataclass(frozen=True)
 class Contents:
-    """Everything a page shows.
+    """Everything that a page shows.
 
     Attributes:
       groups: the groups in the order of their columns.
       sections: the blocks of the tables of numbers.
       comparisons: baseline against mixup, one for each mixup group that has a baseline.
-      no_verdict: why there is no comparison; empty where there is one.
+      no_verdict: why there is no comparison; empty if there is one.
       figures: the figures by the id of their part of the page.
-      tables: the small tables, likewise.
+      tables: the small tables by the id of their part of the page.
       filters: what a reader can switch on and off.
     """
 
@@ -55,7 +55,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class Cell:
-    """A number of the table, and what is said below it in small print."""
+    """A number of the table, and the small print below it."""
 
     text: str
     small: str = ""
@@ -63,7 +63,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class NumberRow:
-    """A line of the table: a number's key, its name, what is better, and a cell for each column."""
+    """A line of the table: a number's key, its name, which values are better, and a cell for each column."""
 
     key: str
     label: str
@@ -73,7 +73,7 @@ class NumberRow:
 
 @dataclass(frozen=True)
 class NumberBlock:
-    """A block of the table: the key of its first number, its heading, the examples it rests on, and its lines."""
+    """A block of the table: the key of its first number, its heading, its number of examples, and its lines."""
 
     key: str
     title: str
@@ -82,7 +82,7 @@ class NumberBlock:
 
 
 def group_blocks(sections: Sequence[Section], groups: Sequence[Group]) -> list[NumberBlock]:
-    """Returns the main table, one column a group: mean and spread, or a single seed's number and interval."""
+    """Returns the main table with a column for each group: mean and spread, or a single seed's number and interval."""
 
     def cell(group: Group, quantity: Quantity) -> Cell:
         summary = group.summary(quantity)
@@ -96,7 +96,7 @@ def group_blocks(sections: Sequence[Section], groups: Sequence[Group]) -> list[N
 
 
 def run_blocks(sections: Sequence[Section], runs: Sequence[RunRecord]) -> list[NumberBlock]:
-    """Returns the table of single runs, one column a run, with the interval over test examples below each number."""
+    """Returns the table of single runs with a column for each run, and the interval below each number."""
 
     def cell(run: RunRecord, quantity: Quantity) -> Cell:
         ends = interval(run, quantity)
@@ -165,13 +165,13 @@ def _settings(run: RunRecord, part: str) -> str:
 
 
 def _setting(name: str, value: Any) -> str:
-    # Zero means "choose for me" for these two settings, which a reader cannot know.
+    # For these two settings 0 has a special meaning, which a reader cannot know.
     special = {"train_examples": "all that validation leaves", "group_size": "automatic"}
     return special[name] if name in special and value == 0 else formatting.setting(value)
 
 
 def finding_row(finding: Finding) -> dict[str, str]:
-    """Returns a finding as the texts of its line on the page."""
+    """Returns the texts of a finding's line on the page."""
     tone, mark = MARKS[finding.outcome]
     return {
         "claim": finding.claim.text,
@@ -204,7 +204,7 @@ def render(contents: Contents) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # The script holds nothing of the runs, so it is neither filled in nor escaped.
+    # The script contains nothing from the runs, so it is neither rendered nor escaped.
     script = environment.loader.get_source(environment, "script.js.j2")[0] if environment.loader else ""
     return environment.get_template("page.html.j2").render(
         version=__version__,

@@ -1,4 +1,4 @@
-"""The parts of the page that hold figures and small tables, in their order."""
+"""The parts of the page with figures and small tables, in their order."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class PageSection:
-    """A part of the page; it is left out where it has neither figures nor a table.
+    """A part of the page; it is left out if it has no figures and no table.
 
     Attributes:
       anchor: its id, which rows of the table of figures name.
       short: its name in the navigation.
       title: its heading.
-      lead: what is shown, and what is read off.
-      of_seeds: what is added to the lead where a group has several seeds.
-      layout: how its figures stand: small ones side by side, those of a run together ("pairs"), one of middle width
-        ("wide"), or each over the whole width ("rows").
+      lead: what is shown, and how to read it.
+      of_seeds: added to the lead if a group has several seeds.
+      layout: of its figures: small ones side by side, those of a run together ("pairs"), one of middle width
+        ("wide"), or each across the whole width ("rows").
     """
 
     anchor: str

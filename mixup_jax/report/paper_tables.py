@@ -1,8 +1,8 @@
-"""Tables that stand beside the paper's: AUROC beside the numbers that it printed, and the data sets of text.
+"""Tables to compare with the paper's: AUROC with the numbers that it printed, and the data sets of text.
 
-Thulasidasan et al. (2019) print numbers for out-of-distribution detection alone: AUROC in percent of the
-maximum softmax probability, VGG-16 trained on STL-10, single networks without a spread.  Everything else is
-drawn in figures without tables.
+Thulasidasan et al. (2019) print numbers only for out-of-distribution detection: AUROC in percent of the
+maximum softmax probability, for VGG-16 trained on STL-10, single networks without a spread.  All other
+results are figures.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ AUROC = {
     "Dropout": {"gaussian_noise": 0.7057, "imagenet_not_stl10": 0.7893},
     "Mixup": {"gaussian_noise": 0.9593, "imagenet_not_stl10": 0.8328},
 }
-"""The paper's AUROC as fractions, by its name of the method and the catalogue's name of the other set."""
+"""The paper's AUROC as fractions, by its name of the method and the catalogue's name of the OOD set."""
 TEXT = {"mr": "MR", "trec": "TREC", "imdb": "IMDB"}
 """The paper's text data sets, by their names in the catalogue."""
 TEXT_COLUMNS = (
@@ -40,14 +40,14 @@ NOT_COMPARABLE = "not comparable"
 
 @dataclass(frozen=True)
 class TableFile:
-    """A small table of the page that is a file of its own as well.
+    """A small table of the page, which is also written to a file.
 
     Attributes:
-      file_name: without its ending.
+      file_name: without suffix.
       caption: what it shows.
       header: the names of its columns.
-      rows: its lines: the tokens of the filters a line belongs to, and its cells, the first of which names it.
-      csv: the same with all digits.
+      rows: its lines: the tokens of a line's filters, and its cells; the first cell is its name.
+      csv: the same table with all digits.
     """
 
     file_name: str
@@ -58,7 +58,7 @@ class TableFile:
 
 
 def auroc_table(groups: Sequence[Group], filters: Filters) -> TableFile | None:
-    """Returns AUROC of every group on each out-of-distribution set, beside the paper's; None where there is none."""
+    """Returns AUROC of every group on each out-of-distribution set, and the paper's; None if there is none."""
     rows, data = [], []
     for ood in ood_names([run for group in groups for run in group.runs]):
         for group in groups:
@@ -86,9 +86,9 @@ def auroc_table(groups: Sequence[Group], filters: Filters) -> TableFile | None:
 
 
 def name_in_paper(run: RunRecord) -> str | None:
-    """Returns what the paper's table calls a run's method, or None where it has no row for it.
+    """Returns the name of a run's method in the paper's table, or None if it has no row for it.
 
-    Its dropout is Monte Carlo dropout: several passes of a network that was trained with dropout.
+    The paper's dropout is Monte Carlo dropout: several passes of a network that was trained with dropout.
     """
     if run.config is None:
         return None
@@ -99,14 +99,14 @@ def name_in_paper(run: RunRecord) -> str | None:
 
 
 def printed_auroc(run: RunRecord, ood: str) -> float | None:
-    """Returns the paper's AUROC of the same method and the same two data sets, or None where it printed none."""
+    """Returns the paper's AUROC of the same method and the same two data sets, or None if it printed none."""
     if run.config is None or run.config.data.name != TRAINED_ON:
         return None
     return AUROC.get(name_in_paper(run) or "", {}).get(ood)
 
 
 def text_table(groups: Sequence[Group], filters: Filters) -> TableFile | None:
-    """Returns the numbers of the groups that were trained on one of the paper's texts; None where there is none."""
+    """Returns the numbers of the groups trained on one of the paper's text data sets; None if there is none."""
     rows, data = [], []
     for group in groups:
         name = TEXT.get(group.first.config.data.name) if group.first.config else None

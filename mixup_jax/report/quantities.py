@@ -1,4 +1,4 @@
-"""Which numbers are reported, what they are called, and where they stand in evaluation.json."""
+"""The reported numbers, their names, and their places in evaluation.json."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Quantity:
     Attributes:
       key: its name in results.json, such as "ece_15", "after_temperature/ece_15" or "ood/mnist/auroc".
       label: its name on the page.
-      aim: what is better: "lower", "higher", "near 0", or "" where neither is.
-      bins: how many bins it is computed with; None where it needs none.
-      signed: whether its sign is part of the message.
+      aim: which values are better: "lower", "higher", "near 0", or "" if none is.
+      bins: how many bins it is computed with; None if it needs none.
+      signed: whether its sign is always shown.
     """
 
     key: str
@@ -51,12 +51,12 @@ _AFTER = ", after temperature scaling"
 
 
 def of_row(row: Metric, prefix: str = "", suffix: str = "") -> Quantity:
-    """Returns the quantity of a row of the table of metrics, with something before its key and after its label."""
+    """Returns the quantity of a row of the table of metrics, with a prefix of its key and a suffix of its label."""
     return Quantity(prefix + row.key, row.label + suffix, row.aim, row.bins, row.aim == "near 0")
 
 
 def sections(ood_names: Sequence[str]) -> list[Section]:
-    """Returns the blocks of the main table, one more for each out-of-distribution set."""
+    """Returns the blocks of the main table, including one for each out-of-distribution set."""
     test, more, selective = (
         [of_row(row) for row in table.METRICS if row.section == section] for section in ("test", "more", "selective")
     )
@@ -97,26 +97,26 @@ def _foreign(prefix: str) -> tuple[Quantity, ...]:
 
 
 def ood_names(runs: Sequence[RunRecord]) -> list[str]:
-    """Returns the out-of-distribution sets that any of the runs was evaluated on, in order of appearance."""
+    """Returns the out-of-distribution sets on which any run was evaluated, in order of appearance."""
     return list(dict.fromkeys(name for run in runs for name in run.ood))
 
 
 def value(run: RunRecord, quantity: Quantity) -> float | None:
-    """Returns a run's number, or None where its evaluation.json has none."""
+    """Returns a run's number, or None if its evaluation.json does not have it."""
     where = run.evaluation if quantity.path[0] == "ood" else run.result
     found = dig(where, *quantity.path)
     return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
 
 
 def interval(run: RunRecord, quantity: Quantity) -> tuple[float, float] | None:
-    """Returns the 95 % interval over test examples of a run's number, or None where there is none."""
+    """Returns the 95 % interval over test examples of a run's number, or None if there is none."""
     parent = dig(run.evaluation if quantity.path[0] == "ood" else run.result, *quantity.path[:-1])
     found = dig(parent, "intervals", quantity.path[-1])
     return (float(found[0]), float(found[1])) if found else None
 
 
 def examples(run: RunRecord, quantity: Quantity) -> str:
-    """Returns how many examples a run's number rests on, such as "10,000" or "10,000 in, 5,000 out"."""
+    """Returns the number of examples behind a run's number, such as "10,000" or "10,000 in, 5,000 out"."""
     if quantity.path[0] != "ood":
         return f"{run.result['n']:,}"
     numbers = run.evaluation["ood"].get(quantity.path[1])

@@ -64,7 +64,7 @@ def _summary(summary: Summary) -> dict[str, Any]:
 
 
 def _count(runs: Sequence[RunRecord], quantity: Quantity) -> int | dict[str, int] | None:
-    """Returns the number of examples, by role where there are two sets, of the first run that has the number."""
+    """Returns the number of examples of the first run that has the number; with two sets, the number of each."""
     for run in runs:
         if value(run, quantity) is None:
             continue

@@ -1,4 +1,4 @@
-"""Reading run folders, and refusing those whose files do not belong together."""
+"""Reads run folders, and refuses those whose files contradict each other."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from mixup_jax.runs.records import Predictions, load_record
 
 @dataclass(frozen=True, eq=False)
 class RecordedSet:
-    """What is known of the predictions on one data set; the logits themselves are not kept.
+    """The values derived from the predictions on one data set; the logits are not kept.
 
     Attributes:
-      labels: as recorded, -1 where an example has none.
-      meta: where the record came from.
-      trained: what follows from the logits.
-      scaled: the same after temperature scaling; None where no temperature was fitted.
+      labels: as recorded; -1 for an example without a label.
+      meta: the metadata of the record.
+      trained: derived from the logits.
+      scaled: derived from the logits after temperature scaling; None if no temperature was fitted.
     """
 
     labels: npt.NDArray[np.integer]
@@ -43,7 +43,7 @@ class RecordedSet:
     scaled: Examined | None
 
     def examined(self, *, scaled: bool = False) -> Examined:
-        """Returns what follows from the logits, as trained, or after the temperature where there is one."""
+        """Returns `trained`, or with `scaled` the values after temperature scaling if there is a temperature."""
         return self.scaled if scaled and self.scaled is not None else self.trained
 
 
@@ -52,15 +52,14 @@ class RunRecord:
     """A finished and evaluated run.
 
     Attributes:
-      folder: where it was read from.
-      recorded: the settings of what was evaluated as they were recorded, nested dicts.
+      folder: its folder.
+      recorded: the recorded settings of the evaluated run, nested dicts.
       evaluation: its evaluation.json.
       test_name: the key of its test set in `evaluation["results"]`, such as "fashion_mnist/test".
       test: its test set.
       ood: its out-of-distribution sets, in the order of evaluation.json.
-      progress: the lines of metrics.jsonl; empty where there is none.
-      epochs: the labelled validation examples by the epoch they were recorded after, 0 before training; empty where
-        none were recorded.
+      progress: the lines of metrics.jsonl; empty if there is no such file.
+      epochs: the labelled validation examples recorded after each epoch (0 is before training); empty if none were.
     """
 
     folder: Path
@@ -75,39 +74,39 @@ class RunRecord:
 
     @cached_property
     def config(self) -> Config | None:
-        """The settings, without those this version does not know; None where data, model or method is not recorded."""
+        """The settings that this version knows; None if data, model or method is not recorded."""
         if not all(isinstance(self.recorded.get(part), Mapping) for part in ("data", "model", "method")):
             return None
         return from_dict({key: value for key, value in self.recorded.items() if value is not None}, unknown="ignore")
 
     @property
     def seed(self) -> Any:
-        """The seed of training, or None where it is not recorded."""
+        """The seed of training, or None if it is not recorded."""
         return self.recorded.get("seed")
 
     @property
     def notes(self) -> str:
-        """What a reader of the results must know."""
+        """The notes of the config for readers of the results."""
         return str(self.recorded.get("notes") or "")
 
     @property
     def derived(self) -> dict[str, Any]:
-        """How the records were made of a run's where not by plain prediction, such as `{"mc_dropout": 10}`."""
+        """The way of predicting, such as `{"mc_dropout": 10}`; empty for the usual prediction."""
         found: dict[str, Any] = self.recorded.get(DERIVED) or {}
         return found
 
     @property
     def kind(self) -> str:
-        """What the paper's claims take the run for, a key of `methods.method.KINDS`.
+        """The kind of the run in the paper's claims, a key of `methods.method.KINDS`.
 
-        It is that of the method, and "other" where no method is recorded or the records are not those of the network
-        alone (an ensemble, Monte Carlo dropout).
+        It is the kind of its method, or "other" if no method is recorded or the records are not the usual predictions
+        of one network (an ensemble, Monte Carlo dropout).
         """
         return "other" if self.config is None or self.derived else self.config.method.kind
 
     @property
     def checkpoint(self) -> str | None:
-        """Which checkpoint was evaluated, "last" or "best"; None for one that was named by its number."""
+        """Which checkpoint was evaluated, "last" or "best"; None for one named by its step."""
         found = self.evaluation.get("checkpoint")
         return found if found in ("last", "best") else None
 
@@ -119,12 +118,12 @@ class RunRecord:
 
     @property
     def temperature(self) -> float | None:
-        """The temperature fitted on validation data, or None where none was fitted."""
+        """The temperature fitted on validation data, or None if none was fitted."""
         return _temperature(self.result)
 
     @property
     def name_of_folder(self) -> str:
-        """The folder's name as text; what is none in it is escaped."""
+        """The folder's name as text; bytes that are not valid text are escaped."""
         return Path(os.path.realpath(self.folder)).name.encode(errors="backslashreplace").decode()
 
     def outcomes(self, *, scaled: bool = False) -> tuple[Floats, Bools]:
@@ -158,7 +157,7 @@ def _temperature(result: Mapping[str, Any]) -> float | None:
 
 
 def dig(value: Any, *path: str, default: Any = None) -> Any:
-    """Returns `value[path[0]][path[1]]...`, or `default` where a step is missing."""
+    """Returns `value[path[0]][path[1]]...`, or `default` if a key is missing."""
     for key in path:
         if not isinstance(value, Mapping) or key not in value:
             return default
@@ -171,7 +170,7 @@ def load_runs(folders: Sequence[str | Path]) -> list[RunRecord]:
 
     Raises:
       InputError: a folder is missing, given twice or not evaluated, a file in it is malformed, or its
-        evaluation.json is of another config than its config.json or disagrees with its records (see
+        evaluation.json has another config than its config.json or contradicts its records (see
         `agreement.check_agreement`).
     """
     if not folders:
@@ -223,19 +222,19 @@ def load_run(folder: Path) -> RunRecord:
 
 
 def _examined(record: Predictions, temperature: float | None) -> RecordedSet:
-    """Returns what the report needs of a record, read once as trained and once after its temperature."""
+    """Returns the values that the report needs from a record, with and without temperature scaling."""
     trained = examine(record.logits, record.labels)
     scaled = None if temperature is None else examine(record.logits, record.labels, temperature)
     return RecordedSet(record.labels, record.meta, trained, scaled)
 
 
 def evaluate_again(folder: Path) -> str:
-    """Returns the advice for a folder whose evaluation is not that of its files."""
+    """Returns the advice for a folder whose evaluation does not fit its files."""
     return f"evaluate again: python -m mixup_jax.evaluate --workdir={folder} --force"
 
 
 def _check_same_run(folder: Path, evaluated: Mapping[str, Any]) -> None:
-    """Raises InputError if the folder's config, where it has one, is not the one that was evaluated."""
+    """Raises InputError if the folder has a config that is not the evaluated one."""
     path = folder / "config.json"
     if not path.exists():
         return
@@ -258,7 +257,7 @@ def _first_difference(name: str, here: Any, there: Any) -> tuple[str, Any, Any]:
 
 
 def _record(folder: Path, dataset: str, split: str | None, step: int) -> Predictions:
-    """Reads the record of a data set; without a `split`, of its test split or else the only one there is."""
+    """Reads the record of a data set; without a `split`, that of the test split, or else the only one."""
     predictions = folder / "predictions"
     if not is_file_name(dataset):
         raise InputError(
@@ -287,7 +286,7 @@ def _checked_record(path: Path) -> Predictions:
 
 
 def _epochs(folder: Path) -> dict[int, Examined]:
-    """Reads the records of single epochs, which must be of the same examples."""
+    """Reads the records of single epochs, which must have the same examples."""
     if not folder.is_dir():
         return {}
     paths = sorted(folder.glob("*.npz"))

@@ -51,10 +51,10 @@ def latex_table(groups: Sequence[Group], sections: Sequence[Section]) -> str:
 
 
 def csv_table(groups: Sequence[Group], sections: Sequence[Section]) -> str:
-    """Returns one line for each group and number, with all digits; an empty cell where there is no number.
+    """Returns one line for each group and number, with all digits; the cell of a missing number is empty.
 
-    The interval is that of a single seed over test examples.  Text that a spreadsheet would take for
-    a formula has an apostrophe before it.
+    The interval is that of a single seed over test examples.  An apostrophe precedes text that a spreadsheet
+    would take for a formula.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Doing independent pieces of work one after the other, or in several processes."""
+"""Runs independent tasks one after another, or in several processes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 Task = Callable[[], T]
-"""A piece of work; to be done by another process it must be picklable, such as a `partial` of a module's function."""
+"""A task; for another process it must be picklable, such as a `partial` of a module's function."""
 
 
 class RunAll(Protocol):
-    """Does all pieces of work and returns what they return, in their order."""
+    """Runs all tasks and returns their results in order."""
 
     def __call__(self, tasks: Sequence[Task[T]]) -> list[T]:
-        """Does the work."""
+        """Runs the tasks."""
         ...
 
 
@@ -28,15 +28,15 @@ def cores() -> int:
 
 
 def serially(tasks: Sequence[Task[T]]) -> list[T]:
-    """Does the pieces of work one after the other."""
+    """Runs the tasks one after another."""
     return [task() for task in tasks]
 
 
 @contextmanager
 def workers(processes: int) -> Iterator[RunAll]:
-    """Gives a function that does pieces of work in so many processes, or in this one if it is 1.
+    """Gives a function that runs tasks in this number of processes, or in this process if it is 1.
 
-    The processes are new ones, not copies of this one, which may hold threads.
+    The processes are started anew, not forked, because this one may have threads.
     """
     if processes == 1:
         yield serially
