@@ -1,15 +1,25 @@
 """Networks of a few parameters that keep to the contract of `mixup_jax.models`, for tests of the step."""
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mixup_jax.config import ModelConfig
 from mixup_jax.methods.mixing import Mix, unmixed
+from mixup_jax.models import model_of
 from mixup_jax.models.layers import BATCH_NORM_MOMENTUM, dropout
 
 CLASSES = 5
+
+
+def create_model(name: str, *, classes: int, width: int, **options: Any) -> nn.Module:
+    """Returns a network of the table; options are keys of `ModelConfig` and arguments of `model_of`."""
+    keys = {each.name for each in dataclasses.fields(ModelConfig)} & options.keys()
+    config = ModelConfig(name=name, width=width, **{key: options.pop(key) for key in keys})
+    return model_of(config, classes=classes, **options)
 
 
 class Linear(nn.Module):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from small_networks import create_model
 
 from mixup_jax import cpu_convolution as convolution
 from mixup_jax.cpu_convolution import availability, interface, kernels
-from mixup_jax.models import create_model
 
 LANES = availability.lanes()
 SIZES = st.integers(1, 9)
@@ -303,8 +303,9 @@ def in_a_process(script, **environment):
 def test_a_process_of_one_device_uses_the_kernels_where_they_pay():
     script = """
 import jax, jax.numpy as jnp
-from mixup_jax.models import create_model
-model = create_model("resnet8", classes=10, width=64)
+from mixup_jax.config import ModelConfig
+from mixup_jax.models import model_of
+model = model_of(ModelConfig(name="resnet8", width=64), classes=10)
 for batch in (128, 1):
     x = jax.ShapeDtypeStruct((batch, 7, 7, 1), "float32")
     variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)

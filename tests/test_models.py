@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_networks import create_model
 
 from mixup_jax import models
 from mixup_jax.config import ModelConfig
 from mixup_jax.errors import InputError
-from mixup_jax.models import check_model, create_model, model_of
+from mixup_jax.models import check_model, model_of
 from mixup_jax.models.resnet import BottleneckBlock, ResNet
 from mixup_jax.models.vgg import VGG
 from mixup_jax.models.wide_resnet import WideResNet

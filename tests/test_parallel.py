@@ -1,5 +1,6 @@
 """The same run on 1, 2, 4 and 8 devices, by jit and by pmap, compared in float64 (float32 would show rounding only)."""
 
+import re
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from small_networks import Convolution
 
-from mixup_jax.ahead.hlo import collectives, donated_parameters, host_transfers
+from mixup_jax.ahead.hlo import collectives, host_transfers
 from mixup_jax.config import Config, DataConfig
 from mixup_jax.data.feed import Resident, ResidentFeed, StreamedFeed, epoch_order
 from mixup_jax.devices.mesh import AXIS, device_mesh, replicate
@@ -22,7 +23,7 @@ from mixup_jax.methods.mixing import mix_batch
 from mixup_jax.state import Batch, TrainState, run_keys
 from mixup_jax.training.parallel import MappedStep, check_divisible, make_step, splits_groups
 from mixup_jax.training.step import make_train_step
-from mixup_jax.training.trainer import create_state
+from mixup_jax.training.trainer import initial_state
 
 # In one worker, for what is trained once for several tests.
 pytestmark = [pytest.mark.xdist_group("parallel"), pytest.mark.filterwarnings("error::DeprecationWarning")]
@@ -90,7 +91,7 @@ def trained(parallel: str, devices: int, method: Method = BLENDED) -> Ran:
             mesh,
             parallel=parallel,
         )
-        state = replicate(mesh, create_state(Convolution(), optimizer, KEYS.init, (6, 6, 1)))
+        state = replicate(mesh, initial_state(Convolution(), optimizer, KEYS.init, input_shape=(6, 6, 1)))
         resident = replicate(mesh, Resident(jnp.asarray(images), jnp.asarray(labels)))
         keys = replicate(mesh, (KEYS.augment, KEYS.step))
         orders = [replicate(mesh, epoch_order(KEYS.order, number // 2, 90)) for number in range(5)]
@@ -140,7 +141,7 @@ def one_step(parallel: str, devices: int, resident: bool) -> Ran:
             axis_name=axis_name,
             mesh=None if axis_name else mesh,
         )
-        state = replicate(mesh, create_state(Convolution(), optimizer, KEYS.init, (6, 6, 1)))
+        state = replicate(mesh, initial_state(Convolution(), optimizer, KEYS.init, input_shape=(6, 6, 1)))
         config = Config(batch_size=8, data=DataConfig(crop_padding=0, flip=True))
         keys = replicate(mesh, (KEYS.augment, KEYS.step))
         if resident:
@@ -174,6 +175,12 @@ def test_devices_exchange_sums_of_gradients_statistics_and_metrics_and_nothing_e
     assert set(shapes) <= weights | {(3,), (2, 3), (3, 2), (6,), (), (1,)}
     assert sum(one.bytes for one in found) < 8 * (27 + 15 + 5 + 10 * 3 + 10)
     assert not host_transfers(program)
+
+
+def donated_parameters(program: str) -> set[int]:
+    """Returns the numbers of the program's parameters whose memory its results reuse."""
+    aliases = program.partition("\n")[0].partition("input_output_alias={")[2].partition(" }")[0]
+    return {int(number) for number in re.findall(r"\{[\d, ]*\}: \((\d+), \{[\d, ]*\}", aliases)}
 
 
 @pytest.mark.parametrize("parallel", ["jit", "pmap"])

@@ -12,7 +12,7 @@ from mixup_jax.methods.method import Method
 from mixup_jax.methods.mixing import mix_batch
 from mixup_jax.state import Batch, TrainState, run_keys
 from mixup_jax.training.step import make_train_step
-from mixup_jax.training.trainer import create_state
+from mixup_jax.training.trainer import initial_state
 
 CLASSES = 4
 KEYS = run_keys(0)
@@ -24,7 +24,7 @@ BATCH = Batch(
 
 
 OPTIMIZER = optax.sgd(0.1)
-STATE = create_state(Linear(CLASSES), OPTIMIZER, KEYS.init, (4, 4, 1))
+STATE = initial_state(Linear(CLASSES), OPTIMIZER, KEYS.init, input_shape=(4, 4, 1))
 
 
 def scaled(images: jax.Array) -> jax.Array:

@@ -7,9 +7,9 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_networks import create_model
 
 from mixup_jax.methods.mixing import Mix
-from mixup_jax.models import create_model
 
 V, E, MAPS, CLASSES, LENGTH = 11, 4, 3, 2, 6
 MODEL = create_model(

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 import sklearn.metrics
+from small_networks import create_model
 
 from mixup_jax import metrics
 from mixup_jax.config import Config
@@ -23,7 +24,6 @@ from mixup_jax.errors import InputError
 from mixup_jax.evaluation import run as evaluation_run
 from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.metrics.binning import Bins
-from mixup_jax.models import create_model
 from mixup_jax.prediction.predict import make_predict, plain
 from mixup_jax.prediction.variants import ODIN_EPSILONS
 from mixup_jax.runs.records import load_record

@@ -1,4 +1,4 @@
-"""Reads collectives, transfers to the host, donated buffers and estimated cycles from a compiled program.
+"""Reads collectives, transfers to the host and estimated cycles from a compiled program.
 
 The input is the text of optimised HLO, from `jax.stages.Compiled.as_text()` for CPU, GPU or TPU.
 """
@@ -33,7 +33,6 @@ _SOURCE = re.compile(r'op_name="([^"]*)"')
 _CHAIN = re.compile(r'chain_id="(\w+)"')
 _TARGET = re.compile(r'custom_call_target="([^"]*)"')
 _CYCLES = re.compile(r'"estimated_cycles":"?(\d+)')
-_ALIAS = re.compile(r"\{[\d, ]*\}: \((\d+), \{[\d, ]*\}")
 
 
 class Shape(NamedTuple):
@@ -124,17 +123,6 @@ def host_transfers(text: str) -> list[str]:
         elif one.opcode == "custom-call" and target and "callback" in target[1]:
             found.append(f"{one.name}: {target[1]}")
     return found
-
-
-def donated_parameters(text: str) -> frozenset[int]:
-    """Returns the numbers of the program's parameters whose memory its results reuse.
-
-    Args:
-      text: optimised HLO.
-    """
-    header = text.partition("\n")[0]
-    aliases = header.partition("input_output_alias={")[2].partition(" }")[0]
-    return frozenset(int(number) for number in _ALIAS.findall(aliases))
 
 
 def estimated_cycles(text: str) -> int | None:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mixup_jax.devices.axis import sum_over_devices
+from mixup_jax.devices.mesh import sum_over_devices
 from mixup_jax.errors import InputError
 from mixup_jax.methods.method import SMOOTH_OVER, Method
 

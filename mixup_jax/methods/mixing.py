@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from mixup_jax.devices.axis import (
+from mixup_jax.devices.mesh import (
     gather_rows,
     global_rows,
     local_rows,

@@ -32,12 +32,6 @@ def check_labelled(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Logits
     return checked_logits, check_all_labelled(checked_logits, labels)
 
 
-def labelled(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Floats, Ints]:
-    """Returns what `check_labelled` does, with the logits as float64."""
-    checked_logits, checked_labels = check_labelled(logits, labels)
-    return checked_logits.astype(np.float64), checked_labels
-
-
 def shifted_logits(logits: npt.ArrayLike) -> Floats:
     """Returns the logits minus the maximum of their row: float64 `[N, K]`, at most 0, -inf where impossible."""
     checked = check_logits(np.asarray(logits)).astype(np.float64)

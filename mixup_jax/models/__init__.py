@@ -62,23 +62,6 @@ COMMON = ("name", "width", "dropout", "dtype", "cpu_convolution")
 """Keys of `config.model` that may be set for every network."""
 
 
-def create_model(name: str, *, classes: int, width: int, **options: Any) -> nn.Module:
-    """Returns a network that maps standardised images `[B, H, W, C]` or tokens `[B, L]` to logits float32 `[B, K]`.
-
-    Args:
-      name: a key of `NETWORKS`.
-      classes: K.
-      width: channels of the first stage, or feature maps of each filter width.
-      **options: other keys of `ModelConfig`, and arguments of `model_of`.
-
-    Raises:
-      InputError: as in `model_of`.
-    """
-    keys = {each.name for each in dataclasses.fields(ModelConfig)} & options.keys()
-    config = ModelConfig(name=name, width=width, **{key: options.pop(key) for key in keys})
-    return model_of(config, classes=classes, **options)
-
-
 def model_of(
     config: ModelConfig, *, classes: int, axis_name: str | None = None, vocabulary: int = 0, embedding: int = 0
 ) -> nn.Module:

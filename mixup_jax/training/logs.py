@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from mixup_jax.devices.processes import is_first
 from mixup_jax.environment import FULL
@@ -23,22 +23,6 @@ NO_TENSORBOARD = (
     "TensorBoard events are off: they need TensorFlow and tensorboard (pip install 'mixup_jax[tensorflow]'); "
     f"everything is in {METRICS_FILE}"
 )
-
-
-class MetricsLog(Protocol):
-    """Takes the scalars of a step."""
-
-    def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Records the scalars under the number of steps taken so far."""
-
-    def write_reliability(self, step: int, bins: Bins) -> None:
-        """Records how well confidence matches accuracy on the validation examples."""
-
-    def sync(self) -> int:
-        """Waits until everything is on disk; returns the number of lines of `metrics.jsonl`, 0 for other logs."""
-
-    def close(self) -> None:
-        """Waits until everything is written."""
 
 
 class JsonLines:
@@ -112,7 +96,7 @@ class TensorBoard:
         self._writer.write_images(step, {"validation_reliability": pixels[None]})
 
     def sync(self) -> int:
-        """Flushes the event file."""
+        """Flushes the event file; returns 0, since it has no lines."""
         self._writer.flush()
         return 0
 
@@ -120,6 +104,10 @@ class TensorBoard:
         """Flushes the event file."""
         self._writer.flush()
         self._writer.close()
+
+
+MetricsLog = JsonLines | TensorBoard
+"""What takes scalars and reliability diagrams by the number of steps taken so far."""
 
 
 @contextlib.contextmanager

@@ -152,12 +152,12 @@ def _train_epoch(
                 raise _interrupted(trainer, state, recorder) from None
             raise
         state, step_metrics = trainer.step(state, *fed)
-        recorder.add_step(step, step_metrics)
+        recorder.recent.add(step, step_metrics)
         if stop.requested(step):
             raise _interrupted(trainer, state, recorder)
         if every and step % every == 0 and step < end:
             recorder.save(state)
-    recorder.end_epoch(end)
+    recorder.recent.finish(end)
     return state
 
 

@@ -21,8 +21,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mixup_jax.data.feed import Feed
-from mixup_jax.devices.axis import local_rows
-from mixup_jax.devices.mesh import AXIS
+from mixup_jax.devices.mesh import AXIS, local_rows
 from mixup_jax.errors import InputError
 from mixup_jax.libraries import fast_to_run
 from mixup_jax.methods.method import Method

@@ -47,7 +47,7 @@ class Recorder:
         """
         self._trainer, self._checkpoints, self._logs = trainer, checkpoints, logs
         self._workdir = workdir
-        self._recent = Recent(trainer.config.log_every_steps, self._write_training, before.get("recent", ()))
+        self.recent = Recent(trainer.config.log_every_steps, self._write_training, before.get("recent", ()))
         self._facts = {"config": to_dict(trainer.config), "total_steps": trainer.total_steps, **provenance()}
         self._facts |= data_facts
         self._progress = Progress(
@@ -58,17 +58,9 @@ class Recorder:
         # The start on the monotonic clock, as if the run had never been interrupted.
         self._start = time.monotonic() - float(before.get("training_seconds", 0.0))
 
-    def add_step(self, step: int, metrics: Metrics) -> None:
-        """Takes the metrics of step `step` (counted from 1); writes a line every `log_every_steps`."""
-        self._recent.add(step, metrics)
-
-    def end_epoch(self, step: int) -> None:
-        """Writes a line of the steps since the last line, at the end of an epoch after `step` steps."""
-        self._recent.finish(step)
-
     def save(self, state: TrainState) -> None:
         """Saves a state that was not validated, with the metrics of the steps since the last line."""
-        rest = self._recent.settle()
+        rest = self.recent.settle()
         check_losses(self._trainer.config, [one["loss"] for one in rest], int(state.step))
         self._save(state, {}, rest)
 

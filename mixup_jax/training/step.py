@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from mixup_jax.devices.axis import sum_over_devices
+from mixup_jax.devices.mesh import sum_over_devices
 from mixup_jax.methods import losses
 from mixup_jax.methods.method import Method
 from mixup_jax.methods.mixing import dropout_keys, mix_batch

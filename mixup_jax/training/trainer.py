@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,7 +122,7 @@ def prepare(
     mapped = make_step(parts.train_step, feed, mesh, parallel=config.parallel)
     forward = plain(parts.model, parts.standardise)
     predict = make_predict(forward, mesh, batch_size=config.evaluation.batch_size)
-    state = create_state(parts.model, parts.optimizer, keys.init, parts.input_shape)
+    state = jax.jit(parts.initial_state, compiler_options=fast_to_compile(jax.default_backend()))(keys.init)
     if embedding is not None:
         params = {**state.params, "embedding": {"embedding": jnp.asarray(embedding)}}
         state = state._replace(params=params)
@@ -158,18 +157,10 @@ def parts_of(config: Config, spec: DatasetSpec, mesh: Mesh, steps_per_epoch: int
     return Parts(model, input_shape(spec, config.data), standardise, optimizer, schedule, train_step)
 
 
-def create_state(
-    model: nn.Module, optimizer: optax.GradientTransformation, key: jax.Array, input_shape: tuple[int, ...]
-) -> TrainState:
-    """Returns the state at step 0."""
-    initialise = partial(initial_state, model, optimizer, input_shape=input_shape)
-    return jax.jit(initialise, compiler_options=fast_to_compile(jax.default_backend()))(key)
-
-
 def initial_state(
     model: nn.Module, optimizer: optax.GradientTransformation, key: jax.Array, *, input_shape: tuple[int, ...]
 ) -> TrainState:
-    """Computes the result of `create_state`; for jit, or for `jax.eval_shape`, which returns its shapes."""
+    """Returns the state at step 0; under `jax.eval_shape`, its shapes."""
     variables = init_variables(model, key, input_shape)
     opt_state = optimizer.init(variables["params"])
     return TrainState(jnp.zeros((), jnp.int32), variables["params"], variables["batch_stats"], opt_state)
