@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.errors import InputError
-from mixup_jax.escapes import one_line
+from mixup_jax.escapes import one_line, print_line
 
 if TYPE_CHECKING:
     from mixup_jax.store.verify import Stored
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
             raise InputError(f"{folder} holds no checkpoint; expected a folder that `python -m mixup_jax.main` made")
     damaged = 0
     for folder in folders:
-        print(folder)
+        print_line(folder)
         for step in steps_in(folder):
             try:
                 stored = inspect(folder, step)

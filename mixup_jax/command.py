@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from mixup_jax.errors import DiskFullError, InputError, unknown_name
-from mixup_jax.escapes import one_line
+from mixup_jax.errors import DiskFullError, InputError, about_a_path, unknown_name
+from mixup_jax.escapes import escaped_output, one_line
 
 EXIT_DEFECT = 1
 EXIT_BAD_INPUT = 2
@@ -26,7 +26,8 @@ EXIT_INTERRUPTED = 130
 def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
     """Runs one of the package's commands and returns its exit code.
 
-    An `InputError` becomes one line on stderr and exit code 2; `--debug` anywhere among the
+    What it prints is escaped (`escapes.escaped_output`).  An `InputError`, or a path that cannot be used, becomes one
+    line on stderr and exit code 2; `--debug` anywhere among the
     arguments shows its traceback as well.  A failure of the machine, such as a full disk, becomes one line and exit
     code 3 (see `environment.explain`).  Ctrl-C gives exit code 130, as in a shell.
 
@@ -37,7 +38,8 @@ def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | N
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    code = _exit_code(command, arguments, debug)
+    with escaped_output():
+        code = _exit_code(command, arguments, debug)
     _end_if_joined(code)
     return code
 
@@ -55,6 +57,8 @@ def _exit_code(command: Callable[[Sequence[str]], int], arguments: Sequence[str]
         # Imported here, since a command that succeeds does not need it.
         from mixup_jax.environment import explain
 
+        if (line := about_a_path(error)) is not None:
+            return _failed(line, EXIT_BAD_INPUT, debug)
         line = explain(error)
         if line is None:
             if _joined():
@@ -236,6 +240,8 @@ class CommandParser(argparse.ArgumentParser):
             action = self._option_string_actions.get(name)
             if action is None:
                 raise unknown_name("argument", name, (flag for flag in self._option_string_actions if flag[:2] == "--"))
+            if equals and value == "--":  # which argparse would take for the end of the flags
+                raise InputError(f"{name} is '--'; expected {name}={action.metavar or 'VALUE'}")
             if equals and not value:
                 raise InputError(f"{name} is empty; expected {name}={action.metavar or 'VALUE'}")
             if name in seen and not isinstance(action, argparse._AppendAction):

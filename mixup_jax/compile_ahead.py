@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.errors import InputError, unknown_name
+from mixup_jax.escapes import print_line
 
 STEPS = ("train", "eval")
 DESCRIPTION = """\
@@ -74,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _report(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print_line(line, sys.stderr)
 
 
 def _steps(names: str) -> tuple[str, ...]:
@@ -89,7 +90,7 @@ def _check(examples: int, vocabulary: int, output: Path | None) -> None:
     for flag, value in (("examples", examples), ("vocabulary", vocabulary)):
         if value < 1:
             raise InputError(f"--{flag} is {value}; expected at least 1")
-    if output is not None and (output.suffix != ".json" or not output.parent.is_dir()):
+    if output is not None and (output.suffix != ".json" or not output.parent.is_dir() or output.is_dir()):
         raise InputError(f"--output is {output}; expected a name that ends in .json, in a folder that exists")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,9 @@ LONGEST = 2000
 
 NEAR = 0.75
 """The least ratio of `difflib` of names that are near in spelling; "sed" and "seed" have 0.86."""
+
+UNUSABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENXIO)
+"""Of operations on files: it is the path that is wrong, not the machine."""
 
 MANY = 40
 """More choices than this are not listed, where a page lists them."""
@@ -34,6 +38,18 @@ class InputError(ValueError):
 
 class DiskFullError(InputError):
     """There is no space to write something: a command exits with code 3, since nothing that was given is wrong."""
+
+
+def about_a_path(error: BaseException) -> str | None:
+    """Returns one line about an exception that a path of the user's has caused, and None for any other."""
+    number = getattr(error, "errno", None)
+    if isinstance(error, OSError) and number in UNUSABLE:
+        where = str(error.filename or "a path")
+        where = where if len(where) <= 200 else f"{where[:197]}..."
+        return f"{where} cannot be used ({error.strerror}); expected the path of a file or folder, as it is asked for"
+    if isinstance(error, RuntimeError) and str(error).startswith(("Symlink loop", "Could not determine home")):
+        return f"a path cannot be followed ({error}); expected the path of a file or folder"
+    return None
 
 
 def not_a_file(path: Path) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sys
 import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO
 
 LONGEST_NAME = 200
 """Bytes that a name may have; file systems take 255 for the name of a whole file."""
@@ -48,6 +52,44 @@ def visible(text: str, keep: str = "\n\t") -> str:
 def one_line(text: str) -> str:
     """Returns text on one line; control, formatting and invisible characters are escaped."""
     return visible(text, keep="")
+
+
+def print_line(text: object, file: TextIO | None = None) -> None:
+    """Prints text, foreign or with foreign parts, on one line, and at once."""
+    print(one_line(str(text)), file=file, flush=True)
+
+
+@contextlib.contextmanager
+def escaped_output() -> Iterator[None]:
+    """Escapes within its block what anything writes to stdout and stderr, whoever has written it."""
+    with contextlib.redirect_stdout(EscapedStream(sys.stdout)), contextlib.redirect_stderr(EscapedStream(sys.stderr)):
+        yield
+
+
+class EscapedStream:
+    """A stream to which text goes as `visible` returns it, also where the stream's encoding lacks a character.
+
+    Attributes:
+      unescaped: the stream itself, for the codes that this package sends to a terminal.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        """Takes the stream to write to."""
+        self.unescaped = stream
+
+    def write(self, text: str) -> int:
+        """Writes the text, escaped; returns its length."""
+        shown, encoding = visible(text), getattr(self.unescaped, "encoding", None) or "utf-8"
+        self.unescaped.write(shown.encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Writes each of the texts."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.unescaped, name)
 
 
 def is_text(text: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from mixup_jax.command import CommandParser, Flag, Mode, callable_module, names, path, paths, run_command
 from mixup_jax.devices import cluster
+from mixup_jax.escapes import print_line
 from mixup_jax.evaluation.arrays import evaluate
 from mixup_jax.evaluation.export import format_table
 from mixup_jax.evaluation.modes import evaluate_checkpoint, evaluate_files, evaluate_runs
@@ -83,7 +84,8 @@ def main(argv: Sequence[str]) -> int:
         given["cluster"] = cluster.requested(given)
     document, written, notes = mode.run(**given)
     if document is not None:
-        print("\n\n".join([format_table(document), *notes, f"written: {', '.join(map(str, written))}"]))
+        print("\n\n".join([format_table(document), *notes]), end="\n\n")
+        print_line(f"written: {', '.join(map(str, written))}")
     return 0
 
 

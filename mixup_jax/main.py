@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.devices import cluster
+from mixup_jax.escapes import print_line
 from mixup_jax.methods.method import VARIANTS
 
 DESCRIPTION = f"""\
@@ -74,12 +75,12 @@ def main(argv: Sequence[str]) -> int:
     with joined(processes):
         try:
             if unscaled and is_first():
-                print(unscaled)
+                print_line(unscaled)
             with Signals() as stop:
                 train(config, arguments.workdir, arguments.data_dir or default_data_dir(), stop=stop)
         except Interrupted as interrupted:
             if is_first():
-                print(interrupted, file=sys.stderr)
+                print_line(interrupted, sys.stderr)
             return EXIT_INTERRUPTED
     return 0
 

@@ -21,7 +21,8 @@ class Progress:
         self._total = total_steps
         self._steps_per_epoch = steps_per_epoch
         self._batch_size = batch_size
-        self._stream = sys.stdout if stream is None else stream
+        given = sys.stdout if stream is None else stream
+        self._stream = getattr(given, "unescaped", given)  # the line holds numbers and codes of a terminal
         self._terminal = self._stream.isatty()
         self._first: tuple[int, float] | None = None
         self._printed = float("-inf")

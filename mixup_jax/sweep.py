@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.errors import InputError
+from mixup_jax.escapes import print_line
 from mixup_jax.grid import PlannedRun, load_grid
 from mixup_jax.runs.grid_runs import commands, config_of, run_all
 from mixup_jax.runs.workdir import is_finished
@@ -74,7 +75,7 @@ def run_grid(arguments: argparse.Namespace, run_waiting: Callable[[Sequence[Plan
     print(f"{len(runs)} runs, {len(runs) - len(waiting)} finished before", flush=True)
     failed = run_waiting(waiting)
     for name in failed:
-        print(f"failed: {name}; see {arguments.output / name / 'log.txt'}", file=sys.stderr)
+        print_line(f"failed: {name}; see {arguments.output / name / 'log.txt'}", sys.stderr)
     return 1 if failed else 0
 
 
@@ -82,7 +83,7 @@ def _print_plan(runs: Sequence[PlannedRun], waiting: Sequence[PlannedRun], outpu
     for run in runs:
         print(f"# {run.name}: {'to run' if run in waiting else 'finished'}")
         for command in commands(run, output, data_dir):
-            print(shlex.join(["python", *command[1:]]))
+            print_line(shlex.join(["python", *command[1:]]))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-from pathlib import PurePosixPath, PureWindowsPath
+import ast
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import mixup_jax
 from mixup_jax.escapes import is_file_name, latex, markdown, one_line, spreadsheet
 
 FIT = ["fashion_mnist", "CIFAR-10 (ours)", "Größe", "配列", "x" * 200, "control", "nullity", "a.b"]
@@ -48,3 +50,35 @@ def test_one_line_is_printable_and_leaves_printable_text_alone(text):
 def test_no_table_cell_holds_what_cannot_be_seen(text):
     for cell in (markdown(text), latex(text), spreadsheet(text)):
         assert cell.isprintable()
+
+
+PRINTS = {
+    "escapes.py": "print_line itself",
+    "command.py": "an escaped line",
+    "evaluate.py": "the table, whose names were escaped",
+    "compile_ahead.py": "the table of a config that was checked",
+    "checkpoints.py": "escaped lines",
+    "sweep.py": "numbers, and names of runs, which PlannedRun checks",
+    "runs/grid_runs.py": "names of runs, which PlannedRun checks",
+    "data/__main__.py": "the catalogue",
+    "training/stop.py": "names of signals",
+    "devices/watch.py": "numbers of processes, and an error of the operating system",
+    "devices/processes.py": "numbers, and an InputError",
+}
+"""Modules that print otherwise than by `print_line`, and what.  In a command `escaped_output` escapes that too."""
+
+
+def test_what_is_printed_goes_through_one_function():
+    package = Path(mixup_jax.__file__).parent
+    found, handed_on = set(), []
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if called == "print" or called.startswith(("sys.stdout.write", "sys.stderr.write")):
+                found.add(str(path.relative_to(package)))
+            passed = [*node.args, *(key.value for key in node.keywords)] if isinstance(node, ast.Call) else []
+            defaults = [*node.defaults, *node.kw_defaults] if isinstance(node, ast.arguments) else []
+            names = [part.id for part in (*passed, *defaults) if isinstance(part, ast.Name)]
+            handed_on += [path.name] if "print" in names else []
+    assert handed_on == []
+    assert found == set(PRINTS)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mixup_jax.cpu_convolution import interface
-from mixup_jax.escapes import one_line
+from mixup_jax.escapes import print_line
 
 SWITCH = "MIXUP_JAX_CPU_CONVOLUTION"
 """Environment variable: "0" switches the kernels off, "unchecked" uses them without the comparison."""
@@ -45,7 +45,7 @@ def lanes() -> int:
     except Exception as error:  # whatever it is, the run does not need the kernels
         found, reason = 0, f"{type(error).__name__}: {error}"
     if reason:
-        print(one_line(f"convolutions are XLA's, not the package's faster ones: {reason}"), file=sys.stderr)
+        print_line(f"convolutions are XLA's, not the package's faster ones: {reason}", sys.stderr)
     return found
 
 

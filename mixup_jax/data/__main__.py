@@ -14,6 +14,7 @@ from mixup_jax.data.own import OWN, is_own
 from mixup_jax.data.prepare import prepare
 from mixup_jax.data.sources.glove import prepare_glove
 from mixup_jax.data.text import GLOVE
+from mixup_jax.escapes import print_line
 
 _print_now = partial(print, flush=True)
 
@@ -35,13 +36,13 @@ def main(argv: Sequence[str]) -> int:
         if not is_own(name):
             dataset_spec(name)
     if GLOVE in arguments.names:
-        prepare_glove(arguments.data_dir, _print_now)
+        prepare_glove(arguments.data_dir, print_line)
     for name in names:
         if not is_own(name):
-            prepare(name, arguments.data_dir, report=_print_now)
-        spec = dataset_spec(name, arguments.data_dir, _print_now)
+            prepare(name, arguments.data_dir, report=print_line)
+        spec = dataset_spec(name, arguments.data_dir, print_line)
         for line in describe(spec, arguments.data_dir):
-            _print_now(line)
+            print_line(line)
     return 0
 
 

@@ -10,6 +10,7 @@ from mixup_jax.data.noise import NOISES
 from mixup_jax.data.own import OWN, is_own, own_spec, short_name
 from mixup_jax.data.sets import DatasetSpec
 from mixup_jax.errors import InputError, unknown_name
+from mixup_jax.escapes import print_line
 
 ALIKE: dict[str, tuple[range | int, ...]] = {
     "airplane": (404, 895, 908),
@@ -250,7 +251,7 @@ DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in (*_IMAGES, *_TEX
 def dataset_spec(
     name: str,
     data_dir: str | os.PathLike[str] | None = None,
-    report: Callable[[str], None] = print,
+    report: Callable[[str], None] = print_line,
     image_size: int = 0,
 ) -> DatasetSpec:
     """Returns the entry of a data set; a user's own (`folder:PATH`, ..) is read if that has not been done.
@@ -270,7 +271,7 @@ def dataset_spec(
 def training_spec(
     name: str,
     data_dir: str | os.PathLike[str] | None = None,
-    report: Callable[[str], None] = print,
+    report: Callable[[str], None] = print_line,
     image_size: int = 0,
 ) -> DatasetSpec:
     """Returns the entry of a data set for training; the arguments are those of `dataset_spec`."""

@@ -23,6 +23,7 @@ from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.data.stream import open_streamed
 from mixup_jax.data.text import Encoder, Vocabulary, build_vocabulary, embedding_table, load_vectors
 from mixup_jax.errors import InputError, unknown_name
+from mixup_jax.escapes import print_line
 from mixup_jax.metrics.logits import UNLABELLED
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class TrainingData(NamedTuple):
 
 
 def run_spec(
-    config: DataConfig, data_dir: str | os.PathLike[str] | None = None, report: Callable[[str], None] = print
+    config: DataConfig, data_dir: str | os.PathLike[str] | None = None, report: Callable[[str], None] = print_line
 ) -> DatasetSpec:
     """Returns the entry of the set that a run trains on; see `catalog.training_spec`."""
     return training_spec(config.name, data_dir, report, config.image_size)

@@ -27,6 +27,7 @@ from mixup_jax.data.sources import arrays, folder, own_tfds, tables
 from mixup_jax.data.sources.published import Say, timed
 from mixup_jax.data.stream import CentreCrops, FileRecords, require_grain
 from mixup_jax.errors import InputError
+from mixup_jax.escapes import print_line
 from mixup_jax.runs.files import write_json
 
 ORIGINS: dict[str, ModuleType] = {
@@ -71,7 +72,7 @@ def fingerprint(spec: DatasetSpec, examples: int) -> str:
 def own_spec(
     name: str,
     data_dir: str | os.PathLike[str] | None = None,
-    report: Say = print,
+    report: Say = print_line,
     image_size: int = 0,
     like: DatasetSpec | None = None,
 ) -> DatasetSpec:
@@ -119,11 +120,19 @@ def own_spec(
 
 @contextlib.contextmanager
 def _one_at_a_time(path: Path) -> Iterator[None]:
-    """Holds a lock during the block, so that other processes that prepare the same set wait."""
+    """Holds a lock during the block, so that other processes that prepare the same set wait; a refusal removes its file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    while True:
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not (path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))):
+                continue  # another process has removed it while this one waited
+            try:
+                yield
+            except InputError:
+                path.unlink(missing_ok=True)
+                raise
+            return
 
 
 def _read_spec(kept: Path, stamp: str) -> DatasetSpec | None:

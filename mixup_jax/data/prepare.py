@@ -24,6 +24,7 @@ from mixup_jax.data.sources.pypi import Digits
 from mixup_jax.data.sources.texts import Snippets, Trec
 from mixup_jax.data.sources.tfds import Tfds
 from mixup_jax.errors import InputError
+from mixup_jax.escapes import print_line
 
 SOURCES: dict[str, Source] = {
     "tfds": Tfds(),
@@ -35,7 +36,7 @@ SOURCES: dict[str, Source] = {
 """The sources by their names in the catalogue."""
 
 
-def prepare(name: str, data_dir: str | os.PathLike[str], report: Callable[[str], None] = print) -> None:
+def prepare(name: str, data_dir: str | os.PathLike[str], report: Callable[[str], None] = print_line) -> None:
     """Prepares a data set so that `load.load_split` can read it; does nothing if that is done.
 
     Its sources are tried in order, first for files on this machine (built by tensorflow-datasets, or put into

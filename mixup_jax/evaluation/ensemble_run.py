@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mixup_jax.errors import InputError
+from mixup_jax.escapes import print_line
 from mixup_jax.evaluation.ensemble import mean_of_records
 from mixup_jax.evaluation.measure import evaluate_records
 from mixup_jax.runs.files import write_json
@@ -17,7 +18,7 @@ from mixup_jax.runs.workdir import CONFIG_FILE, EVALUATION_FILE, check_derived, 
 
 
 def evaluate_ensemble(
-    members: Sequence[Path], save_as: Path, *, report: Callable[[str], None] = print
+    members: Sequence[Path], save_as: Path, *, report: Callable[[str], None] = print_line
 ) -> dict[str, Any]:
     """Evaluates the mean of the probabilities of several runs and returns the evaluation, written to `save_as`.
 

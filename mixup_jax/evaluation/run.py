@@ -18,6 +18,7 @@ from mixup_jax.data.own import record_name
 from mixup_jax.data.sets import DatasetSpec, ExampleSet
 from mixup_jax.devices.processes import by_first, is_first
 from mixup_jax.errors import InputError
+from mixup_jax.escapes import print_line
 from mixup_jax.evaluation.measure import SCHEMA, evaluate_records
 from mixup_jax.metrics.measuring import separation
 from mixup_jax.prediction.predict import OWN_SPLITS, Network, predict_records, restore
@@ -49,7 +50,7 @@ def evaluate_workdir(
     odin: bool = False,
     derivation: Derivation = PLAIN,
     save_as: Path | None = None,
-    report: Callable[[str], None] = print,
+    report: Callable[[str], None] = print_line,
 ) -> dict[str, Any] | None:
     """Evaluates a checkpoint and returns the evaluation, which is also written to `workdir` or to `save_as`.
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.errors import InputError
+from mixup_jax.escapes import print_line
 from mixup_jax.report.workers import cores
 
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     # Imported here, because --help need not wait a second for the drawing libraries.
     from mixup_jax.report.build import build_report
 
-    print(build_report(arguments.runs, arguments.output, arguments.jobs))
+    print_line(build_report(arguments.runs, arguments.output, arguments.jobs))
     return 0
 
 

@@ -24,8 +24,8 @@ from functools import cache
 from pathlib import Path
 
 from mixup_jax import escapes
-from mixup_jax.command import CommandParser, run_command
-from mixup_jax.errors import InputError, unknown_name
+from mixup_jax.command import CommandParser, path, run_command
+from mixup_jax.errors import InputError, not_a_file, unknown_name
 from mixup_jax.figures.drawn import MINUS
 from mixup_jax.methods.method import VARIANTS
 from mixup_jax.report import formatting
@@ -147,8 +147,12 @@ def written(documents: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     folders: dict[Path, None] = {}
     for document in documents:
         if not document.is_file():
-            raise InputError(f"document {document} does not exist; expected a Markdown file such as README.md")
-        named = [match["folder"] for match in BLOCK.finditer(document.read_text())]
+            raise InputError(f"document {document} {not_a_file(document)}; expected a Markdown file such as README.md")
+        try:
+            text = document.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"document {document} cannot be read ({error}); expected a Markdown file") from error
+        named = [match["folder"] for match in BLOCK.finditer(text)]
         folders |= dict.fromkeys((document.parent / folder).resolve() for folder in named)
         yield document, _renewed(document, regime_of)
     for folder in folders:
@@ -195,18 +199,18 @@ def main(argv: Sequence[str]) -> int:
         prog="python -m mixup_jax.report.evidence",
         description=__doc__.partition("\n\n")[2],
     )
-    parser.add_argument("documents", nargs="+", metavar="DOCUMENT", help="a Markdown file with marked tables")
+    parser.add_argument(
+        "documents", nargs="+", type=path, metavar="DOCUMENT", help="a Markdown file with marked tables"
+    )
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a file is out of date")
     arguments = parser.parse_args(list(argv))
     changed = [
-        (path, text)
-        for path, text in written([Path(document) for document in arguments.documents])
-        if not path.exists() or path.read_text() != text
+        (file, text) for file, text in written(arguments.documents) if not file.exists() or file.read_text() != text
     ]
-    for path, text in changed:
+    for file, text in changed:
         if not arguments.check:
-            write_atomically(path, text.encode())
-        print(path)
+            write_atomically(file, text.encode())
+        escapes.print_line(file)
     return int(arguments.check and bool(changed))
 
 

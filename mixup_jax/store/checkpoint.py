@@ -24,6 +24,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from mixup_jax.devices.processes import is_first
 from mixup_jax.errors import DiskFullError, InputError
+from mixup_jax.escapes import print_line
 from mixup_jax.state import TrainState
 from mixup_jax.store.arrays import Trees
 from mixup_jax.store.verify import (
@@ -56,7 +57,7 @@ class Checkpoints:
     """
 
     def __init__(
-        self, directory: Path, *, keep: int = 2, read_only: bool = False, report: Callable[[str], None] = print
+        self, directory: Path, *, keep: int = 2, read_only: bool = False, report: Callable[[str], None] = print_line
     ) -> None:
         """Opens the folder of a run's checkpoints; the last `keep` and the best are kept.
 

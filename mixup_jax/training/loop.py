@@ -16,6 +16,7 @@ from mixup_jax.data.feed import Fed
 from mixup_jax.data.load import TrainingData, check_same_data, first_embedding, load_training_data
 from mixup_jax.data.sets import ExampleSet
 from mixup_jax.devices.processes import by_first, check_agreement, is_first, wait_for_all
+from mixup_jax.escapes import print_line
 from mixup_jax.metrics.binning import Bins
 from mixup_jax.prediction.predict import Predict, record_of
 from mixup_jax.runs import workdir as run_folder
@@ -34,7 +35,7 @@ def train(
     config: Config,
     workdir: Path,
     data_dir: Path,
-    report: Callable[[str], None] = print,
+    report: Callable[[str], None] = print_line,
     stop: Stop | None = None,
 ) -> None:
     """Trains until the last epoch, continuing from the last checkpoint of `workdir` if it has one.

@@ -24,6 +24,7 @@ from mixup_jax.data.sets import DatasetSpec, ExampleSet
 from mixup_jax.data.text import Vocabulary
 from mixup_jax.devices.mesh import AXIS, device_mesh, replicate
 from mixup_jax.errors import InputError
+from mixup_jax.escapes import print_line
 from mixup_jax.libraries import fast_to_compile
 from mixup_jax.models import check_model, init_variables, model_of
 from mixup_jax.prediction.predict import Predict, make_predict, plain
@@ -84,7 +85,9 @@ class Trainer:
         return self.feed.fed(train, self.keys.order, self.mesh, first_step)
 
 
-def check_config(config: Config, data_dir: Path | None = None, report: Callable[[str], None] = print) -> DatasetSpec:
+def check_config(
+    config: Config, data_dir: Path | None = None, report: Callable[[str], None] = print_line
+) -> DatasetSpec:
     """Returns the catalogue's entry of the training set; raises InputError for any unknown name."""
     spec = run_spec(config.data, data_dir, report)
     check_model(config.model, task=spec.task)
