@@ -120,7 +120,7 @@ def own_spec(
 
 @contextlib.contextmanager
 def _one_at_a_time(path: Path) -> Iterator[None]:
-    """Holds a lock during the block, so that other processes that prepare the same set wait; a refusal removes its file."""
+    """Holds a lock during the block, so that others that prepare the same set wait; a refusal removes its file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with path.open("w") as file:
