@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import partial
 
 from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.data.cache import default_data_dir
@@ -15,8 +14,6 @@ from mixup_jax.data.prepare import prepare
 from mixup_jax.data.sources.glove import prepare_glove
 from mixup_jax.data.text import GLOVE
 from mixup_jax.escapes import print_line
-
-_print_now = partial(print, flush=True)
 
 
 def main(argv: Sequence[str]) -> int:
