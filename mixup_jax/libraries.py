@@ -48,20 +48,12 @@ def _only_cpus() -> bool:
 
 
 def fast_to_compile(platform: str) -> Options | None:
-    """Returns compiler options for a program that runs once; on a CPU, optimising it takes five times as long.
-
-    Args:
-      platform: of the devices: "cpu", "gpu" or "tpu"; the result is None for all but "cpu".
-    """
+    """Returns compiler options for a program that runs once; on a CPU, optimising it takes five times as long."""
     return _FAST_TO_COMPILE if platform == "cpu" else None
 
 
 def fast_to_run(platform: str) -> Options | None:
-    """Returns compiler options for a program that runs often; None if the installed jax does not know them.
-
-    Args:
-      platform: of the devices: "cpu", "gpu" or "tpu"; the result is None for all but "cpu".
-    """
+    """Returns compiler options for a program that runs often; None but for a CPU, and a jax that knows them."""
     return _FAST_TO_RUN if platform == "cpu" and _known() else None
 
 
@@ -78,11 +70,7 @@ def _known() -> bool:
 
 
 def load_tensorflow() -> None:
-    """Loads TensorFlow (seconds) without its start-up notices and without its claim on accelerators.
-
-    Raises:
-      ImportError: it is not installed.
-    """
+    """Loads TensorFlow (seconds) without its start-up notices and without its claim on accelerators."""
     # TensorFlow's C++ side reads these as it is loaded; the second silences a notice that ignores the first.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

@@ -14,7 +14,7 @@ from mixup_jax import cpu_convolution
 from mixup_jax.ahead import compile as compiling
 from mixup_jax.ahead.hlo import Collective, Shape, Unestimated, estimated_cycles, unestimated
 from mixup_jax.ahead.program import Group, Memory, Program, Unfit, _needed, compile_program, grouped
-from mixup_jax.ahead.record import all_reduce_seconds, program_record, roofline, utilisation, warnings, wasteful
+from mixup_jax.ahead.record import all_reduce_seconds, program_record, warnings, wasteful
 from mixup_jax.ahead.render import render
 from mixup_jax.ahead.topology import CHIPS, Target, find_target
 from mixup_jax.compile_ahead import main
@@ -30,12 +30,12 @@ ROOT = Path(__file__).parents[1]
 
 def test_the_roofline_of_a_v5e_is_that_of_its_figures():
     # 3.08 TFLOP over 197 TFLOP/s are 15.6 ms, 49.8 GB over 819 GB/s are 60.8 ms.
-    bounds = roofline(3.08e12, 49.8e9, V5E)
-    assert bounds.compute == pytest.approx(15.63e-3, rel=1e-3)
-    assert bounds.memory == pytest.approx(60.81e-3, rel=1e-3)
-    assert (bounds.bound, bounds.binds) == (bounds.memory, "memory")
-    assert roofline(197e12, 1.0, V5E).binds == "compute"
-    assert utilisation(98.5e12, 1.0, V5E) == pytest.approx(0.5)
+    bounds = program_record(program(flops=3.08e12, accessed=49.8e9), target(), 1e12)["bounds"]
+    assert bounds["compute_seconds"] == pytest.approx(15.63e-3, rel=1e-3)
+    assert bounds["memory_seconds"] == pytest.approx(60.81e-3, rel=1e-3)
+    assert (bounds["bound_seconds"], bounds["binds"]) == (bounds["memory_seconds"], "memory")
+    bounds = program_record(program(flops=197e12, accessed=1.0), target(), 98.5e12)["bounds"]
+    assert (bounds["binds"], bounds["utilisation_at_bound"]) == ("compute", pytest.approx(0.5))
 
 
 def test_the_clocks_are_those_that_give_the_peaks():

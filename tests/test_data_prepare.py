@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 
 from mixup_jax.data.cache import arrays_folder, manual_folder
 from mixup_jax.data.catalog import DATASETS
-from mixup_jax.data.describe import check
 from mixup_jax.data.images import channel_statistics
 from mixup_jax.data.load import load_split
-from mixup_jax.data.prepare import prepare
+from mixup_jax.data.prepare import check, prepare
 from mixup_jax.data.sets import ExampleSet
 from mixup_jax.data.sources import debian, published, pypi
 from mixup_jax.data.sources import tfds as tfds_source

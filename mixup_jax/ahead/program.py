@@ -44,8 +44,6 @@ class Group:
     """The collectives of one kind; a combined one, which moves many arrays, counts once.
 
     Attributes:
-      kind: the name in HLO.
-      count: their number in a step.
       arrays: the number of arrays that they move.
       bytes: of their results on one device.
       largest: bytes of the largest.
@@ -65,15 +63,10 @@ class Program:
     """A compiled step, as one device sees it.
 
     Attributes:
-      examples: the number that it computes.
-      seconds: the time that compiling took.
-      memory: bytes.
       flops: counted by the compiler after optimisation.
       accessed: bytes that the program's operations read and write, including on-chip memory.
       cycles: sum of the compiler's estimates for the operations; None if it makes no estimates.
       unestimated: the operations without an estimate.
-      collectives: by kind.
-      transfers: exchanges with the host.
       kernels: the number of calls of `cpu_convolution`, whose FLOPs and bytes the compiler does not know.
     """
 
@@ -94,8 +87,6 @@ class Unfit:
     """A step that the compiler refuses, because it needs too much memory.
 
     Attributes:
-      examples: the number that a device would have computed.
-      seconds: the time until the compiler refused it.
       needed: bytes on one device; None if the compiler does not say.
     """
 
@@ -108,7 +99,6 @@ class Call(NamedTuple):
     """A jitted function and the shapes and shardings of its arguments, so that it can be lowered or exported.
 
     Attributes:
-      function: has the method `lower`.
       arguments: trees of `jax.ShapeDtypeStruct`.
       examples: the number that one device computes.
     """

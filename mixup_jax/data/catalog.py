@@ -170,7 +170,6 @@ _IMAGES = (
 _TEXTS = (
     DatasetSpec(
         name="mr",
-        tfds_name="",
         classes=2,
         splits=BOTH,
         task="text",
@@ -196,32 +195,20 @@ _TEXTS = (
         task="text",
         description="film reviews, negative or positive, 25,000 + 25,000 (Maas et al., 2011)",
     ),
-    DatasetSpec(
-        name="amazon_snippets",
-        tfds_name="",
-        classes=2,
-        splits=TEST,
-        task="text",
-        description="sentences of product reviews, 3,610 rated other than 0 (Hutto and Gilbert, 2014)",
-        sources=("snippets",),
-    ),
-    DatasetSpec(
-        name="nyt_snippets",
-        tfds_name="",
-        classes=2,
-        splits=TEST,
-        task="text",
-        description="sentences of editorials of the New York Times, 4,946 rated other than 0 (Hutto and Gilbert, 2014)",
-        sources=("snippets",),
-    ),
-    DatasetSpec(
-        name="tweets",
-        tfds_name="",
-        classes=2,
-        splits=TEST,
-        task="text",
-        description="tweets, 4,196 rated other than 0 (Hutto and Gilbert, 2014)",
-        sources=("snippets",),
+    *(
+        DatasetSpec(
+            name=name,
+            classes=2,
+            splits=TEST,
+            task="text",
+            description=f"{what} rated other than 0 (Hutto and Gilbert, 2014)",
+            sources=("snippets",),
+        )
+        for name, what in (
+            ("amazon_snippets", "sentences of product reviews, 3,610"),
+            ("nyt_snippets", "sentences of editorials of the New York Times, 4,946"),
+            ("tweets", "tweets, 4,196"),
+        )
     ),
 )
 

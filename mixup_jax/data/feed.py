@@ -53,7 +53,6 @@ class ResidentFeed:
     """Feeds a copy of all examples on every device, and the order of the epoch.
 
     Attributes:
-      config: of the run.
       device_axis: the axis of devices in the fed arrays under pmap; None if every device gets the same arrays.
       resident: whether all training examples are kept on the devices.
     """

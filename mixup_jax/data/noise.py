@@ -18,8 +18,6 @@ class NoiseSpec:
     """A synthetic out-of-distribution set of independent pixels or tokens.
 
     Attributes:
-      name: its name in configurations.
-      description: in one line.
       kind: "normal" and "uniform" pixels, or "tokens".
       scale: of normal noise, in standard deviations of the training set; of uniform noise, the share of 0..255.
       clip: whether pixels are rounded and clipped to 0..255, as in an image file.

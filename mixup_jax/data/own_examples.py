@@ -37,7 +37,6 @@ def own_examples(
     names, labels = _classes(rows, found.class_names, name, say)
     spec = DatasetSpec(
         name=short,
-        tfds_name="",
         classes=len(names),
         splits={split: split for split in rows},
         description=name,
@@ -65,7 +64,7 @@ def foreign_examples(
         raise InputError(f"{name} holds {found.task}s; expected {like.task}s, as {like.name} does")
     rows = {"test": found.splits["test"]} if "test" in found.splits else dict(found.splits)
     spec = DatasetSpec(
-        short, "", classes=0, splits={"test": "test"}, description=name, shape=like.shape, task=like.task, sources=()
+        short, classes=0, splits={"test": "test"}, description=name, shape=like.shape, task=like.task, sources=()
     )
     n = sum(len(part.items) for part in rows.values())
     unlabelled = np.full(n, UNLABELLED, np.int32)

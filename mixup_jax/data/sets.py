@@ -23,7 +23,6 @@ class DatasetSpec:
     """Facts about a labelled data set that are known without reading it.
 
     Attributes:
-      name: its name in configurations.
       tfds_name: its name in tensorflow-datasets, with the configuration if there are several; empty if
         tensorflow-datasets does not have it.
       classes: the number of classes K; labels are 0 to K - 1.
@@ -32,8 +31,6 @@ class DatasetSpec:
         sets for evaluation only.
       std: per-channel standard deviation of the same pixels, in the same units (population, not sample).
       splits: its splits, each with its name in tensorflow-datasets.
-      description: one line on its content and origin.
-      task: "image" or "text".
       label: the name of the label in tensorflow-datasets.
       resized: whether the published images have other sizes and are resized to `shape` during preparation.
       keep_classes: the labels that are kept; all if empty.
@@ -45,10 +42,10 @@ class DatasetSpec:
     """
 
     name: str
-    tfds_name: str
     classes: int
     splits: Mapping[str, str]
     description: str
+    tfds_name: str = ""
     shape: tuple[int, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()

@@ -119,9 +119,7 @@ class CentreCrops:
     """Centre crops of photographs for evaluation; indexed like an array `[N, size, size, 3]`, decoded when accessed.
 
     Attributes:
-      records: the files of a split.
       rows: the chosen records, int64 `[N]`.
-      size: pixels.
       workers: the number of processes that decode for `batches`.
     """
 

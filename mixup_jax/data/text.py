@@ -67,7 +67,6 @@ class Encoder:
     """Turns texts into rows of tokens.
 
     Attributes:
-      vocabulary: the vocabulary of a network.
       max_tokens: L, the length of every row.
     """
 

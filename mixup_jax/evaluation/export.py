@@ -103,7 +103,6 @@ class Table:
     """Cells of text.
 
     Attributes:
-      title: of the table.
       header: one name for each column; the first column has the names of the rows.
       rows: each has as many cells as the header.
     """

@@ -90,7 +90,7 @@ def _entry(
 
 
 def _top_label(known: Examined, all_intervals: bool) -> dict[str, Any]:
-    return top_label(Given.of_examples(known), slow=all_intervals)
+    return top_label(Given(vars(known)), slow=all_intervals)
 
 
 def _labelled(predictions: Predictions, name: str) -> Predictions:

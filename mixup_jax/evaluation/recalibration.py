@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mixup_jax.errors import unknown_name
 from mixup_jax.metrics.examined import Examined, examine, joined
 from mixup_jax.metrics.logits import blocks
@@ -22,19 +24,11 @@ class Recalibration(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """Returns the fitted numbers by method, for evaluation.json."""
-        found: dict[str, Any] = {}
-        if self.vector_scaling is not None:
-            found["vector_scaling"] = {
-                "weights": self.vector_scaling.weights.tolist(),
-                "bias": self.vector_scaling.bias.tolist(),
-                "converged": self.vector_scaling.converged,
-            }
-        if self.isotonic is not None:
-            found["isotonic"] = {
-                "confidence": self.isotonic.confidence.tolist(),
-                "accuracy": self.isotonic.accuracy.tolist(),
-            }
-        return found
+        return {
+            name: {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in vars(fit).items()}
+            for name, fit in self._asdict().items()
+            if fit is not None
+        }
 
 
 def check_posthoc(names: Sequence[str]) -> None:

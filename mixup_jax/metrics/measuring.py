@@ -35,11 +35,6 @@ class Given:
         self.temperature = temperature
         self._derived: dict[str, Any] = {}
 
-    @classmethod
-    def of_examples(cls, examples: Examined) -> Given:
-        """Returns the arrays of labelled examples."""
-        return cls(vars(examples))
-
     def has(self, row: Metric) -> bool:
         """Returns whether the row can be computed."""
         few = "logits" in self.vectors and self.vectors["logits"].shape[1] < row.classes
@@ -77,11 +72,6 @@ def values(given: Given, rows: Sequence[Metric]) -> dict[str, float | None]:
     """Returns the number of each row that can be computed, by its key; None for an infinite one (not valid in JSON)."""
     numbers = {row.key: given.number(row) for row in rows if given.has(row)}
     return {key: number if math.isfinite(number) else None for key, number in numbers.items()}
-
-
-def noise_floors(confidence: Floats, rows: Sequence[Metric]) -> dict[str, dict[str, float]]:
-    """Returns mean and 95th percentile of the noise floor of each row that has one, by its key."""
-    return {row.key: row.floor(confidence)._asdict() for row in rows if row.floor is not None}
 
 
 def intervals(
@@ -148,7 +138,9 @@ def top_label(given: Given, *, slow: bool = False) -> dict[str, Any]:
         "n": len(given.vectors["correct"]),
         **table.nested(numbers),
         "intervals": intervals(given, rows, numbers, slow=slow),
-        "noise_floor": noise_floors(given.vectors["confidence"], rows),
+        "noise_floor": {
+            row.key: row.floor(given.vectors["confidence"])._asdict() for row in rows if row.floor is not None
+        },
     }
 
 

@@ -152,13 +152,9 @@ def _nll(log_likelihood: Floats) -> float:
     return 0.0 - mean(log_likelihood)
 
 
-def _part(name: str, function: Callable[[Any], Any] = lambda parts: parts) -> Callable[[Any], float]:
-    """Returns a function that calls `function` and returns one attribute of its result."""
-    return lambda argument: float(getattr(function(argument), name))
-
-
-def _brier_top_label(confidence: Floats, correct: Bools) -> float:
-    return brier_decomposition(confidence, correct).brier
+def _part(name: str, function: Callable[..., Any] = lambda parts: parts) -> Callable[..., float]:
+    """Returns a function that returns the field `name` of the result of `function`."""
+    return lambda *arguments: float(getattr(function(*arguments), name))
 
 
 def _of_bins(
@@ -244,7 +240,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("tace_15", "Thresholded adaptive ECE, 15 bins", tace, ("logits", "labels"), "lower",
            "class-wise ECE over bins of equal mass, of the probabilities above 0.001",
            bins=15, interval=_RESAMPLED, source="Nixon et al. 2019", summary=False),
-    Metric("brier_top_label", "Brier score of being right", _brier_top_label, ("confidence", "correct"), "lower",
+    Metric("brier_top_label", "Brier score of being right", _part("brier", brier_decomposition),
+           ("confidence", "correct"), "lower",
            "mean_i (confidence_i - correct_i)^2 = reliability - resolution + uncertainty + within-bin variance - "
            "within-bin covariance; not the Brier score of all classes",
            interval=Bootstrap(each=lambda confidence, correct: np.square(confidence - correct)),

@@ -168,10 +168,6 @@ def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return _convolve(x, kernel[None, None], 1)
 
 
-def _product_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _product(x, kernel), (x, kernel)
-
-
 def _product_backward(inputs: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = inputs
     return _convolve(gradient, kernel.T[None, None], 1), jnp.einsum(
@@ -179,7 +175,7 @@ def _product_backward(inputs: tuple[jax.Array, jax.Array], gradient: jax.Array) 
     )
 
 
-_product.defvjp(_product_forward, _product_backward)
+_product.defvjp(lambda x, kernel: (_product(x, kernel), (x, kernel)), _product_backward)
 
 
 @jax.custom_vjp
@@ -195,14 +191,10 @@ def _sums(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return total, jnp.einsum("bhwi,bhwj->ij", x, x, preferred_element_type=wide)
 
 
-def _sums_forward(x: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-    return _sums(x), x
-
-
 def _sums_backward(x: jax.Array, gradients: tuple[jax.Array, jax.Array]) -> tuple[jax.Array]:
     total, square = gradients
     both = jnp.einsum("bhwi,ij->bhwj", x, (square + square.T).astype(x.dtype))
     return ((both.astype(total.dtype) + total).astype(x.dtype),)
 
 
-_sums.defvjp(_sums_forward, _sums_backward)
+_sums.defvjp(lambda x: (_sums(x), x), _sums_backward)

@@ -25,8 +25,6 @@ class BasicBlock(nn.Module):
     The shortcut is the identity if the shape does not change, else a 1x1 convolution.
 
     Attributes:
-      make: makes its layers.
-      channels: of the output.
       stride: of the first convolution and the shortcut.
       layer: index of the block in its network, for the dropout masks.
       dropout: rate between the two convolutions.
@@ -98,7 +96,6 @@ class ResNet(nn.Module):
     """A residual network, ending in global average pooling and one linear layer.
 
     Attributes:
-      classes: K.
       stages: blocks of each stage; the width doubles and the resolution halves from stage to stage.
       width: channels of the first stage; for bottleneck blocks, a quarter of them.
       block: builds a block, as `BasicBlock` does.

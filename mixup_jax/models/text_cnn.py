@@ -29,7 +29,6 @@ class TextCNN(nn.Module):
     one of non-zero weight.
 
     Attributes:
-      classes: K.
       vocabulary: V, including padding.
       embedding_size: E.
       width: feature maps of each filter width.
@@ -80,9 +79,7 @@ class StrongestMatch(nn.Module):
     on a CPU as XLA's convolution (50 sentences of 56 tokens, E = 50, 100 maps).
 
     Attributes:
-      maps: of the output.
       size: of a window, in tokens.
-      dtype: compute type.
     """
 
     maps: int

@@ -29,7 +29,6 @@ class VGG(nn.Module):
     odd side up, so images may have any size.
 
     Attributes:
-      classes: K.
       blocks: convolutions of each block.
       width: channels of the first block.
       dropout: rate after every convolution's ReLU.

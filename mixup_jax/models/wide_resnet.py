@@ -46,8 +46,6 @@ class WideResNet(nn.Module):
     """A wide residual network WRN-n-k: three stages of (n - 4) / 6 blocks, 16 k channels in the first.
 
     Attributes:
-      classes: K.
-      blocks: of each stage.
       width: channels of the first stage, 16 k; they double and the resolution halves from stage to stage.
       dropout: rate inside every block, between its convolutions.
       dtype, axis_name, cpu_convolution: those of `ResNet`.

@@ -47,13 +47,8 @@ class Network:
     """The network of a checkpoint.
 
     Attributes:
-      config: of its run.
-      spec: of the data set it was trained on.
-      model: the network as a flax module.
       variables: `params` and `batch_stats`.
       standardise: maps pixels to the network's inputs; the identity for text.
-      forward: the function that predicts.
-      mesh: of the devices to predict on.
     """
 
     config: Config

@@ -109,4 +109,4 @@ def _test_numbers(examples: Examined) -> dict[str, float | None]:
     if not len(known):
         raise InputError("the record of the test set has no labels; expected at least one labelled example")
     rows = [row for row in table.METRICS if not row.full_vector]
-    return {"n": len(known), **values(Given.of_examples(known), rows)}
+    return {"n": len(known), **values(Given(vars(known)), rows)}

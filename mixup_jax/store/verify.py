@@ -50,7 +50,6 @@ class Stored:
     """One checkpoint of a folder.
 
     Attributes:
-      step: its number.
       facts: its facts; empty if they cannot be read.
       damage: what is wrong with it; None if nothing is.
       verified: whether it has checksums and they are right.

@@ -34,7 +34,6 @@ class MappedStep:
     """A training step over all devices.
 
     Attributes:
-      function: made by jit or pmap; it has the method `lower`.
       first: arguments that it takes before those of the step.
       finish: maps its result to the state and the metrics.
     """

