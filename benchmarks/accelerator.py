@@ -27,8 +27,10 @@ from typing import Any
 
 import accelerator_parts as parts
 import numpy as np
+from document import installed
 from networks import Case
-from side_by_side import ROOT, Side, installed, medians
+from side_by_side import ROOT, Side, medians
+from small import make_data
 
 from mixup_jax.config import ModelConfig
 from mixup_jax.methods.method import VARIANTS
@@ -309,21 +311,6 @@ SECTIONS: dict[str, tuple[Callable[[Session], None], float]] = {
 """In this order, each with the share that it may take of the time that is left."""
 
 
-def made_up(folder: Path) -> None:
-    """Writes images of no meaning where prepared ones are expected."""
-    from mixup_jax.data.cache import arrays_folder, write_cache
-    from mixup_jax.data.sets import ExampleSet
-
-    generator = np.random.default_rng(0)
-
-    def split() -> ExampleSet:
-        images = generator.integers(0, 256, (400, 28, 28, 1), dtype=np.uint8)
-        return ExampleSet(images, (np.arange(400) % 10).astype(np.int32), "made up")
-
-    for name in ("fashion_mnist", "mnist"):
-        write_cache(arrays_folder(folder, name), {"train": split(), "test": split()})
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns 1 if a part failed, or in a dry run was left out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -345,7 +332,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ["JAX_PLATFORMS"] = "cpu"
         # Programs that run a few times need not be compiled as if they ran for days.
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
-        made_up(data_dir)
+        make_data(data_dir, train=400, test=400)
     session = Session(TINY if arguments.dry_run else FULL, output, data_dir, arguments.minutes)
     for name in chosen:
         section, share = SECTIONS[name]

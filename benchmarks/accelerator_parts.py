@@ -194,10 +194,9 @@ def _same(one: Any, other: Any) -> bool:
 def resumed(width: int) -> dict[str, Any]:
     """Trains a small run through, and again with an end and a continuation between; compares the checkpoints' bits."""
     import jax
+    from small import make_data
 
     from mixup_jax.config import CheckpointConfig, Config, DataConfig, EvaluationConfig, ModelConfig
-    from mixup_jax.data.cache import arrays_folder, write_cache
-    from mixup_jax.data.sets import ExampleSet
     from mixup_jax.methods.method import VARIANTS
     from mixup_jax.training.loop import train
     from mixup_jax.training.stop import Interrupted, Stop
@@ -207,10 +206,7 @@ def resumed(width: int) -> dict[str, Any]:
             return step == 5
 
     folder = Path(tempfile.mkdtemp())
-    generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (400, SIDE, SIDE, 1), dtype=np.uint8)
-    split = ExampleSet(images, (np.arange(400) % 10).astype(np.int32), "made up")
-    write_cache(arrays_folder(folder, "fashion_mnist"), {"train": split, "test": split})
+    make_data(folder, train=400)
     config = Config(
         epochs=2,
         batch_size=64,

@@ -3,17 +3,18 @@
     pip install torch
     python benchmarks/convolutions.py [--write]
 
-Batches of 128 in float32, channels last, padded by half of the kernel.  Each side runs in a process of its own; they
-take turns.  A ratio above 1 says that we are faster.
+Batches of 128 in float32, channels last, padded by half of the kernel.  The sides run in
+separate processes and take turns.  A ratio above 1 means that we are faster.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-from side_by_side import Run, Side, machine, medians, parser, publish, table
+from side_by_side import Run, Side, compare, medians, parser
 
 BATCH = 128
 HEADER = ("convolution", "", "ours ms", "XLA ms", "PyTorch ms", "XLA / ours", "PyTorch / ours")
@@ -21,7 +22,7 @@ HEADER = ("convolution", "", "ours ms", "XLA ms", "PyTorch ms", "XLA / ours", "P
 
 @dataclass(frozen=True)
 class Case:
-    """A convolution: of square images, by square filters."""
+    """A convolution of square images with square filters."""
 
     side: int
     channels: int
@@ -31,7 +32,7 @@ class Case:
 
     @property
     def label(self) -> str:
-        """Names it in the table."""
+        """Its name in the table."""
         stride = f", stride {self.stride}" if self.stride > 1 else ""
         return f"{self.size}x{self.size}{stride}, {self.channels} to {self.maps} channels, {self.side}x{self.side}"
 
@@ -62,7 +63,7 @@ CASES = (
 
 
 def in_jax(case: Case, name: str, backward: bool) -> Run:
-    """By the project's convolution, "_convolve", or by XLA's, "_native"."""
+    """Computes by the project's convolution, "_convolve", or by XLA's, "_native"."""
     from mixup_jax.libraries import keep_freed_memory
 
     keep_freed_memory()
@@ -78,7 +79,7 @@ def in_jax(case: Case, name: str, backward: bool) -> Run:
         return getattr(cpu_convolution, name)(x, kernel, *settings)
 
     def gradients(x: Any, kernel: Any, gradient: Any) -> Any:
-        # Nothing needs the gradient of pixels.
+        # Training does not need the gradient of pixels.
         _, pull = jax.vjp(lambda x, kernel: forward(x, kernel, None), x, kernel)
         return pull(gradient)[1 if case.channels < 16 else slice(None)]
 
@@ -94,7 +95,7 @@ def in_jax(case: Case, name: str, backward: bool) -> Run:
 
 
 def in_torch(case: Case, backward: bool) -> Run:
-    """By PyTorch's, which has oneDNN do it."""
+    """Computes by PyTorch, which calls oneDNN."""
     import torch
 
     x, kernel, gradient = (torch.from_numpy(array) for array in case.arrays())
@@ -114,25 +115,27 @@ def in_torch(case: Case, backward: bool) -> Run:
     return run
 
 
-def main() -> None:
-    flags = parser(__doc__, rounds=5)
-    flags.add_argument("--only", default="", help="convolutions whose label has this in it")
-    arguments = flags.parse_args()
+def rows_of(case: Case, rounds: int) -> list[list[str]]:
     rows = []
-    for case in (case for case in CASES if arguments.only in case.label):
-        for backward in (False, True):
-            with (
-                Side(in_jax, case, "_convolve", backward) as ours,
-                Side(in_jax, case, "_native", backward) as xla,
-                Side(in_torch, case, backward) as torch,
-            ):
-                times = medians([ours, xla, torch], rounds=arguments.rounds, seconds_a_turn=0.3, lead=2)
-            ratios = [f"{seconds / times[0]:.2f}" for seconds in times[1:]]
-            label, name = (case.label, "forward") if not backward else ("", "gradients")
-            rows.append([label, name, *(f"{seconds * 1e3:.2f}" for seconds in times), *ratios])
-            print(table(HEADER, rows)[-1], flush=True)
-    lines = [*table(HEADER, rows), "", machine("jax", "numba", "torch")]
-    publish("convolutions", lines, arguments.write)
+    for backward in (False, True):
+        with (
+            Side(in_jax, case, "_convolve", backward) as ours,
+            Side(in_jax, case, "_native", backward) as xla,
+            Side(in_torch, case, backward) as torch,
+        ):
+            times = medians([ours, xla, torch], rounds=rounds, seconds_a_turn=0.3, lead=2)
+        ratios = [f"{seconds / times[0]:.2f}" for seconds in times[1:]]
+        label, name = (case.label, "forward") if not backward else ("", "gradients")
+        rows.append([label, name, *(f"{seconds * 1e3:.2f}" for seconds in times), *ratios])
+    return rows
+
+
+def main() -> None:
+    arguments = parser(__doc__, rounds=5, only="convolutions").parse_args()
+    compare(
+        *("convolutions", HEADER, CASES, partial(rows_of, rounds=arguments.rounds), arguments),
+        ("jax", "numba", "torch"),
+    )
 
 
 if __name__ == "__main__":

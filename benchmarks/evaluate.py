@@ -3,14 +3,16 @@
     pip install torch
     python benchmarks/evaluate.py [--write]
 
-Both sides take 1,000 examples (uint8 images, int32 tokens) in batches of 500 and standardise them.  Each runs in a
-process of its own; they take turns.  A ratio above 1 says that we are faster.
+Both sides take 1,000 examples (uint8 images, int32 tokens) in batches of 500 and standardise them.  They run in
+separate processes and take turns.  A ratio above 1 means that we are faster.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 from networks import CASES, Case, torch_inputs, torch_network
-from side_by_side import Run, Side, machine, medians, parser, publish, table
+from side_by_side import Run, Side, compare, medians, parser
 
 EXAMPLES, BATCH = 1000, 500
 HEADER = ("network", "ours a second", "eager a second", "ours / eager")
@@ -49,20 +51,15 @@ def theirs(case: Case) -> Run:
     return predict
 
 
+def row_of(case: Case, rounds: int) -> list[list[str]]:
+    with Side(ours, case) as own, Side(theirs, case) as other:
+        times = medians([own, other], rounds=rounds, seconds_a_turn=1)
+    return [[case.label, *(f"{EXAMPLES / seconds:,.0f}" for seconds in times), f"{times[1] / times[0]:.2f}"]]
+
+
 def main() -> None:
-    flags = parser(__doc__, rounds=7)
-    flags.add_argument("--only", default="", help="networks whose label has this in it")
-    arguments = flags.parse_args()
-    rows = []
-    for case in CASES:
-        if arguments.only in case.label:
-            with Side(ours, case) as own, Side(theirs, case) as other:
-                times = medians([own, other], rounds=arguments.rounds, seconds_a_turn=1)
-            speeds = [f"{EXAMPLES / seconds:,.0f}" for seconds in times]
-            rows.append([case.label, *speeds, f"{times[1] / times[0]:.2f}"])
-            print(table(HEADER, rows)[-1], flush=True)
-    lines = [*table(HEADER, rows), "", machine("jax", "flax", "torch")]
-    publish("evaluate", lines, arguments.write)
+    arguments = parser(__doc__, rounds=7, only="networks").parse_args()
+    compare("evaluate", HEADER, CASES, partial(row_of, rounds=arguments.rounds), arguments, ("jax", "flax", "torch"))
 
 
 if __name__ == "__main__":

@@ -24,8 +24,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from document import machine, table
 from networks import BATCH, CASES, EXAMPLES
-from side_by_side import ROOT, Run, Side, machine, medians, parser, publish, table
+from side_by_side import ROOT, Run, Side, medians, parser, publish
 
 sys.path.append(str(ROOT / "tests"))
 
@@ -185,19 +186,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         size = write_photographs(folder)
-        with (
-            Side(ours, folder, workers, arguments.batch) as own,
-            Side(torch_loader, folder, workers, arguments.batch) as torch_side,
-        ):
-            torch_times = medians([own, torch_side], rounds=arguments.rounds, seconds_a_turn=4, lead=MADE_AHEAD)
-        with (
-            Side(ours, folder, workers, arguments.batch) as own,
-            Side(tf_data, folder, workers, arguments.batch) as tf_side,
-        ):
-            tf_times = medians([own, tf_side], rounds=arguments.rounds, seconds_a_turn=4, lead=MADE_AHEAD)
+        peers = {"torch DataLoader": torch_loader, "tf.data": tf_data}
+        times = {}
+        for label, peer in peers.items():
+            with (
+                Side(ours, folder, workers, arguments.batch) as own,
+                Side(peer, folder, workers, arguments.batch) as other,
+            ):
+                times[label] = medians([own, other], rounds=arguments.rounds, seconds_a_turn=4, lead=MADE_AHEAD)
     rows = []
-    for label, (own_time, time_) in (("torch DataLoader", torch_times), ("tf.data", tf_times)):
-        speeds = [arguments.batch / seconds / workers for seconds in (own_time, time_)]
+    for label, both in times.items():
+        speeds = [arguments.batch / seconds / workers for seconds in both]
         rows += [["ours", f"{speeds[0]:.0f}", ""], [label, f"{speeds[1]:.0f}", f"{speeds[0] / speeds[1]:.2f}"]]
     milliseconds, share = waiting_share()
     lines = [

@@ -3,24 +3,14 @@
     pip install torch torchmetrics netcal relplot scikit-learn
     python benchmarks/metrics.py [--sizes=100000x10,1000000x10,50000x1000] [--only=ECE] [--large=FOLDER] [--write]
 
-For each metric and size: the median time of each side over interleaved rounds, in each of which a side repeats its
-call for at least 50 ms after one that is not counted; their ratio (above 1 we are faster), the difference of the
-results, and how much memory each side needed beyond its input (the growth of the peak resident size of a process of
-its own).  A peer that is not installed is left out.
-Each side is called once before any clock runs, so that imports, compiling and first-time set-up are outside of the
-timings; what our first call takes in a new process is a line of its own.
-Then what we alone take for sizes and resamples that no peer has, and whether the aims were met.
+docs/benchmarks-metrics.md, which it writes, says how everything is measured.  A peer that is not installed is left out.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
-import importlib.util
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -30,14 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from document import installed, machine, write_between
 from metric_peers import COMPARISONS, LOGITS, SIDES, WIDE, Inputs
 from metric_sizes import alone, large, timed
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks-metrics.md"
 PEERS = ("torchmetrics", "netcal", "relplot", "scikit-learn")
-MODULES = {"scikit-learn": "sklearn"}
 SIZES = "100000x10,1000000x10,50000x1000"
-LARGE = 10_000_000  # logits from which memory is measured; below, it is lost in the noise
+LARGE = 10_000_000  # the least number of logits for which memory is measured; below, the noise is larger
 HEADER = "| metric | N x K | peer | ours ms | peer ms | ratio | difference | ours MiB | peer MiB |"
 
 
@@ -57,7 +47,7 @@ class Line:
 
     @property
     def ratio(self) -> float:
-        """How many times as fast as the peer we are."""
+        """How many times faster than the peer we are."""
         return self.peer_ms / self.own_ms
 
     def __str__(self) -> str:
@@ -70,7 +60,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Aim:
-    """A ratio that was aimed at, on every line of some metrics and peers."""
+    """The least ratio that is aimed at, for some metrics and peers."""
 
     words: str
     names: tuple[str, ...]
@@ -78,7 +68,7 @@ class Aim:
     ratio: float
 
     def found(self, lines: list[Line]) -> str:
-        """Returns a line that says whether it was met, and where not."""
+        """Returns a line that says whether the aim was met, and where it was missed."""
         judged = [line for line in lines if line.name in self.names and line.peer in self.peers]
         if not judged:
             return f"- {self.words}: not measured"
@@ -106,19 +96,19 @@ def memory_found(lines: list[Line]) -> str:
 
 
 def peak_of(side: str, name: str, file: str) -> float:
-    """Returns by how many MiB one call raises the peak resident size of this (fresh) process."""
+    """Returns by how many MiB one call raises the peak resident size of this new process."""
     x = Inputs.__new__(Inputs)
-    with np.load(file) as arrays:  # read, not made: making them would need more than most metrics do
+    with np.load(file) as arrays:  # read, because making them would need more memory than most metrics do
         x.__dict__.update({key: arrays[key] for key in arrays.files})
     x.n, x.k = x.logits.shape
-    SIDES[side](name, Inputs(1000, x.k))  # imports and first-call set-up are not the metric's
+    SIDES[side](name, Inputs(1000, x.k))  # so that imports and the set-up of the first call are not measured
     before = peak_kib()
     SIDES[side](name, x)
     return (peak_kib() - before) / 1024
 
 
 def peak_kib() -> int:
-    """Not getrusage's, which a process inherits from the one that started it."""
+    """Returns the peak resident size, not from getrusage, whose value a process inherits from its parent."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0])
 
@@ -154,34 +144,16 @@ def comparisons(sizes: str, rounds: int, missing: list[str], with_memory: bool, 
                     yield compare(name, peer, x, rounds, peaks)
 
 
-def machine() -> list[str]:
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
-    )
-    names = ("numpy", "numba", "torch", *PEERS)
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in names if installed(name)]
-    return [
-        f"- {datetime.date.today().isoformat()}, {platform.system()}, {cpu}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}",
-        f"- {', '.join(versions)}",
-    ]
-
-
-def installed(name: str) -> bool:
-    return importlib.util.find_spec(MODULES.get(name, name)) is not None
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default=SIZES, help="NxK, separated by commas (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds (default: %(default)s)")
-    parser.add_argument("--only", default="", metavar="WORDS", help="the comparisons whose names hold these, alone")
+    parser.add_argument("--only", default="", metavar="WORDS", help="only comparisons whose names contain this")
     parser.add_argument("--no-memory", action="store_true", help="do not start a process for each side's peak")
     parser.add_argument(
         "--large", type=Path, metavar="FOLDER", help="also 1,000,000 x 1,000, with 4.5 GB of files there"
     )
-    parser.add_argument("--write", metavar="FILE", nargs="?", const=str(DOCUMENT), help="also write the page")
+    parser.add_argument("--write", type=Path, metavar="FILE", nargs="?", const=DOCUMENT, help="also write the page")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
@@ -193,66 +165,31 @@ def main() -> None:
     for peer in missing:
         print(f"{peer} is not installed and left out")
     table = [HEADER, "|" + " --- |" * HEADER.count(" |")]
-    print(*machine(), *table, sep="\n", flush=True)
+    print(*table, sep="\n", flush=True)
     lines = list(
         printed(comparisons(arguments.sizes, arguments.rounds, missing, not arguments.no_memory, arguments.only))
     )
-    load = (
-        f"- Load average {load_before:.1f} before and {os.getloadavg()[0]:.1f} after the comparisons: as far as this "
-        "exceeds the cores, other work competed, and single lines may be off by a factor of 2"
-    )
+    facts = [
+        f"- {machine('numpy', 'numba', 'torch', *PEERS)}",
+        f"- Load average {load_before:.1f} before the comparisons: as far as this exceeds the cores, other work "
+        "competed, and single lines may be off by a factor of 2",
+    ]
+    print(*facts, sep="\n")
     found = list(printed(iter([*(aim.found(lines) for aim in AIMS), memory_found(lines)])))
     if arguments.only:
         return
     own = list(printed(alone(arguments.rounds)))
     size = list(printed(large(arguments.large))) if arguments.large else []
     if arguments.write:
-        parts = {
-            "facts": [*machine(), load],
-            "aims": found,
-            "table": [*table, *map(str, lines)],
-            "alone": [*own, *(["", *size] if size else [])],
-        }
-        Path(arguments.write).write_text(PAGE.format(**{name: "\n".join(part) for name, part in parts.items()}))
+        parts = {"facts": facts, "aims": found, "comparisons": [*table, *map(str, lines)], "alone": [*own, "", *size]}
+        for name, part in parts.items():
+            write_between(arguments.write, name, "\n".join(part).rstrip() + "\n")
 
 
 def printed(lines: Iterator[Line] | Iterator[str]) -> Iterator:
     for line in lines:
         print(line, flush=True)
         yield line
-
-
-PAGE = """# Metrics side by side
-
-Written by `python benchmarks/metrics.py --large=FOLDER --write`, which is how to repeat it. Each line is one comparison
-in one process: median times over interleaved rounds, so that both sides meet the same load, in each of which a side
-repeats its call for at least 50 ms after one that is not counted; their ratio (above 1 we are faster); the difference
-of the two results; and, where the input is large, by how much one call raises the peak resident size of a process of
-its own. All inputs are in memory, in the form each side takes, before the clock runs; torch reads numpy's memory.
-Each side is called once before it is timed, so that imports and compiling are outside of the timings. Every side takes
-as many threads as it does by itself. torchmetrics is called by its functions, with its checks of arguments on, as they
-are by default, and off.
-
-{facts}
-
-## Aims
-
-{aims}
-
-## Comparisons
-
-{table}
-
-- `of logits` includes the softmax on every side, but for netcal where it is given and for scikit-learn. Ours is
-  `ece(bin_logits(logits, labels))`, in float64 throughout. `of confidences of logits` is the same in two steps,
-  `ece(bin_confidences(*confidence_and_correct(logits, labels)))`.
-- Differences of ECE against torchmetrics are its float32 sums; of smooth ECE, relplot's steps of 1/1024.
-- OE and ECE by scikit-learn are its calibration curve plus the counts that it does not return.
-
-## Sizes and resamples
-
-{alone}
-"""
 
 
 if __name__ == "__main__":

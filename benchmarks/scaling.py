@@ -108,7 +108,9 @@ def _compile(one: Compilation, chosen: Sequence[str] | None) -> None:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a Markdown table whose columns but the first are numbers."""
+    """Returns a Markdown table in which all columns but the first are numbers."""
+    if not rows:
+        return "No records here yet.\n"
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
@@ -139,7 +141,7 @@ def steps_table() -> str:
                 ]
             )
     header = ["step, 128 images a chip on v5e 2x2", "cycles, M", "ms", "GB accessed", "TFLOP", "GB of temporaries"]
-    return table(header, rows) if rows else "No records here yet.\n"
+    return table(header, rows)
 
 
 def scale_table() -> str:
@@ -153,7 +155,7 @@ def scale_table() -> str:
         *("chips", "batch", "GB a chip", "computing, ms", "all-reduces", "MB", "of it, ms", "share"),
         *("images/s, all hidden", "none hidden"),
     ]
-    return table(header, rows) if rows else "No records here yet.\n"
+    return table(header, rows)
 
 
 def _scaled(record: Record) -> list[str]:
@@ -187,7 +189,7 @@ def shared_table() -> str:
                 ]
             )
     header = ["chips", "images a chip", "TFLOP", "the network's own", "ratio", "MB gathered", "computing, ms"]
-    return table([*header, "images/s, all hidden"], rows) if rows else "No records here yet.\n"
+    return table([*header, "images/s, all hidden"], rows)
 
 
 def balance_table() -> str:
@@ -215,7 +217,7 @@ def memory_table() -> str:
             step = record["steps"]["train"]
             held = step["memory"]["total"] if "memory" in step else step["needed"]
             rows.append([str(step["examples"]), f"{held / 1e9:.2f}", "yes" if step["fits"] else "no"])
-    return table(["images a chip", "GB", "fits 17.18 GB"], rows) if rows else "No records here yet.\n"
+    return table(["images a chip", "GB", "fits 17.18 GB"], rows)
 
 
 TABLES = {

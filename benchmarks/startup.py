@@ -20,7 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from side_by_side import ROOT, machine, parser, publish, table
+from document import machine, table
+from side_by_side import ROOT, parser, publish
 
 IMPORTS = {
     "`import mixup_jax.metrics`": "import mixup_jax.metrics",
