@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from mixup_jax.errors import DiskFullError, InputError, about_a_path, unknown_name
+from mixup_jax.errors import DiskFullError, InputError, about_a_path, local_path, unknown_name
 from mixup_jax.escapes import escaped_output, one_line
 
 EXIT_DEFECT = 1
@@ -115,16 +114,33 @@ def callable_module(name: str, function: Callable[..., Any]) -> None:
 
 def path(text: str) -> Path:
     """Returns the path that a flag names, with `~` expanded; refuses the address of an object store."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is an address; expected a path, such as that of a mounted bucket (docs/launch.md)"
-        )
-    return Path(text).expanduser()
+    try:
+        return local_path(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def split_at_commas(text: str) -> list[str]:
+    """Returns what stands between the commas of a text, but for commas in the path of something that exists.
+
+    Such a path stands alone, or behind the kind of a data set, as in `folder:PATH`.
+    """
+    parts, found = text.split(","), list[str]()
+    while parts:
+        for end in range(len(parts), 0, -1):
+            name = ",".join(parts[:end]).strip()
+            kind, _, place = name.partition(":")
+            places = (name, place if "," not in kind else "")
+            if end == 1 or any(place and os.path.exists(os.path.expanduser(place)) for place in places):
+                break
+        found.append(name)
+        del parts[:end]
+    return found
 
 
 def names(text: str) -> tuple[str, ...]:
     """Returns names that a flag lists with commas between."""
-    found = tuple(name.strip() for name in text.split(","))
+    found = tuple(split_at_commas(text))
     if "" in found:
         raise argparse.ArgumentTypeError(
             f"{text!r} holds an empty name; expected names with commas between, such as test,mnist"
@@ -133,9 +149,8 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def paths(text: str) -> tuple[Path, ...]:
-    """Returns paths that a flag lists with commas between; what exists under the whole text is one path."""
-    whole = path(text)
-    return (whole,) if whole.exists() else tuple(path(name) for name in names(text))
+    """Returns paths that a flag lists with commas between."""
+    return tuple(path(name) for name in names(text))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mixup_jax.command import CommandParser, path, run_command
-from mixup_jax.errors import InputError, unknown_name
+from mixup_jax.errors import InputError, not_a_file, unknown_name
 from mixup_jax.escapes import print_line
 
 STEPS = ("train", "eval")
@@ -90,7 +90,9 @@ def _check(examples: int, vocabulary: int, output: Path | None) -> None:
     for flag, value in (("examples", examples), ("vocabulary", vocabulary)):
         if value < 1:
             raise InputError(f"--{flag} is {value}; expected at least 1")
-    if output is not None and (output.suffix != ".json" or not output.parent.is_dir() or output.is_dir()):
+    if output is not None and output.exists() and not output.is_file():
+        raise InputError(f"--output={output} {not_a_file(output)}; expected a file, or a new name for one")
+    if output is not None and (output.suffix != ".json" or not output.parent.is_dir()):
         raise InputError(f"--output is {output}; expected a name that ends in .json, in a folder that exists")
 
 

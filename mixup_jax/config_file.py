@@ -11,8 +11,9 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from mixup_jax.command import split_at_commas
 from mixup_jax.config import Config, from_dict
-from mixup_jax.errors import InputError, not_a_file, unknown_name
+from mixup_jax.errors import InputError, local_path, not_a_file, unknown_name
 
 
 def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
@@ -26,6 +27,7 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
     Raises:
       InputError: no such file, variant or key, or a value of the wrong type or out of range.
     """
+    local_path(spec)  # refuses an address
     name, colon, variant = spec.partition(":")
     path = _find(name)
     _check_keys(overrides)
@@ -68,7 +70,7 @@ def _with_tuple(override: str) -> str:
     key, _, value = override.partition("=")
     if dict(_keys(Config))[key.removeprefix("--config.")] != tuple[str, ...] or value[:1] in ("(", "["):
         return override
-    return f"{key}={tuple(name.strip() for name in value.split(',')) if value else ()}"
+    return f"{key}={tuple(split_at_commas(value)) if value else ()}"
 
 
 def _explained(error: flags.Error, path: Path) -> InputError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -52,11 +53,33 @@ def about_a_path(error: BaseException) -> str | None:
     return None
 
 
+def local_path(text: str | os.PathLike[str]) -> Path:
+    """Returns a path with `~` expanded.
+
+    Raises:
+      InputError: it is the address of an object store, or of anything else that is not on this machine, or in the
+        home of an unknown user.
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", str(text)):
+        raise InputError(
+            f"{str(text)!r} is an address; expected a path, such as that of a mounted bucket (docs/launch.md)"
+        )
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{str(text)!r} is in the home of an unknown user; expected a path") from error
+
+
 def not_a_file(path: Path) -> str:
     """Returns why a path is not a regular file, as the end of a sentence about it."""
     if path.is_dir():
         return "is a folder"
     return "is a pipe or a device, not a regular file" if path.exists() else "does not exist"
+
+
+def not_a_folder(path: Path) -> str:
+    """Returns why a path is not a folder, as the end of a sentence about it."""
+    return "is not a folder" if os.path.lexists(path) else "does not exist"
 
 
 def unknown_name(kind: str, name: str, choices: Iterable[str], page: str | None = None) -> InputError:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mixup_jax.command import CommandParser, path, run_command
-from mixup_jax.errors import InputError
+from mixup_jax.errors import InputError, not_a_folder
 from mixup_jax.escapes import print_line
 from mixup_jax.grid import PlannedRun, load_grid
 from mixup_jax.runs.grid_runs import commands, config_of, run_all
@@ -65,6 +66,10 @@ def run_grid(arguments: argparse.Namespace, run_waiting: Callable[[Sequence[Plan
     Raises:
       InputError: the grid, or the config of one of its runs, is wrong; none has been started.
     """
+    if os.path.lexists(arguments.output) and not arguments.output.is_dir():
+        raise InputError(
+            f"--output={arguments.output} {not_a_folder(arguments.output)}; expected a folder, or a new name"
+        )
     runs = load_grid(arguments.grid)
     # Every config is read before the first run starts, so that a mistake in the last one does not cost a night.
     configs = {run.name: config_of(run) for run in runs}

@@ -20,6 +20,7 @@ import shutil
 import sys
 import tempfile
 import time
+import types
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -162,6 +163,18 @@ def doubled_member() -> None:
     with warnings.catch_warnings(), zipfile.ZipFile("test.npz", "a") as archive:
         warnings.simplefilter("ignore")
         archive.writestr("labels.npy", archive.read("labels.npy"))
+
+
+def negative_shape() -> None:
+    """Writes an .npy whose header promises -6 examples."""
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (-6, 4), }".ljust(117) + b"\n"
+    Path("test.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(96))
+
+
+def misplaced() -> None:
+    """Puts a file of MNIST where other tools keep it."""
+    Path("elsewhere/downloads/manual").mkdir(parents=True)
+    Path("elsewhere/downloads/manual/train-images-idx3-ubyte.gz").write_bytes(b"x")
 
 
 def parquet_of_text() -> None:
@@ -323,6 +336,22 @@ CASES: dict[str, list[Case]] = {
         Case("an output in the place of an input", f"{EVALUATE} --output=test.npz"),
         Case("an address for a folder", TRAIN.replace("=new", "=gs://bucket/new")),
         Case("an address for a file", EVALUATE.replace("=test", "=s3://bucket/test")),
+        Case("an address among one's own data", f"{TRAIN} --config.data.name=folder:gs://bucket/pets"),
+        Case(
+            "an address in $TFDS_DATA_DIR",
+            PETS.replace(" --data_dir=elsewhere", ""),
+            patches=lambda: [mock.patch.dict(os.environ, TFDS_DATA_DIR="gs://bucket/data")],
+        ),
+        Case("a folder in the place of an output", f"{EVALUATE} --output=e.json", lambda: Path("e.json").mkdir()),
+        Case("a pipe in the place of an output", f"{EVALUATE} --output=e.json", lambda: os.mkfifo("e.json")),
+        Case("a name that no file can have", EVALUATE.replace("=test", f"={'x' * 300}")),
+        Case(
+            "links that lead to themselves",
+            EVALUATE.replace("=test", "=loop"),
+            lambda: os.symlink("loop.npz", "loop.npz"),
+        ),
+        Case("the home of nobody", EVALUATE.replace("=test", "=~nobody-of-that-name/test")),
+        Case("dashes for a value", "python -m mixup_jax.report run --jobs=--"),
         Case("no data set named", "python -m mixup_jax.data"),
         Case("an unknown data set", "python -m mixup_jax.data mnits"),
     ],
@@ -389,6 +418,8 @@ CASES: dict[str, list[Case]] = {
     ],
     "Grids": [
         Case("no such grid", "python -m mixup_jax.sweep --grid=configs/grids/rm.py --output=runs"),
+        Case("a file for the runs' folder", "python -m mixup_jax.sweep --grid=configs/grids/mr.py --output=test.npz"),
+        Case("a pipe for a grid", "python -m mixup_jax.sweep --grid=g.py --output=runs", lambda: os.mkfifo("g.py")),
         Case("no run at a time", f"python -m mixup_jax.sweep {GRID} --jobs=0"),
         Case("fewer accelerators than none", f"python launch/sweep.py {GRID} --gpus=-1"),
         Case("a cluster without Ray", f"python launch/sweep.py {GRID}", patches=without("ray")),
@@ -416,6 +447,15 @@ CASES: dict[str, list[Case]] = {
             "labels in another format",
             "python -m mixup_jax.evaluate --predictions=logits.npy --labels=labels.csv",
             text("labels.csv", "0\n1\n"),
+        ),
+        Case(
+            "a negative number of examples", f"{EVALUATE.replace('.npz', '.npy')} --labels=logits.npy", negative_shape
+        ),
+        Case(
+            "a torch file of before 1.6",
+            "python -m mixup_jax.evaluate --predictions=p.pt",
+            text("p.pt", "\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M"),
+            lambda: [mock.patch.dict(sys.modules, {"torch": types.SimpleNamespace(__version__="2.6.0")})],
         ),
         Case("no arrays", EVALUATE, text("test.npz", "accuracy 0.9\n")),
         Case("pickled objects", EVALUATE, arrays(logits=np.array([[{}, {}]]), labels=[0])),
@@ -478,6 +518,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "Runs": [
         Case("no such run", "python -m mixup_jax.report runs/erm"),
+        Case("a file for a run", "python -m mixup_jax.report test.npz"),
         Case("a run that was not evaluated", "python -m mixup_jax.report empty"),
         Case("a run given twice", "python -m mixup_jax.report run ./run"),
         Case("a folder without a checkpoint", "python -m mixup_jax.evaluate --workdir=run"),
@@ -510,6 +551,8 @@ CASES: dict[str, list[Case]] = {
         Case("a damaged line in the log", REPORT, text("run/metrics.jsonl", "{}\n{oops\n{}\n")),
     ],
     "Data": [
+        Case("a file for the data's folder", TRAIN.replace("=data", "=test.npz")),
+        Case("files one folder above their place", DATA, misplaced, unreachable),
         Case("data that is not prepared", TRAIN.replace("=data", "=empty")),
         Case(
             "images that were cut off",

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.data.sets import ExampleSet, text_set
-from mixup_jax.errors import InputError
+from mixup_jax.errors import InputError, local_path
 from mixup_jax.runs.files import write_json
 
 SOURCE_FILE = "source.json"
@@ -161,8 +161,15 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
 
 
 def default_data_dir() -> Path:
-    """Returns `$TFDS_DATA_DIR`, or `~/tensorflow_datasets` if it is unset or empty, as tfds does."""
-    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    """Returns `$TFDS_DATA_DIR`, or `~/tensorflow_datasets` if it is unset or empty, as tfds does.
+
+    Raises:
+      InputError: it is an address, such as that of a bucket.
+    """
+    try:
+        return local_path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+    except InputError as error:
+        raise InputError(f"$TFDS_DATA_DIR: {error}") from error
 
 
 def arrays_folder(data_dir: str | os.PathLike[str], name: str) -> Path:

@@ -22,7 +22,7 @@ from mixup_jax.data.sets import DatasetSpec, ExampleSet, train_validation_split
 from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.data.stream import open_streamed
 from mixup_jax.data.text import Encoder, Vocabulary, build_vocabulary, embedding_table, load_vectors
-from mixup_jax.errors import InputError, unknown_name
+from mixup_jax.errors import InputError, not_a_folder, unknown_name
 from mixup_jax.escapes import print_line
 from mixup_jax.metrics.logits import UNLABELLED
 
@@ -233,6 +233,8 @@ def _vectors(config: DataConfig, data_dir: str | os.PathLike[str]) -> Vectors | 
 
 def _decode(spec: DatasetSpec, data_dir: Path, folder: Path) -> Mapping[str, ExampleSet]:
     if not tfds_source.is_built(spec, data_dir):
+        if os.path.lexists(data_dir) and not data_dir.is_dir():
+            raise InputError(f"data folder {data_dir} {not_a_folder(data_dir)}; expected the folder of prepared data")
         raise InputError(
             f"data set {spec.name!r} is not prepared in {data_dir} (looked for {folder} and for "
             f"{data_dir / spec.tfds_name} in array_record format); run: {prepare_command(spec.name, data_dir)}"

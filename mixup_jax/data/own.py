@@ -26,7 +26,7 @@ from mixup_jax.data.sets import DatasetSpec, ExampleSet
 from mixup_jax.data.sources import arrays, folder, own_tfds, tables
 from mixup_jax.data.sources.published import Say, timed
 from mixup_jax.data.stream import CentreCrops, FileRecords, require_grain
-from mixup_jax.errors import InputError
+from mixup_jax.errors import InputError, local_path
 from mixup_jax.escapes import print_line
 from mixup_jax.runs.files import write_json
 
@@ -91,6 +91,7 @@ def own_spec(
     """
     data_dir = Path(data_dir or default_data_dir()).expanduser()
     origin, _, place = name.partition(":")
+    local_path(place)  # refuses an address
     module = ORIGINS[origin]
     stamp = module.stamp(place, data_dir)
     shape = (image_size, image_size) if image_size else ()

@@ -28,7 +28,7 @@ from mixup_jax.data.sources.debian import Debian
 from mixup_jax.data.sources.published import Say, Source, Splits, UnavailableError, timed
 from mixup_jax.data.sources.pypi import Digits
 from mixup_jax.data.sources.texts import Snippets, Trec
-from mixup_jax.data.sources.tfds import Tfds
+from mixup_jax.data.sources.tfds import Tfds, originals_of
 from mixup_jax.data.text import tokenise
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import print_line
@@ -112,11 +112,20 @@ def _obtain(spec: DatasetSpec, data_dir: Path, say: Say) -> Splits:
     raise _nowhere(spec, data_dir, reasons)
 
 
+def _misplaced(spec: DatasetSpec, folder: Path) -> str:
+    """Returns which file of a set lies in a folder above the one it belongs into, for a message; empty if none."""
+    names = originals_of(spec).sha256 if "tfds" in spec.sources else {}
+    places = [place / name for place in list(folder.parents)[:3] for name in names]
+    found = [place for place in places if place.is_file()]
+    return f"move {found[0]} there, and the others; " if found else ""
+
+
 def _nowhere(spec: DatasetSpec, data_dir: Path, reasons: list[str]) -> InputError:
     wanted = "; or ".join(filter(None, (SOURCES[name].wanted(spec) for name in spec.sources)))
+    folder = manual_folder(data_dir, spec.name)
     return InputError(
-        f"{spec.name} cannot be had ({'; '.join(reasons)}); put its files into {manual_folder(data_dir, spec.name)}: "
-        f"{wanted}; then run: {prepare_command(spec.name, data_dir)}"
+        f"{spec.name} cannot be had ({'; '.join(reasons)}); put its files into {folder}: "
+        f"{_misplaced(spec, folder)}{wanted}; then run: {prepare_command(spec.name, data_dir)}"
     )
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from mixup_jax.data.cache import Vectors, prepare_command, read_cache, vectors_folder
 from mixup_jax.data.sets import ExampleSet
-from mixup_jax.errors import InputError
+from mixup_jax.errors import InputError, local_path, not_a_file
 
 GLOVE = "glove_6b_50d"
 """The word vectors that `python -m mixup_jax.data` prepares."""
@@ -103,7 +103,7 @@ def build_vocabulary(texts: Iterable[str], common_words: Iterable[str] = ()) -> 
 def load_vectors(name: str, data_dir: str | os.PathLike[str]) -> Vectors:
     """Reads word vectors: "glove_6b_50d", which must be prepared, or the path of a text file in GloVe's format."""
     if name != GLOVE:
-        return read_text_file(Path(name).expanduser())
+        return read_text_file(local_path(name))
     found = read_cache(vectors_folder(data_dir, GLOVE), "all")
     if not isinstance(found, Vectors):
         raise InputError(f"data.vectors {GLOVE!r} is not prepared; run: {prepare_command(GLOVE, data_dir)}")
@@ -113,7 +113,9 @@ def load_vectors(name: str, data_dir: str | os.PathLike[str]) -> Vectors:
 def read_text_file(path: Path) -> Vectors:
     """Reads a whole GloVe text file: `word x_1 ... x_E` on each line, with the same E on all lines."""
     if not path.is_file():
-        raise InputError(f"data.vectors is {str(path)!r}; expected {GLOVE!r} or the path of a GloVe text file")
+        raise InputError(
+            f"data.vectors {str(path)!r} {not_a_file(path)}; expected {GLOVE!r} or the path of a GloVe text file"
+        )
     words: list[str] = []
     rows: list[npt.NDArray[np.float32]] = []
     with path.open(encoding="utf-8", errors="replace") as file:

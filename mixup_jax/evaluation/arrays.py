@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mixup_jax.errors import InputError
+from mixup_jax.errors import InputError, local_path
 from mixup_jax.evaluation.measure import evaluate_records
 from mixup_jax.evaluation.numbers import ARGUMENTS, as_probabilities, check_numbers
 from mixup_jax.runs.formats import load_predictions
@@ -70,7 +69,7 @@ def _record_of(
             raise InputError("labels given with a record or a file, which holds its own; expected the logits alone")
         if isinstance(given, Predictions):
             return as_probabilities(given) if probabilities else given
-        return load_predictions(Path(given).expanduser(), probabilities=probabilities, labelled=labelled)
+        return load_predictions(local_path(given), probabilities=probabilities, labelled=labelled)
     if isinstance(given, tuple) and len(given) == 2:
         given, labels = given
     logits = np.asarray(given)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from mixup_jax.devices.cluster import Cluster
 from mixup_jax.environment import FULL, check_versions
-from mixup_jax.errors import InputError
+from mixup_jax.errors import InputError, not_a_file
 from mixup_jax.escapes import one_line
 from mixup_jax.evaluation.ensemble import mean_of_records
 from mixup_jax.evaluation.export import check_suffix, render
@@ -100,6 +100,8 @@ def _check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
         if output.resolve() in [path.resolve() for path in inputs]:
             raise InputError(f"--output={output} is one of the records to read; expected another file")
         check_suffix(output)
+        if output.exists() and not output.is_file():
+            raise InputError(f"--output={output} {not_a_file(output)}; expected a file, or a new name for one")
 
 
 def _name(paths: Sequence[Path]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.config import Config, from_dict
-from mixup_jax.errors import InputError
+from mixup_jax.errors import InputError, not_a_file, not_a_folder
 from mixup_jax.escapes import is_file_name
 from mixup_jax.metrics.binning import Bins, bin_confidences
 from mixup_jax.metrics.examined import Examined, examine
@@ -187,10 +187,10 @@ def load_runs(folders: Sequence[str | Path]) -> list[RunRecord]:
 def load_run(folder: Path) -> RunRecord:
     """Reads one run folder; see `load_runs`."""
     if not os.path.isdir(folder):
-        raise InputError(f"run folder {folder} does not exist; expected the --workdir of a finished run")
+        raise InputError(f"run folder {folder} {not_a_folder(folder)}; expected the --workdir of a finished run")
     path = folder / "evaluation.json"
     if not path.is_file():
-        raise InputError(f"{path} does not exist; write it with: python -m mixup_jax.evaluate --workdir={folder}")
+        raise InputError(f"{path} {not_a_file(path)}; write it with: python -m mixup_jax.evaluate --workdir={folder}")
     evaluation = read_object(path)
     test_name = Checks(path).evaluation(evaluation)
     evaluation.setdefault("ood", {})
