@@ -60,8 +60,7 @@ def main(argv: Sequence[str]) -> int:
     config = load_config(arguments.config, overrides)
 
     from mixup_jax.ahead.compile import Shapes, compile_ahead
-    from mixup_jax.ahead.record import wasteful
-    from mixup_jax.ahead.render import render
+    from mixup_jax.ahead.record import render, wasteful
     from mixup_jax.ahead.topology import set_up
 
     set_up(arguments.topology)

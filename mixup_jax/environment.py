@@ -28,8 +28,7 @@ def check_versions() -> None:
     Requirements are read from the packages' metadata, which takes milliseconds and loads none of them.  Upper bounds of
     mixup_jax itself are ignored: they are only the newest versions that it was tested with.
 
-    Raises:
-      InputError: a package is missing or has a version that does not work; the message has the command to install it.
+    An InputError has the command that installs what is missing or does not fit.
     """
     for owner in CHECKED:
         for needed in _requirements(owner):

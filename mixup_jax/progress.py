@@ -32,10 +32,7 @@ class Progress:
 
         The rate is measured from the first update on, which leaves compiling out of it.
 
-        Args:
-          step: steps taken.
-          scalars: what is known, such as `train_loss` and `validation_accuracy`.
-          important: show it as a line of its own, even if one has just been shown.
+        An important state gets a line of its own, even if one has just been printed.
         """
         now = time.monotonic()
         if self._first is None:

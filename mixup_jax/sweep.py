@@ -59,12 +59,7 @@ def grid_parser(prog: str, description: str, epilog: str) -> CommandParser:
 def run_grid(arguments: argparse.Namespace, run_waiting: Callable[[Sequence[PlannedRun]], list[str]]) -> int:
     """Runs what is not finished of a grid, or prints what that would be; returns the exit code, 1 if a run failed.
 
-    Args:
-      arguments: of a `grid_parser`.
-      run_waiting: runs the given runs of the grid and returns the names of those that failed.
-
-    Raises:
-      InputError: the grid, or the config of one of its runs, is wrong; none has been started.
+    `arguments` are those of a `grid_parser`; `run_waiting` runs some runs and returns the names of those that failed.
     """
     if os.path.lexists(arguments.output) and not arguments.output.is_dir():
         raise InputError(

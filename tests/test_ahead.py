@@ -14,8 +14,7 @@ from mixup_jax import cpu_convolution
 from mixup_jax.ahead import compile as compiling
 from mixup_jax.ahead.hlo import Collective, Shape, Unestimated, estimated_cycles, unestimated
 from mixup_jax.ahead.program import Group, Memory, Program, Unfit, _needed, compile_program, grouped
-from mixup_jax.ahead.record import all_reduce_seconds, program_record, warnings, wasteful
-from mixup_jax.ahead.render import render
+from mixup_jax.ahead.record import all_reduce_seconds, program_record, render, warnings, wasteful
 from mixup_jax.ahead.topology import CHIPS, Target, find_target
 from mixup_jax.compile_ahead import main
 from mixup_jax.cpu_convolution.availability import lanes
@@ -205,7 +204,7 @@ def test_strict_fails_where_work_is_done_in_vain_or_does_not_fit(monkeypatch: py
         step = program_record(program(), target(), 1e9) | changes
         record = {"steps": {"train": step}, "warnings": []}
         monkeypatch.setattr(compiling, "compile_ahead", lambda *_, record=record: record)
-        monkeypatch.setattr("mixup_jax.ahead.render.render", lambda record: "")
+        monkeypatch.setattr("mixup_jax.ahead.record.render", lambda record: "")
         assert main([*TINY, "--topology=cpu:8", "--strict"]) == code
         assert main([*TINY, "--topology=cpu:8"]) == 0
 

@@ -9,8 +9,12 @@ from mixup_jax import metrics
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.ensemble import mean_of_records
 from mixup_jax.evaluation.export import format_table, render
-from mixup_jax.evaluation.measure import evaluate_records, measure_ood
+from mixup_jax.evaluation.measure import evaluate_records, examined, ood_entry
 from mixup_jax.runs.records import Predictions, logits_of_probabilities
+
+
+def measure_ood(inside, outside, temperature=None):
+    return ood_entry(examined(inside, temperature), examined(outside, temperature), temperature)
 
 
 def record(seed, n=150, size=2.0, **meta):

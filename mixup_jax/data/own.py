@@ -85,9 +85,6 @@ def own_spec(
       image_size: height and width to which images are resized; 0 for the rule of docs/data.md.
       like: read the set as out-of-distribution input for a network trained on this one: its images are resized to
         `like.shape`, it has one split, "test" (its own test split, or else all examples), and labels are not read.
-
-    Raises:
-      InputError: there is no such data, or it is not fit for training; the message says what is expected.
     """
     data_dir = Path(data_dir or default_data_dir()).expanduser()
     origin, _, place = name.partition(":")

@@ -33,11 +33,7 @@ class Cluster:
 
 
 def requested(flags: dict[str, Any]) -> Cluster | None:
-    """Removes FLAGS from `flags` and returns their meaning; None for a run in one process.
-
-    Raises:
-      InputError: they contradict each other, or a number is out of range.
-    """
+    """Removes FLAGS from `flags` and returns their meaning; None for a run in one process."""
     values = {flag.name: flags.pop(flag.name, None) for flag in FLAGS}
     distributed = values.pop("distributed")
     given = [name for name, value in values.items() if value is not None]

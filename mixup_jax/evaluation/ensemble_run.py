@@ -25,10 +25,6 @@ def evaluate_ensemble(
     This is a deep ensemble (Lakshminarayanan et al., NeurIPS 2017), p = 1/M sum_m softmax(f_m(x)), of runs with one
     config and different seeds.  It needs only their records.  The sets are those on which all members were evaluated;
     the temperature is fitted on the ensemble's validation record.  Seed and step are those of the first member.
-
-    Raises:
-      InputError: too few members, one that is not evaluated, members of different configs or of one seed, or a
-        folder that is that of another run.
     """
     if len(members) < 2:
         raise InputError(f"--ensemble names {len(members)} run; expected at least two run folders, such as A1,A2,A3")

@@ -13,7 +13,7 @@ import numpy as np
 
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
-from mixup_jax.evaluation.checks import check_classes, check_held_out, check_same_network, shared_rows
+from mixup_jax.evaluation.checks import check_held_out, check_same_network, shared_rows
 from mixup_jax.evaluation.recalibration import (
     Recalibration,
     check_posthoc,
@@ -33,14 +33,20 @@ NO_LEVEL = "the records hold probabilities or their logarithms, which have no le
 NOTHING_FITTED = Recalibration(None, None)
 
 
-def measure(
+def examined(predictions: Predictions, temperature: float | None) -> list[Examined]:
+    """Returns the examples without temperature scaling and, if there is a temperature, also with it."""
+    scales = [1.0] if temperature is None else [1.0, temperature]
+    return [metrics.examine(predictions.logits, predictions.labels, scale) for scale in scales]
+
+
+def result_entry(
     predictions: Predictions,
-    temperature: float | None = None,
+    examples: list[Examined],
+    temperature: float | None,
     recalibration: Recalibration = NOTHING_FITTED,
-    *,
     all_intervals: bool = False,
 ) -> dict[str, Any]:
-    """Returns one entry of `results`: how accurate and how calibrated the predictions are.
+    """Returns one entry of `results`: how accurate and how calibrated predictions are, which were `examined`.
 
     Returns:
       `n`; the numbers of `metrics.table.METRICS` by their keys; `intervals`: {key: [low, high]}, 95 %;
@@ -48,23 +54,6 @@ def measure(
       `after_temperature`, the same numbers for logits / temperature, None without one; and `posthoc`, {method: the
       numbers that are defined after it}.  docs/evaluation-json.md describes each.
     """
-    _labelled(predictions, predictions.name or "of predictions")
-    return _entry(predictions, _examined(predictions, temperature), temperature, recalibration, all_intervals)
-
-
-def _examined(predictions: Predictions, temperature: float | None) -> list[Examined]:
-    """Returns the examples without temperature scaling and, if there is a temperature, also with it."""
-    scales = [1.0] if temperature is None else [1.0, temperature]
-    return [metrics.examine(predictions.logits, predictions.labels, scale) for scale in scales]
-
-
-def _entry(
-    predictions: Predictions,
-    examples: list[Examined],
-    temperature: float | None,
-    recalibration: Recalibration,
-    all_intervals: bool,
-) -> dict[str, Any]:
     raw, known = examples[0].only_labelled(), _labelled(predictions, predictions.name)
     posthoc = {}
     if recalibration.vector_scaling is not None:
@@ -106,10 +95,10 @@ def _labelled(predictions: Predictions, name: str) -> Predictions:
     return Predictions(predictions.logits[has_label], predictions.labels[has_label], predictions.meta)
 
 
-def measure_ood(
-    in_distribution: Predictions, out_of_distribution: Predictions, temperature: float | None = None
+def ood_entry(
+    inside: list[Examined], outside: list[Examined], temperature: float | None, *, all_intervals: bool = False
 ) -> dict[str, Any]:
-    """Returns one entry of `ood`: how well scores of the logits tell the two sets apart.
+    """Returns one entry of `ood`: how well scores of the logits tell two sets apart, which were `examined`.
 
     Returns:
       score ("msp"), n_in, n_out, the numbers of `metrics.table.DETECTION`, mean_confidence (of the OOD set) and
@@ -117,14 +106,6 @@ def measure_ood(
       numbers, intervals and the mean score of each set (None where infinite); `temperature`; and
       `after_temperature`, the keys before it for logits / temperature.  The last two are None without one.
     """
-    check_classes("out-of-distribution", out_of_distribution, in_distribution)
-    inside, outside = _examined(in_distribution, temperature), _examined(out_of_distribution, temperature)
-    return _ood_entry(inside, outside, temperature, all_intervals=False)
-
-
-def _ood_entry(
-    inside: list[Examined], outside: list[Examined], temperature: float | None, *, all_intervals: bool
-) -> dict[str, Any]:
     level = have_level(inside[0].energy) and have_level(outside[0].energy)
     entries = [_separated(*pair, level, all_intervals) for pair in zip(inside, outside, strict=True)]
     return {**entries[0], "temperature": temperature, "after_temperature": None if temperature is None else entries[1]}
@@ -190,11 +171,11 @@ def evaluate_records(
       test_name: key of the test record where its meta does not name it.
       validation_name: key of the validation record where its meta does not name it.
       posthoc: methods to fit on the validation record besides the temperature: "vector_scaling", "isotonic".
-      all_intervals: as for `measure`.
+      all_intervals: also the intervals that take seconds.
 
     Returns:
       {"schema", "step", "config", "temperature_fitted_on" (a key of results, or None), "posthoc": {method:
-      what was fitted}, "results": {name: as `measure`}, "ood": {name: as `measure_ood`}}; JSON-serialisable if step
+      what was fitted}, "results": {name: as `result_entry`}, "ood": {name: as `ood_entry`}}; JSON-serialisable if step
       and config are.
 
     Raises:
@@ -220,16 +201,16 @@ def evaluate_records(
             validation_name = f"{validation_name} (validation)"
         fitted_on = _labelled(validation, validation_name)
         temperature = metrics.fit_temperature(fitted_on.logits, fitted_on.labels)
-        examples = _examined(validation, temperature)
+        examples = examined(validation, temperature)
         recalibration = fit_recalibration(fitted_on, examples[0].only_labelled(), posthoc)
         fit = _remarks_on_fit(temperature, examples[0].only_labelled())
-        results[validation_name] = _entry(validation, examples, temperature, recalibration, all_intervals)
+        results[validation_name] = result_entry(validation, examples, temperature, recalibration, all_intervals)
     for name, record in ood.items():
         if record.meta.get("shift_of"):
             _labelled(record, record.name or name)
-            examples = _examined(record, temperature)
-            results[record.name or name] = _entry(record, examples, temperature, recalibration, all_intervals)
-    tested = _examined(test, temperature)
+            examples = examined(record, temperature)
+            results[record.name or name] = result_entry(record, examples, temperature, recalibration, all_intervals)
+    tested = examined(test, temperature)
     shared = {name: count for name, count in shared.items() if count}
     return {
         "schema": SCHEMA,
@@ -239,9 +220,9 @@ def evaluate_records(
         "posthoc": recalibration.as_json(),
         **({"temperature_fit": fit} if fit else {}),
         **({"test_rows_in": shared} if shared else {}),
-        "results": {test_name: _entry(test, tested, temperature, recalibration, all_intervals), **results},
+        "results": {test_name: result_entry(test, tested, temperature, recalibration, all_intervals), **results},
         "ood": {
-            name: _ood_entry(tested, _examined(record, temperature), temperature, all_intervals=all_intervals)
+            name: ood_entry(tested, examined(record, temperature), temperature, all_intervals=all_intervals)
             for name, record in ood.items()
         },
     }

@@ -56,11 +56,7 @@ def smoothed_one_hot(labels: jax.Array, classes: int, epsilon: float = 0.0, *, o
     over="all" (Szegedy et al. 2016): (1 - epsilon) * one-hot + epsilon / K on every class.
     The two differ: with K = 10 and epsilon = 0.1, the label has 0.90 and 0.91.
 
-    Args:
-      labels: int `[B]` in [0, K).
-      classes: K >= 2.
-      epsilon: in [0, 1); 0 gives exact one-hot rows.
-      over: "others" or "all".
+    K is at least 2, and epsilon in [0, 1).
 
     Returns:
       float32 `[B, K]`, rows sum to 1.

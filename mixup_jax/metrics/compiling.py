@@ -30,9 +30,7 @@ def compiled(signatures: Sequence[Any], fastmath: frozenset[str] = frozenset()) 
     in the order of compilation.  So all types are compiled at once and in this order, and processes that compile at
     the same time write the same files.
 
-    Args:
-      signatures: numba signatures.
-      fastmath: the LLVM fast-math flags under which the loop stays correct.
+    `signatures` are numba's; `fastmath` names the flags of LLVM under which the loop stays right.
     """
     return kept_if_possible(numba.njit, list(signatures), nogil=True, fastmath=set(fastmath))
 
@@ -40,10 +38,7 @@ def compiled(signatures: Sequence[Any], fastmath: frozenset[str] = frozenset()) 
 def kept_if_possible(compiler: Callable[..., Any], signature: Any, **options: Any) -> Callable[[Callable], Any]:
     """Returns a decorator that compiles a function, and caches the compiled code if it can be written.
 
-    Args:
-      compiler: numba's `njit` or `cfunc`.
-      signature: passed to the compiler.
-      **options: passed to the compiler.
+    `compiler` is numba's `njit` or `cfunc`; signature and options are passed to it.
     """
 
     def decorate(function: Callable) -> Any:

@@ -67,12 +67,8 @@ def model_of(
 ) -> nn.Module:
     """Returns the network of a config.
 
-    Args:
-      config: of the network.
-      classes: K.
-      axis_name: the mapped axis over which batch statistics are averaged, under pmap.
-      vocabulary: V, the number of tokens of the data set, including padding; 0 for images.
-      embedding: E, the length of a word vector; 0 for images.
+    Under pmap, batch statistics are averaged over `axis_name`.  For text, `vocabulary` is the number of tokens, padding
+    included, and `embedding` the length of a word vector.
     """
     check_model(config, task="text" if vocabulary else None)
     network = NETWORKS[config.name]

@@ -25,11 +25,9 @@ SHARED_SECONDS = 60.0
 
 
 def check(workdir: Path, config: Config) -> None:
-    """Checks that a folder is free, or that of a run with this config, and can be written.
+    """Raises InputError unless a folder can be written and is free, or that of a run with this config.
 
-    Raises:
-      InputError: it belongs to a run of another config (the message lists what differs), a file
-        in it is damaged, or it cannot be written.  Nothing but the empty folder has been made by then.
+    Nothing but the empty folder has been made by then.
     """
     require_writable(workdir / CHECKPOINTS)
     path = workdir / CONFIG_FILE

