@@ -1,13 +1,13 @@
-"""What a machine with an accelerator has to say: is the training step correct there, fast, and what is the paper's run?
+"""Checks on a machine with an accelerator: whether the training step is correct and fast there, and the paper's run.
 
     python benchmarks/accelerator.py --data_dir=DIR --output=DIR [--minutes=14] [--only=correct,fast,mixing,paper]
     python benchmarks/accelerator.py --dry_run --output=DIR
 
-It needs the checkout, its requirements but TensorFlow, a jax for the device, and in DIR Fashion-MNIST and MNIST as
-`python -m mixup_jax.data fashion_mnist mnist` leaves them; of the network nothing. PyTorch, and torchvision for
-ResNet-50, are the peers; without them their columns are empty. It prints as it goes, and writes accelerator.json after
-every part, so that it may be cut off at any moment; what there was no time for is named in `left_out`.
-`--dry_run` does all of it in tiny sizes on a CPU, with made-up images.
+It needs the checkout, its requirements except TensorFlow, a jax for the device, and in DIR Fashion-MNIST and MNIST,
+prepared by `python -m mixup_jax.data fashion_mnist mnist`, but no network. It compares with PyTorch, and torchvision
+for ResNet-50; without them these columns are empty. It writes accelerator.json after every part, so that it may be
+ended at any moment; parts for which there was no time are named in `left_out`. `--dry_run` runs everything in tiny
+sizes on a CPU, with made-up images.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ AIMS = {"compiled": 1.1, "share of the peak": 0.25, "mixing": 1.01}
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """How large everything is: as it is meant, or tiny for a dry run."""
+    """The sizes of everything: full, or tiny for a dry run."""
 
     width: int = 16
     methods: tuple[str, ...] = tuple(VARIANTS)
@@ -63,7 +63,7 @@ def _case(label: str, name: str, width: int, data: str, batch: int, dtype: str =
 
 
 FULL = Sizes(
-    # In the order of their importance: what comes last is left out first.
+    # In order of importance: the last ones are left out first.
     cases=(
         _case("ResNet-18 w64, 28x28x1", "resnet18", 64, "fashion_mnist", 1024),
         _case("ResNet-50, 224x224x3", "resnet50", 64, "imagenet2012", 256, stem="imagenet"),
@@ -100,7 +100,7 @@ TINY = Sizes(
 
 
 class Session:
-    """What has been found so far, the time that is left, and where both are kept.
+    """The results so far, the time that is left, and the folder of the results.
 
     Attributes:
       sizes: of everything.
@@ -117,15 +117,15 @@ class Session:
 
     @property
     def left(self) -> float:
-        """Seconds that are left for what is being done now."""
+        """Seconds that are left for the current section."""
         return self._until - time.monotonic()
 
     def give(self, share: float) -> None:
-        """Gives what comes next a share of the time that is left for everything."""
+        """Gives the next section a share of the whole time that is left."""
         self._until = time.monotonic() + share * (self._end - time.monotonic())
 
     def part(self, section: str, name: str, needed: float, do: Callable[[], Any]) -> Any:
-        """Does a part if there is time for it; keeps, writes and returns what it found, None where it failed.
+        """Does a part if there is time for it; keeps, writes and returns its result, None if it failed.
 
         Args:
           section: of the record.
@@ -143,7 +143,7 @@ class Session:
             except TimeoutError:
                 result = None
                 self.found["left_out"].append(f"{section}: {name}")
-            except Exception as error:  # one part's failure is its result, and the others go on
+            except Exception as error:  # the failure is this part's result, and the other parts go on
                 result = None
                 self.found.setdefault("failed", {})[f"{section}: {name}"] = f"{type(error).__name__}: {error}"
                 print(f"{section}: {name}: failed: {error}", flush=True)
@@ -157,7 +157,7 @@ class Session:
 
 
 def correct(session: Session) -> None:
-    """Compares the device with the CPU, a continued run with one that went through, with XLA's flag and without."""
+    """Compares the device with the CPU, and a resumed run with an uninterrupted one, with and without XLA's flag."""
     sizes, kept = session.sizes, session.folder / "numbers"
     methods = list(sizes.methods)
 
@@ -194,7 +194,7 @@ def correct(session: Session) -> None:
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Returns the largest difference, by the largest number of the second."""
+    """Returns the largest difference, divided by the largest absolute value of the second array."""
     return float(np.max(np.abs(one.astype(np.float64) - other))) / max(float(np.max(np.abs(other))), 1e-6)
 
 
@@ -216,7 +216,7 @@ def against(cpu: Path, device: Path, methods: Sequence[str]) -> dict[str, Any]:
 
 
 def fast(session: Session) -> None:
-    """Times the real step against PyTorch's, and against what the card can do."""
+    """Times the training step against PyTorch's, and against the roofline of the card."""
     sizes = session.sizes
     card = session.part(
         *("fast", "roofline", 10),
@@ -229,7 +229,7 @@ def fast(session: Session) -> None:
 
 
 def beside_torch(session: Session, case: Case, card: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Returns the images/s of both sides, taken in turn, and our share of the card's bfloat16 product."""
+    """Returns the images/s of all sides, which take turns, and our share of the card's bfloat16 FLOPs."""
     flops, sides = parts.apart(parts.flops_of, case, seconds=session.left, JAX_PLATFORMS="cpu"), {}
     peers = {"eager": False, "compiled": True} if installed("torch") and case.model.name != "resnet8" else {}
     try:
@@ -249,7 +249,7 @@ def beside_torch(session: Session, case: Case, card: Mapping[str, Any] | None) -
 
 
 def mixing(session: Session) -> None:
-    """Times the step of every method against the step without mixing, and drawing lambda alone."""
+    """Times the step of every method against the step without mixing, and the drawing of lambda."""
     sizes = session.sizes
 
     def costs() -> dict[str, Any]:
@@ -263,7 +263,7 @@ def mixing(session: Session) -> None:
 
 
 def paper(session: Session) -> None:
-    """Trains and evaluates the paper's experiment, as many methods and seeds as there is time for; runs are kept."""
+    """Trains and evaluates the paper's experiment, for as many methods and seeds as time allows; runs are kept."""
     longest = 0.0
     for seed in range(5):
         for method in ("erm", "mixup"):
@@ -275,7 +275,7 @@ def paper(session: Session) -> None:
 
 
 def paper_run(session: Session, method: str, seed: int) -> dict[str, Any]:
-    """Returns what `mixup_jax.evaluate` wrote of one run; a run that is cut off continues with the same command."""
+    """Returns results of `mixup_jax.evaluate` for one run; the same command resumes a run that was ended."""
     workdir = session.folder / "runs" / f"{method}-{seed}"
     shared = [f"--workdir={workdir}", f"--data_dir={session.data_dir}"]
     config = f"--config={ROOT / 'configs' / 'fashion_mnist.py'}:{method}"
@@ -290,7 +290,7 @@ def paper_run(session: Session, method: str, seed: int) -> dict[str, Any]:
 
 
 def command(session: Session, module: str, *arguments: str) -> None:
-    """Runs a command of the package; at the end of the time it is asked to end, which saves a training run."""
+    """Runs a command of the package; when the time is over, SIGTERM makes a training run save and end."""
     line = [sys.executable, "-m", f"mixup_jax.{module}", *arguments]
     with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -308,7 +308,7 @@ SECTIONS: dict[str, tuple[Callable[[Session], None], float]] = {
     "mixing": (mixing, 0.3),
     "paper": (paper, 1.0),
 }
-"""In this order, each with the share that it may take of the time that is left."""
+"""The sections in order, each with its share of the time that is left."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -330,7 +330,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data_dir = (arguments.data_dir or output / "data").resolve()
     if arguments.dry_run:
         os.environ["JAX_PLATFORMS"] = "cpu"
-        # Programs that run a few times need not be compiled as if they ran for days.
+        # Compile fast, because the programs run only a few times.
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
         make_data(data_dir, train=400, test=400)
     session = Session(TINY if arguments.dry_run else FULL, output, data_dir, arguments.minutes)

@@ -1,6 +1,6 @@
-"""What benchmarks/accelerator.py does on the device: functions that run in processes of their own.
+"""The parts of benchmarks/accelerator.py that use the device: functions that run in separate processes.
 
-Each takes plain values and returns plain values. jax and torch are loaded inside, once the environment is set.
+They take and return plain values, and import jax and torch inside, after the environment is set.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 IMAGES, ROWS, SIDE = 64, 32, 28
-"""Of the made-up images on which the device is compared with the CPU."""
+"""The number of made-up images on which the device is compared with the CPU, the rows of a batch, and their side."""
 
 
 def apart(function: Callable[..., Any], *arguments: Any, seconds: float, **environment: str) -> Any:
@@ -58,12 +58,12 @@ def _answer(
     os.environ.update(environment)
     try:
         connection.send((True, function(*arguments)))
-    except Exception as error:  # it is reported as the part's result, and the other parts go on
+    except Exception as error:  # reported as the part's result, and the other parts go on
         connection.send((False, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"))
 
 
 def seconds_of(run: Callable[[], Any], rounds: int, each: int) -> float:
-    """Returns the median seconds of one call; `run` returns arrays that are waited for after `each` calls."""
+    """Returns the median seconds of one call; the arrays that `run` returns are awaited after every `each` calls."""
     import jax
 
     jax.block_until_ready(run())
@@ -78,7 +78,7 @@ def seconds_of(run: Callable[[], Any], rounds: int, each: int) -> float:
 
 
 def roofline(side: int, megabytes: int) -> dict[str, Any]:
-    """Returns the device's name, and its speed at copying (bytes read and written) and at a bfloat16 product."""
+    """Returns the device's name, and its speed of copying (bytes read and written) and of a bfloat16 product."""
     import jax
     import jax.numpy as jnp
 
@@ -100,7 +100,7 @@ def roofline(side: int, megabytes: int) -> dict[str, Any]:
 
 
 def numbers(width: int, methods: list[str], folder: str) -> dict[str, Any]:
-    """Takes two steps of each method in float32, and predicts; writes what came out to `folder`.
+    """Takes two steps of each method in float32, and predicts; writes the results to `folder`.
 
     Returns:
       By method, whether its second step from the state that went through the host gave the same bits.
@@ -112,7 +112,7 @@ def numbers(width: int, methods: list[str], folder: str) -> dict[str, Any]:
     from mixup_jax.methods import mixup
     from mixup_jax.prediction.variants import odin_logits
 
-    # An accelerator's default for float32 products is a faster type.
+    # By default an accelerator computes float32 products in a faster, less precise type.
     jax.config.update("jax_default_matmul_precision", "highest")
     repeats = {}
     for name in methods:
@@ -156,7 +156,7 @@ def _model(config: Any) -> Any:
 
 
 def _small_run(width: int, name: str, parallel: str) -> tuple[Any, Any, tuple[Any, ...]]:
-    """Returns a run of a small network, its first state, and what its step is fed with."""
+    """Returns a run of a small network, its first state, and the other arguments of its step."""
     from mixup_jax.config import Config, DataConfig, ModelConfig
     from mixup_jax.data.sets import ExampleSet
     from mixup_jax.methods.method import VARIANTS
@@ -192,7 +192,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def resumed(width: int) -> dict[str, Any]:
-    """Trains a small run through, and again with an end and a continuation between; compares the checkpoints' bits."""
+    """Trains a small run once without and once with an interruption, and compares the bits of the checkpoints."""
     import jax
     from small import make_data
 
@@ -245,7 +245,7 @@ def _last_state(workdir: Path, config: Any) -> Any:
 
 
 def step_of(case: Any, **changes: Any) -> tuple[Callable[[], Any], float]:
-    """Returns what takes one step of a case on examples that stay on the device, and the network's own FLOPs of it."""
+    """Returns a function that takes a step of a case on examples on the device, and the network's FLOPs of a step."""
     import dataclasses
 
     import jax
@@ -263,7 +263,7 @@ def step_of(case: Any, **changes: Any) -> tuple[Callable[[], Any], float]:
         fed: tuple[Any, ...] = jax.device_put((inputs, labels), by_rows(run.mesh))
     else:
         fed = next(run.batches(ExampleSet(inputs, labels, "made up"), 0))
-    # Whole batches only: the step's number, which picks its batch, goes on for ever.
+    # The data are whole batches, because the number of the step, which selects the batch, grows without end.
     current = [state]
     parts = parts_of(config, case.spec, run.mesh, 1, len(vocabulary) if vocabulary else 0)
     flops = BACKWARD * forward_flops(case.spec, parts) * case.batch * config.method.copies
@@ -276,7 +276,7 @@ def step_of(case: Any, **changes: Any) -> tuple[Callable[[], Any], float]:
 
 
 def ours(case: Any) -> Callable[[int], None]:
-    """The step that `mixup_jax.main` takes; a side of side_by_side."""
+    """Takes the step of `mixup_jax.main`; a side of side_by_side."""
     import jax
 
     take, _ = step_of(case)
@@ -291,7 +291,7 @@ def ours(case: Any) -> Callable[[int], None]:
 
 
 def theirs(case: Any, compiled: bool) -> Callable[[int], None]:
-    """The step as a PyTorch user writes it for a GPU: channels last, bfloat16 by autocast, examples on the device."""
+    """Takes the step as PyTorch users write it: channels last, bfloat16 by autocast, examples on the device."""
     import torch
     import torch.nn.functional as F  # noqa: N812  # torch's own name for it
     from networks import torch_inputs, torch_network
@@ -334,7 +334,7 @@ def step_seconds(case: Any, rounds: int, each: int) -> float:
 
 
 def mixing(case: Any, methods: list[str], rounds: int, each: int) -> dict[str, Any]:
-    """Returns the median seconds of a step by method, taken in turn, and those of drawing what a step mixes."""
+    """Returns the median seconds of a step by method, with the methods in turns, and those of drawing the mixing."""
     import jax
 
     from mixup_jax.methods import mixup

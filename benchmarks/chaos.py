@@ -1,14 +1,14 @@
-"""Kills runs at random moments, starts them again, and compares what they end with to runs that were left alone.
+"""Kills runs at random moments, starts them again, and compares their results with those of undisturbed runs.
 
     python benchmarks/chaos.py [--kills=200] [--seed=0] [--write=docs/determinism.md]
 
 A run is `mixup_jax.main` and then `mixup_jax.evaluate`, with mixup, dropout, crops and mirrors, of a network on two
 virtual devices: a small one or ResNet-8 on made-up images that stay on the devices, or ResNet-8 on photographs that
-Grain streams.  SIGKILL, or one time in five SIGTERM, falls at a moment that is uniform over the processor time that the
-run takes when left alone (other programs change the time on the clock), and up to SLACK later.
-After as many starts as it takes, parameters, optimiser state, metrics.jsonl, records of predictions
-and every number of evaluation.json must be those of an undisturbed run, bit for bit.  The exit code is 1 if one is
-not.  Compiled programs are kept from start to start, except in the modes called cold.
+Grain streams.  SIGKILL, or one time in five SIGTERM, is sent at a moment that is uniform over the processor time of an
+undisturbed run (other programs change the time on the clock), and up to SLACK later.  The run is started until it
+finishes.  Then parameters, optimiser state, metrics.jsonl, records of predictions and every number of evaluation.json
+must be those of an undisturbed run, bit for bit; otherwise the exit code is 1.  Compiled programs are cached between
+starts, except in the modes called cold.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ PHOTOGRAPHS = (
     "evaluation.ood_examples=40",
 )
 SLACK = 0.2
-"""Seconds on the clock, so that moments are met in which the run waits for a disk."""
+"""Seconds on the clock, so that signals also arrive while the run waits for a disk."""
 STARTING, COMPILING, STEPS = "loading and restoring", "the first compilation", "steps and validation"
 SAVING, EVALUATING = "a save", "evaluation"
 MOMENTS = (STARTING, COMPILING, STEPS, SAVING, EVALUATING)
@@ -88,7 +88,7 @@ MOMENTS = (STARTING, COMPILING, STEPS, SAVING, EVALUATING)
 
 @dataclass
 class Tally:
-    """What happened: kills by signal and moment and by mode, starts, and runs that ended otherwise than they should."""
+    """Counts of kills by signal, moment and mode, of starts and of runs, and the differences that were found."""
 
     kills: collections.Counter[tuple[str, str]] = field(default_factory=collections.Counter)
     kills_of_mode: collections.Counter[str] = field(default_factory=collections.Counter)
@@ -98,7 +98,7 @@ class Tally:
 
     @property
     def runs(self) -> int:
-        """Runs that ended."""
+        """The number of runs that finished."""
         return self.runs_of_mode.total()
 
 
@@ -125,14 +125,14 @@ class Case:
 
 
 def work(workdir: Path, case: Case) -> None:
-    """Trains and evaluates, in a process of its own whose output goes to a file."""
+    """Trains and evaluates, in a separate process whose output goes to a file."""
     os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
     os.dup2(os.open(workdir.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
     os.dup2(1, 2)
     sys.stdout = os.fdopen(1, "w", buffering=1)
     import jax
 
-    if case.cache is not None:  # compiled programs are kept, so that most of the time is training
+    if case.cache is not None:  # cache compiled programs, so that most of the time is training
         jax.config.update("jax_compilation_cache_dir", str(case.cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -161,7 +161,7 @@ def start(workdir: Path, case: Case) -> Any:
 
 
 def moment(workdir: Path) -> str:
-    """Returns what a run is doing, from what it has written since it was started."""
+    """Returns what a run is doing, judged by what it has written since its start."""
     log = workdir.with_suffix(".log")
     # The last start's part of the log: every start begins with one of these lines, and every training ends with one.
     said = log.read_text().rpartition("epochs of")[2] if log.exists() else ""
@@ -267,7 +267,7 @@ def chaos(
         case = Case(mode, folder / "data", None if mode.endswith("-cold") else folder / "cache")
         if mode not in expected:
             if case.cache is not None:
-                alone(folder / f"{mode}-first", case)  # fills the cache, and is no measure
+                alone(folder / f"{mode}-first", case)  # fills the cache; its time is not used
             expected[mode] = alone(folder / f"{mode}-alone", case)
         undisturbed, seconds = expected[mode]
         workdir = folder / f"{mode}-{tally.runs}"
@@ -312,7 +312,7 @@ def main() -> int:
         tally = chaos(Path(folder), flags.kills, flags.seed, flags.modes.split(","))
     text = report(tally, flags.seed)
     print(text)
-    if flags.write:  # not before all runs have ended: their records say whether a file of the checkout was changed
+    if flags.write:  # only after all runs, because their records say whether a file of the checkout was changed
         write_between(flags.write, "chaos", text)
     return 1 if tally.differences else 0
 

@@ -32,7 +32,7 @@ sys.path.append(str(ROOT / "tests"))
 
 SIZE, PHOTOGRAPHS = 224, 512
 MADE_AHEAD = 6
-"""Batches that a side may have made while it was not its turn; they are taken before the clock runs."""
+"""The most batches that a side may make while it is not its turn; they are taken before the clock runs."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HEADER = ("side", "photographs a second and core", "ours / it")
 
@@ -156,7 +156,7 @@ def tf_data(folder: Path, workers: int, batch: int) -> Run:
 
 
 def waiting_share() -> tuple[float, float]:
-    """Returns the milliseconds a step takes, and the share of them that its resident batch was waited for."""
+    """Returns the milliseconds of a step on resident examples, and the share spent waiting for the batch."""
     import jax
 
     from mixup_jax.data.sets import ExampleSet

@@ -1,4 +1,4 @@
-"""How each library computes each metric of benchmarks/metrics.py, from inputs that are made beforehand."""
+"""Calls each library for each metric of benchmarks/metrics.py, on inputs that are made before."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def unchecked_torchmetrics_value(name: str, x: Inputs) -> float:
 
 
 def netcal_value(name: str, x: Inputs) -> float:
-    """With a softmax first where the input is logits: it takes probabilities only."""
+    """Includes a softmax if the input is logits, because netcal takes only probabilities."""
     import netcal.metrics
 
     if name in (LOGITS, WIDENED):

@@ -1,4 +1,4 @@
-"""How a call is timed, and what we alone take: for sizes and resamples that no peer has, and for a file of 4 GB."""
+"""Timing a call, and timings of ours alone: for sizes and resamples that no other library has, and a file of 4 GB."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ TURN = 0.05  # seconds for which a side repeats its call, at least
 def timed(call: Callable[[], object]) -> float:
     """Returns milliseconds of one call, the mean of a turn.
 
-    The sleep lets threads that still wait for the other side's work come to rest; a call that is not counted brings
-    caches and the processor back to this work.
+    The sleep lets waiting threads of the other side become idle; a call that is not counted fills the caches.
     """
     time.sleep(0.02)
     call()
@@ -43,7 +42,7 @@ print(time.perf_counter() - start)
 
 
 def first_calls(rounds: int) -> Iterator[str]:
-    """The first ECE of a process, with no compiled loops yet and with those that an earlier process left."""
+    """Yields lines on the first ECE of a process, without and with loops compiled by an earlier process."""
     new, later = [], []
     for _ in range(min(rounds, 3)):
         with tempfile.TemporaryDirectory() as folder:
@@ -56,7 +55,7 @@ def first_calls(rounds: int) -> Iterator[str]:
 
 
 def alone(rounds: int) -> Iterator[str]:
-    """What no peer has, or has at no such size."""
+    """Yields lines on metrics that no other library has, or not at such sizes."""
     from mixup_jax import metrics
 
     rng = np.random.default_rng(1)
@@ -92,7 +91,7 @@ def alone(rounds: int) -> Iterator[str]:
 
 
 def large(folder: Path) -> Iterator[str]:
-    """The command on 1,000,000 x 1,000 logits in a memory-mapped file, with a validation and a foreign record."""
+    """Yields a line on `evaluate` for 1,000,000 x 1,000 logits in a memory-mapped file."""
     rng = np.random.default_rng(2)
     folder.mkdir(parents=True, exist_ok=True)
     parts = {"test": 1_000_000, "val": 50_000, "ood": 50_000}
@@ -126,7 +125,7 @@ def large(folder: Path) -> Iterator[str]:
 
 
 def anonymous_kib(process: int) -> int:
-    """The memory of a process that is its own, without the pages of mapped files."""
+    """Returns the memory of a process in KiB, without the pages of mapped files."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
     except OSError:

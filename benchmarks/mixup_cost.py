@@ -1,4 +1,4 @@
-"""What mixing costs: the training step with mixup against the same step without.
+"""The cost of mixing: the training step with mixup against the same step without.
 
     python benchmarks/mixup_cost.py --platform=cpu [--rounds=120] [--write=docs/scaling.md]
     python benchmarks/mixup_cost.py --platform=tpu [--write=docs/scaling.md]

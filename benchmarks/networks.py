@@ -1,4 +1,4 @@
-"""The same networks on both sides, at the sizes that are compared: ours by config, theirs as PyTorch code has them."""
+"""The same networks for both sides, in the compared sizes: ours by config, theirs as modules of PyTorch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VOCABULARY, TOKENS, EMBEDDING = 20_000, 64, 50
 
 @dataclass(frozen=True)
 class Case:
-    """A network and the kind of data it is for.
+    """A network and its data.
 
     Attributes:
       label: for the table.
@@ -171,7 +171,7 @@ def torch_network(case: Case) -> Any:
 
 
 def torch_inputs(case: Case, network: Any, raw: Any) -> Any:
-    """Returns what the network takes of uint8 images `[B, H, W, C]` (standardised) or of tokens (embedded)."""
+    """Returns the network's inputs from uint8 images `[B, H, W, C]` (standardised) or from tokens (embedded)."""
     import torch
 
     if case.is_text:

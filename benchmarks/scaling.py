@@ -1,9 +1,9 @@
-"""What a ResNet-50 step needs on 4 to 256 chips of a TPU v5e, compiled without any, as tables of docs/scaling.md.
+"""Tables of docs/scaling.md: what a ResNet-50 step needs on 4 to 256 chips of a TPU v5e, compiled without a TPU.
 
     python benchmarks/scaling.py [--only=v5e-2x2,v5e-4x4] [--write=docs/scaling.md]
 
-compiles what has no record in docs/results/scaling yet, one after the other, in the order of their importance
-(6 minutes each on a quiet core; libtpu is needed), and writes the tables from the records that there are.
+makes the records that are missing in docs/results/scaling, in order of importance (6 minutes each on an idle core; it
+needs libtpu), and writes the tables from all records.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ BLOCK = re.compile(r"(<!-- scaling: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PER_CHIP = 128
 LARGER = 256
 TOGETHER = 1024
-"""The batch of configs/imagenet.py, which more chips share."""
+"""The batch of configs/imagenet.py, shared by more and more chips."""
 Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Compilation:
-    """One record: of a topology, a variant of configs/imagenet.py, and so many images a chip."""
+    """A record of a topology, a variant of configs/imagenet.py, and a number of images per chip."""
 
     name: str
     layout: tuple[int, int]
@@ -66,7 +66,7 @@ COMPILATIONS = [
 
 
 def load(name: str) -> dict[str, Any] | None:
-    """Returns a record, or None where there is none."""
+    """Returns a record, or None if it is missing."""
     path = RECORDS / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else None
 
@@ -77,7 +77,7 @@ def memory_of(record: Record) -> float:
 
 
 def largest_batch(small: Record, large: Record) -> int:
-    """Returns the most images that a chip holds, in whole mixing groups, if memory grows as between the records."""
+    """Returns the most images that fit a chip, in whole mixing groups, if memory grows linearly as in two records."""
     images = [record["steps"]["train"]["examples"] for record in (small, large)]
     each = (memory_of(large) - memory_of(small)) / (images[1] - images[0])
     fixed = memory_of(small) - each * images[0]
@@ -85,7 +85,7 @@ def largest_batch(small: Record, large: Record) -> int:
 
 
 def confirming() -> Compilation | None:
-    """Returns the compilation at the batch that is predicted to be the largest, once there is a prediction."""
+    """Returns the compilation at the predicted largest batch, or None without a prediction."""
     small, large = load("v5e-2x2"), load(f"v5e-2x2-{LARGER}")
     if small is None or large is None or not large["steps"]["train"]["fits"]:
         return None
@@ -93,7 +93,7 @@ def confirming() -> Compilation | None:
 
 
 def compile_missing(chosen: Sequence[str] | None) -> None:
-    """Makes the records that are not there, all or those that are chosen."""
+    """Makes the missing records, all or the chosen ones."""
     for one in COMPILATIONS:
         _compile(one, chosen)
     last = confirming()
@@ -116,7 +116,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def steps_table() -> str:
-    """Returns the table of steps on 2x2 chips, each against the first."""
+    """Returns the table of steps on 2x2 chips."""
     named = {
         "the flax example, without mixing": "flax-example",
         "before, with mixing": "before",
@@ -172,7 +172,7 @@ def _scaled(record: Record) -> list[str]:
 
 
 def shared_table() -> str:
-    """Returns the table of one batch, the config's, on ever more chips, over which its mixing groups then spread."""
+    """Returns the table of the config's batch on more and more chips, which its mixing groups then span."""
     rows = []
     for chips, (down, across) in BY_SCALE.items():
         per_chip = TOGETHER // chips
@@ -193,7 +193,7 @@ def shared_table() -> str:
 
 
 def balance_table() -> str:
-    """Returns how many images a chip must hold at least, for computing to take as long as communication."""
+    """Returns the table of images per chip for which computing takes as long as communication."""
     record = load("v5e-2x2")
     if record is None:
         return "No records here yet.\n"
@@ -209,7 +209,7 @@ def balance_table() -> str:
 
 
 def memory_table() -> str:
-    """Returns the memory of a step by images a chip."""
+    """Returns the table of the memory of a step by images per chip."""
     rows = []
     for name in ("v5e-2x2", f"v5e-2x2-{LARGER}", "v5e-2x2-largest"):
         record = load(name)
@@ -230,7 +230,7 @@ TABLES = {
 
 
 def written(text: str) -> str:
-    """Returns a document with its tables made anew."""
+    """Returns a document with new tables."""
     return BLOCK.sub(lambda match: f"{match[1]}{TABLES[match[2]]()}{match[3]}", text)
 
 

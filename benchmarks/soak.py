@@ -1,14 +1,14 @@
-"""Trains for 100,000 tiny steps, and watches whether memory, open files, threads or logs grow.
+"""Trains for 100,000 tiny steps, and checks that memory, open files, threads and logs do not grow.
 
     python benchmarks/soak.py [--steps=100000] [--parallel=jit] [--plot=soak.png] [--write=docs/reliability.md]
 
-The run is `training.loop.train` as it is, with validations, checkpoints, TensorBoard and its diagrams; only the
-network and its batches are tiny.  Five times a second the process looks at itself; a save lends files and threads while
-it lasts, and pools of threads breathe, so medians of tenths of the steps are compared.  The first tenth is the
-warm-up, in which libraries load and fill their pools.  From the second tenth to the last, resident memory must grow
-by less than 1 %, and so must the memory of the process's own, swapped or not (the kernel drops pages of library files
-when others need room, which would hide a leak); open files and threads must not grow at all; the log has a line for
-every interval and validation, no more.  The exit code is 1 otherwise.
+The run is `training.loop.train` with validations, checkpoints, TensorBoard and its diagrams; only the network and its
+batches are tiny.  The process is sampled five times a second.  A save needs files and threads for a short time, and
+thread pools vary, so medians over tenths of the steps are compared.  The first tenth is the warm-up, in which libraries
+load and fill their pools.  From the second tenth to the last, resident memory must grow by less than 1 %, and so must
+the process's private memory, swapped or not (the kernel may drop pages of library files, which would hide a leak).
+Open files and threads must not grow.  The log must have exactly one line for every interval and validation.  The exit
+code is 1 otherwise.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class Sample(NamedTuple):
-    """The process at a moment: seconds since the start, steps taken, bytes resident and of its own, and the rest."""
+    """The process at a moment: seconds since the start, steps, bytes resident and private, open files, threads, log."""
 
     seconds: float
     step: int
@@ -49,7 +49,7 @@ class Sample(NamedTuple):
 
 
 def sample(workdir: Path, start: float) -> Sample:
-    """Looks at this process and at the log of its run."""
+    """Samples this process and the log of its run."""
     log = workdir / "metrics.jsonl"
     size = log.stat().st_size if log.exists() else 0
     step = 0
@@ -65,7 +65,7 @@ def sample(workdir: Path, start: float) -> Sample:
 
 
 def train_watched(folder: Path, steps: int, parallel: str) -> list[Sample]:
-    """Trains, and returns what was seen meanwhile."""
+    """Trains, and returns the samples."""
     from benchmarks.small import NAME, add_model, make_data
     from mixup_jax.config import Config, DataConfig, EvaluationConfig, ModelConfig
     from mixup_jax.methods.method import Method
@@ -106,7 +106,7 @@ def train_watched(folder: Path, steps: int, parallel: str) -> list[Sample]:
 
 
 class Tenth(NamedTuple):
-    """A tenth of a run: median bytes resident and of its own; median, lowest and highest files and threads."""
+    """A tenth of a run: median bytes resident and private; median, lowest and highest files and threads."""
 
     resident: float
     own: float
@@ -115,7 +115,7 @@ class Tenth(NamedTuple):
 
 
 def tenth(samples: Sequence[Sample], number: int) -> Tenth:
-    """Returns what was seen in a tenth of the steps, counted from 0."""
+    """Returns the figures of a tenth of the steps, counted from 0."""
     size = samples[-1].step / 10
     part = [one for one in samples if min(int(one.step / size), 9) == number]
     counts = ([one.files for one in part], [one.threads for one in part])
@@ -127,7 +127,7 @@ def tenth(samples: Sequence[Sample], number: int) -> Tenth:
 
 
 def growth(samples: Sequence[Sample]) -> dict[str, float]:
-    """Returns by how much medians grew from the second tenth to the last: memory as a fraction, files and threads."""
+    """Returns the growth of medians from the second tenth to the last: memory as a fraction."""
     early, late = tenth(samples, 1), tenth(samples, 9)
     return {
         "resident": late.resident / early.resident - 1,

@@ -1,11 +1,11 @@
-"""How long a start takes: imports, the judging of a file of predictions, and the first training step.
+"""How long a start takes: imports, evaluating a file of predictions, and the first training step.
 
     python benchmarks/startup.py [--rounds=5] [--write]
 
-Every start is a process of its own.  The first step is that of a ResNet-18 of width 16 on 28x28 images; it is
-taken with an empty folder for jax's persistent compilation cache, then again with what the first start left there.
-Compiling is timed by jax: XLA's work on programs, or reading what the cache has of it.  What comes before it, tracing
-and lowering them, no cache saves; it is in the time that the first step takes beyond the second.
+Every start is a new process.  The first step is that of a ResNet-18 of width 16 on 28x28 images, first with an empty
+folder for jax's persistent compilation cache, then with the cache of the first start.  "Compiling" is timed by jax: it
+is XLA's work on programs, or reading them from the cache.  Tracing and lowering, which come before and are not cached,
+are part of the time that the first step takes beyond the second.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def judging_seconds(folder: Path) -> float:
 
 
 def first_step(cache: Path) -> list[float]:
-    """Returns the seconds to the end of the first step, what preparing it took of them, and compiling of that."""
-    # jax by itself keeps programs that took a second to compile; a start has some ten smaller ones.
+    """Returns the seconds to the end of the first step, those of tracing, lowering and compiling, and of compiling."""
+    # By default jax caches only programs that took a second to compile; a start has about ten smaller ones.
     kept = {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     return [float(seconds) for seconds in run(["-c", FIRST_STEP], kept)[1].split()[-3:]]
 

@@ -73,7 +73,7 @@ def run_all(runs: Sequence[PlannedRun], arguments: argparse.Namespace) -> list[s
         import ray
     except ModuleNotFoundError as error:
         raise InputError("Python package ray is not installed; expected it: pip install -e '.[ray]'") from error
-    # What the workers print is in each run's log.txt; of the rest, TPU drivers alone would print screens full.
+    # The output of the workers is in each run's log.txt; other messages, such as those of TPU drivers, are too many.
     ray.init(arguments.address or "local", include_dashboard=False, log_to_driver=False)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray's own handler would not wait for runs to save
     try:
@@ -130,7 +130,7 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
     """Returns the exit code of a process; when this task is cancelled, after the process has saved and ended."""
     try:
         while True:
-            # With a time limit it looks again and again; without one, Ray's cancellation would wait for the end.
+            # With a time limit Python checks for signals repeatedly; without one, Ray's cancellation would wait.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.wait(timeout=3600)
     except BaseException:

@@ -70,7 +70,7 @@ delete() {
   try gcloud compute tpus queued-resources delete "$name" "${place[@]}" --force --quiet
 }
 
-# Makes the slice be there: what was preempted cannot be started again, only asked for anew.
+# Waits until the slice exists; a preempted slice cannot be started again, so another one is requested.
 create() {
   local now
   now=$(state)
@@ -98,7 +98,7 @@ on_all_workers() {
   try gcloud compute tpus tpu-vm ssh "$name" "${place[@]}" --worker=all --command="$1"
 }
 
-# Puts this commit on every worker, and lets launch/tpu_worker.sh do the rest there.
+# Copies this commit to every worker, and runs launch/tpu_worker.sh there.
 install() {
   local archive=/tmp/mixup_jax.tar.gz
   try git archive --format=tar.gz --output="$archive" HEAD &&

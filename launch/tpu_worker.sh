@@ -2,7 +2,7 @@
 # What launch/tpu_vm.sh runs on every worker of a slice, in the checkout there:
 #   launch/tpu_worker.sh install BUCKET DATASET...    # Python, this package, the bucket as runs/, the data
 #   launch/tpu_worker.sh train ARGUMENT...            # mixup_jax.main with these arguments, then mixup_jax.evaluate
-# Repeating either does no harm.
+# Both may be repeated.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,7 +21,7 @@ install() {
     sudo apt-get -qq install gcsfuse
   fi
   mkdir -p runs
-  # Nothing about files is remembered: what one worker writes, the others read at once.
+  # No metadata is cached, so that the workers see each other's files at once.
   mountpoint --quiet runs || gcsfuse --implicit-dirs --metadata-cache-ttl-secs=0 --metadata-cache-negative-ttl-secs=0 \
     "$bucket" runs
   .venv/bin/python -m mixup_jax.data "$@"
@@ -34,7 +34,7 @@ train() {
       --workdir=* | --data_dir=*) places+=("$argument") ;;
     esac
   done
-  # Were an attempt still running here, such as one whose connection was lost, this one waits for its end.
+  # If an earlier attempt still runs here, for example after a lost connection, wait for its end.
   exec 9> .running
   flock 9
   .venv/bin/python -m mixup_jax.main --distributed "$@"

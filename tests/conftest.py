@@ -19,7 +19,7 @@ from mixup_jax.data.cache import arrays_folder, write_cache
 from mixup_jax.data.sets import ExampleSet
 from mixup_jax.methods.method import Method
 
-# Commands set this for their process, which a test that calls one is not: it goes on, and would only grow.
+# A command changes how its process allocates memory; a test process, which goes on after it, must not change that.
 libraries.MALLOC.clear()
 
 

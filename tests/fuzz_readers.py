@@ -88,7 +88,7 @@ def originals() -> dict[str, dict[str, bytes]]:
         torch.save({"logits": torch.tensor(logits), "labels": torch.tensor(labels)}, folder / "p.pt")
         kinds["pt"] = ["p.pt"]
     except ImportError:
-        pass  # its reader needs torch as well
+        pass  # no .pt file is written without torch, which its reader also needs
     found = {kind: {name: (folder / name).read_bytes() for name in files} for kind, files in kinds.items()}
     found["json"] = {"config.json": json.dumps(to_dict(Config())).encode()}
     make_run(folder / "run", n=12, ood=("mnist",))
@@ -176,7 +176,7 @@ def _damaged_archive(content: bytes, chance: random.Random) -> bytes:
                 else:
                     data = _damaged_bytes(data, chance)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of a name that is there twice
+                warnings.simplefilter("ignore")  # zipfile warns of a repeated name
                 new.writestr(name, data, chance.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)))
     return buffer.getvalue()
 
@@ -252,7 +252,7 @@ def failure(kind: str, seed: int, number: int) -> str | None:
         for name, content in files.items():
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
-        # Of a setting with a wrong value the config's reader knows the key, not the file.
+        # For a wrong value of a setting, the message names the key and not the file.
         return failure_of(functools.partial(read, kind, folder), "" if kind == "json" else str(folder))
     finally:
         shutil.rmtree(folder)

@@ -111,14 +111,14 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_used(kind: s
     said: list[str] = []
     with Checkpoints(saved, read_only=True, report=said.append) as checkpoints:
         assert checkpoints.step_of("last") == 10
-        if "rank" not in kind:  # which is not what is restored
+        if "rank" not in kind:  # restoring does not read the rank
             with pytest.raises(InputError, match=r"checkpoint 20 in .* cannot be restored"):
                 checkpoints.restore_state(20, state_of(0), device_mesh())
     assert len(said) == 1
     assert str(saved / "20") in said[0]
     assert reason in said[0]
     assert steps_in(saved) == [10, 20]  # reading changes nothing
-    (saved / "000030").mkdir()  # none of ours
+    (saved / "000030").mkdir()  # not the name of a checkpoint
 
     with Checkpoints(saved, report=said.append) as checkpoints:
         assert checkpoints.last == 10

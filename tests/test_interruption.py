@@ -279,7 +279,7 @@ def test_skipped_steps_are_counted_and_the_run_goes_on(
     monkeypatch.setattr(run_parts, "make_train_step", bad_at_three)
     with pytest.raises(InputError, match="the loss is nan at step 3;"):
         loop.train(config_of(tiny_config, parallel), tmp_path, data_dir)
-    # What "stop" refused, "skip" may go on from.
+    # A run that ended under "stop" may be resumed with "skip".
     loop.train(config_of(tiny_config, parallel, on_nan="skip"), tmp_path, data_dir)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     skipped = {line["step"]: line["train_skipped"] for line in lines if "train_skipped" in line}

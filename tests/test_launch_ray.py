@@ -96,7 +96,7 @@ def test_a_run_that_is_killed_twice_ends_with_the_bits_of_one_that_was_left_alon
         os.kill(trainer(killed), signal.SIGKILL)
         wait_for(lambda: continued(killed) == 1)
         os.kill(parent(trainer(killed)), signal.SIGKILL)  # the Ray worker, and with it the process that trains
-        # In a process of its own: as many devices, whatever other tests have set in this one.
+        # In a new process, so that the number of devices does not depend on what other tests have set in this one.
         train_alone, _ = commands(dataclasses.replace(load_grid(grid)[0], name="alone"), tmp_path, data_dir)
         subprocess.run(train_alone, env=environment, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
         printed, _ = sweep.communicate(timeout=180)

@@ -66,7 +66,7 @@ def test_convolutions_are_not_taken_to_ynnpack_and_products_are():
         jax.jit(both, compiler_options=options).lower(x, kernel).compile().as_text()
         for options in (None, libraries.fast_to_run("cpu"))
     ]
-    # That of XLA's choice has to be another, or the option has no use any more.
+    # If XLA's default gave the same program, the option would no longer be needed.
     assert [text.count("__ynn_fusion") for text in texts] == [2, 1]
 
 

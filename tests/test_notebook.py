@@ -44,7 +44,7 @@ def test_the_notebook_installs_trains_evaluates_and_shows_the_report(
         "MIXUP_JAX_SOURCE": str(checkout),
         "MIXUP_JAX_SETTINGS": " ".join(f"--config.{key}={value}" for key, value in SETTINGS.items()),
         "PIP_NO_DEPS": "1",
-        "PIP_NO_BUILD_ISOLATION": "0",  # pip's way to say yes
+        "PIP_NO_BUILD_ISOLATION": "0",  # pip reads "0" as: no build isolation
         "PIP_TARGET": str(installed),
         "PYTHONPATH": f"{installed}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
         "TFDS_DATA_DIR": str(data_dir),

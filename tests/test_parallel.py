@@ -25,10 +25,10 @@ from mixup_jax.training.parallel import MappedStep, check_divisible, make_step, 
 from mixup_jax.training.step import make_train_step
 from mixup_jax.training.trainer import initial_state
 
-# In one worker, for what is trained once for several tests.
+# All in one worker, so that results shared by several tests are computed once.
 pytestmark = [pytest.mark.xdist_group("parallel"), pytest.mark.filterwarnings("error::DeprecationWarning")]
 KEYS = run_keys(0)
-# Between them every number of a method; both are run with dropout.
+# Together these two use every number of a method; both are run with dropout.
 BLENDED = Method(
     mixup_alpha=0.5,
     group_size=4,

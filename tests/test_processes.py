@@ -126,7 +126,7 @@ def test_a_run_of_four_processes_loses_one_and_is_finished_by_two(tmp_path: Path
     assert (code, other_code) == (0, 0), (err, other_err)
     assert "continuing after step" in out
     assert "2 cpu device(s) by jit, 2 processes" in out
-    # Gloo, the library of collectives on CPUs, says a line by itself.
+    # Gloo, the library of collectives on CPUs, prints a line of its own.
     assert all("Gloo" in line for line in other_out.splitlines())
 
     config = load_config(str(tmp_path / "config.py"), changes)

@@ -8,7 +8,7 @@ from report_runs import make_run
 from mixup_jax.report.__main__ import main
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium (pip install 'mixup_jax[dev]')")
-# Only now, when it is known to be installed.
+# Imported only after the check that selenium is installed.
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 

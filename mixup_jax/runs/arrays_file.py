@@ -86,7 +86,7 @@ def map_npy(path: Path) -> npt.NDArray[Any]:
 
 
 def check_size(path: Path, size: int, limit: int) -> None:
-    """Raises InputError if `size` bytes to be read from `path` exceed `limit`."""
+    """Raises InputError if the `size` bytes to be read from `path` exceed `limit`."""
     if size > limit:
         raise InputError(
             f"predictions file {path} would take {size / GIB:.3g} GiB in memory; "

@@ -1,4 +1,4 @@
-"""The files of a run: written whole or not at all; JSON that anyone may have written is read within bounds."""
+"""Files of a run: writing them atomically, and reading JSON from any source within limits of size and depth."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from mixup_jax.escapes import is_text
 
 MIB = 1 << 20
 LARGEST = 64 * MIB
-"""Bytes of a file that are read; what JSON unfolds to in memory is some ten times as much."""
+"""The most bytes of a file that are read; parsed JSON takes about ten times as much memory."""
 
 DEEPEST = 40
 """How deeply lists and objects may be nested; a config and an evaluation have less than ten levels."""
 
 LONGEST_INTEGER = 18
-"""Digits up to which a whole number is read as one; longer ones are read as floating point."""
+"""The most digits of a whole number; longer ones are read as floating point."""
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -49,8 +49,7 @@ def read_object(path: Path) -> dict[str, Any]:
 def read_lines(path: Path) -> tuple[dict[str, Any], ...]:
     """Returns the objects in a file of JSON lines, in order; a missing file has none.
 
-    A run that was killed may have left half a last line, which is forgiven, and one that diverged may have
-    logged NaN, which is kept.
+    An incomplete last line, which a killed run may leave, is ignored.  NaN, which a diverged run may log, is kept.
 
     Raises:
       InputError: any other line is no UTF-8 or no JSON, or the file is no regular one or larger than 64 MiB; the
@@ -107,7 +106,7 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_values(value: Any, root: str = "") -> None:
-    """Checks that everything within a value can be computed with and printed.
+    """Checks that all numbers in a value are finite and that all text can be printed.
 
     Raises:
       InputError: a number is not finite (JSON has no NaN and no infinity) or beyond float64, a text holds half a
@@ -123,7 +122,7 @@ def check_values(value: Any, root: str = "") -> None:
 
 
 def shown(value: Any) -> str:
-    """Returns a value as a message shows it: on one line, 60 characters at most."""
+    """Returns a value as text for a message: on one line, at most 60 characters."""
     text = ascii(value) if isinstance(value, str) and not is_text(value) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -149,12 +148,12 @@ def _everything(value: Any, root: str) -> Iterator[tuple[str, int, Any]]:
 
 
 def _whole_number(text: str) -> int | float:
-    # Numbers of thousands of digits are of no use, and as floating point they become infinite, which is refused.
+    # Numbers with thousands of digits become infinite as floating point, and are then refused.
     return int(text) if len(text) <= LONGEST_INTEGER else float(text)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file that appears whole or not at all, creating its folder where needed."""
+    """Writes a file that appears complete or not at all; creates its folder if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

@@ -89,7 +89,7 @@ def load_predictions(
 
 
 def _read(path: Path, limit: int, reader: Callable[[Path, int], Any]) -> Any:
-    """Returns what the reader makes of a file, with every failure in one line that names the file."""
+    """Returns the result of a reader for a file; every failure becomes one line that names the file."""
     if not path.is_file():
         raise InputError(f"predictions file {path} {not_a_file(path)}; expected .npz, .npy, .csv, .parquet or .pt")
     try:
@@ -154,7 +154,7 @@ def _read_parquet(path: Path, limit: int) -> tuple[Array, Array | None]:
     except arrow.ArrowException as error:
         raise ValueError(str(error)) from error
     columns = [table.column(index).to_numpy() for index in order]  # missing values become NaN, which is refused
-    with np.errstate(invalid="ignore"):  # a NaN of the kind that signals; NaN is refused with its place
+    with np.errstate(invalid="ignore"):  # for signalling NaNs; any NaN is refused later, with its position
         logits = np.stack([column.astype(np.float64) for column in columns], axis=1)
     return logits, _whole(path, table.column(_LABEL).to_numpy()) if _LABEL in names else None
 
@@ -174,7 +174,7 @@ def _read_torch(path: Path, limit: int) -> tuple[Array, Array | None]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle.UnpicklingError and whatever torch's own reader raises
-        # Not in torch's own words, which recommend to unpickle the file.
+        # Not torch's message, which recommends to unpickle the file.
         raise ValueError(
             "torch.load with weights_only=True refuses it, so it is damaged or holds more than tensors"
         ) from error
@@ -192,7 +192,7 @@ def _read_torch(path: Path, limit: int) -> tuple[Array, Array | None]:
 
 
 def _require_version(path: Path, package: str, found: str, least: tuple[int, ...]) -> None:
-    """Raises InputError for a version of a package in which a file can run code of whoever wrote it."""
+    """Raises InputError for a version of a package with which a file could run code."""
     if tuple(int(part) for part in re.findall(r"[0-9]+", found)[: len(least)]) < least:
         expected = ".".join(map(str, least))
         raise InputError(

@@ -1,4 +1,4 @@
-"""Training and evaluating the runs of a grid, several at a time, each in processes of its own."""
+"""Trains and evaluates the runs of a grid, several at a time, each in separate processes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def commands(run: PlannedRun, output: Path, data_dir: Path | None) -> list[list[
 def run_all(runs: Sequence[PlannedRun], output: Path, data_dir: Path | None, *, jobs: int) -> list[str]:
     """Trains and evaluates runs, `jobs` at a time, with a line when one ends; returns the names of those that failed.
 
-    Stopped from outside, it stops the runs in order and waits until they have saved.
+    If it is interrupted, it asks the runs to end and waits until they have saved.
     """
     shares: SimpleQueue[set[int]] = SimpleQueue()
     for share in core_shares(_cores(), jobs):
@@ -75,7 +75,7 @@ def tell_progress(outcomes: Iterable[tuple[str, bool]], total: int) -> list[str]
 
 
 def core_shares(cores: Sequence[int], jobs: int) -> list[set[int]]:
-    """Returns which cores each of `jobs` runs may use: equal shares; all of them where there are too few."""
+    """Returns the cores that each of `jobs` runs may use: equal shares, or all cores if there are too few."""
     each = len(cores) // jobs
     if each == 0:
         return [set(cores)] * jobs

@@ -11,7 +11,7 @@ from typing import Any
 PACKAGES = ("mixup_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 NOT_PART_OF_THE_RESULT = ("notes", "log_every_steps", "tensorboard", "on_nan", "checkpoint", "data.workers")
-"""Settings that do not affect the result, so that they may differ between a run and its continuation."""
+"""Settings that do not affect the result, so that they may change when a run is resumed."""
 
 DERIVED = "derived"
 """The key of a config that says how records were made from a run, where not by plain prediction."""
@@ -33,9 +33,9 @@ def version_of(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Returns the commit of the source tree, with "+changes" where tracked files differ from it."""
+    """Returns the commit of the source tree, with "+changes" if tracked files differ from it."""
     root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():  # installed as a package: git would answer for some other project
+    if not (root / ".git").exists():  # installed as a package, where git might find another project
         return None
     try:
         command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--match=", "--dirty=+changes"]

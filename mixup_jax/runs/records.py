@@ -1,7 +1,7 @@
 """Records of predictions: logits and labels in one `.npz` file, never pickled.
 
-Plain data without behaviour.  This module loads numpy only, so that a predictions file can be read
-and judged on a machine without an accelerator and without waiting for jax to start.
+This module imports numpy but not jax, so that a predictions file can be read and evaluated without waiting
+for jax to start.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, UNREADABLE, read_npz
 from mixup_jax.runs.files import LARGEST, MIB, shown, unique, write_atomically
 
 MOST_ROUNDING = 0.5
-"""How far from 1 the sum of a row of rounded probabilities may be, however many classes there are."""
+"""The largest allowed distance between 1 and the sum of a row of rounded probabilities, for any number of classes."""
 
 LARGEST_LOGIT = 1e100
-"""Far beyond any network's, and far enough from the end of float64 for every sum and quotient."""
+"""The largest allowed logit: far beyond that of any network, and far enough from overflow for all sums."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network says about one data set: the product that every metric is computed from.
+    """The predictions of a network on one data set, from which every metric is computed.
 
     Attributes:
       logits: float32 (or float64) `[N, K]`, N >= 1, K >= 2.  Any constant may be added to a row;
@@ -58,7 +58,7 @@ class Predictions:
 
     @property
     def name(self) -> str:
-        """`dataset/split`, or an empty string where the origin is unknown."""
+        """`dataset/split`, or an empty string if the origin is unknown."""
         parts = (self.meta.get("dataset"), self.meta.get("split"))
         return "/".join(str(part) for part in parts if part)
 
@@ -87,8 +87,8 @@ def save_predictions(path: str | os.PathLike[str], predictions: Predictions) -> 
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression=zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
-            # Under the format's first date, not the clock's: the same record is the same bytes, and a clock that was
-            # set back to before 1980, which a ZIP cannot hold, loses nothing.
+            # With the first date of the ZIP format instead of the current one: the same record gives the same bytes,
+            # and a clock set before 1980, which ZIP cannot represent, is no problem.
             with archive.open(_member(f"{name}.npy"), "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
     write_atomically(Path(path), buffer.getvalue())
@@ -129,13 +129,13 @@ def logits_of_probabilities(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.f
 
 
 def sum_tolerance(values: npt.NDArray[np.float64]) -> float:
-    """Returns how far from 1 the sums of rows of probabilities `[N, K]` may be: what rounding explains, or 1 %."""
+    """Returns the allowed distance of the sums of rows of probabilities `[N, K]` from 1: that of rounding, or 1 %."""
     # .99 and 1.01 in two decimals are within 1 %
     return max(SUM_TOLERANCE, min(_rounding_of_sums(values), MOST_ROUNDING)) + 1e-6
 
 
 def _rounding_of_sums(values: npt.NDArray[np.float64]) -> float:
-    """Returns how far a cut to few decimals moves a sum at most, K - 1 units of the last; 0 for full precision."""
+    """Returns the most that rounding to few decimals changes a sum, K - 1 units of the last; 0 for full precision."""
     for decimals in range(2, 6):
         scaled = values * 10**decimals
         if np.all(np.abs(scaled - np.rint(scaled)) < 1e-2):  # float32 has 4 decimals to 1e-3 of their last unit
@@ -155,7 +155,7 @@ def load_record(
     labelled: bool = True,
     limit: int = DEFAULT_LIMIT,
 ) -> Predictions:
-    """Reads a record that `save_predictions`, or anyone with `numpy.savez`, wrote.
+    """Reads a record that was written by `save_predictions`, or by any other program with `numpy.savez`.
 
     Args:
       path: an `.npz` with `logits` `[N, K]` and `labels` `[N]`; `meta` (JSON text) may be absent.
