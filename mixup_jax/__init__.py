@@ -1,6 +1,6 @@
-"""Mixup training in JAX, and honest measurement of how calibrated networks are.
+"""Mixup training in JAX, and careful measurement of the calibration of networks.
 
-What a notebook needs (numpy alone is loaded until something else is used; `help(mixup_jax.NAME)` says more):
+The functions for notebooks (only numpy is imported until another package is needed; see `help(mixup_jax.NAME)`):
 
     mixup(key, x, targets, alpha=..)        mixes a batch, in any training loop
     evaluate(logits, labels, ..)            every metric with its interval, for logits of any framework
@@ -74,7 +74,7 @@ except PackageNotFoundError:  # run from a source tree that was not installed
 
 
 def __getattr__(name: str) -> Any:
-    """Loads what is first used here (PEP 562)."""
+    """Imports a name when it is first used (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name not in _HOMES:

@@ -1,4 +1,4 @@
-"""What every command shares: flags, one line for a user's mistake, and exit codes."""
+"""The common parts of all commands: flags, one-line messages for a user's mistakes, and exit codes."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _joined() -> bool:
 
 
 def _end_if_joined(code: int) -> None:
-    """Ends a connected process at once: at a normal exit jax would wait for the others, and they for this one."""
+    """Ends a connected process at once; at a normal exit jax would wait for the others, which wait for this one."""
     if _joined():
         sys.stdout.flush()
         sys.stderr.flush()
@@ -99,7 +99,7 @@ def _failed(line: str, code: int, debug: bool) -> int:
 def callable_module(name: str, function: Callable[..., Any]) -> None:
     """Makes a command's module callable, as its function of the same name.
 
-    Importing the module `mixup_jax.evaluate` makes it the attribute `evaluate` of the package, where a notebook expects
+    Importing the module `mixup_jax.evaluate` sets the attribute `evaluate` of the package to it, where users expect
     the function of this name: so the module can be called like it.
 
     Args:
@@ -121,9 +121,9 @@ def path(text: str) -> Path:
 
 
 def split_at_commas(text: str) -> list[str]:
-    """Returns what stands between the commas of a text, but for commas in the path of something that exists.
+    """Returns the parts of a text between commas, without splitting at commas in an existing path.
 
-    Such a path stands alone, or behind the kind of a data set, as in `folder:PATH`.
+    Such a path is a whole part, or follows the kind of a data set, as in `folder:PATH`.
     """
     parts, found = text.split(","), list[str]()
     while parts:
@@ -192,10 +192,10 @@ class Mode:
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser whose complaints are `InputError`s.
+    """An argument parser whose errors are `InputError`s.
 
-    Flags are taken by their full names only, once each unless they may be repeated, and never with an empty value: an
-    unset variable in a script must not become the current folder.
+    Flags must have their full names, occur once unless they may be repeated, and have no empty value, so that an unset
+    variable in a script does not become the current folder.
     """
 
     def __init__(self, **settings: Any) -> None:

@@ -30,7 +30,7 @@ Every setting can be given as --config.KEY=VALUE, as to mixup_jax.main. docs/sca
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command with its arguments; returns the exit code: 0 also where there are warnings, but for --strict."""
+    """Runs the command with its arguments; returns the exit code; warnings change it only with --strict."""
     parser = CommandParser(prog="python -m mixup_jax.compile_ahead", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument(
         "--config", required=True, metavar="FILE[:VARIANT]", help="config file, and which of its variants"

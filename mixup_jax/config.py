@@ -1,6 +1,6 @@
 """The settings of a run: every number that can be set, its default and its range.
 
-Defaults stand in the dataclasses below and nowhere else.  `base_config` returns them as a ConfigDict, which config
+Only the dataclasses below have defaults.  `base_config` returns them as a ConfigDict, which config
 files change and `--config.KEY=VALUE` overrides; `from_dict` makes a checked, immutable `Config` of it.  No other
 function of the package sees a ConfigDict.
 """
@@ -221,7 +221,7 @@ class CheckpointConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A whole run.  Its result depends on this record alone, not on devices or interruptions.
+    """A whole run.  Its result depends only on this record, not on devices or interruptions.
 
     Attributes:
       experiment: the name that reports print, such as "fashion_mnist/mixup".
@@ -271,7 +271,7 @@ def base_config() -> ConfigDict:
 
 
 def apply_variant(config: ConfigDict, name: str) -> None:
-    """Sets `method` of a config to the numbers of a named method, and `model.dropout` where it says so."""
+    """Sets `method` of a config to the numbers of a named method, and `model.dropout` if the method has a rate."""
     from ml_collections import ConfigDict
 
     chosen = variant(name)

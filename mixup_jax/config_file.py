@@ -51,7 +51,7 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def unscaled_steps(spec: str, config: Config) -> str | None:
-    """Returns a line for a run of other epochs than its config file has, whose rate falls where it fell before.
+    """Returns a warning if a run overrides the epochs of its config file but not the steps of the learning rate.
 
     The result is None if the epochs are those of the file, the schedule has no steps, or the steps were changed too.
     """
@@ -110,7 +110,7 @@ def _find(name: str) -> Path:
 
 
 def _packaged() -> dict[str, Path]:
-    """Returns the configs beside the package in a checkout, or else where its wheel has put them, by name."""
+    """Returns, by name, the configs beside the package in a checkout, or those that its wheel installed."""
     beside = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.py"))
     if beside:
         return {path.stem: path for path in beside}

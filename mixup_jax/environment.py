@@ -28,7 +28,7 @@ def check_versions() -> None:
     Requirements are read from the packages' metadata, which takes milliseconds and loads none of them.  Upper bounds of
     mixup_jax itself are ignored: they are only the newest versions that it was tested with.
 
-    An InputError has the command that installs what is missing or does not fit.
+    An InputError gives the command that installs the missing or unsuitable package.
     """
     for owner in CHECKED:
         for needed in _requirements(owner):

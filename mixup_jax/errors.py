@@ -21,7 +21,7 @@ UNUSABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.
 """Of operations on files: it is the path that is wrong, not the machine."""
 
 MANY = 40
-"""More choices than this are not listed, where a page lists them."""
+"""The most choices that a message lists if a page of the documentation lists them too."""
 
 
 class InputError(ValueError):
@@ -120,7 +120,7 @@ def _nearest(name: str, choices: Iterable[str]) -> list[str]:
 
 
 def _likeness(name: str, choice: str) -> float:
-    """Returns how much `name` looks like a misspelt or shortened `choice`, 0 where it does not.
+    """Returns how likely `name` is a misspelt or shortened `choice`, 0 if it is not.
 
     It is 2 where one is the beginning of the other, or has some of its words or its initials, and else the likeness in
     spelling, if that is at least NEAR.

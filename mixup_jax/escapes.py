@@ -1,4 +1,4 @@
-"""Foreign text, escaped for the place where it is shown, and names that are to become parts of file names."""
+"""Escaping text from files and users for the place where it is shown, and checking parts of file names."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def is_plain(name: str) -> bool:
 
 
 def visible(text: str, keep: str = "\n\t") -> str:
-    """Returns text whose control, formatting and invisible characters are escaped, but for those in `keep`.
+    """Returns text with its control, formatting and invisible characters escaped, except those in `keep`.
 
     All foreign text that is shown, on a terminal, on the page or in a figure, goes through here.
     """
@@ -61,7 +61,7 @@ def print_line(text: object, file: TextIO | None = None) -> None:
 
 @contextlib.contextmanager
 def escaped_output() -> Iterator[None]:
-    """Escapes within its block what anything writes to stdout and stderr, whoever has written it."""
+    """Escapes all text that is written to stdout and stderr during the block."""
     with contextlib.redirect_stdout(EscapedStream(sys.stdout)), contextlib.redirect_stderr(EscapedStream(sys.stderr)):
         yield
 

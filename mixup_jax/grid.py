@@ -62,7 +62,7 @@ def planned_methods(
     Args:
       config: config file, without a variant; its name begins those of the runs.
       methods: variants of it.
-      network: `model.name` where it is not the config's own; part of the runs' names.
+      network: `model.name`, if it differs from the config's; part of the runs' names.
       seeds: such as `range(3)`.
       **settings: what else differs from the config, with `__` for the dots of a key.
     """

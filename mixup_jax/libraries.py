@@ -1,4 +1,4 @@
-"""What is set in the libraries underneath: the C library's memory, XLA's compiler on a CPU, TensorFlow's start."""
+"""Settings of libraries: memory allocation of the C library, XLA's compiler on a CPU, importing TensorFlow."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def fast_to_compile(platform: str) -> Options | None:
 
 
 def fast_to_run(platform: str) -> Options | None:
-    """Returns compiler options for a program that runs often; None but for a CPU, and a jax that knows them."""
+    """Returns compiler options for a program that runs often on a CPU; None for other devices or an older jax."""
     return _FAST_TO_RUN if platform == "cpu" and _known() else None
 
 

@@ -32,7 +32,7 @@ class Progress:
 
         The rate is measured from the first update on, which leaves compiling out of it.
 
-        An important state gets a line of its own, even if one has just been printed.
+        An important state is always printed, even just after another line.
         """
         now = time.monotonic()
         if self._first is None:
@@ -69,7 +69,7 @@ def duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def heartbeat(beat: Callable[[], None], seconds: float) -> Iterator[None]:
-    """Calls `beat` every so many seconds, from a thread of its own, until the block is left."""
+    """Calls `beat` at regular intervals, from a separate thread, until the end of the block."""
     done = threading.Event()
 
     def run() -> None:

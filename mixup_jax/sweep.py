@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def grid_parser(prog: str, description: str, epilog: str) -> CommandParser:
-    """Returns a parser of the arguments that every way to run a grid takes: those that `run_grid` reads."""
+    """Returns a parser of the arguments that `run_grid` reads, which all commands for grids share."""
     parser = CommandParser(prog=prog, description=description, epilog=epilog)
     parser.add_argument("--grid", required=True, type=path, metavar="FILE", help="Python file that defines get_grid()")
     parser.add_argument("--output", required=True, type=path, metavar="DIR", help="folder of the runs' folders")
@@ -57,9 +57,9 @@ def grid_parser(prog: str, description: str, epilog: str) -> CommandParser:
 
 
 def run_grid(arguments: argparse.Namespace, run_waiting: Callable[[Sequence[PlannedRun]], list[str]]) -> int:
-    """Runs what is not finished of a grid, or prints what that would be; returns the exit code, 1 if a run failed.
+    """Runs the unfinished runs of a grid, or prints them; returns the exit code, 1 if a run failed.
 
-    `arguments` are those of a `grid_parser`; `run_waiting` runs some runs and returns the names of those that failed.
+    `arguments` are those of a `grid_parser`; `run_waiting` runs some runs and returns the names of the failed ones.
     """
     if os.path.lexists(arguments.output) and not arguments.output.is_dir():
         raise InputError(

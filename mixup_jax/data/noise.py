@@ -65,7 +65,7 @@ def noise_images(noise: NoiseSpec, like: DatasetSpec, n: int, seed: int) -> npt.
 
     Uniform noise takes 256 scale values, the middle ones of 0..255, each as likely as any other.
 
-    A function of (noise, like, seed) alone: the first images do not depend on `n`, and all scales and the
+    The images depend only on (noise, like, seed): the first ones do not depend on `n`, and all scales and the
     clipped set are made of the very same normal draws.
 
     Returns:

@@ -58,7 +58,7 @@ def prepare(name: str, data_dir: str | os.PathLike[str], report: Callable[[str],
     A set that is too large for memory stays as tensorflow-datasets builds it.
 
     Raises:
-      InputError: unknown name, a folder that cannot be written, TensorFlow missing where it is
+      InputError: unknown name, a folder that cannot be written, TensorFlow missing although it is
         needed, a wrong file in the manual folder, no source in reach, or data that contradict the
         catalogue; the message says what to do.
       TfdsError: tfds failed on files that are right, which is no mistake of the user.

@@ -144,7 +144,7 @@ def check_labels(spec: DatasetSpec, split: str, labels: Labels) -> None:
 
 
 def batches_of(inputs: Inputs, batch_size: int, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[Any]]:
-    """Yields these rows of every batch of consecutive examples; the last batch has what is left of them.
+    """Yields these rows of every batch of consecutive examples; the last batch may have fewer.
 
     `rows` are the rows of this process, ascending, within 0..B-1.
     """

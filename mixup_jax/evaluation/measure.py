@@ -168,8 +168,8 @@ def evaluate_records(
         set under a shift: its labels count, and it is measured like the test record as well.
       step: of the checkpoint; None takes it from the test record's meta, if it is there.
       config: of the run; None takes it from the test record's meta, if it is there.
-      test_name: key of the test record where its meta does not name it.
-      validation_name: key of the validation record where its meta does not name it.
+      test_name: key of the test record if its meta does not name it.
+      validation_name: key of the validation record if its meta does not name it.
       posthoc: methods to fit on the validation record besides the temperature: "vector_scaling", "isotonic".
       all_intervals: also the intervals that take seconds.
 

@@ -1,4 +1,4 @@
-"""Whether records hold logits or probabilities: judged of every record, refused where it is doubtful, never guessed."""
+"""Checks whether records hold logits or probabilities; doubtful records are refused, and nothing is guessed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Of two standard normal logits, 0.2 % lie in [0, 1] and sum to 1 within 1 %; of m
 SHARE_INSIDE = 0.9
 """The share of rows in [0, 1] from which on a record is doubtful; logits are seldom all of one sign and small."""
 ENOUGH_ROWS = 10
-"""With so many rows in each of two records it is certain that only one of them has rows that sum to 1."""
+"""With this many rows in each of two records, it is certain whether only one of them has rows that sum to 1."""
 SLACK = 1e-6
 """How far float32 leaves [0, 1]."""
 
@@ -39,7 +39,7 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True)
 class Wording:
-    """How a user says what the numbers are: the flags of the command, or the arguments of the function."""
+    """The ways to state what the numbers are: flags of the command, or arguments of the function."""
 
     probabilities: str
     logits: str
@@ -84,7 +84,7 @@ def check_numbers(records: Mapping[str, Predictions], probabilities: bool | None
     Args:
       records: by the name that their user knows them by, with the numbers as they were given, unless they were
         probabilities by `probabilities`: those were checked when their logarithms were taken.
-      probabilities: what the user said; None for nothing, which takes them for logits.
+      probabilities: what the user stated; None if nothing, which means logits.
       say: how the user can say it.
 
     Raises:

@@ -121,7 +121,7 @@ def winning_scores(scores: Mapping[str, Sequence[Floats]], ax: Axes | None = Non
 
     Args:
       scores: by method, the winning scores of each seed, `[N]` in [0, 1].
-      ax: where to draw; None makes a figure of its own.
+      ax: where to draw; None makes a new figure.
       title: plain text above the figure.
 
     Returns:

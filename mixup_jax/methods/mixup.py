@@ -5,7 +5,7 @@
                                                Minimization", ICLR 2018, equation 1)
 
 Examples are mixed inside groups of consecutive examples.  Group g draws its lambda and its
-permutation from `fold_in(key, g)` alone, so a pair does not depend on how many devices share the
+permutation from `fold_in(key, g)` only, so a pair does not depend on how many devices share the
 batch, and a device that holds whole groups mixes them without communication.
 """
 

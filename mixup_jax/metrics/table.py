@@ -84,7 +84,7 @@ class Metric:
       aim: which values are better: "lower", "higher", "near 0", or "" if none is.
       equation: its definition, in one line.
       where: the heading of docs/metrics.md that explains it.
-      bins: how many bins it is computed with; None where it needs none.
+      bins: how many bins it is computed with; None if it needs none.
       limits: the least and the largest value.
       interval: how its interval is made; None if it has none.
       floor: the function of the confidences that returns its noise floor; None if it has none.
@@ -94,7 +94,7 @@ class Metric:
       section: the section of the report's page that shows it: "test", "more" or "selective"; "" for none.
       summary: whether `python -m mixup_jax.evaluate` prints it.
       short: its name above a narrow column; the label if empty.
-      source: where it was proposed, as the list at the end of docs/metrics.md has it.
+      source: the paper that proposed it, as in the list at the end of docs/metrics.md.
     """
 
     key: str

@@ -97,7 +97,7 @@ def halve(x: jax.Array) -> jax.Array:
 
     The last windows of an odd side are cut off by the edge.  The gradient goes to the first of equal maxima, row by
     row, as XLA's does.  On a CPU it is our own, since XLA's takes nine times as long there (128 maps of 32x32x64).
-    Differentiable in reverse mode alone.
+    Differentiable in reverse mode only.
     """
     return _pooled(x)
 

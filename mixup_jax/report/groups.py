@@ -74,7 +74,7 @@ class Group:
 
     @property
     def alpha(self) -> float:
-        """The alpha of its mixup, 0 where it has none."""
+        """The alpha of its mixup; 0 without mixup."""
         return self.first.config.method.mixup_alpha if self.first.config else 0.0
 
     @property
@@ -94,7 +94,7 @@ class Group:
     def outcomes_by_epoch(self) -> dict[int, Outcomes]:
         """Returns confidence and correctness of the validation examples, by epoch, of the seeds that recorded epochs.
 
-        Of several such seeds, the epochs are those that all of them recorded.
+        The epochs are those that all of these seeds recorded.
         """
         recorded = [run.epochs for run in self.runs if run.epochs]
         shared = set.intersection(*map(set, recorded)) if recorded else set()
@@ -227,9 +227,10 @@ def alpha_families(groups: Sequence[Group]) -> list[list[Group]]:
 
 
 def soft_label_families(groups: Sequence[Group]) -> list[list[Group]]:
-    """Returns the groups that differ only in what is mixed, one list for each set of other settings.
+    """Returns lists of groups that differ only in whether inputs and labels are mixed.
 
-    Each holds inputs mixed alone and full mixup or no mixing at all; of those that mix only such of one alpha.
+    Each list contains a group that mixes only inputs, and full mixup or no mixing.  Groups that mix have the same
+    alpha.
     """
     families = []
     for members in _families(groups, "method.mixup_alpha", "method.mix_inputs", "method.mix_labels"):
@@ -241,7 +242,7 @@ def soft_label_families(groups: Sequence[Group]) -> list[list[Group]]:
 
 
 def _families(groups: Sequence[Group], *keys: str) -> list[list[Group]]:
-    """Returns the groups that are alike but for the settings named, in the order of their first members."""
+    """Returns lists of groups that differ only in the named settings, in the order of their first members."""
     found: dict[str, list[Group]] = {}
     for group in groups:
         found.setdefault(settings_but(group, *keys), []).append(group)

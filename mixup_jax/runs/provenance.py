@@ -14,7 +14,7 @@ NOT_PART_OF_THE_RESULT = ("notes", "log_every_steps", "tensorboard", "on_nan", "
 """Settings that do not affect the result, so that they may change when a run is resumed."""
 
 DERIVED = "derived"
-"""The key of a config that says how records were made from a run, where not by plain prediction."""
+"""The key of a config that says how records were predicted, if not in the usual way."""
 
 
 def provenance() -> dict[str, Any]:

@@ -160,7 +160,7 @@ def load_record(
     Args:
       path: an `.npz` with `logits` `[N, K]` and `labels` `[N]`; `meta` (JSON text) may be absent.
       probabilities: the entry `logits` holds probabilities, whose logarithms are taken.
-      labelled: `labels` must be there; else, where they are not, no example has a label.
+      labelled: whether `labels` are required; if not, a file without them has unlabelled examples.
       limit: bytes that the arrays may take in memory; what the file claims is checked before it is decompressed.
 
     Raises:

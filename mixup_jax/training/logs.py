@@ -1,4 +1,4 @@
-"""The logs of a run's metrics: `metrics.jsonl`, and TensorBoard where it is installed."""
+"""The logs of a run's metrics: `metrics.jsonl`, and TensorBoard if it is installed."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def stamp(place: str, data_dir: Path) -> str:
 
 
 def find(place: str, data_dir: Path, labelled: bool) -> Found:
-    """Reads the tables of a data set; needs pyarrow, but for CSV files.
+    """Reads the tables of a data set; needs pyarrow, except for CSV files.
 
     The split of a file is the word in its path that names one, such as `train-00000-of-00001.parquet` or
     `test/data-00000-of-00001.arrow`.
