@@ -111,7 +111,7 @@ def load_ood(
 
     Returns:
       Images `[N, H, W, C]` of `like.shape` in pixel units (uint8; float32 for unclipped noise), or tokens
-      int32 `[N, L]`; labels all -1, unless the set is `like` under a shift, which keeps them.
+      int32 `[N, L]`; all labels are -1, except for a corrupted set, which keeps those of `like`.
     """
     check_ood_name(name, like)
     if name in PLANS:

@@ -58,15 +58,15 @@ NOISES = {noise.name: noise for noise in NOISE_SETS}
 def noise_images(noise: NoiseSpec, like: DatasetSpec, n: int, seed: int) -> npt.NDArray[Any]:
     """Draws images whose pixels are independent: x_c ~ N(255 mean_c, (scale 255 std_c)^2), or uniform about mid-grey.
 
-    At scale 1 the normal draw is the noise of the out-of-distribution experiments of Thulasidasan et
-    al. (2019): Gaussian, with the mean and variance of the training set.  Unclipped it has exactly these
-    moments, but a share of the pixels lies outside 0..255 (for Fashion-MNIST 21 % below and 2 % above).
-    Clipping removes those and moves the moments: docs/data.md has the measured values.
+    At scale 1, normal noise is that of the out-of-distribution experiments of Thulasidasan et al. (2019):
+    Gaussian, with the mean and variance of the training set.  Without clipping it has exactly these moments,
+    but some pixels are outside 0..255 (for Fashion-MNIST 21 % below and 2 % above).  Clipping changes the
+    moments; docs/data.md has the measured values.
 
-    Uniform noise takes 256 scale values, the middle ones of 0..255, each as likely as any other.
+    Uniform noise has 256 * scale equally likely values, in the middle of 0..255.
 
     The images depend only on (noise, like, seed): the first ones do not depend on `n`, and all scales and the
-    clipped set are made of the very same normal draws.
+    clipped set use the same normal draws.
 
     Returns:
       `[n, H, W, C]` in pixel units: uint8 where clipped or uniform, else float32.

@@ -161,8 +161,8 @@ def train_validation_split(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Divides the indices 0..n-1 at random into training and validation.
 
-    Validation is the head of a seeded permutation and training what follows it, so the validation set
-    does not depend on `train_examples`, and a smaller training set is part of every larger one.
+    Validation takes the first indices of a seeded permutation, and training the following ones.  So the
+    validation set does not depend on `train_examples`, and a smaller training set is part of a larger one.
 
     0 training examples means all that are not for validation.
 
