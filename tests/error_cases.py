@@ -685,6 +685,11 @@ CASES: dict[str, list[Case]] = {
             parquet_of_text,
             without("pyarrow"),
         ),
+        Case(
+            "no Grain",
+            "mixup_jax.data.stream.require_grain('imagenet2012')",
+            patches=lambda: [mock.patch("mixup_jax.data.stream.importlib.util.find_spec", return_value=None)],
+        ),
         Case("no torch", "python -m mixup_jax.evaluate --predictions=p.pt", text("p.pt", "x"), without("torch")),
         Case(
             "no scikit-learn",

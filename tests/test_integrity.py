@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,43 @@ def test_a_best_checkpoint_that_cannot_be_ranked_is_named_and_moved_aside(saved:
     with Checkpoints(saved, report=said.append) as checkpoints:
         assert checkpoints.last == 30
     assert (saved / "damaged-20").is_dir()
+
+
+@pytest.mark.parametrize("deleted", [1, 5, 18, 35, -1])
+def test_a_kill_while_an_old_checkpoint_is_deleted_leaves_a_folder_that_goes_on(deleted: int, saved: Path):
+    order = [path for path, _, _ in os.walk(saved / "10", topdown=False)]
+    parts = [Path(folder) / name for folder in order for name in sorted(os.listdir(folder)) if name not in order]
+    for path in parts[:deleted]:
+        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+    assert run_command(door.main, [str(saved.parent)]) in (0, 1)
+    with Checkpoints(saved) as checkpoints:
+        assert checkpoints.last == 20
+        assert checkpoints.restore_facts(20)["config"]["seed"] == 20
+        checkpoints.save(replicate(device_mesh(), state_of(30)), {"config": {}, "scores": SCORES}, SCORES)
+    with Checkpoints(saved, read_only=True) as checkpoints:
+        assert checkpoints.step_of("last") == 30
+        assert checkpoints.step_of("best") in (20, 30)
+
+
+def test_checkpoints_are_read_while_the_run_goes_on(saved: Path):
+    def train() -> None:
+        with Checkpoints(saved) as checkpoints:
+            for step in range(21, 36):
+                facts = {"config": {"seed": step}, "scores": SCORES}
+                checkpoints.save(replicate(device_mesh(), state_of(step)), facts, SCORES)
+
+    with ThreadPoolExecutor() as pool:
+        training = pool.submit(train)
+        read = set()
+        while not training.done() or not read:
+            with Checkpoints(saved, read_only=True) as checkpoints:
+                step = checkpoints.step_of("last")
+                assert checkpoints.restore_facts(step)["config"]["seed"] == step
+                variables = checkpoints.restore_variables(step, state_of(step).variables, device_mesh())
+                np.testing.assert_array_equal(variables["params"]["w"], state_of(step).variables["params"]["w"])
+                read.add(step)
+        training.result()
+    assert steps_in(saved)[-1] == 35
 
 
 def test_orbax_restores_flipped_bytes_without_a_word(saved: Path):

@@ -26,6 +26,7 @@ from mixup_jax.config import CheckpointConfig, Config, ModelConfig
 from mixup_jax.data.feed import ResidentFeed
 from mixup_jax.devices.mesh import replicate
 from mixup_jax.errors import InputError
+from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.models import NETWORKS
 from mixup_jax.state import Batch, TrainState
 from mixup_jax.store.verify import inspect, steps_in
@@ -369,6 +370,20 @@ def test_a_file_system_without_locks_is_mentioned(tmp_path: Path, monkeypatch: p
     said: list[str] = []
     with locked(tmp_path, said.append):
         assert "file system without locks" in said[0]
+
+
+def test_swapped_checkpoints_of_two_runs_are_refused(tiny_config: Config, data_dir: Path, tmp_path: Path):
+    configs = {name: config_of(tiny_config, seed=seed) for seed, name in enumerate("ab")}
+    for name, config in configs.items():
+        loop.train(config, tmp_path / name, data_dir)
+    for old, new in (("a/checkpoints", "kept"), ("b/checkpoints", "a/checkpoints"), ("kept", "b/checkpoints")):
+        (tmp_path / old).rename(tmp_path / new)
+    for name, config in configs.items():
+        with pytest.raises(InputError, match=r"belongs to a run of another config \(seed is"):
+            loop.train(config, tmp_path / name, data_dir)
+        with pytest.raises(InputError, match=r"checkpoint \d+ in .* is not of the run in config.json \(seed is"):
+            evaluate_workdir(tmp_path / name, datasets=None, checkpoint="last", data_dir=data_dir, force=False)
+        assert not (tmp_path / name / "evaluation.json").exists()
 
 
 SIGNALLED = """

@@ -171,6 +171,17 @@ def test_a_preempted_run_of_two_processes_saves_once_and_is_finished_by_one(
     jax.tree.map(np.testing.assert_array_equal, two, one)
 
 
+def test_a_process_that_stands_still_for_a_while_costs_time_and_nothing_else(tmp_path: Path):
+    make_data(tmp_path)
+    (tmp_path / "config.py").write_text(CONFIG)
+    arguments = [f"--config={tmp_path / 'config.py'}", f"--data_dir={tmp_path}"]
+    ends = run_together(2, [*arguments, f"--workdir={tmp_path / 'two'}"], signalled=(4, signal.SIGSTOP))
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    loop.train(load_config(str(tmp_path / "config.py")), tmp_path / "one", tmp_path)
+    one, two = finished(tmp_path / "one"), finished(tmp_path / "two")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), two, one)
+
+
 def test_a_process_whose_others_do_not_come_says_so():
     script = "from mixup_jax.devices.cluster import Cluster; from mixup_jax.devices import processes\n"
     script += "processes.CONNECT_SECONDS = 1\nwith processes.joined(Cluster('127.0.0.1:9', 2, 1)): pass"

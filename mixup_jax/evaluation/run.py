@@ -32,6 +32,7 @@ from mixup_jax.runs.workdir import (
     EVALUATION_FILE,
     PREDICTIONS,
     check_derived,
+    check_own,
     record_path,
     require_writable,
 )
@@ -86,6 +87,7 @@ def evaluate_workdir(
         step = checkpoints.step_of(checkpoint)
         facts = checkpoints.restore_facts(step)
         config = from_dict(facts["config"])
+        check_own(workdir, step, facts["config"])
         spec = run_spec(config.data, data_dir, report)
         if odin and spec.task == "text":
             raise InputError(f"--odin takes a small step in the pixels; {config.data.name} is text, which has none")

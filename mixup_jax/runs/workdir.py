@@ -57,6 +57,25 @@ def check_same(there: Any, config: Config | dict[str, Any], workdir: Path) -> No
         )
 
 
+def check_own(workdir: Path, step: int, config: dict[str, Any]) -> None:
+    """Checks that a checkpoint is of the run that its folder says; a config.json that cannot be read says nothing.
+
+    Raises:
+      InputError: the checkpoint's config differs from config.json in a setting that affects the result.
+    """
+    try:
+        there = parse(read_bytes(workdir / CONFIG_FILE))
+    except (OSError, ValueError):
+        return
+    defaults = _as_json(Config())
+    differences = _differences(_with_defaults(there, defaults), _with_defaults(_as_json(config), defaults))
+    if differences:
+        raise InputError(
+            f"checkpoint {step} in {workdir} is not of the run in {CONFIG_FILE} ({'; '.join(differences)}); "
+            "expected the checkpoints of this run"
+        )
+
+
 def write_config(workdir: Path, config: Config) -> None:
     """Writes the config of the run that owns the folder."""
     write_json(workdir / CONFIG_FILE, to_dict(config))
