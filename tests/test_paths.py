@@ -60,6 +60,14 @@ def test_files_with_a_comma_or_an_equals_sign_are_evaluated(folder, capsys):
     assert Path("e=1,2.json").is_file()
 
 
+def test_a_file_that_is_named_after_another_has_only_printable_characters(folder, capsys):
+    save_predictions(
+        "a\u202eb\x1b[2J.npz", Predictions(np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 3)
+    )
+    assert main(["--predictions=a\u202eb\x1b[2J.npz"]) == 0
+    assert Path("a\\u202eb\\x1b[2J.evaluation.json").is_file()
+
+
 def test_the_home_is_expanded_in_the_path_of_word_vectors(folder):
     Path("home/glove.txt").write_text("film 0.5 1\n")
     assert load_vectors("~/glove.txt", folder).words == ("film",)

@@ -1,7 +1,9 @@
 """Whole runs with a tiny network on eight virtual devices: train, stop, continue, evaluate."""
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +16,9 @@ import pytest
 import sklearn.metrics
 from small_networks import create_model
 
+import mixup_jax.evaluate as evaluate_door
 from mixup_jax import metrics
+from mixup_jax.command import EXIT_ENVIRONMENT, run_command
 from mixup_jax.config import Config
 from mixup_jax.data.augment import standardise
 from mixup_jax.data.catalog import dataset_spec
@@ -261,6 +265,29 @@ def test_an_evaluation_that_does_not_fit_is_made_anew(
     again = evaluate_workdir(copy, datasets=None, checkpoint="last", data_dir=data_dir, force=False)
     assert again["results"] == evaluation["results"]
     assert len(list((copy / "predictions").iterdir())) == 4
+
+
+def test_a_full_disk_during_evaluation_leaves_the_evaluation_before_it(
+    copy: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    before = (copy / "evaluation.json").read_bytes()
+    write, written = Path.write_bytes, list[Path]()
+
+    def until_it_is_full(path: Path, content: bytes) -> int:
+        written.append(path)
+        if len(written) < 3:
+            return write(path, content)
+        write(path, content[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", until_it_is_full)
+        arguments = [f"--workdir={copy}", f"--data_dir={data_dir}", "--force"]
+        assert run_command(evaluate_door.main, arguments) == EXIT_ENVIRONMENT
+    assert capsys.readouterr().err.startswith("error: the disk is full")
+    assert (copy / "evaluation.json").read_bytes() == before
+    assert len(list((copy / "predictions").iterdir())) == 4
+    assert all(load_record(path).meta["split"] for path in (copy / "predictions").iterdir())
 
 
 def test_the_name_of_the_checkpoint_is_the_one_asked_for(copy: Path, data_dir: Path):
