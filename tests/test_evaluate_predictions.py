@@ -96,7 +96,7 @@ def test_files_of_the_same_name_in_two_folders(files):
         (["--predictions=noise.npz"], "record noise has no labels"),
         (["--predictions=preds.npz", "--output=preds.npz"], "--output=preds.npz is one of the records to read"),
         (["--predictions=preds.npz", "--output=val.npz/x.json"], "val.npz/x.json cannot be written"),
-        (["--predictions=preds.npz", "--output=folder"], "folder cannot be written"),
+        (["--predictions=preds.npz", "--output=folder"], "--output=folder is a folder; expected a file"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2_and_loses_nothing(files, capsys, arguments, message):
