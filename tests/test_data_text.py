@@ -177,7 +177,7 @@ def test_the_first_embedding_has_the_vectors_and_small_draws_for_other_words(dat
 def test_wrong_vectors_are_named(data_dir, config, tmp_path):
     with pytest.raises(InputError, match=r"data.vector_size is 50; expected 4, as in vectors of glove.txt"):
         load_training_data(dataclasses.replace(config.data, vector_size=50), data_dir)
-    with pytest.raises(InputError, match=r"data.vectors 'nowhere.txt' does not exist; expected 'glove_6b_50d' or the path"):
+    with pytest.raises(InputError, match=r"data.vectors 'nowhere.txt' does not exist; expected 'glove_6b_50d' or"):
         load_training_data(dataclasses.replace(config.data, vectors="nowhere.txt"), data_dir)
     with pytest.raises(InputError, match=r"not prepared; run: python -m mixup_jax.data glove_6b_50d"):
         text_module.load_vectors(text_module.GLOVE, tmp_path)
