@@ -39,7 +39,7 @@ class DataConfig:
       name: a data set of the catalogue.
       train_examples: how many training examples to use; 0 takes all that validation leaves.
       validation_examples: how many of the training split are held out for every choice that is
-        made (best epoch, temperature); never the test split.
+        made (best epoch, temperature); never the test split.  0 holds out a tenth.
       split_seed: the seed of that split; separate from `seed`, so that runs of different seeds share their validation
         set and can be paired.
       crop: of images, at random: "pad", after zero-padding, for sets that are held in memory; "random_resized",
@@ -74,7 +74,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         require(self.train_examples >= 0, "data.train_examples", self.train_examples, "a number >= 0 (0 takes all)")
-        require(self.validation_examples >= 1, "data.validation_examples", self.validation_examples, "at least 1")
+        held_out = self.validation_examples
+        require(held_out >= 0, "data.validation_examples", held_out, "a number >= 0 (0 holds out a tenth)")
         require_choice("data.crop", self.crop, CROPS)
         require(self.crop_padding >= 0, "data.crop_padding", self.crop_padding, "a number of pixels >= 0")
         require(self.image_size >= 0, "data.image_size", self.image_size, "a number of pixels >= 0 (0: the set's own)")

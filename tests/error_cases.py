@@ -409,6 +409,7 @@ CASES: dict[str, list[Case]] = {
         setting("an unknown type", "model.dtype=float16"),
         setting("an unknown model", "model.name=resnet88"),
         setting("an unknown training set", "data.name=cifar"),
+        Case("own data without a name", TRAIN.replace("quickstart", "own")),
         setting("the training set as foreign", "evaluation.ood=fashion_mnist"),
         setting("a set named twice", "evaluation.ood=('mnist','mnist')"),
         setting("a batch larger than the data", "batch_size=5120"),

@@ -107,7 +107,7 @@ def test_a_single_name_or_number_serves_as_a_tuple_of_one():
         (["--config.model.dtype=float16"], "unknown model.dtype 'float16'"),
         (["--config.model.width=0"], "model.width is 0"),
         (["--config.parallel=both"], "unknown parallel 'both'"),
-        (["--config.data.validation_examples=0"], "data.validation_examples is 0"),
+        (["--config.data.validation_examples=-1"], "data.validation_examples is -1"),
         (["--config.data.crop_padding=-1"], "data.crop_padding is -1"),
         (["--config.evaluation.ood=('mnist','mnist')"], "evaluation.ood is .*; expected each name once"),
     ],
@@ -167,7 +167,9 @@ def test_the_documentation_lists_every_key_with_its_default():
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
 def test_every_set_that_a_header_recommends_is_accepted(path: Path):
-    spec = dataset_spec(load_config(str(path)).data.name)
+    if not (name := load_config(str(path)).data.name):
+        return  # configs/own.py leaves it to the command line
+    spec = dataset_spec(name)
     for names in re.findall(r"--datasets=(\S+)", path.read_text()):
         for name in names.split(","):
             check_ood_name(name, spec)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,6 +117,7 @@ def test_a_missing_test_split_is_drawn_of_each_class_and_said(tmp_path, data_dir
     train, test = (load_split(name, split, data_dir) for split in ("train", "test"))
     assert np.bincount(test.labels, minlength=3).tolist() == [2, 2, 0]
     assert np.bincount(train.labels, minlength=3).tolist() == [18, 18, 1]
+    assert len(load_training_data(DataConfig(name=name, validation_examples=0), data_dir).validation) == 3
     assert any("no test split: 4 of 41 examples drawn" in line for line in lines)
     assert "4 of 41 examples drawn" in test.source
     pixels = {image.tobytes() for part in (train, test) for image in part.inputs}
@@ -131,7 +133,11 @@ def test_names_and_files_of_all_kinds(tmp_path, data_dir):
         Image.fromarray(np.full((8, 8, 3), 90 * number + 9, np.uint8)).quantize(4).save(folder / name / "4.gif")
         (folder / name / ".hidden.png").write_bytes(b"no image")
         (folder / name / "notes.txt").write_text("no image")
-    spec = own_spec(f"folder:{folder}", data_dir, quiet)
+    (folder / "empty").mkdir()
+    lines = []
+    spec = own_spec(f"folder:{folder}", data_dir, lines.append)
+    assert any("2 files without the ending of an image are ignored (.txt 2)" in line for line in lines)
+    assert any("folders without images are no classes: empty" in line for line in lines)
     assert spec.class_names == ("Äpfel", "梨")
     assert is_file_name(spec.name)
     train = load_split(f"folder:{folder}", "train", data_dir)
@@ -139,6 +145,15 @@ def test_names_and_files_of_all_kinds(tmp_path, data_dir):
     for part in (train, test):
         for image, label in zip(part.inputs, part.labels, strict=True):
             np.testing.assert_allclose(image.astype(int), 90 * label + 9, atol=3)
+
+
+def test_a_class_is_the_same_however_its_accents_are_written(tmp_path, data_dir):
+    for form, split in (("NFC", "train"), ("NFD", "test")):
+        names = [unicodedata.normalize(form, name) for name in ("Äpfel", "é")]
+        photographs(tmp_path / "früchte" / split, classes=names)
+    name = f"folder:{tmp_path / 'früchte'}"
+    assert own_spec(name, data_dir, quiet).class_names == ("Äpfel", "é")
+    assert load_split(name, "test", data_dir).labels.tolist() == [0] * 10 + [1] * 10
 
 
 def test_links_are_followed_once_and_one_that_leads_nowhere_is_named(tmp_path, data_dir):

@@ -246,6 +246,8 @@ def dataset_spec(
     A user's own set is looked up in `data_dir` (tfds's default if None), and its images are resized to `image_size`;
     0 stands for the rule of docs/data.md.
     """
+    if not name:
+        raise InputError("data.name is empty; expected a data set, such as --config.data.name=folder:PATH")
     if is_own(name):
         return own_spec(name, data_dir, report, image_size)
     if name in CORRUPTED:

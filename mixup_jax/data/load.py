@@ -74,7 +74,7 @@ def load_training_data(config: DataConfig, data_dir: str | os.PathLike[str]) -> 
     rows, held_out = train_validation_split(
         len(whole),
         train_examples=config.train_examples,
-        validation_examples=0 if given else config.validation_examples,
+        validation_examples=0 if given else config.validation_examples or max(1, len(whole) // 10),
         seed=config.split_seed,
     )
     source = f"{whole.source}; {len(held_out)} training examples held out, seed {config.split_seed}"

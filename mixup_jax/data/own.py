@@ -102,6 +102,8 @@ def own_spec(
         if (spec := _read_spec(kept, stamp)) is not None:
             return spec  # another process has prepared it meanwhile
         found = module.find(place, data_dir, like is None)
+        for note in found.notes:
+            say(note)
         if empty := [split for split, part in found.splits.items() if not len(part.items)]:
             raise InputError(f"{name} has no examples (split {empty[0]}); expected at least one")
         spec, splits = (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,15 +22,26 @@ def stamp(place: str, data_dir: Path) -> str:
 def find(place: str, data_dir: Path, labelled: bool) -> Found:
     """Lists the images of a folder; their classes are the names of the folders that they are in.
 
-    Hidden files, and files without the ending of an image, are ignored.  If no classes are wanted, images may
-    lie anywhere in the folder.
+    Hidden files, and files without the ending of an image, are ignored; a note says which.  If no classes are wanted,
+    images may lie anywhere in the folder.
     """
     root = _root(place)
     parts = {SPLITS[path.name.lower()]: path for path in _folders(root) if path.name.lower() in SPLITS}
     if "train" not in parts and not (parts.keys() == {"test"} and not labelled):
         parts = {"all": root}
     splits = {split: _rows(path, labelled) for split, path in sorted(parts.items())}
-    return Found(splits, None)
+    notes = [_ignored(root)]
+    if labelled:
+        names = [path.name for part in parts.values() for path in _folders(part) if not any(_images(path))]
+        notes.append(f"folders without images are no classes: {', '.join(names)}" if names else "")
+    return Found(splits, None, notes=tuple(filter(None, notes)))
+
+
+def _ignored(root: Path) -> str:
+    """Returns a line about the files that are no images, by their endings; empty if there are none."""
+    counts = Counter(Path(file).suffix.lower() or "none" for file in _files(root) if not _is_image(file))
+    kinds = ", ".join(f"{ending} {count:,}" for ending, count in counts.most_common(5))
+    return f"{counts.total():,} files without the ending of an image are ignored ({kinds})" if counts else ""
 
 
 def _rows(folder: Path, labelled: bool) -> Rows:
@@ -37,7 +50,9 @@ def _rows(folder: Path, labelled: bool) -> Rows:
         labels = None
     else:
         classes = _folders(folder)
-        pairs = [(file, path.name) for path in classes for file in _images(path)]
+        # Some systems write an accent as a character of its own; the class is the same.
+        named = [(unicodedata.normalize("NFC", path.name), path) for path in classes]
+        pairs = [(file, name) for name, path in named for file in _images(path)]
         files, labels = [file for file, _ in pairs], [name for _, name in pairs]
     if not files:
         wanted = "a folder for each class, with images in it" if labelled else "images"
@@ -58,8 +73,17 @@ def _folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
+def _is_image(file: str | Path) -> bool:
+    return str(file).lower().endswith(ENDINGS)
+
+
 def _images(root: Path) -> Iterator[Path]:
-    """Yields the images at any depth of a folder, sorted by name; no folder is visited twice through links."""
+    """Yields the images at any depth of a folder, sorted by name."""
+    return (Path(file) for file in _files(root) if _is_image(file))
+
+
+def _files(root: Path) -> Iterator[str]:
+    """Yields the paths of all files that are not hidden; no folder is visited twice through links."""
     seen = set()
 
     def refuse(error: OSError) -> None:
@@ -71,6 +95,4 @@ def _images(root: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         below[:] = sorted(name for name in below if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and name.lower().endswith(ENDINGS):
-                yield Path(folder, name)
+        yield from (os.path.join(folder, name) for name in sorted(files) if not name.startswith("."))

@@ -45,11 +45,13 @@ class Found:
       splits: by name; the only one is "all" if the set has no splits.
       class_names: in the order of the labels, if the labels are numbers with names; else None.
       task: "image" or "text".
+      notes: what the user should know of what was found, in lines.
     """
 
     splits: Mapping[str, Rows]
     class_names: tuple[str, ...] | None
     task: str = "image"
+    notes: tuple[str, ...] = ()
 
 
 class Lazy:
