@@ -4,12 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUNS := runs/quickstart
 
-.PHONY: help run test lint clean
+.PHONY: help run test lint results clean
 
 help:
 	@echo "make run   install, get Fashion-MNIST, train ERM and mixup, evaluate both, write report/index.html"
 	@echo "make test  install and run the tests"
 	@echo "make lint  style, types and shell scripts"
+	@echo "make results  write results.zip, the records of all runs that this repository keeps"
 	@echo "make clean remove what the above made, except the data"
 
 run: .venv/run
@@ -28,6 +29,11 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/shellcheck .ci/audit .ci/run .ci/wheel launch/*.sh launch/*.sbatch
+
+# The commit stands in the archive's comment.
+results:
+	git archive --format=zip --output=results.zip HEAD docs/results
+	@ls -l results.zip
 
 clean:
 	rm -rf .venv runs report build *.egg-info

@@ -6,6 +6,7 @@ The functions for notebooks (only numpy is imported until another package is nee
     evaluate(logits, labels, ..)            every metric with its interval, for logits of any framework
     metrics.ece(bins), metrics.nll(..), ..  each metric as a pure function
     reliability_diagram, confidence_histogram, load_predictions, save_predictions
+    load_results("settled")                  logits of networks that this project has trained
     load_config, Config, train, methods     whole training runs, as the commands do them
 
 >>> import numpy as np
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from mixup_jax.methods.mixup import mixup
     from mixup_jax.runs.formats import load_predictions
     from mixup_jax.runs.records import Predictions, save_predictions
+    from mixup_jax.runs.results import load_results
     from mixup_jax.training.loop import train
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "figures",
     "load_config",
     "load_predictions",
+    "load_results",
     "methods",
     "metrics",
     "mixup",
@@ -60,6 +63,7 @@ _HOMES = {
     "confidence_histogram": "figures",
     "load_config": "config_file",
     "load_predictions": "runs.formats",
+    "load_results": "runs.results",
     "mixup": "methods.mixup",
     "reliability_diagram": "figures",
     "save_predictions": "runs.records",

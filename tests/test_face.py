@@ -90,7 +90,7 @@ def test_evaluate_is_a_function_whatever_was_imported(imports: str):
 
 def test_evaluate_has_the_signature_and_the_help_of_its_function():
     assert list(inspect.signature(mixup_jax.evaluate).parameters)[:2] == ["logits", "labels"]
-    assert mixup_jax.evaluate.__doc__.startswith("Returns what evaluation.json holds")
+    assert mixup_jax.evaluate.__doc__.startswith("Returns the evaluation of one network's logits")
 
 
 def test_evaluate_is_still_a_command(tmp_path: Path):

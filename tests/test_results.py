@@ -1,47 +1,68 @@
-"""The published numbers are computed again from the records that lie beside them."""
+"""The results that the project keeps, read by others."""
 
-import json
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from mixup_jax.evaluation.measure import evaluate_records
-from mixup_jax.report.evidence import written
-from mixup_jax.runs.records import load_record
+import mixup_jax
+from mixup_jax.errors import InputError
+from mixup_jax.runs.records import Predictions, save_predictions
+from mixup_jax.runs.workdir import record_path
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "docs" / "results"
 
 
-def test_the_tables_of_the_documents_are_those_of_the_records():
-    """And with them every table.md; `python -m mixup_jax.report.evidence` on these documents writes them anew."""
-    documents = [ROOT / name for name in ("README.md", "docs/results/README.md", "docs/reproduction.md")]
-    files = dict(written(documents))
-    assert {path.resolve() for path in files} >= {path.resolve() for path in RESULTS.glob("*/table.md")}
-    for path, text in files.items():
-        assert path.read_text() == text, path
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    path = tmp_path_factory.mktemp("results") / "results.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        for each in sorted((ROOT / "docs" / "results" / "mr").rglob("*-0/**/*.*")):
+            file.write(each, each.relative_to(ROOT))
+    return path
 
 
-@pytest.mark.parametrize("run", ["quickstart/erm-0", "outside/mixup-0"])
-def test_an_evaluation_follows_from_its_records(run: str):
-    records = {path.name.rsplit("-", 1)[0]: load_record(path) for path in (RESULTS / run / "predictions").iterdir()}
-    stored = json.loads((RESULTS / run / "evaluation.json").read_text())
-    again = evaluate_records(
-        records["fashion_mnist-test"],
-        validation=records["fashion_mnist-validation"],
-        ood={name: records[f"{name}-test"] for name in stored["ood"]},
-    )
-    for part in ("results", "ood"):
-        for name, numbers in stored[part].items():
-            plain = {key: value for key, value in numbers.items() if isinstance(value, int | float)}
-            assert {key: again[part][name][key] for key in plain} == pytest.approx(plain, abs=1e-9)
+def test_kept_results_are_the_records_that_their_numbers_were_computed_from():
+    runs = mixup_jax.load_results("mr")
+    assert list(runs) == sorted(runs)
+    assert len(runs) == 25
+    run = runs["erm-0"]
+    record = run.record("mr/test")
+    assert run.config["seed"] == 0
+    assert record.name == "mr/test"
+    found = mixup_jax.evaluate(record)["results"]["mr/test"]
+    assert found["ece_15"] == run.evaluation["results"]["mr/test"]["ece_15"]
 
 
-def test_the_readme_quotes_the_regime_where_mixup_harms():
-    errors = [
-        json.loads((RESULTS / "outside" / run / "evaluation.json").read_text())["results"]["fashion_mnist/test"][
-            "ece_15"
-        ]
-        for run in ("mixup-0", "erm-0")
-    ]
-    assert "(ECE {:.3f} instead of {:.3f})".format(*errors) in (ROOT / "README.md").read_text()
+def test_an_archive_holds_the_same_results_as_the_folder(archive):
+    here, there = mixup_jax.load_results("mr"), mixup_jax.load_results("mr", archive)
+    assert list(there) == [name for name in here if name.endswith("-0")]
+    for name, run in there.items():
+        assert run.names == here[name].names
+        assert run.config == here[name].config
+        for record in run.names:
+            np.testing.assert_array_equal(run.record(record).logits, here[name].record(record).logits)
+
+
+def test_a_record_is_that_of_the_last_step_unless_its_step_is_named(tmp_path):
+    run = tmp_path / "own" / "run"
+    for step in (90, 100):
+        record = Predictions(np.eye(3), np.arange(3), {"step": step})
+        path = record_path(run, "mr/test", step)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_predictions(path, record)
+    (run / "config.json").write_text("{}")
+    kept = mixup_jax.load_results("own", tmp_path)["run"]
+    assert kept.evaluation is None
+    assert kept.record("mr/test").meta["step"] == 100
+    assert kept.record("mr-test-90").meta["step"] == 90
+
+
+def test_results_that_are_not_there_are_named(tmp_path, archive):
+    with pytest.raises(InputError, match=r"'none' are not in .*; expected one of .*quickstart"):
+        mixup_jax.load_results("none")
+    with pytest.raises(InputError, match=r"neither a folder nor a \.zip"):
+        mixup_jax.load_results("mr", tmp_path / "absent.zip")
+    with pytest.raises(InputError, match="no record 'mr/train'; expected one of mr-test-"):
+        mixup_jax.load_results("mr", archive)["erm-0"].record("mr/train")
