@@ -11,6 +11,7 @@ webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium (pi
 # Imported only after the check that selenium is installed.
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 CHROME = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -53,7 +54,10 @@ def browser():
 @pytest.fixture
 def page(browser, address):
     browser.set_window_size(1400, 900)
+    # On a busy machine `get` may return while the tab still leaves the page of the test before, and shows nothing.
+    browser.get("about:blank")
     browser.get(address)
+    WebDriverWait(browser, 30).until(lambda tab: tab.find_elements(By.CSS_SELECTOR, "#said + script"))
     yield browser
     assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
 
