@@ -192,6 +192,23 @@ def test_padding_counts_for_nothing_in_regmixup():
     np.testing.assert_allclose(out.weights.reshape(B, 2), np.outer(np.arange(B) % 2, [0.25, 0.75]))
 
 
+def test_rankmixup_without_its_rank_is_erm_and_with_it_asks_for_less_from_mixtures_of_two_classes():
+    numbers = {"mixup_alpha": 2.0, "clean_weight": 1.0, "scope": "example"}
+    erm, unranked = one_step(Method()), one_step(Method(**numbers))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), unranked[0], erm[0])
+    drawn = mixed(Method(**numbers), IMAGES, jax.random.fold_in(KEYS.step, 0))
+    variables = {"params": state_of(NETWORK).params}
+    largest = np.asarray(NETWORK.apply(variables, drawn.mix(IMAGES.inputs, 0), train=True)).max(axis=1).reshape(B, 2)
+    # With the label of each example in place of a class, a pair of one class is one whose mixed label is hard.
+    of_two = (np.asarray(drawn.targets).reshape(B, 2, CLASSES)[:, 1] > 1e-6).sum(axis=1) == 2
+    assert 0 < of_two.sum() < B
+    margin = float(np.median(largest[:, 0] - largest[:, 1])) + 0.01
+    term = (np.maximum(largest[:, 1] - largest[:, 0] + margin, 0) * of_two).mean()
+    ranked = one_step(Method(**numbers, rank_weight=0.5, rank_margin=margin))
+    assert term > 0
+    assert float(ranked[1]["loss"] - unranked[1]["loss"]) == pytest.approx(0.5 * term, rel=1e-3)
+
+
 @pytest.mark.parametrize("method", [Method(mixup_alpha=1.0, arc_weight=3.0), Method(arc_weight=3.0)])
 def test_arc_is_gradient_descent_on_the_squared_gap(method: Method):
     drawn = mixed(method, IMAGES, jax.random.fold_in(KEYS.step, 0))

@@ -28,7 +28,7 @@ from mixup_jax.training.trainer import initial_state
 # All in one worker, so that results shared by several tests are computed once.
 pytestmark = [pytest.mark.xdist_group("parallel"), pytest.mark.filterwarnings("error::DeprecationWarning")]
 KEYS = run_keys(0)
-# Together these two use every number of a method; both are run with dropout.
+# Together these three use every number of a method; all are run with dropout.
 BLENDED = Method(
     mixup_alpha=0.5,
     group_size=4,
@@ -37,6 +37,21 @@ BLENDED = Method(
     arc_weight=3.0,
     label_smoothing=0.1,
     entropy_weight=0.1,
+)
+TERMS = Method(
+    mixup_alpha=1.0,
+    group_size=4,
+    clean_weight=0.6,
+    focal_gamma=2.0,
+    focal_dual=True,
+    brier_weight=0.3,
+    logit_norm=0.5,
+    margin_weight=0.1,
+    margin=0.5,
+    mdca_weight=1.0,
+    mmce_weight=2.0,
+    rank_weight=0.3,
+    rank_margin=0.1,
 )
 CUT = Method(mixup_alpha=1.0, group_size=4, cut=True, scope="example", mix_labels=False, arc_weight=3.0)
 # Of 32 examples on 8 devices: a group on four devices, or the batch on all of them.
@@ -110,6 +125,8 @@ def assert_close(one: Any, other: Any) -> None:
         ("jit", 8, BLENDED),
         ("pmap", 2, BLENDED),
         ("pmap", 8, BLENDED),
+        ("jit", 8, TERMS),
+        ("pmap", 8, TERMS),
         ("jit", 8, CUT),
         ("pmap", 8, CUT),
         ("jit", 8, SPREAD),

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import nn
 
-from mixup_jax.devices.mesh import sum_over_devices
+from mixup_jax.devices.mesh import gather_rows, sum_over_devices
 from mixup_jax.errors import InputError
 from mixup_jax.methods.method import SMOOTH_OVER, Method
 
 if TYPE_CHECKING:
     from mixup_jax.methods.mixing import Mixed
+
+MMCE_WIDTH, MMCE_FLOOR = 0.4, 1e-10
+"""The width of MMCE's kernel (Kumar et al. 2018), and what is added under its root, whose slope at 0 is infinite."""
 
 
 def batch_loss(
@@ -21,32 +26,121 @@ def batch_loss(
 ) -> jax.Array:
     """Returns a device's part of the loss of a batch, a scalar in nats; the sum over devices is the loss.
 
-        mean of (cross-entropy - entropy_weight * H(softmax(logits)))  +  arc_weight * (mean confidence - accuracy)^2
+        mean of `example_loss`  +  the terms of the batch, each with its weight (arc, mdca, mmce, rank)
 
     The logits `[R, K]` and the targets, labels and weights of `mixed` are those of this device's rows; `total` is
     the sum of the weights over all devices.
     """
-    per_example = cross_entropy(logits, mixed.targets)
-    if method.entropy_weight:
-        per_example = per_example - method.entropy_weight * entropy(logits)
-    loss = jnp.sum(mixed.weights * per_example) / total
+    if method.logit_norm:
+        logits = normalised(logits, method.logit_norm)
+    loss = jnp.sum(mixed.weights * example_loss(method, logits, mixed.targets)) / total
     if method.arc_weight:
-        loss = loss + method.arc_weight * _squared_gap(logits, mixed, total, axis_name)
+        gap = jnp.sum(mixed.weights * (confidence(logits) - accuracy(logits, mixed.unsmoothed))) / total
+        loss = loss + method.arc_weight * _of_sum(jnp.square, gap, axis_name)
+    if method.mdca_weight:
+        gaps = mixed.weights @ (jnp.exp(_log_softmax(logits)) - mixed.unsmoothed) / total
+        loss = loss + method.mdca_weight * _of_sum(_mean_size, gaps, axis_name)
+    if method.mmce_weight:
+        squared = _squared_mmce(logits, mixed, total, axis_name)
+        loss = loss + method.mmce_weight * _of_sum(_root, squared, axis_name)
+    if method.rank_weight and method.mixes:
+        loss = loss + method.rank_weight * _ranking(logits, mixed, total, method.rank_margin)
     return loss
 
 
-def _squared_gap(logits: jax.Array, mixed: Mixed, total: jax.Array, axis_name: str | None) -> jax.Array:
-    """Returns a device's part of (mean confidence - accuracy)^2 over the global batch; the sum over devices is that.
+def example_loss(method: Method, logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Returns the loss of each example, float32 `[R]`, from logits and targets `[R, K]`.
 
-    This is ARC, version 1 without bins (Maronas et al. 2020, "On Calibration of Mixup Training"), on the rows of the
-    network's batch.  The accuracy has no gradient.  The arguments are those of `batch_loss`.
+    (1 - w) cross-entropy or focal loss  +  w Brier score  -  entropy_weight * H(p)  +  the penalty on margins.
     """
-    gaps = confidence(logits) - accuracy(logits, mixed.unsmoothed)
-    part = jnp.sum(mixed.weights * gaps) / total
+    loss = focal(logits, targets, method.focal_gamma, dual=method.focal_dual)
+    if method.brier_weight:
+        brier = jnp.sum((jnp.exp(_log_softmax(logits)) - targets) ** 2, axis=-1)
+        loss = (1 - method.brier_weight) * loss + method.brier_weight * brier
+    if method.entropy_weight:
+        loss = loss - method.entropy_weight * entropy(logits)
+    if method.margin_weight:
+        loss = loss + method.margin_weight * beyond_margin(logits, method.margin)
+    return loss
+
+
+def _of_sum(function: Callable[[jax.Array], jax.Array], part: jax.Array, axis_name: str | None) -> jax.Array:
+    """Returns a device's part of function(sum of `part` over devices), whose sum has that value and its gradient."""
     fixed = jax.lax.stop_gradient(part)
-    gap = sum_over_devices(fixed, axis_name)
-    # Unlike the square, this is additive over devices; the sum has the value and the gradient of the square.
-    return gap * (2 * part - fixed)
+    value, slope = jax.value_and_grad(function)(sum_over_devices(fixed, axis_name))
+    return value / sum_over_devices(1.0, axis_name) + jnp.sum(slope * (part - fixed))
+
+
+def _mean_size(values: jax.Array) -> jax.Array:
+    return jnp.mean(jnp.abs(values))
+
+
+def _root(squared: jax.Array) -> jax.Array:
+    return jnp.sqrt(jnp.maximum(squared, 0) + MMCE_FLOOR)
+
+
+def _squared_mmce(logits: jax.Array, mixed: Mixed, total: jax.Array, axis_name: str | None) -> jax.Array:
+    """Returns a device's part of MMCE^2 = sum_ij e_i e_j exp(-|r_i - r_j| / 0.4) / n^2, e = accuracy - confidence r.
+
+    The sum over devices has its value and gradient.  Equation 3 of Kumar et al. 2018.
+    """
+    confidences = confidence(logits)
+    errors = mixed.weights * (accuracy(logits, mixed.unsmoothed) - confidences) / total
+    everywhere = 1 if axis_name is None else jax.lax.axis_size(axis_name)
+    fixed = jax.lax.stop_gradient(jnp.stack([errors, confidences], axis=1))
+    other_errors, other_confidences = gather_rows(fixed, axis_name, everywhere).T
+    difference = confidences[:, None] - other_confidences
+    # Unlike that of jnp.abs, the gradient is 0 at 0, where each row meets itself.
+    kernel = jnp.exp(-jnp.maximum(difference, -difference) / MMCE_WIDTH)
+    part = errors @ kernel @ other_errors
+    # The kernel is symmetric: the gradient by both of its rows is twice that by the first.
+    return 2 * part - jax.lax.stop_gradient(part)
+
+
+def _ranking(logits: jax.Array, mixed: Mixed, total: jax.Array, margin: float) -> jax.Array:
+    """Returns a device's part of the mean of max(0, max logit mixed - max logit clean + margin), as in RankMixup's MRL.
+
+    Rows are clean and mixed alternately.  A pair of one class counts 0.
+    """
+    largest = jnp.max(logits, axis=-1)
+    of_two_classes = jnp.max(mixed.unsmoothed[1::2], axis=-1) < 1 - 1e-6
+    weights = (mixed.weights[::2] + mixed.weights[1::2]) * of_two_classes
+    return jnp.sum(weights * nn.relu(largest[1::2] - largest[::2] + margin)) / total
+
+
+def normalised(logits: jax.Array, temperature: float) -> jax.Array:
+    """Returns logits / (temperature * (|logits| + 1e-7)), with the Euclidean norm of each row (LogitNorm)."""
+    # Not jnp.linalg.norm, whose gradient at 0 is not a number.
+    norm = jnp.sqrt(jnp.sum(logits**2, axis=-1, keepdims=True) + 1e-14)
+    return logits / (temperature * norm)
+
+
+def focal(logits: jax.Array, targets: jax.Array, gamma: float, *, dual: bool = False) -> jax.Array:
+    """Returns -sum_k targets_k (1 - p_k)^gamma log p_k for each example; with `dual`, of (1 - p_k + p_j)^gamma.
+
+    p_j is the largest probability below p_k, 0 if there is none.  Linear in the targets.  gamma = 0 is cross-entropy.
+    """
+    if gamma == 0:
+        return cross_entropy(logits, targets)
+    log_p = _log_softmax(logits)
+    rest = -jnp.expm1(log_p)
+    return -jnp.sum(targets * (rest + next_lower(jnp.exp(log_p)) if dual else rest) ** gamma * log_p, axis=-1)
+
+
+def next_lower(values: jax.Array) -> jax.Array:
+    """Returns for each entry of `[R, K]` the largest of its row that is below it, 0 if there is none."""
+
+    def of_row(row: jax.Array) -> jax.Array:
+        ascending = jnp.sort(row)
+        below = jnp.searchsorted(ascending, row)
+        return jnp.where(below > 0, ascending[below - 1], 0)
+
+    return jax.vmap(of_row)(values)
+
+
+def beyond_margin(logits: jax.Array, margin: float) -> jax.Array:
+    """Returns mean_k max(0, max_j z_j - z_k - margin) for each example (MbLS)."""
+    return jnp.mean(nn.relu(jnp.max(logits, axis=-1, keepdims=True) - logits - margin), axis=-1)
 
 
 def smoothed_one_hot(labels: jax.Array, classes: int, epsilon: float = 0.0, *, over: str = "others") -> jax.Array:

@@ -20,10 +20,25 @@ LAYERS = ("input", "random")
 
 KINDS = {"baseline": "without mixup", "mixup": "with mixup", "other": "others"}
 """The kinds of methods in the paper's claims (`Method.kind`), and their names in the report."""
-STRENGTHS = frozenset({"mixup_alpha", "group_size", "scope", "smooth_over"})
-"""Numbers that say how strong a method is or how it groups examples, not what it does."""
-WITHOUT_EFFECT_UNMIXED = frozenset({"mix_inputs", "mix_labels", "cut", "layer", "clean_weight"})
+STRENGTHS = frozenset({"mixup_alpha", "group_size", "scope", "smooth_over", "focal_dual", "margin", "rank_margin"})
+"""Numbers that say how strong a method or a term is or how examples are grouped, not what is done."""
+WITHOUT_EFFECT_UNMIXED = frozenset({"mix_inputs", "mix_labels", "cut", "layer", "clean_weight", "rank_weight"})
 """Numbers that have an effect only if examples are mixed."""
+
+NOT_NEGATIVE = (
+    "mixup_alpha",
+    "entropy_weight",
+    "arc_weight",
+    "focal_gamma",
+    "logit_norm",
+    "margin_weight",
+    "margin",
+    "mdca_weight",
+    "mmce_weight",
+    "rank_weight",
+    "rank_margin",
+)
+"""Numbers that may be anything finite from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +62,21 @@ class Method:
         pixels that the example keeps.  For images, at the input.
       layer: "input" mixes the inputs of the network (for text, the embedded words); "random" mixes there or
         after one of the first two stages, drawn at every step (manifold mixup, Verma et al. 2019).
-      clean_weight: the weight w in [0, 1) of the unmixed examples in the loss, w CE(clean) + (1 - w) CE(mixed)
+      clean_weight: the weight w in [0, 1] of the unmixed examples in the loss, w CE(clean) + (1 - w) CE(mixed)
         (RegMixup, Pinto et al. 2022); 0 trains on mixed examples only.  Without mixing it has no effect.
       arc_weight: beta >= 0 in beta * (mean confidence - accuracy)^2, which is added to the loss of a batch
         (ARC, Maronas et al. 2020).
+      focal_gamma: 0 or gamma >= 1 of the focal loss, -(1 - p_k)^gamma log p_k for class k (Lin et al. 2017).
+      focal_dual: (1 - p_k + p_j)^gamma instead, p_j the largest probability below p_k (Tao et al. 2023).
+      brier_weight: the share w in [0, 1] of the Brier score, (1 - w) cross-entropy + w sum_k (p_k - target_k)^2.
+      logit_norm: tau >= 0; if it is positive, the loss is that of logits / (tau |logits|) (Wei et al. 2022).
+      margin_weight: a >= 0 in a * mean_k max(0, max_j z_j - z_k - margin), for logits z (Liu et al. 2022).
+      margin: of `margin_weight`, >= 0; 0 is max-suppression smoothing (Zhou et al. 2025).
+      mdca_weight: b >= 0 in b * mean_k |mean p_k - mean label_k|, means over the batch (Hebbalaguppe et al. 2022).
+      mmce_weight: b >= 0 in b * MMCE of the batch (Kumar et al. 2018).
+      rank_weight: a >= 0 in a * max(0, max_k z~_k - max_k z_k + rank_margin), for the logits z of an example and z~ of
+        the same example mixed with one of another class (RankMixup, Noh et al. 2023); needs `clean_weight`.
+      rank_margin: of `rank_weight`, >= 0.
     """
 
     mixup_alpha: float = 0.0
@@ -65,15 +91,28 @@ class Method:
     layer: str = "input"
     clean_weight: float = 0.0
     arc_weight: float = 0.0
+    focal_gamma: float = 0.0
+    focal_dual: bool = False
+    brier_weight: float = 0.0
+    logit_norm: float = 0.0
+    margin_weight: float = 0.0
+    margin: float = 0.0
+    mdca_weight: float = 0.0
+    mmce_weight: float = 0.0
+    rank_weight: float = 0.0
+    rank_margin: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, meaning in (("mixup_alpha", " (0 switches mixup off)"), ("entropy_weight", ""), ("arc_weight", "")):
-            value = getattr(self, name)
+        for name in NOT_NEGATIVE:
+            value, meaning = getattr(self, name), " (0 switches mixup off)" if name == "mixup_alpha" else ""
             in_range = math.isfinite(value) and value >= 0
             require(in_range, f"method.{name}", value, f"a finite number >= 0{meaning}")
-        smoothing, clean = self.label_smoothing, self.clean_weight
+        smoothing, clean, brier, gamma = self.label_smoothing, self.clean_weight, self.brier_weight, self.focal_gamma
         require(0 <= smoothing < 1, "method.label_smoothing", smoothing, "a number in [0, 1)")
-        require(0 <= clean < 1, "method.clean_weight", clean, "a share in [0, 1) (0: mixed examples alone)")
+        require(0 <= clean <= 1, "method.clean_weight", clean, "a share in [0, 1] (0: mixed examples alone)")
+        require(0 <= brier <= 1, "method.brier_weight", brier, "a share in [0, 1]")
+        # Below 1 the gradient of (1 - p)^gamma is infinite at p = 1.
+        require(gamma == 0 or gamma >= 1, "method.focal_gamma", gamma, "0 (cross-entropy) or a number >= 1")
         automatic_or_positive = "0 (automatic) or a positive number of examples"
         require(self.group_size >= 0, "method.group_size", self.group_size, automatic_or_positive)
         require_choice("method.smooth_over", self.smooth_over, SMOOTH_OVER)
@@ -82,6 +121,11 @@ class Method:
         if self.cut and self.layer != "input":
             raise InputError(
                 f"method.layer is {self.layer!r} with method.cut; expected 'input', since a box is pasted into an image"
+            )
+        if self.rank_weight and not self.clean_weight:
+            raise InputError(
+                f"method.clean_weight is 0 with method.rank_weight {self.rank_weight}; expected a share in (0, 1], "
+                "since mixed examples are compared with clean ones"
             )
 
     @property
@@ -168,6 +212,22 @@ VARIANTS = {
     # Without bins; from the published command of Maronas et al. 2020 for CIFAR-10 and ResNet-18.
     "arc": Variant(
         "successor", "mixup with a penalty on confidence minus accuracy", Method(mixup_alpha=1.0, arc_weight=4.0)
+    ),
+    # Mukhoti et al. 2020 and Tao et al. 2023, CIFAR-10.
+    "focal": Variant("successor", "focal loss", Method(focal_gamma=3.0)),
+    "dual_focal": Variant("successor", "dual focal loss", Method(focal_gamma=5.0, focal_dual=True)),
+    "brier": Variant("successor", "Brier score as the loss", Method(brier_weight=1.0)),
+    # The defaults of their code, and those of its CIFAR-10 experiments.
+    "mbls": Variant("successor", "margin-based label smoothing", Method(margin_weight=0.1, margin=10.0)),
+    "max_suppression": Variant("successor", "max-suppression smoothing", Method(margin_weight=0.1)),
+    "logit_norm": Variant("successor", "cross-entropy of normalised logits", Method(logit_norm=0.04)),
+    "mdca": Variant("successor", "focal loss and a penalty by class", Method(focal_gamma=1.0, mdca_weight=1.0)),
+    "mmce": Variant("successor", "a kernel's penalty on miscalibration", Method(mmce_weight=2.0)),
+    # The ranking loss of their code for CIFAR-10.
+    "rankmixup": Variant(
+        "successor",
+        "clean examples, ranked above mixed ones",
+        Method(mixup_alpha=2.0, clean_weight=1.0, rank_weight=0.1, rank_margin=2.0),
     ),
 }
 """The named methods, in the order in which tables list them.
