@@ -1,5 +1,6 @@
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,7 @@ from mixup_jax.methods.method import VARIANTS, Method, Variant, variant
         ("focal_gamma", 0.5, r"method.focal_gamma is 0.5; expected 0 \(cross-entropy\) or a number >= 1"),
         ("logit_norm", -1.0, "method.logit_norm is -1.0; expected a finite number >= 0"),
         ("rank_weight", 0.1, r"method.clean_weight is 0 with method.rank_weight 0.1; expected a share in \(0, 1\]"),
+        ("decouple_gap", 1.0, r"method.decouple_gap is 1.0; expected a difference in \[0, 1\)"),
         ("scope", "batch", "unknown method.scope 'batch'; choose one of: example, group"),
     ],
 )
@@ -40,6 +42,12 @@ def test_a_wrong_number_is_named_with_what_would_be_right(field: str, value: obj
 def test_a_box_is_pasted_at_the_input_only():
     with pytest.raises(InputError, match=r"method\.layer is 'random' with method\.cut; expected 'input'"):
         Method(cut=True, layer="random")
+
+
+@pytest.mark.parametrize("other", [{"clean_weight": 0.5}, {"cut": True}, {"layer": "random"}, {"mix_labels": False}])
+def test_mixtures_are_decoupled_only_if_they_are_blended_at_the_input(other: dict[str, Any]):
+    with pytest.raises(InputError, match=r"method\.decouple is True with another way of mixing"):
+        Method(decouple=True, **other)
 
 
 def test_the_defaults_are_plain_risk_minimisation():

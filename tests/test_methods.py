@@ -209,6 +209,40 @@ def test_rankmixup_without_its_rank_is_erm_and_with_it_asks_for_less_from_mixtur
     assert float(ranked[1]["loss"] - unranked[1]["loss"]) == pytest.approx(0.5 * term, rel=1e-3)
 
 
+@pytest.mark.parametrize("scope", ["group", "example"])
+def test_decoupled_mixtures_of_a_network_that_is_linear_are_erm(scope: str):
+    """The logits solved from two mixtures are those of the examples, and each example is one and a partner once."""
+
+    class Affine(nn.Module):
+        places = 0
+
+        @nn.compact
+        def __call__(self, x: jax.Array, *, train: bool, mix: Any = None, dropout_keys: Any = None) -> jax.Array:
+            x = x if mix is None else mix(x, 0)
+            return nn.Dense(CLASSES)(x.reshape(x.shape[0], -1))
+
+    method = Method(mixup_alpha=1.0, decouple=True, decouple_gap=0.5, scope=scope)
+    (state, metrics), (expected, of_erm) = one_step(method, Affine()), one_step(Method(), Affine())
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), state, expected)
+    for name in ("loss", "accuracy_mixed"):
+        assert float(metrics[name]) == pytest.approx(float(of_erm[name]), rel=1e-4)
+    assert 0 < float(metrics["mixing"]) < 0.5
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.5])
+def test_two_shares_are_on_both_sides_of_a_half_and_as_far_apart_as_they_are_asked_to_be(gap: float):
+    first, second = mixup.draw_two_shares(KEYS.step, 200, 2, 1.0, gap)
+    assert float(second.min()) >= 0
+    assert float(first.max()) <= 1
+    np.testing.assert_array_equal(first[:, 0], first[:, 1])
+    assert float((first - second).min()) >= gap
+    # Uniform lambdas: their gap is half the sum of two uniform numbers, given that it is at least `gap`.
+    uniform = np.random.default_rng(0).random((200_000, 2)).mean(axis=1)
+    assert float((first - second).mean()) == pytest.approx(uniform[uniform >= gap].mean(), abs=0.05)
+    widest = mixup.draw_two_shares(KEYS.step, 50, 2, 50.0, 0.9)
+    assert float((widest[0] - widest[1]).min()) > 0  # none of the draws is 0.9 apart
+
+
 @pytest.mark.parametrize("method", [Method(mixup_alpha=1.0, arc_weight=3.0), Method(arc_weight=3.0)])
 def test_arc_is_gradient_descent_on_the_squared_gap(method: Method):
     drawn = mixed(method, IMAGES, jax.random.fold_in(KEYS.step, 0))

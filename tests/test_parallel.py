@@ -51,6 +51,7 @@ CUT = Method(mixup_alpha=1.0, group_size=4, cut=True, scope="example", mix_label
 # Of 32 examples on 8 devices: a group on four devices, or the batch on all of them.
 SPREAD = replace(BLENDED, group_size=16)
 SPREAD_CUT = replace(CUT, group_size=0, mmce_weight=2.0)
+DECOUPLED = Method(mixup_alpha=1.0, group_size=16, scope="example", decouple=True, decouple_gap=0.3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +120,8 @@ def assert_close(one: Any, other: Any) -> None:
         ("jit", 8, BLENDED),
         ("pmap", 2, BLENDED),
         ("pmap", 8, BLENDED),
+        ("jit", 8, DECOUPLED),
+        ("pmap", 8, DECOUPLED),
         ("jit", 8, CUT),
         ("pmap", 8, CUT),
         ("jit", 8, SPREAD),

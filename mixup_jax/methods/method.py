@@ -20,11 +20,14 @@ LAYERS = ("input", "random")
 
 KINDS = {"baseline": "without mixup", "mixup": "with mixup", "other": "others"}
 """The kinds of methods in the paper's claims (`Method.kind`), and their names in the report."""
-STRENGTHS = frozenset({"mixup_alpha", "group_size", "scope", "smooth_over", "focal_dual", "margin", "rank_margin"})
+STRENGTHS = frozenset(
+    {"mixup_alpha", "group_size", "scope", "smooth_over", "focal_dual", "margin", "rank_margin", "decouple_gap"}
+)
 """Numbers that say how strong a method or a term is or how examples are grouped, not what is done."""
-WITHOUT_EFFECT_UNMIXED = frozenset({"mix_inputs", "mix_labels", "cut", "layer", "clean_weight", "rank_weight"})
+WITHOUT_EFFECT_UNMIXED = frozenset(
+    {"mix_inputs", "mix_labels", "cut", "layer", "clean_weight", "rank_weight", "decouple"}
+)
 """Numbers that have an effect only if examples are mixed."""
-
 NOT_NEGATIVE = (
     "mixup_alpha",
     "entropy_weight",
@@ -77,6 +80,9 @@ class Method:
       rank_weight: a >= 0 in a * max(0, max_k z~_k - max_k z_k + rank_margin), for the logits z of an example and z~ of
         the same example mixed with one of another class (RankMixup, Noh et al. 2023); needs `clean_weight`.
       rank_margin: of `rank_weight`, >= 0.
+      decouple: train on two mixtures of each pair; the loss is that of the pair itself, whose logits are solved from
+        those of the mixtures (mixup inference in training, MIT-L, Wang et al. 2023).
+      decouple_gap: the two lambdas of `decouple` are at least so far apart, in [0, 1).
     """
 
     mixup_alpha: float = 0.0
@@ -101,6 +107,8 @@ class Method:
     mmce_weight: float = 0.0
     rank_weight: float = 0.0
     rank_margin: float = 0.0
+    decouple: bool = False
+    decouple_gap: float = 0.0
 
     def __post_init__(self) -> None:
         for name in NOT_NEGATIVE:
@@ -112,6 +120,8 @@ class Method:
         require(0 <= clean <= 1, "method.clean_weight", clean, "a share in [0, 1] (0: mixed examples alone)")
         require(0 <= brier <= 1, "method.brier_weight", brier, "a share in [0, 1]")
         # Below 1 the gradient of (1 - p)^gamma is infinite at p = 1.
+        apart = self.decouple_gap
+        require(0 <= apart < 1, "method.decouple_gap", apart, "a difference in [0, 1)")
         require(gamma == 0 or gamma >= 1, "method.focal_gamma", gamma, "0 (cross-entropy) or a number >= 1")
         automatic_or_positive = "0 (automatic) or a positive number of examples"
         require(self.group_size >= 0, "method.group_size", self.group_size, automatic_or_positive)
@@ -126,6 +136,12 @@ class Method:
             raise InputError(
                 f"method.clean_weight is 0 with method.rank_weight {self.rank_weight}; expected a share in (0, 1], "
                 "since mixed examples are compared with clean ones"
+            )
+        otherwise = self.clean_weight or self.cut or self.layer != "input" or not (self.mix_inputs and self.mix_labels)
+        if self.decouple and otherwise:
+            raise InputError(
+                "method.decouple is True with another way of mixing; expected mix_inputs=True, mix_labels=True, "
+                "cut=False, layer='input' and clean_weight=0, as in MIT-L"
             )
 
     @property
@@ -155,8 +171,8 @@ class Method:
 
     @property
     def copies(self) -> int:
-        """How many rows of the network's batch an example has: 2 if it is used both clean and mixed, else 1."""
-        return 2 if self.mixes and self.clean_weight else 1
+        """How many rows of the network's batch an example has: 2 if it is both clean and mixed or mixed twice, or 1."""
+        return 2 if self.mixes and (self.clean_weight or self.decouple) else 1
 
     def group(self, batch_size: int) -> int:
         """Returns how many examples of a batch of `batch_size` are mixed together."""
@@ -228,6 +244,15 @@ VARIANTS = {
         "successor",
         "clean examples, ranked above mixed ones",
         Method(mixup_alpha=2.0, clean_weight=1.0, rank_weight=0.1, rank_margin=2.0),
+    ),
+    # Their published commands (for MIT-A the second): alpha 1, margin 0 and 1/2.
+    "mit": Variant(
+        "successor", "two mixtures, and the loss of what they are made of", Method(mixup_alpha=1.0, decouple=True)
+    ),
+    "mit_apart": Variant(
+        "successor",
+        "the same, with lambdas at least 1/2 apart",
+        Method(mixup_alpha=1.0, decouple=True, decouple_gap=0.5),
     ),
 }
 """The named methods, in the order in which tables list them.

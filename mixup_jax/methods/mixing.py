@@ -30,19 +30,22 @@ RANDOM_PLACES = 3
 """Manifold mixup mixes at the input or after one of the first two stages (Verma et al. 2019, section 5.1)."""
 
 # A group draws from the step's key folded with its number, counted from 0; other draws use the largest numbers.
-_DROPOUT, _PLACE, _BOX = 2**32 - 1, 2**32 - 2, 2**32 - 3
+_DROPOUT, _PLACE, _BOX, _SHARES = 2**32 - 1, 2**32 - 2, 2**32 - 3, 2**32 - 4
 
 
 class Mixed(NamedTuple):
-    """How a batch of B examples is mixed in one step; it has R rows: B or, with `clean_weight`, 2B.
+    """How a batch of B examples is mixed in one step; it has R rows: B or, with `clean_weight` or `decouple`, 2B.
 
     Attributes:
-      mix: the function that the network calls at each place.  At place 0 it makes R rows from B; with `clean_weight`
-        they alternate (example 0 clean, example 0 mixed, example 1 clean, ..), so that each device keeps its examples.
-      targets: float32 `[R, K]`, smoothed and mixed; rows sum to 1.
+      mix: the function that the network calls at each place.  At place 0 it makes R rows from B; if there are 2B, they
+        alternate (example 0 clean, example 0 mixed, example 1 clean, .., or the two mixtures of example 0, ..), so that
+        each device keeps its examples.
+      targets: float32 `[R, K]`, smoothed and mixed; rows sum to 1.  With `decouple` they belong to the logits after
+        `unmix`: that of the example and that of its partner.
       unsmoothed: float32 `[R, K]`, the mixed one-hot labels.
       weights: float32 `[R]`, with the same sum as the batch's weights.
       strength: float32 scalar, the mean of min(lambda, 1 - lambda): 0 without mixing, 1/4 at alpha = 1.
+      unmix: maps the network's logits to those that the loss is taken of.
     """
 
     mix: Mix
@@ -50,6 +53,7 @@ class Mixed(NamedTuple):
     unsmoothed: jax.Array
     weights: jax.Array
     strength: jax.Array
+    unmix: Callable[[jax.Array], jax.Array] = jnp.asarray
 
 
 def mix_batch(
@@ -79,20 +83,31 @@ def mix_batch(
         box_key = jax.random.fold_in(key, _BOX)
         boxes = mixup.draw_boxes(box_key, mixing.lam, height, width, per_example=per_example)
         mixing = mixing._replace(lam=mixup.kept_share(boxes, height, width))
-    strength = jnp.mean(jnp.minimum(mixing.lam, 1 - mixing.lam))
+    strength, second = jnp.mean(jnp.minimum(mixing.lam, 1 - mixing.lam)), None
+    if method.decouple:
+        shares_key, gap = jax.random.fold_in(key, _SHARES), method.decouple_gap
+        drawn_shares = mixup.draw_two_shares(
+            shares_key, rows // size, size, method.mixup_alpha, gap, per_example=per_example
+        )
+        shares = on_every_device(drawn_shares, mesh)
+        mixing, second = (mixing._replace(lam=share) for share in shares)
+        strength = jnp.mean(jnp.stack([1 - shares[0], shares[1]]))
     # Every device draws for the whole batch, a few numbers per group, and keeps the groups of its own rows.
     together = neighbours(rows, size, axis_name, mesh)
-    mixing, boxes = local_rows((mixing, boxes), axis_name, together)
+    mixing, second, boxes = local_rows((mixing, second, boxes), axis_name, together)
 
     def exchanged(mix_groups: Callable[[jax.Array], jax.Array], values: jax.Array) -> jax.Array:
         """Mixes this device's rows with the other rows of their groups, which may be on other devices."""
         return own_rows(mix_groups(gather_rows(values, axis_name, together)), axis_name, together)
 
     mix_labels = partial(mixup.mix if method.mix_labels else mixup.keep_larger, mixing=mixing)
+    if second is not None:
+        mix_labels = partial(mixup.mix, mixing=mixing._replace(lam=jnp.zeros_like(mixing.lam)))
     targets, unsmoothed, weights = exchanged(mix_labels, smoothed), exchanged(mix_labels, hard), batch.weights
     if method.copies == 2:
         targets, unsmoothed = alternate(smoothed, targets), alternate(hard, unsmoothed)
-        weights = alternate(method.clean_weight * weights, (1 - method.clean_weight) * weights)
+        share = 0.5 if second is not None else method.clean_weight
+        weights = alternate(share * weights, (1 - share) * weights)
     # If each device holds whole groups, XLA divides the work well without a constraint.
     spread = mesh if together > 1 else None
     targets, unsmoothed, weights = rows_on_their_devices((targets, unsmoothed, weights), spread)
@@ -111,10 +126,18 @@ def mix_batch(
     def mix(hidden: jax.Array, place: int) -> jax.Array:
         if method.copies == 1:
             return rows_on_their_devices(mix_inputs(hidden, place), spread)
+        if second is not None:
+            if place > 0:
+                return hidden
+            again = exchanged(partial(mixup.mix, mixing=second), hidden).astype(hidden.dtype)
+            return rows_on_their_devices(alternate(mix_inputs(hidden, 0), again), spread)
         clean, other = (hidden, hidden) if place == 0 else (hidden[::2], hidden[1::2])
         return rows_on_their_devices(alternate(clean, mix_inputs(other, place)), spread)
 
-    return Mixed(mix, targets, unsmoothed, weights, strength)
+    if second is None:
+        return Mixed(mix, targets, unsmoothed, weights, strength)
+    first, other = (own_rows(each.lam.reshape(-1), axis_name, together) for each in (mixing, second))
+    return Mixed(mix, targets, unsmoothed, weights, strength, partial(mixup.decouple, first=first, second=other))
 
 
 def dropout_keys(method: Method, batch: Batch, key: jax.Array, axis_name: str | None = None) -> jax.Array:

@@ -19,6 +19,11 @@ import jax.numpy as jnp
 
 from mixup_jax.errors import InputError
 
+DRAWS = 32
+"""How often two shares are drawn to have a gap between them: at alpha 1 and gap 1/2 all fail once in 2^32 groups."""
+NEAREST = 1e-6
+"""Two shares count as at least so far apart, so that no quotient is infinite."""
+
 
 class Mixing(NamedTuple):
     """The partner and the lambda of each example, in G groups of S examples.
@@ -51,6 +56,47 @@ def draw_mixing(key: jax.Array, groups: int, group_size: int, alpha: float, *, p
         return Mixing(jnp.broadcast_to(lam, (group_size,)), jax.random.permutation(permutation_key, group_size))
 
     return jax.vmap(draw_group)(jnp.arange(groups))
+
+
+def draw_two_shares(
+    key: jax.Array, groups: int, group_size: int, alpha: float, gap: float, *, per_example: bool = False
+) -> tuple[jax.Array, jax.Array]:
+    """Draws two lambdas for every group (or example), both float32 `[G, S]`: one in [1/2, 1], the other in [0, 1/2].
+
+    They are Beta(alpha, alpha), folded, and drawn again while they are nearer than `gap` (MIT, Wang et al. 2023).  Of
+    `DRAWS` draws the first that is far enough is taken; if none is, that with the widest gap.
+    """
+
+    def draw_group(group: jax.Array) -> tuple[jax.Array, jax.Array]:
+        shape = (DRAWS, 2, group_size if per_example else 1)
+        lam = jax.random.beta(jax.random.fold_in(key, group), alpha, alpha, shape, dtype=jnp.float32)
+        larger = jnp.maximum(lam, 1 - lam)
+        first, second = larger[:, 0], 1 - larger[:, 1]
+        apart = first - second
+        chosen = jnp.argmax(jnp.where(apart >= gap, 2, apart), axis=0)[None]
+        first, second = (jnp.take_along_axis(each, chosen, axis=0)[0] for each in (first, second))
+        return jnp.broadcast_to(first, (group_size,)), jnp.broadcast_to(second, (group_size,))
+
+    return jax.vmap(draw_group)(jnp.arange(groups))
+
+
+def decouple(values: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
+    """Returns what two mixtures of the same pairs are mixtures of, row by row alternately as they came.
+
+    Args:
+      values: `[2 B, K]`, alternately first * a + (1 - first) * b and second * a + (1 - second) * b for B pairs (a, b).
+      first: `[B]`, larger than `second`.
+      second: `[B]`.
+
+    Returns:
+      `[2 B, K]`, alternately a and b.
+    """
+    one, other = values[::2], values[1::2]
+    first, second = first[:, None], second[:, None]
+    apart = jnp.maximum(first - second, NEAREST)
+    own = ((1 - second) * one - (1 - first) * other) / apart
+    partner = (first * other - second * one) / apart
+    return jnp.stack([own, partner], axis=1).reshape(values.shape)
 
 
 def _check_alpha(alpha: float) -> None:

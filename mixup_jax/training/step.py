@@ -60,6 +60,7 @@ def make_train_step(
             variables = {"params": params, "batch_stats": state.batch_stats}
             inputs = standardise(batch.inputs)
             logits, updates = model.apply(variables, inputs, train=True, mutable=["batch_stats"], **draws)
+            logits = mixed.unmix(logits)
             loss = losses.batch_loss(method, logits, mixed, total, axis_name)
             return loss, (logits, updates.get("batch_stats", {}))
 
