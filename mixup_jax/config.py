@@ -27,6 +27,7 @@ SCHEDULES = ("steps", "cosine")
 DTYPES = ("float32", "bfloat16")
 CROPS = ("pad", "random_resized")
 ON_NAN = ("stop", "skip")
+BEST = ("accuracy", "refinement")
 WIDEST = 65_536
 """The largest width of a layer: far beyond any network's, and small enough that no size of an array overflows."""
 
@@ -180,6 +181,8 @@ class EvaluationConfig:
     Attributes:
       ood: names of out-of-distribution sets (data sets of the catalogue, or noise).
       batch_size: examples a step; the result does not depend on it.
+      best: what makes a checkpoint the best on validation: the highest "accuracy", or the lowest "refinement", the NLL
+        at the temperature that is best for these examples (Berta et al. 2025): what no temperature mends.
       every_epochs: how often validation and a checkpoint are due during training; always at the end.
       ood_examples: how many examples of each out-of-distribution set to take, the same random ones for
         every run; 0 takes all.
@@ -189,12 +192,14 @@ class EvaluationConfig:
 
     ood: tuple[str, ...] = ("mnist", "gaussian_noise")
     batch_size: int = 500
+    best: str = "accuracy"
     every_epochs: int = 1
     ood_examples: int = 0
     record_epochs: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, "evaluation.batch_size", self.batch_size, "a positive number of examples")
+        require_choice("evaluation.best", self.best, BEST)
         require(self.every_epochs >= 1, "evaluation.every_epochs", self.every_epochs, "a positive number of epochs")
         require(len(set(self.ood)) == len(self.ood), "evaluation.ood", self.ood, "each name once")
         require(self.ood_examples >= 0, "evaluation.ood_examples", self.ood_examples, "a number >= 0 (0 takes all)")

@@ -49,6 +49,17 @@ def test_a_state_saved_on_eight_devices_is_restored_on_any_number(saved: Path, d
     assert {leaf.sharding.num_devices for leaf in jax.tree.leaves(restored)} == {devices}
 
 
+def test_the_best_is_that_of_the_lowest_refinement_where_there_is_one(tmp_path: Path):
+    with Checkpoints(tmp_path) as checkpoints:
+        for step, refinement in ((1, 0.4), (2, 0.3), (3, 0.5), (4, 0.6)):
+            scores = {"validation_accuracy": step / 10, "validation_refinement": refinement}
+            checkpoints.save(state_of(step), {"config": {}}, scores)
+        checkpoints.close()
+    with Checkpoints(tmp_path) as checkpoints:
+        assert [checkpoints.step_of(choice) for choice in ("last", "best", "3")] == [4, 2, 3]
+        assert not (tmp_path / "1").exists()
+
+
 def test_of_equally_good_ones_the_later_is_best(tmp_path: Path):
     with Checkpoints(tmp_path) as checkpoints:
         for step in (1, 2, 3):

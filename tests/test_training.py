@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -60,6 +61,19 @@ def last_state(workdir: Path, config: Config) -> Any:
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         assert checkpoints.last is not None
         return jax.device_get(checkpoints.restore_state(checkpoints.last, like, device_mesh()))
+
+
+@pytest.mark.parametrize("scale", [0.3, 5.0])
+def test_refinement_is_the_lowest_nll_of_any_temperature_and_does_not_see_the_one_there_is(scale: float):
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 4, 500)
+    logits = (generator.normal(0, 1, (500, 4)) + 1.5 * np.eye(4)[labels]).astype(np.float32)
+    state, examples = SimpleNamespace(variables=None), SimpleNamespace(inputs=None, labels=labels)
+    scores, _ = loop.validate(lambda *_: scale * logits, state, examples, "refinement")
+    lowest = min(metrics.nll(logits / temperature, labels) for temperature in np.geomspace(0.2, 5, 500))
+    assert scores["validation_refinement"] == pytest.approx(lowest, abs=1e-5)
+    assert scores["validation_nll"] > lowest + 0.02
+    assert "validation_refinement" not in loop.validate(lambda *_: logits, state, examples)[0]
 
 
 def test_a_run_leaves_its_config_metrics_and_checkpoints(workdir: Path, tiny_config: Config):

@@ -28,7 +28,6 @@ from mixup_jax.escapes import print_line
 from mixup_jax.state import TrainState
 from mixup_jax.store.arrays import Trees
 from mixup_jax.store.verify import (
-    BEST,
     ITEMS,
     METRICS,
     best_step,
@@ -37,6 +36,8 @@ from mixup_jax.store.verify import (
     damage_of_facts,
     damage_of_item,
     newest_whole,
+    rank,
+    ranked_by,
     reason_of,
     sealed,
     set_damaged_aside,
@@ -72,9 +73,9 @@ class Checkpoints:
                 for leftover in self._directory.glob("*.orbax-checkpoint-tmp*"):
                     shutil.rmtree(leftover, ignore_errors=True)
             set_damaged_aside(self._directory, report)
-        policies = [preservation_policy.LatestN(keep), preservation_policy.BestN(get_metric_fn=_score, n=1)]
+        policies = [preservation_policy.LatestN(keep), preservation_policy.BestN(get_metric_fn=rank, n=1)]
         options = ocp.CheckpointManagerOptions(
-            best_fn=_score,
+            best_fn=rank,
             best_mode="max",
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             enable_async_checkpointing=True,
@@ -135,7 +136,7 @@ class Checkpoints:
         """Starts to save `state` under its step, and replaces a checkpoint of that step.
 
         The state is copied first, so the caller may donate it at once; a state that is not finite is refused.  The
-        facts must include `config`.  The metric `BEST` ranks the checkpoint; without it, it is never the best.
+        facts must include `config`.  One of the metrics ranks the checkpoint (`RANKS`); without it, it is never best.
         """
         step = int(state.step)
         items = {"variables": state.variables, "optimizer": {"step": state.step, "opt_state": state.opt_state}}
@@ -147,13 +148,13 @@ class Checkpoints:
             self._manager.delete(step)
         # Copy, because the training step reuses the buffers of its state while the save is still reading.
         trees = {name: ocp.args.PyTreeSave(jax.tree.map(jnp.copy, tree)) for name, tree in items.items()}
-        rank = {BEST: float(metrics[BEST])} if BEST in metrics else {}
+        ranking = ranked_by(metrics)
         arguments = ocp.args.Composite(
-            **trees, facts=ocp.args.JsonSave(sealed(facts, step, {**on_host, METRICS: rank}))
+            **trees, facts=ocp.args.JsonSave(sealed(facts, step, {**on_host, METRICS: ranking}))
         )
         self._saving, self._needed = step, _bytes_on_disk(on_host)
         try:
-            self._manager.save(step, args=arguments, metrics=rank)
+            self._manager.save(step, args=arguments, metrics=ranking)
         except Exception as error:  # orbax raises anything here
             raise self._not_saved(error) from error
 
@@ -228,11 +229,6 @@ class Checkpoints:
             f"({reason}); expected a whole checkpoint of this config's network: "
             "choose another, or move its folder away to go on from the one before"
         )
-
-
-def _score(metrics: Mapping[str, float]) -> float:
-    """Returns the number that ranks a checkpoint; one that was not validated is never the best."""
-    return metrics.get(BEST, float("-inf"))
 
 
 def _bytes_on_disk(tree: Any) -> int:

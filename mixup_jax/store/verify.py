@@ -37,8 +37,9 @@ FACTS: dict[str, type | tuple[type, ...]] = {
 }
 """The type of each fact that this package reads; checked, because a checkpoint may come from anyone."""
 ITEMS = ("variables", "optimizer")
-BEST = "validation_accuracy"
-"""The metric that selects the best checkpoint; larger is better, and of equal ones the latest is the best."""
+RANKS = {"validation_refinement": -1.0, "validation_accuracy": 1.0}
+"""The metrics that select the best checkpoint, of which the first counts that a validation has, and the sign with which
+larger is better; of equal ones the latest is the best."""
 METRICS = "metrics"
 """The item that holds this metric; a state that was not validated has no metric."""
 DAMAGED = "damaged-"
@@ -213,9 +214,19 @@ def best_step(directory: Path, report: Callable[[str], None]) -> int | None:
         damage = _damage_of_rank(directory / str(step))
         if damage is not None:
             report(f"warning: checkpoint {directory / str(step)} is damaged: {damage}; it is not counted as the best")
-        elif BEST in (metrics := _read_metrics(directory / str(step))):
-            scores[step] = metrics[BEST]
+        elif metrics := ranked_by(_read_metrics(directory / str(step))):
+            scores[step] = rank(metrics)
     return max(scores, key=lambda step: (scores[step], step), default=None)
+
+
+def ranked_by(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Returns the metric of a validation that ranks its checkpoint, by its name; empty if it has none."""
+    return {name: float(metrics[name]) for name in [name for name in RANKS if name in metrics][:1]}
+
+
+def rank(metrics: Mapping[str, float]) -> float:
+    """Returns the number that ranks a checkpoint, larger for a better one; minus infinity without a validation."""
+    return next((RANKS[name] * value for name, value in ranked_by(metrics).items()), float("-inf"))
 
 
 def _damage_of_rank(path: Path) -> str | None:

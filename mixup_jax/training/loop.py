@@ -41,7 +41,7 @@ def train(
     """Trains until the last epoch, continuing from the last checkpoint of `workdir` if it has one.
 
     Afterwards `workdir` holds config.json, metrics.jsonl, TensorBoard events (if TensorBoard is installed),
-    the last checkpoints and the one with the best validation accuracy.  A finished run is not changed.
+    the last checkpoints and the best one on validation.  A finished run is not changed.
 
     Raises:
       InputError: before anything is written: the config names something unknown or asks for something
@@ -172,7 +172,7 @@ def _end_epoch(
     check_state(state, int(state.step))
     try:
         with stop.abandonable():
-            scores, bins = validate(trainer.predict, state, validation)
+            scores, bins = validate(trainer.predict, state, validation, trainer.config.evaluation.best)
     except Abandoned:
         raise _interrupted(trainer, state, recorder) from None
     recorder.save_validated(state, scores, bins)
@@ -187,10 +187,13 @@ def _record_epoch(trainer: Trainer, state: TrainState, validation: ExampleSet, e
         recorder.keep_epoch(epoch, record_of(logits, "validation", validation, trainer.spec, meta))
 
 
-def validate(predict: Predict, state: TrainState, validation: ExampleSet) -> tuple[dict[str, float], Bins]:
+def validate(
+    predict: Predict, state: TrainState, validation: ExampleSet, best: str = "accuracy"
+) -> tuple[dict[str, float], Bins]:
     """Returns the scores of a validation, and its 15 bins of confidence.
 
-    The scores are accuracy, top-5 accuracy for more than 5 classes, NLL (nats), ECE-15, OE-15 and mean confidence.
+    The scores are accuracy, top-5 accuracy for more than 5 classes, NLL (nats), ECE-15, OE-15 and mean confidence, and
+    the refinement (nats) if checkpoints are ranked by it.
     """
     logits, labels = predict(state.variables, validation.inputs), validation.labels
     confidence, correct = metrics.confidence_and_correct(logits, labels)
@@ -204,6 +207,9 @@ def validate(predict: Predict, state: TrainState, validation: ExampleSet) -> tup
     }
     if logits.shape[1] > 5:
         scores["validation_accuracy_top5"] = metrics.top_k_accuracy(logits, labels, 5)
+    if best == "refinement":
+        temperature = metrics.fit_temperature(logits, labels)
+        scores["validation_refinement"] = metrics.nll(metrics.scale(logits, temperature), labels)
     return scores, bins
 
 
