@@ -30,6 +30,11 @@ from mixup_jax.methods.method import VARIANTS, Method, Variant, variant
         ("focal_gamma", 0.5, r"method.focal_gamma is 0.5; expected 0 \(cross-entropy\) or a number >= 1"),
         ("logit_norm", -1.0, "method.logit_norm is -1.0; expected a finite number >= 0"),
         ("rank_weight", 0.1, r"method.clean_weight is 0 with method.rank_weight 0.1; expected a share in \(0, 1\]"),
+        (
+            "kernel_spread",
+            0.5,
+            "method.kernel_spread is 0.5 with another way of drawing lambda; expected scope='example'",
+        ),
         ("decouple_gap", 1.0, r"method.decouple_gap is 1.0; expected a difference in \[0, 1\)"),
         ("scope", "batch", "unknown method.scope 'batch'; choose one of: example, group"),
     ],

@@ -18,7 +18,7 @@ from mixup_jax.methods import mixup
 from mixup_jax.methods.method import VARIANTS, Method
 from mixup_jax.methods.mixing import dropout_keys, mix_batch
 from mixup_jax.state import Batch, TrainState, run_keys
-from mixup_jax.training.step import make_train_step
+from mixup_jax.training.step import deepest, make_train_step
 
 KEYS = run_keys(0)
 B = 16
@@ -207,6 +207,38 @@ def test_rankmixup_without_its_rank_is_erm_and_with_it_asks_for_less_from_mixtur
     ranked = one_step(Method(**numbers, rank_weight=0.5, rank_margin=margin))
     assert term > 0
     assert float(ranked[1]["loss"] - unranked[1]["loss"]) == pytest.approx(0.5 * term, rel=1e-3)
+
+
+def test_sk_mixup_of_an_endless_spread_is_mixup_bit_for_bit():
+    wide = one_step(Method(mixup_alpha=1.0, scope="example", kernel_spread=1e6))
+    jax.tree.map(np.testing.assert_array_equal, wide, one_step(Method(mixup_alpha=1.0, scope="example")))
+
+
+def test_the_farther_a_pair_is_apart_the_less_it_is_mixed():
+    partner = jnp.tile(jnp.array([1, 0, 3, 2]), (500, 1))
+    features = jnp.tile(jnp.array([[0.0], [1.0], [0.0], [3.0]]), (500, 1))  # squared distances 1 and 9, mean 5
+    lam = mixup.draw_by_distance(KEYS.step, jnp.arange(500), partner, features, 2.0, 0.5)
+    for pair, relative in ((lam[:, :2], 0.2), (lam[:, 2:], 1.8)):
+        tau = 2 * np.exp(-(relative - 1) / (2 * 0.25))
+        assert float(pair.mean()) == pytest.approx(0.5, abs=0.04)
+        assert float(pair.var()) == pytest.approx(1 / (4 * (2 * tau + 1)), rel=0.1)
+    same = mixup.draw_by_distance(KEYS.step, jnp.arange(500), partner, 0 * features, 2.0, 0.5)
+    assert np.isfinite(same).all()
+
+
+def test_sk_mixup_measures_what_the_network_shows_at_its_deepest_place():
+    def features(x: jax.Array) -> np.ndarray:
+        kernel = state_of(NETWORK).params["Conv_0"]
+        convolved = jax.lax.conv_general_dilated(
+            x, kernel["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return np.asarray(jax.nn.relu(convolved + kernel["bias"]).mean(axis=(1, 2)))
+
+    np.testing.assert_allclose(deepest(NETWORK, state_of(NETWORK), IMAGES.inputs), features(IMAGES.inputs), atol=1e-5)
+    method = Method(mixup_alpha=1.0, scope="example", kernel_spread=0.1)
+    assert float(one_step(method)[1]["mixing"]) != float(
+        one_step(Method(mixup_alpha=1.0, scope="example"))[1]["mixing"]
+    )
 
 
 @pytest.mark.parametrize("scope", ["group", "example"])

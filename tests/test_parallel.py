@@ -52,6 +52,7 @@ CUT = Method(mixup_alpha=1.0, group_size=4, cut=True, scope="example", mix_label
 SPREAD = replace(BLENDED, group_size=16)
 SPREAD_CUT = replace(CUT, group_size=0, mmce_weight=2.0)
 DECOUPLED = Method(mixup_alpha=1.0, group_size=16, scope="example", decouple=True, decouple_gap=0.3)
+KERNEL = Method(mixup_alpha=1.0, group_size=16, scope="example", kernel_spread=0.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +123,8 @@ def assert_close(one: Any, other: Any) -> None:
         ("pmap", 8, BLENDED),
         ("jit", 8, DECOUPLED),
         ("pmap", 8, DECOUPLED),
+        ("jit", 8, KERNEL),
+        ("pmap", 8, KERNEL),
         ("jit", 8, CUT),
         ("pmap", 8, CUT),
         ("jit", 8, SPREAD),

@@ -25,7 +25,7 @@ STRENGTHS = frozenset(
 )
 """Numbers that say how strong a method or a term is or how examples are grouped, not what is done."""
 WITHOUT_EFFECT_UNMIXED = frozenset(
-    {"mix_inputs", "mix_labels", "cut", "layer", "clean_weight", "rank_weight", "decouple"}
+    {"mix_inputs", "mix_labels", "cut", "layer", "clean_weight", "rank_weight", "decouple", "kernel_spread"}
 )
 """Numbers that have an effect only if examples are mixed."""
 NOT_NEGATIVE = (
@@ -40,6 +40,7 @@ NOT_NEGATIVE = (
     "mmce_weight",
     "rank_weight",
     "rank_margin",
+    "kernel_spread",
 )
 """Numbers that may be anything finite from 0."""
 
@@ -83,6 +84,8 @@ class Method:
       decouple: train on two mixtures of each pair; the loss is that of the pair itself, whose logits are solved from
         those of the mixtures (mixup inference in training, MIT-L, Wang et al. 2023).
       decouple_gap: the two lambdas of `decouple` are at least so far apart, in [0, 1).
+      kernel_spread: s >= 0; if it is positive, each pair has an alpha of its own, mixup_alpha exp((1 - d) / (2 s^2)), d
+        the squared distance of its features relative to the mean of the group (SK-Mixup, Bouniot et al. 2025).
     """
 
     mixup_alpha: float = 0.0
@@ -109,6 +112,7 @@ class Method:
     rank_margin: float = 0.0
     decouple: bool = False
     decouple_gap: float = 0.0
+    kernel_spread: float = 0.0
 
     def __post_init__(self) -> None:
         for name in NOT_NEGATIVE:
@@ -136,6 +140,11 @@ class Method:
             raise InputError(
                 f"method.clean_weight is 0 with method.rank_weight {self.rank_weight}; expected a share in (0, 1], "
                 "since mixed examples are compared with clean ones"
+            )
+        if self.kernel_spread and (self.scope != "example" or self.cut or self.decouple):
+            raise InputError(
+                f"method.kernel_spread is {self.kernel_spread} with another way of drawing lambda; expected "
+                "scope='example', cut=False and decouple=False, since each pair draws its own"
             )
         otherwise = self.clean_weight or self.cut or self.layer != "input" or not (self.mix_inputs and self.mix_labels)
         if self.decouple and otherwise:
@@ -253,6 +262,12 @@ VARIANTS = {
         "successor",
         "the same, with lambdas at least 1/2 apart",
         Method(mixup_alpha=1.0, decouple=True, decouple_gap=0.5),
+    ),
+    # The defaults of their code.
+    "sk_mixup": Variant(
+        "successor",
+        "each pair's alpha by its distance in feature space",
+        Method(mixup_alpha=1.0, scope="example", kernel_spread=0.5),
     ),
 }
 """The named methods, in the order in which tables list them.

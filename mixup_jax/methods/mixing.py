@@ -18,6 +18,7 @@ from mixup_jax.devices.mesh import (
     on_every_device,
     own_rows,
     rows_on_their_devices,
+    sum_over_devices,
 )
 from mixup_jax.methods import losses, mixup
 from mixup_jax.methods.method import Method
@@ -63,10 +64,14 @@ def mix_batch(
     *,
     classes: int,
     places: int = 0,
+    features: jax.Array | None = None,
     axis_name: str | None = None,
     mesh: Mesh | None = None,
 ) -> Mixed:
-    """Draws how a batch, or this device's rows of it, is mixed."""
+    """Draws how a batch, or this device's rows of it, is mixed.
+
+    `features` `[B, D]` are those whose distances `method.kernel_spread` takes.
+    """
     smoothed = losses.smoothed_one_hot(batch.labels, classes, method.label_smoothing, over=method.smooth_over)
     hard = losses.smoothed_one_hot(batch.labels, classes)
     if not method.mixes:
@@ -95,6 +100,14 @@ def mix_batch(
     # Every device draws for the whole batch, a few numbers per group, and keeps the groups of its own rows.
     together = neighbours(rows, size, axis_name, mesh)
     mixing, second, boxes = local_rows((mixing, second, boxes), axis_name, together)
+    if features is not None:
+        groups = local_rows(jnp.arange(rows // size), axis_name, together)
+        gathered = on_every_device(gather_rows(features, axis_name, together), mesh)
+        alpha, spread = method.mixup_alpha, method.kernel_spread
+        lam = mixup.draw_by_distance(key, groups, mixing.partner, gathered, alpha, spread)
+        mixing = mixing._replace(lam=lam)
+        own = own_rows(lam.reshape(-1), axis_name, together)
+        strength = sum_over_devices(jnp.sum(jnp.minimum(own, 1 - own)), axis_name) / rows
 
     def exchanged(mix_groups: Callable[[jax.Array], jax.Array], values: jax.Array) -> jax.Array:
         """Mixes this device's rows with the other rows of their groups, which may be on other devices."""

@@ -21,6 +21,8 @@ from mixup_jax.errors import InputError
 
 DRAWS = 32
 """How often two shares are drawn to have a gap between them: at alpha 1 and gap 1/2 all fail once in 2^32 groups."""
+TINY, SMALLEST = 1e-30, 1e-3
+"""Below any mean distance that is not 0; and an alpha at which lambda is 0 or 1 and its sampler still finite."""
 NEAREST = 1e-6
 """Two shares count as at least so far apart, so that no quotient is infinite."""
 
@@ -56,6 +58,35 @@ def draw_mixing(key: jax.Array, groups: int, group_size: int, alpha: float, *, p
         return Mixing(jnp.broadcast_to(lam, (group_size,)), jax.random.permutation(permutation_key, group_size))
 
     return jax.vmap(draw_group)(jnp.arange(groups))
+
+
+def draw_by_distance(
+    key: jax.Array, groups: jax.Array, partner: jax.Array, features: jax.Array, alpha: float, spread: float
+) -> jax.Array:
+    """Draws lambda ~ Beta(tau, tau) for every pair, float32 `[G, S]`.
+
+    tau = alpha exp(-(d / mean d - 1) / (2 spread^2)), where d is the squared distance of the pair's features, and its mean is that of the group (SK-Mixup, Bouniot et al.
+    2025): the farther apart two examples are, the nearer lambda is to 0 or 1.  If tau is alpha everywhere, the draws
+    are those of `draw_mixing` per example, bit for bit.
+
+    Args:
+      key: that of `draw_mixing`.
+      groups: int32 `[G]`, their numbers in the global batch.
+      partner: int32 `[G, S]`.
+      features: `[G S, D]`.
+      alpha: of pairs at the mean distance.
+      spread: > 0.
+    """
+
+    def draw_group(group: jax.Array, partner: jax.Array, features: jax.Array) -> jax.Array:
+        beta_key, _ = jax.random.split(jax.random.fold_in(key, group))
+        distance = jnp.sum((features - features[partner]) ** 2, axis=-1)
+        relative = distance / jnp.maximum(jnp.mean(distance), TINY)
+        tau = jnp.maximum(alpha * jnp.exp((1 - relative) / (2 * spread**2)), SMALLEST)
+        return jax.random.beta(beta_key, tau, tau, dtype=jnp.float32)
+
+    grouped = features.astype(jnp.float32).reshape(*partner.shape, -1)
+    return jax.vmap(draw_group)(groups, partner, grouped)
 
 
 def draw_two_shares(

@@ -52,7 +52,12 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
-        mixed = mix_batch(method, batch, key, classes=classes, places=places, axis_name=axis_name, mesh=mesh)
+        features = None
+        if method.kernel_spread and method.mixes:
+            features = deepest(model, state, standardise(batch.inputs))
+        mixed = mix_batch(
+            method, batch, key, classes=classes, places=places, features=features, axis_name=axis_name, mesh=mesh
+        )
         draws = {"mix": mixed.mix, "dropout_keys": dropout_keys(method, batch, key, axis_name)}
         total = sum_over_devices(jnp.sum(mixed.weights), axis_name)
 
@@ -77,6 +82,22 @@ def make_train_step(
         return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
 
     return train_step
+
+
+def deepest(model: nn.Module, state: TrainState, inputs: jax.Array) -> jax.Array:
+    """Returns the mean over positions of what the network shows at its deepest place, `[B, D]`, unmixed.
+
+    That is a ResNet's features before its last layer; for a network without hidden places, the mean of its embeddings.
+    """
+    shown: list[jax.Array] = []
+
+    def show(hidden: jax.Array, place: int) -> jax.Array:
+        shown.append(hidden)
+        return hidden
+
+    model.apply(state.variables, inputs, train=True, mutable=["batch_stats"], mix=show)
+    hidden = shown[-1]
+    return jnp.mean(hidden.reshape(hidden.shape[0], -1, hidden.shape[-1]), axis=1)
 
 
 def skipping(train_step: TrainStep) -> TrainStep:
