@@ -65,8 +65,9 @@ def draw_by_distance(
 ) -> jax.Array:
     """Draws lambda ~ Beta(tau, tau) for every pair, float32 `[G, S]`.
 
-    tau = alpha exp(-(d / mean d - 1) / (2 spread^2)), where d is the squared distance of the pair's features, and its
-    mean is that of the group (SK-Mixup, Bouniot et al. 2025): the farther apart two examples are, the nearer lambda is to 0 or 1.  If tau is alpha everywhere, the draws
+    tau = alpha exp(-(d / mean d - 1) / (2 spread^2)), where d is the squared distance of the pair's features, and
+    its mean is that of the group (SK-Mixup, Bouniot et al. 2025): the farther apart two examples are, the nearer lambda
+    is to 0 or 1.  If tau is alpha everywhere, the draws
     are those of `draw_mixing` per example, bit for bit.
 
     Args:
