@@ -1,0 +1,1 @@
+"""The league of methods of docs/results/league."""

@@ -1,0 +1,60 @@
+"""`python -m studies.league.choose`: writes chosen.json, the number of each method that the validation records favour.
+
+Protocol: docs/results/league/protocol.md.  Nothing is written before all candidates have records.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from mixup_jax import metrics
+from mixup_jax.grid import load_grid
+from mixup_jax.runs.files import write_json
+from studies.settled.numbers import load_records
+
+FOLDER, SETTLED = Path("docs/results/league"), Path("docs/results/settled")
+GRID = Path("configs/grids/league.py")
+ALPHAS = ("0.1", "0.2", "0.4", "1")
+SIZE, SEED = 2_500, 1
+
+
+def candidates() -> dict[str, dict[str, Path]]:
+    """Returns the folders of all candidates' records, by method and label."""
+    found = {"mixup": {f"alpha_{alpha}": SETTLED / name("alpha_" + alpha) for alpha in ALPHAS}}
+    for run in load_grid(GRID):
+        method = run.config.rpartition(":")[2]
+        label = run.name.removeprefix(name(f"{method}_", seed=False)).rpartition("-")[0]
+        if run.name == name(f"{method}_{label}"):
+            found.setdefault(method, {})[label] = FOLDER / run.name
+    return found
+
+
+def name(what: str, *, seed: bool = True) -> str:
+    """Returns the name of a run in the regime of the candidates."""
+    return f"images_{SIZE}_plain_{what}" + (f"-{SEED}" if seed else "")
+
+
+def held_out_nll(folder: Path) -> float:
+    """Returns the NLL of the held-out examples at the temperature that is best for them, in nats."""
+    record = load_records(folder)["fashion_mnist/validation"]
+    temperature = metrics.fit_temperature(record.logits, record.labels)
+    return metrics.nll(metrics.scale(record.logits, temperature), record.labels)
+
+
+def main() -> int:
+    """Writes the choice; returns 1, without writing, if a method has a candidate without a record."""
+    found = candidates()
+    missing = [str(path) for labels in found.values() for path in labels.values() if not path.is_dir()]
+    if missing:
+        print(f"no record yet: {', '.join(missing)}", file=sys.stderr)
+        return 1
+    scores = {method: {label: held_out_nll(path) for label, path in labels.items()} for method, labels in found.items()}
+    chosen = {method: min(labels, key=lambda label: labels[label]) for method, labels in scores.items()}
+    write_json(FOLDER / "chosen.json", {"chosen": chosen, "held_out_nll": scores})
+    print(chosen)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
