@@ -103,8 +103,7 @@ def mix_batch(
     if features is not None:
         groups = local_rows(jnp.arange(rows // size), axis_name, together)
         gathered = on_every_device(gather_rows(features, axis_name, together), mesh)
-        alpha, spread = method.mixup_alpha, method.kernel_spread
-        lam = mixup.draw_by_distance(key, groups, mixing.partner, gathered, alpha, spread)
+        lam = mixup.draw_by_distance(key, groups, mixing.partner, gathered, method.mixup_alpha, method.kernel_spread)
         mixing = mixing._replace(lam=lam)
         own = own_rows(lam.reshape(-1), axis_name, together)
         strength = sum_over_devices(jnp.sum(jnp.minimum(own, 1 - own)), axis_name) / rows

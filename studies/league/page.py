@@ -1,0 +1,145 @@
+"""`python -m studies.league.page`: writes the league table, docs/results/league/README.md, from the kept records.
+
+Protocol: docs/results/league/protocol.md.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from mixup_jax.report.formatting import NONE
+from mixup_jax.runs.files import write_atomically
+from studies.league.choose import FOLDER, SETTLED
+from studies.settled.intervals import compare, corrected
+from studies.settled.numbers import Numbers, load_records, measured
+from studies.settled.page import shown
+
+SIZES, SEEDS = (2_500, 10_000), (0, 1, 2)
+COLUMNS = {
+    "acc": "Accuracy",
+    "nll": "NLL",
+    "ece": "ECE",
+    "nll_t": "NLL, after",
+    "ece_t": "ECE, after",
+    "auroc/mnist": "AUROC, near",
+    "auroc/gaussian_noise": "AUROC, far",
+}
+DIFFERENCES = ("nll_t", "ece_t", "acc")
+HEAD = """\
+# A league of methods, against ERM and mixup
+
+Settings, choice of numbers, pairs and corrections are those of the [protocol](protocol.md), which was written before
+the first run. This page is written from the records beside it and from [those of ERM and mixup](../settled/README.md)
+by `python -m studies.league.page`. *After*: after the temperature that is fitted on validation examples. AUROC is of
+the maximum softmax probability, *near* against MNIST and *far* against Gaussian noise. Mean ± standard deviation over
+seeds; differences are paired by seed, with 95 % t intervals, and verdicts at 5 % after Holm's correction over the
+methods."""
+
+Cell = dict[int, Numbers]
+"""The numbers of one method at one size, by seed."""
+
+
+def league(size: int, chosen: dict[str, str]) -> dict[str, Cell]:
+    """Returns the numbers of every method at a size, ERM and mixup first, of the seeds that have records."""
+    where = {"erm": (SETTLED, "alpha_0"), "mixup": (SETTLED, chosen["mixup"])}
+    where |= {method: (FOLDER, f"{method}_{label}") for method, label in chosen.items() if method != "mixup"}
+    found = {}
+    for method, (folder, name) in where.items():
+        paths = {seed: folder / f"images_{size}_plain_{name}-{seed}" for seed in SEEDS}
+        found[method] = {seed: numbers(path) for seed, path in paths.items() if (path / "config.json").is_file()}
+    return found
+
+
+def numbers(folder: Path) -> Numbers:
+    """Returns what is measured of one network, from its kept records."""
+    return measured(load_records(folder), "fashion_mnist")
+
+
+def table(cells: dict[str, Cell]) -> str:
+    """Returns the league table at one size, by NLL after temperature, the best first; methods without a run last."""
+
+    def place(method: str) -> float:
+        return float(np.mean([one["nll_t"] for one in cells[method].values()])) if cells[method] else np.inf
+
+    lines = [f"| method | seeds | {' | '.join(COLUMNS.values())} |", f"| --- | ---: |{' ---: |' * len(COLUMNS)}"]
+    for method in sorted(cells, key=place):
+        values = [[one[key] for one in cells[method].values()] for key in COLUMNS]
+        lines.append(f"| {escaped(method)} | {len(cells[method])} | {' | '.join(map(spread, values))} |")
+    return "\n".join(lines)
+
+
+def spread(values: list[float]) -> str:
+    """Returns mean ± standard deviation, or what there is of it."""
+    if not values:
+        return NONE
+    return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
+
+
+def against(cells: dict[str, Cell], base: str) -> str:
+    """Returns a table of the differences of every method to one, by pairs of one seed."""
+    others = [method for method in cells if method not in ("erm", "mixup") and cells[method]]
+    columns = []
+    for key in DIFFERENCES:
+        pairs = [
+            [cell[seed][key] - cells[base][seed][key] for seed in cell if seed in cells[base]]
+            for cell in map(cells.__getitem__, others)
+        ]
+        columns.append([shown(one) for one in corrected([compare(values) for values in pairs])])
+    lines = [f"| minus {base} | {' | '.join(COLUMNS[key] for key in DIFFERENCES)} |", "| --- | --- | --- | --- |"]
+    rows = zip(others, *columns, strict=True)
+    return "\n".join([*lines, *(f"| {' | '.join([escaped(method), *row])} |" for method, *row in rows)])
+
+
+def escaped(name: str) -> str:
+    """Returns a name as Markdown shows it unchanged."""
+    return name.replace("_", "\\_")
+
+
+def state(cells: dict[int, dict[str, Cell]]) -> str:
+    """Returns a sentence on which runs are there."""
+    missing = [
+        f"{method} at {size:,} images ({len(SEEDS) - len(cell)} of {len(SEEDS)} seeds)"
+        for size, methods in cells.items()
+        for method, cell in methods.items()
+        if len(cell) < len(SEEDS)
+    ]
+    return (
+        "All runs are here." if not missing else f"**Not yet run: {'; '.join(missing)}.** What is said is preliminary."
+    )
+
+
+def choice(stored: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Returns the table of the candidates and their NLL on held-out examples."""
+    head = "| method | candidates: NLL of held-out examples at the temperature that is best for them | chosen |"
+    lines = [head, "| --- | --- | --- |"]
+    for method, scores in stored["held_out_nll"].items():
+        tried = ", ".join(f"{escaped(label)}: {value:.4f}" for label, value in scores.items())
+        lines.append(f"| {escaped(method)} | {tried} | {escaped(stored['chosen'][method])} |")
+    return "\n".join(lines)
+
+
+def written() -> str:
+    """Returns the page."""
+    stored = json.loads((FOLDER / "chosen.json").read_text())
+    cells = {size: league(size, stored["chosen"]) for size in SIZES}
+    parts = [HEAD, f"## What is here\n{state(cells)}", f"## The choice\n{choice(stored)}"]
+    for size, methods in cells.items():
+        parts.append(
+            f"## {size:,} images\n{table(methods)}\n\n{against(methods, 'erm')}\n\n{against(methods, 'mixup')}"
+        )
+    notes = FOLDER / "notes.md"
+    return "\n\n".join([*parts, *([notes.read_text().strip()] if notes.is_file() else [])]) + "\n"
+
+
+def main() -> int:
+    """Writes the page."""
+    write_atomically(FOLDER / "README.md", written().encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
