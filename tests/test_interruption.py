@@ -27,6 +27,7 @@ from mixup_jax.data.feed import ResidentFeed
 from mixup_jax.devices.mesh import replicate
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.run import evaluate_workdir
+from mixup_jax.methods.method import Method
 from mixup_jax.models import NETWORKS
 from mixup_jax.state import Batch, TrainState
 from mixup_jax.store.verify import inspect, steps_in
@@ -48,7 +49,7 @@ def _small() -> Any:
     prepare = loop.prepare
 
     def prepare_once(config: Config, spec: Any, steps_per_epoch: int, vocabulary: Any, embedding: Any) -> Any:
-        key = (config.parallel, config.on_nan, config.optimizer, run_parts.make_train_step)
+        key = (config.parallel, config.on_nan, config.optimizer, config.method, run_parts.make_train_step)
         if key not in compiled:
             run, state = prepare(config, spec, steps_per_epoch, vocabulary, embedding)
             compiled[key] = run, jax.device_get(state)
@@ -135,6 +136,23 @@ def test_a_run_that_is_stopped_continues_to_the_same_bits(
         assert steps_in(tmp_path / "checkpoints")[-1] == step
     loop.train(config, tmp_path, data_dir)
     assert outcome(tmp_path) == alone(parallel)
+
+
+def test_which_classes_are_mixed_is_what_a_validation_found_and_survives_an_interruption(
+    tiny_config: Config, data_dir: Path, tmp_path: Path
+):
+    method = Method(mixup_alpha=1.0, scope="example", adapt_classes=True)
+    config = dataclasses.replace(config_of(tiny_config), method=method)
+    loop.train(config, tmp_path / "alone", data_dir)
+    for step in (7, 12):
+        with pytest.raises(Interrupted):
+            loop.train(config, tmp_path / "stopped", data_dir, stop=StopAfter(step))
+    loop.train(config, tmp_path / "stopped", data_dir)
+    assert outcome(tmp_path / "stopped") == outcome(tmp_path / "alone")
+    mixing = [json.loads(line).get("train_mixing") for line in outcome(tmp_path / "alone")["lines"].splitlines()]
+    mixing = [value for value in mixing if value is not None]
+    assert mixing[:5] == [0] * 5  # the first validation is after step 10
+    assert any(mixing[5:])
 
 
 def test_a_validation_is_abandoned_and_made_up_for(

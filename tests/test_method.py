@@ -55,6 +55,11 @@ def test_mixtures_are_decoupled_only_if_they_are_blended_at_the_input(other: dic
         Method(decouple=True, **other)
 
 
+def test_classes_are_chosen_for_blended_examples_only():
+    with pytest.raises(InputError, match=r"method\.adapt_classes is True with another way of drawing lambda"):
+        Method(adapt_classes=True, cut=True)
+
+
 def test_the_defaults_are_plain_risk_minimisation():
     assert not Method().mixes
     assert variant("erm").method == Method()

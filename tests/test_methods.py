@@ -18,7 +18,8 @@ from mixup_jax.methods import mixup
 from mixup_jax.methods.method import VARIANTS, Method
 from mixup_jax.methods.mixing import dropout_keys, mix_batch
 from mixup_jax.state import Batch, TrainState, run_keys
-from mixup_jax.training.step import deepest, make_train_step
+from mixup_jax.training.optimizer import with_classes
+from mixup_jax.training.step import TrainStep, deepest, make_train_step
 
 KEYS = run_keys(0)
 B = 16
@@ -28,31 +29,35 @@ IMAGES = Batch(jnp.asarray(GENERATOR.normal(size=(B, 6, 6, 1)), jnp.float32), LA
 TEXT = Batch(jnp.asarray(GENERATOR.integers(0, 20, (B, 7)), jnp.int32), LABELS, jnp.ones(B))
 NETWORK = Convolution(normalise=False)
 OPTIMIZER = optax.sgd(0.1)
+ADAPTING = with_classes(OPTIMIZER, CLASSES)
 mixed = partial(mix_batch, classes=CLASSES, places=2)
 
 
 @lru_cache
-def state_of(model: nn.Module, text: bool = False) -> TrainState:
+def state_of(model: nn.Module, text: bool = False, adapting: bool = False) -> TrainState:
     variables = model.init(KEYS.init, (TEXT if text else IMAGES).inputs, train=False)
-    params = variables["params"]
-    return TrainState(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), OPTIMIZER.init(params))
+    params, optimizer = variables["params"], ADAPTING if adapting else OPTIMIZER
+    return TrainState(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), optimizer.init(params))
 
 
 @lru_cache
 def one_step(method: Method, model: nn.Module = NETWORK, text: bool = False) -> tuple[TrainState, dict[str, Any]]:
-    step = make_train_step(model, OPTIMIZER, method, classes=CLASSES, standardise=lambda inputs: inputs)
     # Not compiled as a whole: what its parts compile to is shared by all the methods.
-    return step(state_of(model, text), TEXT if text else IMAGES, KEYS.step)
+    return step_of(method, model)(state_of(model, text, method.adapt_classes), TEXT if text else IMAGES, KEYS.step)
+
+
+def step_of(method: Method, model: nn.Module) -> TrainStep:
+    optimizer = ADAPTING if method.adapt_classes else OPTIMIZER
+    return make_train_step(model, optimizer, method, classes=CLASSES, standardise=lambda inputs: inputs)
 
 
 @pytest.mark.parametrize("name", sorted(VARIANTS))
 def test_every_method_takes_a_step_on_text_and_has_one_for_images(name: str):
     method = VARIANTS[name].method
-    step = make_train_step(Convolution(rate=0.3), OPTIMIZER, method, classes=CLASSES, standardise=lambda inputs: inputs)
-    shapes, _ = jax.eval_shape(step, state_of(Convolution(rate=0.3)), IMAGES, KEYS.step)
-    jax.tree.map(
-        lambda new, old: np.testing.assert_equal(new.shape, old.shape), shapes, state_of(Convolution(rate=0.3))
-    )
+    network = Convolution(rate=0.3)
+    before = state_of(network, adapting=method.adapt_classes)
+    shapes, _ = jax.eval_shape(step_of(method, network), before, IMAGES, KEYS.step)
+    jax.tree.map(lambda new, old: np.testing.assert_equal(new.shape, old.shape), shapes, before)
     if method.cut:
         with pytest.raises(InputError, match=r"method.cut is True, but the data is text; expected images"):
             one_step(method, Words(), text=True)
@@ -207,6 +212,28 @@ def test_rankmixup_without_its_rank_is_erm_and_with_it_asks_for_less_from_mixtur
     ranked = one_step(Method(**numbers, rank_weight=0.5, rank_margin=margin))
     assert term > 0
     assert float(ranked[1]["loss"] - unranked[1]["loss"]) == pytest.approx(0.5 * term, rel=1e-3)
+
+
+@pytest.mark.parametrize(("mixed_classes", "like"), [(0.0, Method()), (1.0, Method(mixup_alpha=1.0, scope="example"))])
+def test_camixup_of_no_class_is_erm_and_of_every_class_mixup_bit_for_bit(mixed_classes: float, like: Method):
+    method = Method(mixup_alpha=1.0, scope="example", adapt_classes=True)
+    before = state_of(NETWORK, adapting=True)
+    before = before._replace(opt_state=before.opt_state._replace(mixed=jnp.full(CLASSES, mixed_classes)))
+    (state, metrics), (expected, of_like) = step_of(method, NETWORK)(before, IMAGES, KEYS.step), one_step(like)
+    jax.tree.map(np.testing.assert_array_equal, (state.params, metrics["loss"]), (expected.params, of_like["loss"]))
+    assert float(metrics["mixing"]) == pytest.approx(float(of_like["mixing"]))
+
+
+def test_camixup_leaves_the_examples_of_the_other_classes_as_they_are():
+    chosen = jnp.asarray([1.0, 0.0, 1.0, 0.0, 0.0])
+    out = mixed(Method(mixup_alpha=1.0, adapt_classes=True), IMAGES, KEYS.step, mixed_classes=chosen)
+    plain = mixed(Method(mixup_alpha=1.0), IMAGES, KEYS.step)
+    rows = np.asarray(chosen)[LABELS] > 0
+    for of_both, inputs in ((out.mix(IMAGES.inputs, 0), plain.mix(IMAGES.inputs, 0)), (out.targets, plain.targets)):
+        np.testing.assert_array_equal(of_both[rows], inputs[rows])
+    np.testing.assert_array_equal(out.mix(IMAGES.inputs, 0)[~rows], IMAGES.inputs[~rows])
+    np.testing.assert_array_equal(out.targets[~rows], np.eye(CLASSES)[LABELS][~rows])
+    assert 0 < rows.sum() < B
 
 
 def test_sk_mixup_of_an_endless_spread_is_mixup_bit_for_bit():

@@ -221,7 +221,8 @@ def test_under_pmap_a_group_may_lie_on_devices_in_any_way(devices: int, rows: in
     whole = Batch(images, jnp.arange(batch) % 5, jnp.ones(batch))
 
     def mixed(part: Batch, axis_name: str | None = None) -> tuple[jax.Array, ...]:
-        made = mix_batch(method, part, KEYS.step, classes=5, places=2, axis_name=axis_name)
+        chosen = None if method.cut else jnp.asarray([1.0, 0.0, 1.0, 1.0, 0.0])
+        made = mix_batch(method, part, KEYS.step, classes=5, places=2, mixed_classes=chosen, axis_name=axis_name)
         return made.mix(part.inputs, 0), made.targets, made.unsmoothed, made.weights
 
     mapped = jax.pmap(partial(mixed, axis_name=AXIS), axis_name=AXIS, devices=jax.devices()[:devices])

@@ -24,6 +24,7 @@ from mixup_jax.devices.mesh import AXIS
 from mixup_jax.methods.method import VARIANTS, Method
 from mixup_jax.methods.mixing import Mix, unmixed
 from mixup_jax.state import run_keys
+from mixup_jax.training.optimizer import with_classes
 from mixup_jax.training.parallel import make_step
 from mixup_jax.training.step import make_train_step
 from mixup_jax.training.trainer import initial_state
@@ -64,6 +65,7 @@ def mesh() -> Mesh:
 def flops(method: Method, mesh: Mesh, batch: int, text: bool) -> float:
     """Returns what the compiler counts of a training step on one device."""
     network, optimizer = Network(text), optax.sgd(0.1)
+    optimizer = with_classes(optimizer, CLASSES) if method.adapt_classes else optimizer
     shape = (SIDE * SIDE,) if text else (SIDE, SIDE, 3)
     train_step = make_train_step(
         network, optimizer, method, classes=CLASSES, standardise=lambda x: x if text else x / 255.0, mesh=mesh
@@ -84,7 +86,8 @@ def flops(method: Method, mesh: Mesh, batch: int, text: bool) -> float:
         placed((keys.augment, keys.step)),
     )
     compiled = step.function.lower(*step.first, *arguments).compile()
-    return float(compiled.cost_analysis()["flops"])
+    # Features for distances come from one more forward pass, half the work of the backward one.
+    return float(compiled.cost_analysis()["flops"]) / (4 / 3 if method.kernel_spread else 1)
 
 
 @lru_cache

@@ -25,7 +25,17 @@ STRENGTHS = frozenset(
 )
 """Numbers that say how strong a method or a term is or how examples are grouped, not what is done."""
 WITHOUT_EFFECT_UNMIXED = frozenset(
-    {"mix_inputs", "mix_labels", "cut", "layer", "clean_weight", "rank_weight", "decouple", "kernel_spread"}
+    {
+        "mix_inputs",
+        "mix_labels",
+        "cut",
+        "layer",
+        "clean_weight",
+        "rank_weight",
+        "decouple",
+        "kernel_spread",
+        "adapt_classes",
+    }
 )
 """Numbers that have an effect only if examples are mixed."""
 NOT_NEGATIVE = (
@@ -86,6 +96,8 @@ class Method:
       decouple_gap: the two lambdas of `decouple` are at least so far apart, in [0, 1).
       kernel_spread: s >= 0; if it is positive, each pair has an alpha of its own, mixup_alpha exp((1 - d) / (2 s^2)), d
         the squared distance of its features relative to the mean of the group (SK-Mixup, Bouniot et al. 2025).
+      adapt_classes: mix only examples of the classes in which the network was over-confident at the last validation;
+        none before the first (CAMixup, Wen et al. 2021).
     """
 
     mixup_alpha: float = 0.0
@@ -113,6 +125,7 @@ class Method:
     decouple: bool = False
     decouple_gap: float = 0.0
     kernel_spread: float = 0.0
+    adapt_classes: bool = False
 
     def __post_init__(self) -> None:
         for name in NOT_NEGATIVE:
@@ -140,6 +153,10 @@ class Method:
             raise InputError(
                 f"method.clean_weight is 0 with method.rank_weight {self.rank_weight}; expected a share in (0, 1], "
                 "since mixed examples are compared with clean ones"
+            )
+        if self.adapt_classes and (self.cut or self.decouple):
+            raise InputError(
+                "method.adapt_classes is True with another way of drawing lambda; expected cut=False and decouple=False"
             )
         if self.kernel_spread and (self.scope != "example" or self.cut or self.decouple):
             raise InputError(
@@ -268,6 +285,11 @@ VARIANTS = {
         "successor",
         "each pair's alpha by its distance in feature space",
         Method(mixup_alpha=1.0, scope="example", kernel_spread=0.5),
+    ),
+    "camixup": Variant(
+        "successor",
+        "only over-confident classes mixed",
+        Method(mixup_alpha=0.2, scope="example", adapt_classes=True),
     ),
 }
 """The named methods, in the order in which tables list them.

@@ -65,12 +65,14 @@ def mix_batch(
     classes: int,
     places: int = 0,
     features: jax.Array | None = None,
+    mixed_classes: jax.Array | None = None,
     axis_name: str | None = None,
     mesh: Mesh | None = None,
 ) -> Mixed:
     """Draws how a batch, or this device's rows of it, is mixed.
 
-    `features` `[B, D]` are those whose distances `method.kernel_spread` takes.
+    `features` `[B, D]` are those whose distances `method.kernel_spread` takes; `mixed_classes` `[K]` is 1 for the
+    classes whose examples are mixed with `method.adapt_classes`, else 0.
     """
     smoothed = losses.smoothed_one_hot(batch.labels, classes, method.label_smoothing, over=method.smooth_over)
     hard = losses.smoothed_one_hot(batch.labels, classes)
@@ -105,7 +107,11 @@ def mix_batch(
         gathered = on_every_device(gather_rows(features, axis_name, together), mesh)
         lam = mixup.draw_by_distance(key, groups, mixing.partner, gathered, method.mixup_alpha, method.kernel_spread)
         mixing = mixing._replace(lam=lam)
-        own = own_rows(lam.reshape(-1), axis_name, together)
+    if mixed_classes is not None:
+        labels = gather_rows(batch.labels, axis_name, together).reshape(mixing.lam.shape)
+        mixing = mixing._replace(lam=jnp.where(mixed_classes[labels] > 0, mixing.lam, 1))
+    if features is not None or mixed_classes is not None:
+        own = own_rows(mixing.lam.reshape(-1), axis_name, together)
         strength = sum_over_devices(jnp.sum(jnp.minimum(own, 1 - own)), axis_name) / rows
 
     def exchanged(mix_groups: Callable[[jax.Array], jax.Array], values: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mixup_jax import metrics
@@ -15,6 +16,7 @@ from mixup_jax.config import Config, to_dict
 from mixup_jax.data.feed import Fed
 from mixup_jax.data.load import TrainingData, check_same_data, first_embedding, load_training_data
 from mixup_jax.data.sets import ExampleSet
+from mixup_jax.devices.mesh import replicate
 from mixup_jax.devices.processes import by_first, check_agreement, is_first, wait_for_all
 from mixup_jax.escapes import print_line
 from mixup_jax.metrics.binning import Bins
@@ -94,7 +96,7 @@ def train(
                 _record_epoch(trainer, state, data.validation, 0, recorder)
             for epoch in range(first_epoch, config.epochs):
                 state = _train_epoch(trainer, state, batches, epoch, recorder, stop)
-                _end_epoch(trainer, state, data.validation, epoch + 1, recorder, stop)
+                state = _end_epoch(trainer, state, data.validation, epoch + 1, recorder, stop)
     report(f"{workdir}: trained {trainer.total_steps} steps")
 
 
@@ -164,18 +166,31 @@ def _train_epoch(
 
 def _end_epoch(
     trainer: Trainer, state: TrainState, validation: ExampleSet, epoch: int, recorder: Recorder, stop: Stop
-) -> None:
-    """Validates and saves the state after an epoch (counted from 1), if the config asks for it."""
+) -> TrainState:
+    """Validates and saves the state after an epoch (counted from 1), if the config asks for it; returns the state."""
     _record_epoch(trainer, state, validation, epoch, recorder)
     if epoch % trainer.config.evaluation.every_epochs and epoch != trainer.config.epochs:
-        return
+        return state
     check_state(state, int(state.step))
     try:
         with stop.abandonable():
             scores, bins = validate(trainer.predict, state, validation, trainer.config.evaluation.best)
+            state = _adapted(trainer, state, validation)
     except Abandoned:
         raise _interrupted(trainer, state, recorder) from None
     recorder.save_validated(state, scores, bins)
+    return state
+
+
+def _adapted(trainer: Trainer, state: TrainState, validation: ExampleSet) -> TrainState:
+    """Returns the state in which those classes are mixed whose validation examples it is over-confident on."""
+    if not trainer.config.method.adapt_classes:
+        return state
+    logits, labels = trainer.predict(state.variables, validation.inputs), validation.labels
+    confidence, correct = metrics.confidence_and_correct(logits, labels)
+    gaps = np.bincount(labels, confidence - correct, minlength=trainer.spec.classes)
+    mixed = replicate(trainer.mesh, jnp.asarray(gaps >= 0, jnp.float32))
+    return state._replace(opt_state=state.opt_state._replace(mixed=mixed))
 
 
 def _record_epoch(trainer: Trainer, state: TrainState, validation: ExampleSet, epoch: int, recorder: Recorder) -> None:

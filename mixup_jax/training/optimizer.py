@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +51,23 @@ def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.G
     decayed = None if config.decay_norm_and_bias else _is_weight
     optimizer = optax.chain(optax.add_decayed_weights(config.weight_decay, mask=decayed), steps[config.name])
     return optax.chain(optimizer, bounded_head(config.max_norm)) if config.max_norm else optimizer
+
+
+class WithClasses(NamedTuple):
+    """The state of an optimiser, and which classes are mixed: float32 `[K]`, 1 or 0 (CAMixup)."""
+
+    inner: Any
+    mixed: jax.Array
+
+
+def with_classes(optimizer: optax.GradientTransformation, classes: int) -> optax.GradientTransformation:
+    """Returns the same optimiser, whose state also holds which classes are mixed: none until a validation says so."""
+
+    def update(updates: Any, state: WithClasses, params: Any = None) -> tuple[Any, WithClasses]:
+        updates, inner = optimizer.update(updates, state.inner, params)
+        return updates, state._replace(inner=inner)
+
+    return optax.GradientTransformation(lambda params: WithClasses(optimizer.init(params), jnp.zeros(classes)), update)
 
 
 def _is_weight(params: Any) -> Any:

@@ -45,6 +45,8 @@ def make_train_step(
     on clean examples; with `clean_weight` the clean rows have that weight), and `mixing` (the mean of
     min(lambda, 1 - lambda)).
 
+    With `method.adapt_classes` the optimiser must be one of `with_classes`.
+
     Under pmap `axis_name` is the mapped axis, with which the network must be made too, and a device gets its rows of
     the global batch.  Under jit the step sees the whole batch, which is sharded over `mesh`.
     """
@@ -55,8 +57,17 @@ def make_train_step(
         features = None
         if method.kernel_spread and method.mixes:
             features = deepest(model, state, standardise(batch.inputs))
+        mixed_classes = state.opt_state.mixed if method.adapt_classes else None
         mixed = mix_batch(
-            method, batch, key, classes=classes, places=places, features=features, axis_name=axis_name, mesh=mesh
+            method,
+            batch,
+            key,
+            classes=classes,
+            places=places,
+            features=features,
+            mixed_classes=mixed_classes,
+            axis_name=axis_name,
+            mesh=mesh,
         )
         draws = {"mix": mixed.mix, "dropout_keys": dropout_keys(method, batch, key, axis_name)}
         total = sum_over_devices(jnp.sum(mixed.weights), axis_name)

@@ -29,7 +29,7 @@ from mixup_jax.libraries import fast_to_compile
 from mixup_jax.models import check_model, init_variables, model_of
 from mixup_jax.prediction.predict import Predict, make_predict, plain
 from mixup_jax.state import RunKeys, TrainState, run_keys
-from mixup_jax.training.optimizer import learning_rate, make_optimizer
+from mixup_jax.training.optimizer import learning_rate, make_optimizer, with_classes
 from mixup_jax.training.parallel import make_step
 from mixup_jax.training.step import Metrics, TrainStep, make_train_step, skipping
 
@@ -143,6 +143,8 @@ def parts_of(config: Config, spec: DatasetSpec, mesh: Mesh, steps_per_epoch: int
     standardise = inputs_of(spec)
     schedule = learning_rate(config.optimizer, epochs=config.epochs, steps_per_epoch=steps_per_epoch)
     optimizer = make_optimizer(config.optimizer, schedule)
+    if config.method.adapt_classes:
+        optimizer = with_classes(optimizer, spec.classes)
     train_step = make_train_step(
         model,
         optimizer,
