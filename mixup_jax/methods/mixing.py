@@ -79,40 +79,7 @@ def mix_batch(
     if not method.mixes:
         return Mixed(unmixed, smoothed, hard, batch.weights, jnp.zeros(()))
     method.check_task("image" if batch.inputs.ndim == 4 else "text")
-    rows = global_rows(batch.labels.shape[0], axis_name)
-    size = method.group(rows)
-    per_example = method.scope == "example"
-    drawn = mixup.draw_mixing(key, rows // size, size, method.mixup_alpha, per_example=per_example)
-    mixing = on_every_device(drawn, mesh)
-    boxes = None
-    if method.cut:
-        height, width = batch.inputs.shape[1:3]
-        box_key = jax.random.fold_in(key, _BOX)
-        boxes = mixup.draw_boxes(box_key, mixing.lam, height, width, per_example=per_example)
-        mixing = mixing._replace(lam=mixup.kept_share(boxes, height, width))
-    strength, second = jnp.mean(jnp.minimum(mixing.lam, 1 - mixing.lam)), None
-    if method.decouple:
-        shares_key, gap = jax.random.fold_in(key, _SHARES), method.decouple_gap
-        drawn_shares = mixup.draw_two_shares(
-            shares_key, rows // size, size, method.mixup_alpha, gap, per_example=per_example
-        )
-        shares = on_every_device(drawn_shares, mesh)
-        mixing, second = (mixing._replace(lam=share) for share in shares)
-        strength = jnp.mean(jnp.stack([1 - shares[0], shares[1]]))
-    # Every device draws for the whole batch, a few numbers per group, and keeps the groups of its own rows.
-    together = neighbours(rows, size, axis_name, mesh)
-    mixing, second, boxes = local_rows((mixing, second, boxes), axis_name, together)
-    if features is not None:
-        groups = local_rows(jnp.arange(rows // size), axis_name, together)
-        gathered = on_every_device(gather_rows(features, axis_name, together), mesh)
-        lam = mixup.draw_by_distance(key, groups, mixing.partner, gathered, method.mixup_alpha, method.kernel_spread)
-        mixing = mixing._replace(lam=lam)
-    if mixed_classes is not None:
-        labels = gather_rows(batch.labels, axis_name, together).reshape(mixing.lam.shape)
-        mixing = mixing._replace(lam=jnp.where(mixed_classes[labels] > 0, mixing.lam, 1))
-    if features is not None or mixed_classes is not None:
-        own = own_rows(mixing.lam.reshape(-1), axis_name, together)
-        strength = sum_over_devices(jnp.sum(jnp.minimum(own, 1 - own)), axis_name) / rows
+    together, mixing, second, boxes, strength = _draw(method, batch, key, features, mixed_classes, axis_name, mesh)
 
     def exchanged(mix_groups: Callable[[jax.Array], jax.Array], values: jax.Array) -> jax.Array:
         """Mixes this device's rows with the other rows of their groups, which may be on other devices."""
@@ -156,6 +123,67 @@ def mix_batch(
         return Mixed(mix, targets, unsmoothed, weights, strength)
     first, other = (own_rows(each.lam.reshape(-1), axis_name, together) for each in (mixing, second))
     return Mixed(mix, targets, unsmoothed, weights, strength, partial(mixup.decouple, first=first, second=other))
+
+
+class _Drawn(NamedTuple):
+    """What a step draws.
+
+    Attributes:
+      together: how many neighbouring devices hold whole groups; each has what was drawn for the rows of all of them.
+      second: the other mixture of each pair, with `decouple`.
+      strength: as in `Mixed`.
+    """
+
+    together: int
+    mixing: mixup.Mixing
+    second: mixup.Mixing | None
+    boxes: mixup.Boxes | None
+    strength: jax.Array
+
+
+def _draw(
+    method: Method,
+    batch: Batch,
+    key: jax.Array,
+    features: jax.Array | None,
+    mixed_classes: jax.Array | None,
+    axis_name: str | None,
+    mesh: Mesh | None,
+) -> _Drawn:
+    """Draws what `mix_batch`, which has these arguments, mixes by."""
+    rows = global_rows(batch.labels.shape[0], axis_name)
+    size = method.group(rows)
+    per_example = method.scope == "example"
+    drawn = mixup.draw_mixing(key, rows // size, size, method.mixup_alpha, per_example=per_example)
+    mixing = on_every_device(drawn, mesh)
+    boxes = None
+    if method.cut:
+        height, width = batch.inputs.shape[1:3]
+        box_key = jax.random.fold_in(key, _BOX)
+        boxes = mixup.draw_boxes(box_key, mixing.lam, height, width, per_example=per_example)
+        mixing = mixing._replace(lam=mixup.kept_share(boxes, height, width))
+    strength, second = jnp.mean(jnp.minimum(mixing.lam, 1 - mixing.lam)), None
+    if method.decouple:
+        shares_key, alpha, gap = jax.random.fold_in(key, _SHARES), method.mixup_alpha, method.decouple_gap
+        two = mixup.draw_two_shares(shares_key, rows // size, size, alpha, gap, per_example=per_example)
+        shares = on_every_device(two, mesh)
+        mixing, second = (mixing._replace(lam=share) for share in shares)
+        strength = jnp.mean(jnp.stack([1 - shares[0], shares[1]]))
+    # Every device draws for the whole batch, a few numbers per group, and keeps the groups of its own rows.
+    together = neighbours(rows, size, axis_name, mesh)
+    mixing, second, boxes = local_rows((mixing, second, boxes), axis_name, together)
+    if features is not None:
+        groups = local_rows(jnp.arange(rows // size), axis_name, together)
+        gathered = on_every_device(gather_rows(features, axis_name, together), mesh)
+        lam = mixup.draw_by_distance(key, groups, mixing.partner, gathered, method.mixup_alpha, method.kernel_spread)
+        mixing = mixing._replace(lam=lam)
+    if mixed_classes is not None:
+        labels = gather_rows(batch.labels, axis_name, together).reshape(mixing.lam.shape)
+        mixing = mixing._replace(lam=jnp.where(mixed_classes[labels] > 0, mixing.lam, 1))
+    if features is not None or mixed_classes is not None:
+        own = own_rows(mixing.lam.reshape(-1), axis_name, together)
+        strength = sum_over_devices(jnp.sum(jnp.minimum(own, 1 - own)), axis_name) / rows
+    return _Drawn(together, mixing, second, boxes, strength)
 
 
 def dropout_keys(method: Method, batch: Batch, key: jax.Array, axis_name: str | None = None) -> jax.Array:
