@@ -13,13 +13,25 @@ from benchmarks import scaling
 from mixup_jax import cpu_convolution
 from mixup_jax.ahead import compile as compiling
 from mixup_jax.ahead.hlo import Collective, Shape, Unestimated, estimated_cycles, unestimated
-from mixup_jax.ahead.program import Group, Memory, Program, Unfit, _needed, compile_program, grouped
+from mixup_jax.ahead.program import (
+    Call,
+    Group,
+    Memory,
+    Program,
+    Unfit,
+    _needed,
+    compile_program,
+    export_record,
+    grouped,
+)
 from mixup_jax.ahead.record import all_reduce_seconds, program_record, render, warnings, wasteful
 from mixup_jax.ahead.topology import CHIPS, Target, find_target
 from mixup_jax.compile_ahead import main
+from mixup_jax.config_file import load_config
 from mixup_jax.cpu_convolution.availability import lanes
 from mixup_jax.devices.mesh import AXIS, device_mesh
 from mixup_jax.errors import InputError
+from mixup_jax.training.trainer import check_config
 
 V5E = CHIPS["TPU v5 lite"]
 TINY = ["--config=configs/quickstart.py", "--config.model.width=2", "--config.batch_size=64", "--examples=300"]
@@ -224,6 +236,24 @@ def test_a_config_is_exported_for_cuda(tmp_path: Path):
     assert (train["platforms"], train["devices"], train["collectives"]) == (["cuda"], 8, {})
     assert train["stablehlo_bytes"] > 10_000
     assert train["flops"] > 0
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("bfloat16", "bf16"), ("float32", "f32")])
+def test_a_step_for_a_gpu_has_its_type_and_channels_last_and_reuses_the_memory_of_its_state(dtype: str, kind: str):
+    config = load_config("quickstart:mixup", ["--config.model.width=2", f"--config.model.dtype={dtype}"])
+    spec, mesh, shapes = check_config(config), device_mesh(jax.devices()[:1]), compiling.Shapes(300, 0)
+    parts = compiling.parts_for(config, spec, mesh, shapes)
+    record = export_record(compiling.train_call(config, spec, parts, mesh, shapes), "cuda", 1)
+    # Gradients of kernels read the same arrays, with the batch in the place of the channels.
+    assert set(record["convolutions"]) == {f"{kind} b01f", f"{kind} f01b"}
+    assert record["reused"] == len(jax.tree.leaves(jax.eval_shape(parts.initial_state, jax.random.key(0))))
+
+
+def test_arrays_whose_memory_is_reused_are_counted():
+    shape = jax.ShapeDtypeStruct((8,), jnp.float32)
+    for donated in ((), (0,)):
+        step = jax.jit(lambda state, x: (state + x, x.sum()), donate_argnums=donated)
+        assert export_record(Call(step, (shape, shape), 8), "cuda", 1)["reused"] == len(donated)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")

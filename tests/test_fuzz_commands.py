@@ -21,6 +21,7 @@ FOUND = [
     ("checkpoints", ["line\nerror: forged.run", "run"]),
     ("evaluate", ["--predictions=line\nerror: forged.npz"]),
     ("evaluate", ["--predictions=\x1b[31mred\x1b[2J.npz", "--ood=a\u202egpj.exe.npz"]),
+    ("evaluate", ["--predictions=/", "--labels=labels.npy"]),
     ("main", ["--config=quickstart", "--workdir=line\nerror: forged.run", "--data_dir=data"]),
     ("report", ["line\nerror: forged.run", "\x1b[31mred\x1b[2J.run"]),
 ]

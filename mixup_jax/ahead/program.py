@@ -16,6 +16,8 @@ from mixup_jax.ahead.hlo import Collective, Unestimated, collectives, estimated_
 from mixup_jax.cpu_convolution import CALLED_AS
 
 _COLLECTIVE = re.compile(r"stablehlo\.(all_reduce|all_gather|all_to_all|reduce_scatter|collective_\w+)\b")
+_CONVOLUTION = re.compile(r"stablehlo\.convolution\(.*dim_numbers = \[([^\]]*)\].*: \(tensor<(?:\d+x)*(\w+)>")
+_REUSED = re.compile(r"tf\.aliasing_output|jax\.buffer_donor")
 _USED = re.compile(r"Used ([\d.]+)([KMGT]?) of")
 
 
@@ -166,8 +168,13 @@ def export_record(call: Call, platform: str, devices: int) -> dict[str, Any]:
     `arguments` are bytes on one device.  `flops` is one device's share of the FLOPs before optimisation.
     `collectives` counts those written in the program: none under jit, where the platform's compiler adds them when it
     divides the program among the devices.  Only that compiler can tell whether the step fits the memory.
+    `convolutions` counts them by type and order of the axes of their input, such as `bf16 b01f`: b is the batch, f the
+    channels (in gradients of kernels the other way round).  `reused` counts the arrays whose memory an output may take over.  No exported program calls the host:
+    JAX exports none that does.
     """
     exported = jax.export.export(call.function, platforms=[platform])(*call.arguments)
+    text = exported.mlir_module()
+    convolutions = [f"{kind} {order.replace(', ', '')}" for order, kind in _CONVOLUTION.findall(text)]
     cost: Any = call.function.trace(*call.arguments).lower(lowering_platforms=(platform,)).cost_analysis()
     return {
         "examples": call.examples,
@@ -177,7 +184,9 @@ def export_record(call: Call, platform: str, devices: int) -> dict[str, Any]:
         "stablehlo_bytes": len(exported.mlir_module_serialized),
         "arguments": sum(_bytes_on_device(leaf) for leaf in jax.tree.leaves(call.arguments)),
         "flops": float(cost["flops"]) / devices,
-        "collectives": dict(Counter(_COLLECTIVE.findall(exported.mlir_module()))),
+        "collectives": dict(Counter(_COLLECTIVE.findall(text))),
+        "convolutions": dict(Counter(convolutions)),
+        "reused": len(_REUSED.findall(text)),
     }
 
 

@@ -152,6 +152,9 @@ def _exported(step: Record) -> Iterator[str]:
     yield f"  arguments        {_bytes(step['arguments'])} a device"
     yield f"  FLOPs            {_scaled(step['flops'])} a device, before optimisation"
     found = ", ".join(f"{count} {kind}" for kind, count in step["collectives"].items())
+    kinds = ", ".join(f"{count} {kind}" for kind, count in step["convolutions"].items())
+    yield f"  convolutions     {kinds or 'none'}"
+    yield f"  memory reused    by the outputs: that of {step['reused']} arrays"
     yield f"  collectives      {found or 'made by the compiler of the platform, when it divides the program'}"
     yield "  memory, bytes accessed and time are known to a compiler of the platform alone"
 

@@ -50,7 +50,7 @@ def evaluate_files(
     """Evaluates files of predictions and writes the results; several files for one record are an ensemble."""
     if not 0 < max_gib < float("inf"):
         raise InputError(f"--max_gib={max_gib} is not a size; expected a number above 0, such as 8")
-    output = output or [predictions[0].with_name(f"{_name(predictions)}.evaluation.json")]
+    output = output or [predictions[0].parent / f"{_name(predictions)}.evaluation.json"]
     label_files = [path for path in (labels, validation_labels) if path is not None]
     _check_outputs(output, [path for paths in (predictions, validation, label_files, *ood) for path in paths])
     tested = {path.resolve() for path in predictions}
