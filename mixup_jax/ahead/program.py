@@ -169,8 +169,8 @@ def export_record(call: Call, platform: str, devices: int) -> dict[str, Any]:
     `collectives` counts those written in the program: none under jit, where the platform's compiler adds them when it
     divides the program among the devices.  Only that compiler can tell whether the step fits the memory.
     `convolutions` counts them by type and order of the axes of their input, such as `bf16 b01f`: b is the batch, f the
-    channels (in gradients of kernels the other way round).  `reused` counts the arrays whose memory an output may take over.  No exported program calls the host:
-    JAX exports none that does.
+    channels (in gradients of kernels the other way round).  `reused` counts the arrays whose memory an output may take
+    over.  No exported program calls the host: JAX exports none that does.
     """
     exported = jax.export.export(call.function, platforms=[platform])(*call.arguments)
     text = exported.mlir_module()
