@@ -4,12 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUNS := runs/quickstart
 
-.PHONY: help run test lint results clean
+.PHONY: help run test lint docs results clean
 
 help:
 	@echo "make run   install, get Fashion-MNIST, train ERM and mixup, evaluate both, write report/index.html"
 	@echo "make test  install and run the tests"
 	@echo "make lint  style, types and shell scripts"
+	@echo "make docs  write the documentation site to site/; a warning is an error"
 	@echo "make results  write results.zip, the records of all runs that this repository keeps"
 	@echo "make clean remove what the above made, except the data"
 
@@ -30,13 +31,16 @@ lint: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/shellcheck .ci/audit .ci/run .ci/wheel launch/*.sh launch/*.sbatch
 
+docs: .venv/dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
 # The commit stands in the archive's comment.
 results:
 	git archive --format=zip --output=results.zip HEAD docs/results
 	@ls -l results.zip
 
 clean:
-	rm -rf .venv runs report build *.egg-info
+	rm -rf .venv runs report build site *.egg-info
 
 # Installing again only when what is to be installed has changed.
 .venv/run: setup.cfg pyproject.toml | .venv/bin/python

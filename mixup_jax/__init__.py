@@ -9,17 +9,18 @@ The functions for notebooks (only numpy is imported until another package is nee
     load_results("settled")                  logits of networks that this project has trained
     load_config, Config, train, methods     whole training runs, as the commands do them
 
->>> import numpy as np
->>> import mixup_jax
->>> rng = np.random.default_rng(0)
->>> labels = rng.integers(0, 10, 2000)
->>> logits = 6.0 * np.eye(10)[labels] + rng.normal(0, 3, (2000, 10))  # yours go here
->>> found = mixup_jax.evaluate(logits, labels, ood={"noise": rng.normal(0, 3, (500, 10))})
->>> test = found["results"]["test"]
->>> print(f"accuracy {test['accuracy']:.3f}, ECE {test['ece_15']:.3f}, n = {test['n']}")
-accuracy 0.669, ECE 0.114, n = 2000
->>> bins = mixup_jax.metrics.bin_confidences(*mixup_jax.metrics.confidence_and_correct(logits, labels), n_bins=15)
->>> axes = mixup_jax.reliability_diagram(bins)  # axes.figure.savefig("reliability.png")
+Examples:
+    >>> import numpy as np
+    >>> import mixup_jax
+    >>> rng = np.random.default_rng(0)
+    >>> labels = rng.integers(0, 10, 2000)
+    >>> logits = 6.0 * np.eye(10)[labels] + rng.normal(0, 3, (2000, 10))  # yours go here
+    >>> found = mixup_jax.evaluate(logits, labels, ood={"noise": rng.normal(0, 3, (500, 10))})
+    >>> test = found["results"]["test"]
+    >>> print(f"accuracy {test['accuracy']:.3f}, ECE {test['ece_15']:.3f}, n = {test['n']}")
+    accuracy 0.669, ECE 0.114, n = 2000
+    >>> bins = mixup_jax.metrics.bin_confidences(*mixup_jax.metrics.confidence_and_correct(logits, labels), n_bins=15)
+    >>> axes = mixup_jax.reliability_diagram(bins)  # axes.figure.savefig("reliability.png")
 
 Commands: `python -m mixup_jax.NAME --help` with data, main, evaluate, sweep, report, checkpoints, compile_ahead.
 """

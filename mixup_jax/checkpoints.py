@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import one_line, print_line
+from mixup_jax.progress import plain_name
 
 if TYPE_CHECKING:
     from mixup_jax.store.verify import Stored
@@ -74,7 +75,7 @@ def describe(stored: Stored) -> list[str]:
         state = "checksums right" if stored.verified else "readable, saved by a version without checksums"
     lines = [f"step {stored.step}{_epoch(stored)} | {stored.size / 1e6:.1f} MB | {state}"]
     if facts:
-        scores = [f"{name.replace('_', ' ')} {_shown(value)}" for name, value in _group(facts, "scores").items()]
+        scores = [f"{plain_name(name)} {_shown(value)}" for name, value in _group(facts, "scores").items()]
         lines.append(f"  {' | '.join(scores) or 'scores are not known: saved within an epoch, or by an older version'}")
         config = _group(facts, "config")
         lines.append(f"  {_config(config)}" if config else "  without a config")

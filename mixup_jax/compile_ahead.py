@@ -10,6 +10,7 @@ from pathlib import Path
 from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.errors import InputError, not_a_file, unknown_name
 from mixup_jax.escapes import print_line
+from mixup_jax.methods.method import listed
 
 STEPS = ("train", "eval")
 DESCRIPTION = """\
@@ -19,13 +20,16 @@ FLOPs, bytes, collectives, the time that the compiler and a roofline expect, and
 A TPU slice is compiled for by libtpu (pip install -e '.[tpu]'), cpu:N on N virtual devices of this machine; for
 cuda:N the steps are exported, and what needs a GPU's compiler is left out. A ResNet-50 takes minutes.
 """
-EXAMPLES = """\
+EXAMPLES = f"""\
 examples:
   python -m mixup_jax.compile_ahead --config=configs/imagenet.py --topology=v5e:4x4 --output=v5e-4x4.json
   python -m mixup_jax.compile_ahead --config=configs/imagenet.py:erm --topology=v4:2x2x4 --steps=train
   python -m mixup_jax.compile_ahead --config=configs/quickstart.py --topology=cpu:8 --config.batch_size=256
 
 Every setting can be given as --config.KEY=VALUE, as to mixup_jax.main. docs/scaling.md says what the numbers mean.
+The variants of a config are the methods:
+
+{listed()}
 """
 
 

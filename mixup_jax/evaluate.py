@@ -13,9 +13,10 @@ from mixup_jax.devices import cluster
 from mixup_jax.escapes import print_line
 from mixup_jax.evaluation.arrays import evaluate
 from mixup_jax.evaluation.export import format_table
-from mixup_jax.evaluation.modes import evaluate_checkpoint, evaluate_files, evaluate_runs
+from mixup_jax.evaluation.modes import evaluate_checkpoint, evaluate_files, evaluate_runs, evaluate_score_files
 from mixup_jax.evaluation.recalibration import POSTHOC
 from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, GIB
+from mixup_jax.runs.formats import FORMATS
 
 EXAMPLES = """\
 examples:
@@ -27,6 +28,11 @@ examples:
   python -m mixup_jax.evaluate --predictions=logits.npy --labels=labels.npy --output=e.json --output=e.tex
   # Probabilities in a table with the columns label, 0, 1, ..; two more calibration methods:
   python -m mixup_jax.evaluate --predictions=p.csv --validation=v.csv --probabilities --posthoc=vector_scaling,isotonic
+  # Arrays with names of their own; pixels of segmentation, of which those labelled 255 do not count:
+  python -m mixup_jax.evaluate --predictions=out.pt --logits_key=outputs --labels_key=targets
+  python -m mixup_jax.evaluate --predictions=pixels.npz --flatten --ignore_label=255
+  # Without logits: confidences [N] in and out of distribution, and their histogram:
+  python -m mixup_jax.evaluate --scores=test.npy --ood=other.npy --figure=confidences.png
   # An ensemble: the mean of the probabilities of files with commas between:
   python -m mixup_jax.evaluate --predictions=a.npz,b.npz,c.npz --ood=a-ood.npz,b-ood.npz,c-ood.npz
   # A run of mixup_jax.main, from its checkpoint alone:
@@ -40,18 +46,35 @@ examples:
 All numbers are fractions, never percent; docs/metrics.md defines them.
 """
 SAVE_AS = Flag("save_as", "DIR", "folder to write, which the report reads like a run's", type=path)
+OOD = Flag("ood", "O[,O2]", "out-of-distribution file, labels not needed; repeatable", type=paths, repeats=True)
+ALL_INTERVALS = Flag("all_intervals", None, "bootstrap adaptive, smooth and class-wise ECE as well (seconds more)")
+OUTPUT = (
+    Flag("output", "FILE", ".json, .md, .tex or .csv; repeatable; default: P.evaluation.json", type=path, repeats=True),
+    Flag("max_gib", "X", f"most memory a file may take, except .npy; default: {DEFAULT_LIMIT / GIB:g}", type=float),
+)
 FILES = Mode("predictions", "evaluate files of predictions (starts at once; needs no accelerator)", evaluate_files, (
-    Flag("predictions", "P[,P2]", "test record: .npz, .npy, .csv, .parquet or .pt; several: an ensemble", type=paths),
+    Flag("predictions", "P[,P2]", f"test record: {', '.join(FORMATS)}; several: an ensemble", type=paths),
     Flag("labels", "L.npy", "labels [N] of --predictions=P.npy", type=path),
     Flag("validation", "V[,V2]", "held-out record to fit a temperature on", type=paths),
     Flag("validation_labels", "L.npy", "labels [N] of --validation=V.npy", type=path, needs="validation"),
-    Flag("ood", "O[,O2]", "out-of-distribution record, labels not needed; may be repeated", type=paths, repeats=True),
+    OOD,
     Flag("probabilities", None, "the files hold probabilities, not logits"),
     Flag("logits", None, "the files hold logits, even if they look like probabilities"),
-    Flag("all_intervals", None, "bootstrap adaptive, smooth and class-wise ECE as well (seconds more)"),
+    Flag("logits_key", "NAME", "what the files call the logits, or how names of class columns begin; default: tried"),
+    Flag("labels_key", "NAME", "what the files call the labels; default: the usual names are tried"),
+    Flag("flatten", None, "logits are [N, K, H, W], as of segmentation: each pixel is an example"),
+    Flag("ignore_label", "L", "leave out the examples with this label, such as 255", type=int),
+    ALL_INTERVALS,
     Flag("posthoc", "A,B", f"also fit on --validation: {', '.join(POSTHOC)}", type=names, needs="validation"),
-    Flag("output", "FILE", ".json, .md, .tex or .csv; repeatable; default: P.evaluation.json", type=path, repeats=True),
-    Flag("max_gib", "X", f"most memory a file may take, except .npy; default: {DEFAULT_LIMIT / GIB:g}", type=float),
+    *OUTPUT,
+))  # fmt: skip
+SCORES = Mode("scores", "evaluate files of one number an example, without logits", evaluate_score_files, (
+    Flag("scores", "S", "file with confidence [N] (and correct [N], for calibration) or score [N], high = foreign",
+         type=path),
+    OOD,
+    Flag("figure", "FILE", "histogram of the confidences: .png, .svg or .pdf", type=path),
+    ALL_INTERVALS,
+    *OUTPUT,
 ))  # fmt: skip
 RUN = Mode("workdir", "evaluate a checkpoint of a run", evaluate_checkpoint, (
     Flag("workdir", "DIR", "folder of the run; evaluation.json is written there", type=path),
@@ -79,7 +102,7 @@ def main(argv: Sequence[str]) -> int:
     """
     description = "Measures accuracy, calibration and out-of-distribution detection."
     parser = CommandParser(prog="python -m mixup_jax.evaluate", description=description, epilog=EXAMPLES)
-    mode, given = parser.parse_mode(argv, (FILES, RUN, ENSEMBLE))
+    mode, given = parser.parse_mode(argv, (FILES, SCORES, RUN, ENSEMBLE))
     if mode is RUN:
         given["cluster"] = cluster.requested(given)
     document, written, notes = mode.run(**given)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 from collections.abc import Sequence
 
 from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.devices import cluster
 from mixup_jax.escapes import print_line
-from mixup_jax.methods.method import VARIANTS
+from mixup_jax.methods.method import listed
 
 DESCRIPTION = f"""\
 Train a classifier of images or text. The methods, which a config file has as its variants:
 
-{textwrap.fill(", ".join(VARIANTS), 100, initial_indent="  ", subsequent_indent="  ")}
+{listed()}
 
 The result depends on the config and the seed alone. With the same command an interrupted run continues from its last
 checkpoint, and a finished one is left as it is.

@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TextIO
 
 SECONDS_BETWEEN_LINES = 10.0
+FIRST_STEPS, FIRST_SECONDS = 5, 2.0
+"""The first estimate is made after so many steps, or so many seconds if that is sooner; the first step is not counted,
+since it waits for the compiler."""
 
 
 class Progress:
@@ -26,6 +29,17 @@ class Progress:
         self._terminal = self._stream.isatty()
         self._first: tuple[int, float] | None = None
         self._printed = float("-inf")
+
+    def estimated(self, step: int) -> bool:
+        """Takes that `step` steps are done, at the start; returns True once it has shown a first estimate."""
+        if self._first is None:
+            self._first = (step, time.monotonic())
+            return False
+        steps, seconds = step - self._first[0], time.monotonic() - self._first[1]
+        if steps < FIRST_STEPS and (steps < 1 or seconds < FIRST_SECONDS):
+            return False
+        self.update(step, {}, important=True)
+        return True
 
     def update(self, step: int, scalars: Mapping[str, float], *, important: bool = False) -> None:
         """Shows the state after `step` steps.
@@ -49,7 +63,7 @@ class Progress:
         epoch = -(-step // self._steps_per_epoch)
         epochs = self._total // self._steps_per_epoch
         parts = [f"epoch {epoch}/{epochs}", f"step {step}/{self._total} ({step / self._total:.0%})"]
-        parts += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in scalars.items()]
+        parts += [f"{plain_name(name)} {value:.4g}" for name, value in scalars.items()]
         return " | ".join(parts + self._pace(step, now))
 
     def _pace(self, step: int, now: float) -> list[str]:
@@ -57,7 +71,15 @@ class Progress:
         if step == first_step or now == first_time:
             return ["ETA to be measured"]
         rate = (step - first_step) / (now - first_time)
-        return [f"{rate * self._batch_size:.0f} img/s", f"ETA {duration((self._total - step) / rate)}"]
+        return [f"{rate * self._batch_size:.0f} examples/s", f"ETA {duration((self._total - step) / rate)}"]
+
+
+def plain_name(key: str) -> str:
+    """Returns the key of a metric as a reader would say it, such as "validation ECE (15 bins)"."""
+    words = [{"ece": "ECE", "oe": "OE", "nll": "NLL", "train": "training"}.get(word, word) for word in key.split("_")]
+    if words[-1].isdigit() and len(words) > 1:
+        words[-1] = f"({words[-1]} bins)"
+    return " ".join(words)
 
 
 def duration(seconds: float) -> str:

@@ -13,6 +13,7 @@ from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.errors import InputError, not_a_folder
 from mixup_jax.escapes import print_line
 from mixup_jax.grid import PlannedRun, load_grid
+from mixup_jax.methods.method import listed
 from mixup_jax.runs.grid_runs import commands, config_of, run_all
 from mixup_jax.runs.workdir import is_finished
 
@@ -23,7 +24,7 @@ Run it again after an interruption, or with a longer grid: finished runs are ski
 from their last checkpoint. A run that fails does not stop the others; the exit code is then 1.
 """
 
-EXAMPLES = """\
+EXAMPLES = f"""\
 examples:
   python -m mixup_jax.sweep --grid=configs/grids/fashion_mnist_small.py --output=runs/fashion_mnist_small --dry_run
   python -m mixup_jax.sweep --grid=configs/grids/mr.py --output=runs/mr --jobs=2
@@ -31,6 +32,10 @@ examples:
 
 On CPUs, --jobs=N runs N at a time, each on its share of the cores. Small networks train faster side by side than
 one after another on all cores. With one accelerator, leave it at 1.
+
+A grid names configs, their variants (methods) and seeds, as configs/grids/mr.py does. The methods:
+
+{listed()}
 """
 
 

@@ -20,7 +20,6 @@ import shutil
 import sys
 import tempfile
 import time
-import types
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -456,7 +455,6 @@ CASES: dict[str, list[Case]] = {
             "a torch file of before 1.6",
             "python -m mixup_jax.evaluate --predictions=p.pt",
             text("p.pt", "\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M"),
-            lambda: [mock.patch.dict(sys.modules, {"torch": types.SimpleNamespace(__version__="2.6.0")})],
         ),
         Case("no arrays", EVALUATE, text("test.npz", "accuracy 0.9\n")),
         Case("pickled objects", EVALUATE, arrays(logits=np.array([[{}, {}]]), labels=[0])),
@@ -465,6 +463,15 @@ CASES: dict[str, list[Case]] = {
         Case("whole numbers as logits", EVALUATE, arrays(logits=np.zeros((2, 3), int), labels=[0, 1])),
         Case("NaN among the logits", EVALUATE, arrays(logits=[[0.0, np.nan]], labels=[0])),
         Case("a label outside the classes", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=[0, 7])),
+        Case("names of their own", EVALUATE, arrays(z=np.zeros((2, 3)), labels=[0, 1])),
+        Case("a key that is not there", f"{EVALUATE} --logits_key=z", arrays(logits=np.zeros((2, 3)), labels=[0, 1])),
+        Case("pixels", EVALUATE, arrays(logits=np.zeros((2, 3, 4, 4)), labels=np.zeros((2, 4, 4), int))),
+        Case(
+            "pixels with other labels",
+            f"{EVALUATE} --flatten",
+            arrays(logits=np.zeros((2, 3, 4, 4)), labels=np.zeros((2, 8, 8), int)),
+        ),
+        Case("no confidences", EVALUATE.replace("predictions", "scores"), arrays(logits=np.zeros((2, 3)))),
         Case("one-hot labels", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=np.eye(3, dtype=int)[:2])),
         Case("too few labels", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=[0])),
         Case("not one label known", EVALUATE, arrays(logits=np.zeros((2, 3)), labels=[-1, -1])),
@@ -691,7 +698,6 @@ CASES: dict[str, list[Case]] = {
             "mixup_jax.data.stream.require_grain('imagenet2012')",
             patches=lambda: [mock.patch("mixup_jax.data.stream.importlib.util.find_spec", return_value=None)],
         ),
-        Case("no torch", "python -m mixup_jax.evaluate --predictions=p.pt", text("p.pt", "x"), without("torch")),
         Case(
             "no scikit-learn",
             f"{EVALUATE} --validation=validation.npz --posthoc=isotonic",

@@ -70,6 +70,7 @@ DOORS = {
     "main": ["--config", "--workdir", "--data_dir", "--distributed", "--coordinator", "--processes", "--process"],
     "evaluate": [
         *("--predictions", "--labels", "--validation", "--validation_labels", "--ood", "--probabilities", "--logits"),
+        *("--logits_key", "--labels_key", "--flatten", "--ignore_label", "--scores", "--figure"),
         *("--all_intervals", "--posthoc", "--output", "--max_gib", "--workdir", "--datasets", "--checkpoint"),
         *("--data_dir", "--odin", "--force", "--mc_dropout", "--batch_norm_examples", "--save_as", "--ensemble"),
         *("--distributed", "--coordinator", "--processes", "--process"),
@@ -87,6 +88,7 @@ START = {
         ["--predictions=test.npz"],
         ["--predictions=logits.npy", "--labels=labels.npy"],
         ["--predictions=test.npz", "--validation=validation.npz", "--ood=noise.npz"],
+        ["--scores=scores.npy", "--ood=scores.npy", "--figure=new.png"],
         ["--workdir=trained", "--data_dir=data"],
         ["--ensemble=run,run2", "--save_as=new"],
     ],
@@ -100,7 +102,7 @@ START = {
 """Command lines that are right, which most cases begin with."""
 
 SWITCHES = {"--distributed", "--probabilities", "--logits", "--all_intervals", "--odin", "--force", "--check"}
-SWITCHES |= {"--dry_run", "--strict", "--list"}
+SWITCHES |= {"--flatten", "--dry_run", "--strict", "--list"}
 FITTING = {
     "--config": ["configs/quickstart.py", "configs/mr.py:erm", "quickstart:mixup", "configs", "own.py", "fifo.py"],
     "--grid": ["configs/grids/mr.py", "configs/quickstart.py", "own.py", "configs", "fifo.py"],
@@ -110,6 +112,9 @@ FITTING = {
     "--datasets": ["test", "mnist,gaussian_noise", "folder:pets", "folder:", "arrays:scans.npz", "test,test", "hf:x"],
     "--posthoc": ["isotonic", "vector_scaling,isotonic", "isotonic,isotonic"],
     "--coordinator": ["10.0.0.1:1", "[::1]:80", ":", "a:0", "a:99999", "a:²"],
+    "--logits_key": ["logits", "labels", "x"],
+    "--ignore_label": ["0", "-100", "255"],
+    "--figure": ["new.png", "new.svg", "new", "dir.json"],
     "--output": ["new.json", "e.tex", "e.md", "e.csv", "out/e.json", "test.npz/e.json", "empty/e.json", "dir.json"],
 }
 WORDS = [
@@ -148,6 +153,7 @@ def write_everything(folder: Path) -> None:
         np.save("labels.npy", rng.integers(0, 4, 60))
         parquet_of_text()
         pets("pets/cat", "pets/dog")
+        np.save("scores.npy", rng.uniform(size=60))
         np.savez("scans.npz", images=np.zeros((4, 8, 8), np.uint8), labels=np.arange(4))
         shares = rng.dirichlet(np.ones(4), 60)
         for name, numbers in {"shares": shares, "percent": 100 * shares, "a,b": shares * 9 - 3, "x=y": -shares}.items():

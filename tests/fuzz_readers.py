@@ -14,6 +14,7 @@ import argparse
 import copy
 import datetime
 import functools
+import gzip
 import io
 import json
 import multiprocessing
@@ -81,14 +82,13 @@ def originals() -> dict[str, dict[str, bytes]]:
     rows = [",".join(map(str, (label, *row))) for label, row in zip(labels.tolist(), logits.tolist(), strict=True)]
     (folder / "p.csv").write_text("\n".join([",".join(["label", *names]), *rows, ""]))
     parquet.write_table(arrow.table({"label": labels, **dict(zip(names, logits.T, strict=True))}), folder / "p.parquet")
-    kinds = {kind: [f"p.{kind}"] for kind in ("npz", "csv", "parquet")} | {"npy": ["p.npy", "labels.npy"]}
-    try:
-        import torch
-
-        torch.save({"logits": torch.tensor(logits), "labels": torch.tensor(labels)}, folder / "p.pt")
-        kinds["pt"] = ["p.pt"]
-    except ImportError:
-        pass  # no .pt file is written without torch, which its reader also needs
+    (folder / "p.csv.gz").write_bytes(gzip.compress((folder / "p.csv").read_bytes(), mtime=0))
+    lists = arrow.table({"label": labels, "logits": list(logits)})
+    with arrow.OSFile(str(folder / "p.arrow"), "wb") as file, arrow.ipc.new_stream(file, lists.schema) as stream:
+        stream.write_table(lists)
+    shutil.copy(pathlib.Path(__file__).parent / "torch_files" / "dict.pt", folder / "p.pt")
+    single = ("npz", "csv", "csv.gz", "parquet", "arrow", "pt")
+    kinds = {kind: [f"p.{kind}"] for kind in single} | {"npy": ["p.npy", "labels.npy"]}
     found = {kind: {name: (folder / name).read_bytes() for name in files} for kind, files in kinds.items()}
     found["json"] = {"config.json": json.dumps(to_dict(Config())).encode()}
     make_run(folder / "run", n=12, ood=("mnist",))
@@ -106,7 +106,7 @@ def read(kind: str, folder: pathlib.Path) -> None:
         assert isinstance(from_dict(read_object(folder / "config.json")), Config)
     else:
         labels = folder / "labels.npy" if kind == "npy" else None
-        record = load_predictions(folder / f"p.{kind}", labels=labels)
+        record = load_predictions(folder / f"p.{kind}", labels=labels, say=lambda line: None)
         assert record.labels.shape == record.logits.shape[:1]
         assert record.labels.min() >= -1
         assert not np.isnan(record.logits).any()
@@ -124,6 +124,8 @@ def _damaged_file(name: str, content: bytes, chance: random.Random) -> bytes:
     inner = chance.random() < 0.6
     if inner and name.endswith((".npz", ".pt")):
         return _damaged_archive(content, chance)
+    if inner and name.endswith(".gz"):
+        return gzip.compress(_damaged_bytes(gzip.decompress(content), chance), mtime=0)
     if inner and name.endswith(".json"):
         return _damaged_json(content, chance)
     return _damaged_bytes(content, chance)

@@ -117,6 +117,7 @@ for, how long it had trained, and what evaluated it |
 | `noise_floor` | {{key: {{`mean`, `p95`}}}}: what a perfectly calibrated network of the same confidences \
 would show; of {floors} |
 | `unlabelled` | examples left out because they have no label (-1) |
+| `images` | with `--flatten`: `n` images of the `fewest`, `mean`, `most` examples; intervals resample them |
 | `temperature` | T, fitted on the validation record, or null without one |
 | `after_temperature` | `n`, `intervals`, `noise_floor` and the numbers below for logits / T, or null; \
 without {unscaled}, and without intervals of {of_classes} |

@@ -1,6 +1,7 @@
 import csv
+import gzip
+import json
 import sys
-import types
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mixup_jax import metrics
 from mixup_jax.command import EXIT_BAD_INPUT, run_command
 from mixup_jax.errors import InputError
 from mixup_jax.evaluate import main
@@ -99,8 +101,9 @@ def test_what_is_no_probability_is_refused(row, message):
         ("", "lacks the column '0'"),
         ("0,1\n0.1,0.9\n", "lacks labels; expected a column 'label'"),
         ("label,label,0,1\n1,1,0.1,0.9\n", "2 columns named 'label'"),
-        (",label,0,1\n0,1,0.1,0.9\n", "column '' is neither"),
-        ("id,label,0,1\n0,1,0.1,0.9\n", "column 'id' is neither"),
+        ("background,label,0,1\n0,1,0.1,0.9\n", "column 'background' is neither"),
+        (",label,0,1\n0,1,0.1,0.9,1\n", "a row has 5 columns, the first line 4"),
+        ("label,0,1\n" + "\n" * 2000 + "1,0.1,0.9\n", "more than 1000 blank lines"),
         ("label,0,2\n1,0.1,0.9\n", "lacks the column '1'"),
         ("label,a_0,b_1\n1,0.1,0.9\n", "lacks the column 'a_1'"),
         ("label,0\n0,0.1\n", "lacks the column '1'"),
@@ -208,81 +211,200 @@ def test_a_header_with_an_open_quote_is_named_in_one_line(folder):
     assert "\n" not in str(caught.value)
 
 
-class FakeTensor:
-    """As much of torch.Tensor as the reader uses."""
-
-    def __init__(self, array):
-        self.array = np.asarray(array)
-
-    def detach(self):
-        return self
-
-    def numpy(self):
-        return self.array
-
-    def numel(self):
-        return self.array.size
-
-    def element_size(self):
-        return self.array.itemsize
-
-    def is_floating_point(self):
-        return self.array.dtype.kind == "f"
-
-    def float(self):
-        return FakeTensor(self.array.astype(np.float32))
+TORCH_FILES = Path(__file__).parent / "torch_files"
+"""Written by torch 2.13: `tests/torch_files/write.py`."""
+OF_TORCH = np.array([[-1.1258, -1.1524, -0.2506, -0.4339], [0.8487, 0.6920, -0.3160, -2.1152]])
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("name", "said", "digits"),
+    [("dict.pt", "", 4), ("tuple.pt", "'0' is taken for the logits", 2), ("strided.pth", "'preds' is taken", 4)],
+)
+def test_real_torch_files_are_read_without_torch(name, said, digits, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    lines = []
+    record = load_predictions(TORCH_FILES / name, say=lines.append)
+    np.testing.assert_allclose(record.logits[:2], OF_TORCH, atol=0.6 * 10.0**-digits)
+    assert record.labels.tolist() == [0, 1, 2, 3, -1, 2]
+    assert said in "".join(lines)
+
+
+def test_logits_and_labels_of_torch_in_two_files():
+    record = load_predictions(TORCH_FILES / "tensor.pt", labels=TORCH_FILES / "labels.pt")
+    np.testing.assert_allclose(record.logits[:2], OF_TORCH, atol=2e-3)
+    assert record.labels.tolist() == [0, 1, 2, 3, -1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("module.pt", "holds more than tensors"), ("legacy.pt", "format of before 1.6, a pickle")]
+)
+def test_torch_files_of_more_than_tensors_are_refused(name, message):
+    with pytest.raises(InputError, match=message):
+        load_predictions(TORCH_FILES / name)
+
+
+def torch_file(path, pickled, numbers=b"\0" * 96):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("p/data.pkl", pickled)
+        archive.writestr("p/data/0", numbers)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
     [
-        ({"logits": FakeTensor(LOGITS), "labels": FakeTensor(LABELS)}, None),
-        ({"logits": FakeTensor(LOGITS)}, "lacks labels; expected {'logits': .., 'labels': ..}"),
-        ([1], "lacks a tensor logits"),
-        ({"logits": FakeTensor(np.broadcast_to(np.float32(0), (10**9, 3))), "labels": FakeTensor([0])}, "in memory"),
+        ((b"ctorch._utils\n_rebuild_tensor_v2\n", b"cos\nsystem\n"), "holds more than tensors: os.system"),
+        ((b"K\x06K\x04\x86", b"J\xff\xff\xff\x7fK\x04\x86"), "in memory"),
+        ((b"K\x04K\x01\x86", b"K\xffK\x01\x86"), "more elements than the file"),
     ],
 )
-def test_torch_files_are_read_by_torch_without_unpickling(folder, monkeypatch, content, message):
-    def load(path, *, map_location, weights_only):
-        assert (map_location, weights_only) == ("cpu", True)
-        return content
-
-    monkeypatch.setitem(
-        sys.modules, "torch", types.SimpleNamespace(Tensor=FakeTensor, load=load, __version__="2.14.1+cpu")
-    )
-    with zipfile.ZipFile("p.pt", "w") as archive:
-        archive.writestr("p/data.pkl", b"")
-    if message is None:
-        np.testing.assert_array_equal(load_predictions(Path("p.pt")).logits, LOGITS)
-        return
+def test_what_a_torch_file_claims_is_neither_run_nor_allocated(folder, change, message):
+    with zipfile.ZipFile(TORCH_FILES / "dict.pt") as archive:
+        pickled = archive.read("dict/data.pkl")
+        numbers = archive.read("dict/data/0")
+    assert change[0] in pickled
+    torch_file("p.pt", pickled.replace(*change), numbers)
     with pytest.raises(InputError, match=message):
-        load_predictions(Path("p.pt"))
+        load_predictions("p.pt")
 
 
-def test_torch_missing_is_said(folder, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    Path("p.pt").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"p\.pt needs torch"):
-        load_predictions(Path("p.pt"))
+def test_keys_are_chosen_by_the_user_or_tried_and_said(folder):
+    np.savez("p.npz", probs=LOGITS, outputs=-LOGITS, y=LABELS, other=LABELS[::-1])
+    said = []
+    record = load_predictions("p.npz", say=said.append)
+    np.testing.assert_array_equal(record.logits, -LOGITS)
+    assert said == ["p.npz: 'outputs' is taken for the logits; 'y' is taken for the labels"]
+    said.clear()
+    record = load_predictions("p.npz", logits_key="probs", labels_key="other", say=said.append)
+    np.testing.assert_array_equal(record.logits, LOGITS)
+    np.testing.assert_array_equal(record.labels, LABELS[::-1])
+    assert said == []
+    with pytest.raises(InputError, match="expected 'z', as --logits_key says"):
+        load_predictions("p.npz", logits_key="z")
+    Path("p.csv").write_text("file;p0;p1;truth;note\na;0.5;1.5;1;x\n")
+    record = load_predictions("p.csv", logits_key="p", labels_key="truth", say=said.append)
+    assert (record.logits.tolist(), record.labels.tolist()) == ([[0.5, 1.5]], [1])
+    assert said == ["p.csv: column 'file' is left out; column 'note' is left out"]
 
 
-def test_a_real_torch_file(folder):
-    torch = pytest.importorskip("torch")
-    logits, labels = torch.tensor(LOGITS), torch.tensor(LABELS)
-    narrow = logits.bfloat16().float().numpy()
-    for tensor, expected in (
-        (logits, LOGITS),
-        (logits.requires_grad_(), LOGITS),
-        (logits.detach().T.contiguous().T, LOGITS),
-        (logits.detach().bfloat16(), narrow),
-    ):
-        torch.save({"logits": tensor, "labels": labels}, "p.pt")
-        read = load_predictions(Path("p.pt"))
-        np.testing.assert_array_equal(read.logits, expected)
-        np.testing.assert_array_equal(read.labels, LABELS)
-    torch.save(torch.nn.Linear(2, 2), "p.pt")
-    with pytest.raises(InputError, match="holds more than tensors"):
-        load_predictions(Path("p.pt"))
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("p.csv", ",label,0,1\n0,1,0.25,0.5\n1,0,1,2\n"),
+        ("p.csv", "id;label;0;1\nx y;1;0.25;0.5\nz;0;1;2\n"),
+        ("p.tsv", "Unnamed: 0\tlabel\t0\t1\n0\t1\t0.25\t0.5\n1\t0\t1\t2\n"),
+        ("p.csv.gz", "label,0,1\n1,0.25,0.5\n0,1,2\n"),
+    ],
+)
+def test_tables_with_other_separators_compressed_and_with_an_index(folder, name, text):
+    Path(name).write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
+    record = load_predictions(name)
+    assert record.logits.tolist() == [[0.25, 0.5], [1.0, 2.0]]
+    assert record.labels.tolist() == [1, 0]
+
+
+def test_a_small_file_that_unfolds_without_end_is_refused(folder):
+    Path("p.csv.gz").write_bytes(gzip.compress(b"label,0,1\n" + b"0" * (1 << 25)))
+    with pytest.raises(InputError, match="a line has more than"):
+        load_predictions("p.csv.gz")
+
+
+def save_arrow(path, table, **options):
+    with arrow.OSFile(str(path), "wb") as file, arrow.ipc.new_stream(file, table.schema, **options) as stream:
+        stream.write_table(table, max_chunksize=7)
+
+
+def test_columns_of_lists_and_data_sets_saved_to_disk(folder):
+    table = arrow.table({"logits": list(LOGITS), "label": LABELS, "text": ["x"] * 30})
+    parquet.write_table(table, "p.parquet", row_group_size=11)
+    fixed = arrow.FixedSizeListArray.from_arrays(arrow.array(LOGITS.ravel()), 4)
+    parquet.write_table(arrow.table({"label": LABELS, "preds": fixed}), "fixed.parquet")
+    Path("saved").mkdir()
+    for part in range(2):
+        save_arrow(f"saved/data-{part}.arrow", table.slice(15 * part, 15))
+    files = [{"filename": f"data-{part}.arrow"} for part in range(2)]
+    Path("saved/state.json").write_text(json.dumps({"_data_files": files, "_indices_files": None}))
+    for name in ("p.parquet", "fixed.parquet", "saved"):
+        record = load_predictions(name)
+        np.testing.assert_array_equal(record.logits, LOGITS)
+        assert record.logits.dtype == np.float32
+        np.testing.assert_array_equal(record.labels, LABELS)
+    save_arrow("p.arrow", table, options=arrow.ipc.IpcWriteOptions(compression="zstd"))
+    with pytest.raises(InputError, match="it is compressed"):
+        load_predictions("p.arrow")
+    parquet.write_table(arrow.table({"logits": [[0.1, 1.0], [1.0]], "label": [0, 1]}), "p.parquet")
+    with pytest.raises(InputError, match="lists of 2 lengths"):
+        load_predictions("p.parquet")
+    Path("saved/state.json").write_text(json.dumps({"_data_files": [{"filename": "../p.arrow"}]}))
+    with pytest.raises(InputError, match="names no data files"):
+        load_predictions("saved")
+
+
+def test_bfloat16_is_read_as_what_it_is(folder):
+    jnp = pytest.importorskip("jax.numpy")
+    narrow = jnp.asarray(LOGITS, jnp.bfloat16)
+    np.savez("p.npz", logits=narrow, labels=LABELS)
+    np.save("p.npy", narrow)
+    for name in ("p.npz", "p.npy"):
+        np.testing.assert_array_equal(load_predictions(name).logits, np.asarray(narrow, np.float32))
+
+
+PIXELS = RNG.normal(size=(6, 3, 4, 5))
+CLASSES = RNG.integers(0, 3, (6, 4, 5))
+
+
+def test_each_position_of_an_image_is_an_example(folder):
+    labels = CLASSES.copy()
+    labels[0, :2] = labels[3] = 255
+    np.savez("p.npz", logits=PIXELS, labels=labels)
+    record = load_predictions("p.npz", flatten=True, ignore_label=255)
+    image, row, column = np.nonzero(labels != 255)
+    np.testing.assert_array_equal(record.logits, PIXELS[image, :, row, column])
+    np.testing.assert_array_equal(record.labels, labels[image, row, column])
+    assert record.meta["rows_by_image"] == [10, 20, 20, 0, 20, 20]
+    np.savez("last.npz", logits=np.moveaxis(PIXELS, 1, -1), labels=labels)
+    np.testing.assert_array_equal(load_predictions("last.npz", flatten=True, ignore_label=255).logits, record.logits)
+    with pytest.raises(InputError, match="with --flatten"):
+        load_predictions("p.npz")
+
+
+def test_intervals_of_pixels_resample_images():
+    # All pixels of an image agree, so the interval must be as wide as that of one pixel an image.
+    confidence = np.repeat(RNG.uniform(0.5, 1, 40), 50)
+    correct = np.repeat(RNG.uniform(size=40) < 0.8, 50)
+    labels = np.where(correct, 0, 1)
+    logits = np.stack([np.log(confidence), np.log1p(-confidence)], axis=1)
+    rows = {"rows_by_image": [50] * 40}
+    entry = evaluate_records(Predictions(logits, labels, rows))["results"]["test"]
+    alone = evaluate_records(Predictions(logits[::50], labels[::50], {"rows_by_image": [1] * 40}))["results"]["test"]
+    plain = evaluate_records(Predictions(logits[::50], labels[::50]))["results"]["test"]
+    assert entry["images"] == {"n": 40, "fewest": 50, "mean": 50.0, "most": 50}
+    for key, interval in entry["intervals"].items():
+        np.testing.assert_allclose(interval, alone["intervals"][key], atol=1e-9)
+        if key in plain["intervals"]:  # of other resamples
+            np.testing.assert_allclose(interval, plain["intervals"][key], atol=0.04)
+    with pytest.raises(InputError, match="does not add up to 2000"):
+        evaluate_records(Predictions(logits, labels, {"rows_by_image": [10**9]}))
+
+
+def test_confidences_alone_are_evaluated_as_those_of_logits(folder, capsys):
+    labels, foreign = np.abs(LABELS), LOGITS[::-1] * 0.5
+    np.savez("p.npz", logits=LOGITS, labels=labels)
+    np.savez("o.npz", logits=foreign)
+    confidence, correct = metrics.confidence_and_correct(LOGITS, labels)
+    np.savez("scores.npz", confidence=confidence, correct=correct)
+    np.save("o.npy", scipy.special.softmax(foreign.astype(float), axis=1).max(axis=1))
+    assert main(["--predictions=p.npz", "--ood=o.npz", "--output=logits.json"]) == 0
+    assert main(["--scores=scores.npz", "--ood=o.npy", "--output=scores.json", "--figure=h.png"]) == 0
+    one, other = (json.loads(Path(f"{name}.json").read_text()) for name in ("logits", "scores"))
+    for key in ("accuracy", "ece_15", "oe_15", "mean_confidence"):
+        assert other["results"]["scores"][key] == pytest.approx(one["results"]["p"][key], abs=1e-7)
+    for key in ("auroc", "aupr_in", "mean_confidence"):
+        assert other["ood"]["o"][key] == pytest.approx(one["ood"]["o"][key], abs=1e-7)
+    assert Path("h.png").read_bytes().startswith(b"\x89PNG")
+    assert run_command(main, ["--scores=o.npy"]) == EXIT_BAD_INPUT
+    np.save("far.npy", np.array([0.5, 1.5]))
+    assert run_command(main, ["--scores=scores.npz", "--ood=far.npy"]) == EXIT_BAD_INPUT
+    assert "confidence 1.5 of example 1 is not a probability" in capsys.readouterr().err
 
 
 def test_the_command_reads_all_of_them_and_writes_four_formats(folder, capsys):

@@ -1,3 +1,4 @@
+import importlib
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ def config_keys() -> list[str]:
     return [f"{group}.{key}".rstrip(".") for group, keys in groups.items() for key in keys]
 
 
+PACKAGE = Path(__file__).parents[1] / "mixup_jax"
 QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart.py"
 
 
@@ -106,7 +108,24 @@ def test_only_keys_that_are_near_are_suggested(name: str, suggested: list[str]):
     assert message.endswith(f"; see docs/configuration.md for all {len(config_keys())}")
 
 
-def test_help_names_every_method(capsys: pytest.CaptureFixture[str]):
+def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit):
-        main(["--help"])
-    assert set(VARIANTS) <= set(re.findall("[a-z_]+", capsys.readouterr().out.partition("options:")[0]))
+        importlib.import_module(f"mixup_jax.{command}").main(["--help"])
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["main", "sweep", "report.__main__", "compile_ahead"])
+def test_help_names_every_method(command: str, capsys: pytest.CaptureFixture[str]):
+    assert set(VARIANTS) <= set(re.findall("[a-z_]+", help_of(command, capsys)))
+
+
+DOORS = {
+    *(path.stem for path in PACKAGE.glob("*.py") if "run_command(main)" in path.read_text()),
+    *(f"{path.parent.name}.{path.stem}" for path in PACKAGE.glob("*/*.py") if "run_command(main)" in path.read_text()),
+}
+
+
+@pytest.mark.parametrize("command", sorted(DOORS))
+def test_every_help_has_commands_to_copy(command: str, capsys: pytest.CaptureFixture[str]):
+    name = command.removesuffix(".__main__")
+    assert len(re.findall(rf"^  python -m mixup_jax\.{name} ", help_of(command, capsys), re.MULTILINE)) >= 2

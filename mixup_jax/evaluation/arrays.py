@@ -12,8 +12,8 @@ import numpy.typing as npt
 from mixup_jax.errors import InputError, local_path
 from mixup_jax.evaluation.measure import evaluate_records
 from mixup_jax.evaluation.numbers import ARGUMENTS, as_probabilities, check_numbers
-from mixup_jax.runs.formats import load_predictions
-from mixup_jax.runs.records import Predictions, logits_of_probabilities, no_labels
+from mixup_jax.runs.formats import Reading, as_record, load_predictions
+from mixup_jax.runs.records import Predictions
 
 Given = npt.ArrayLike | tuple[npt.ArrayLike, npt.ArrayLike] | Predictions | str | os.PathLike[str]
 """Logits `[N, K]`; logits and labels `[N]`; a record; or the path of a file that holds one."""
@@ -28,11 +28,15 @@ def evaluate(
     probabilities: bool | None = None,
     posthoc: Sequence[str] = (),
     all_intervals: bool = False,
+    logits_key: str | None = None,
+    labels_key: str | None = None,
+    flatten: bool = False,
+    ignore_label: int | None = None,
 ) -> dict[str, Any]:
     """Returns the evaluation of one network's logits, as in evaluation.json; docs/metrics.md defines every number.
 
     Logits are an array `[N, K]` of NumPy, JAX or PyTorch, a `Predictions`, or the path of a file in a format of
-    `load_predictions`.
+    `load_predictions`.  bfloat16 becomes float32.
 
     Args:
       logits: of the test examples.
@@ -43,6 +47,11 @@ def evaluate(
         what looks like probabilities.
       posthoc: further methods to fit on the validation examples: "vector_scaling", "isotonic".
       all_intervals: also bootstrap adaptive, smooth and class-wise ECE (some seconds more).
+      logits_key: the name of the logits in files; see `load_predictions`.
+      labels_key: the name of the labels in files.
+      flatten: logits are `[N, K, ..]` or `[N, .., K]` and labels `[N, ..]`, as of segmentation: each position is an
+        example, and intervals resample the N images.
+      ignore_label: examples with this label are left out.
 
     Returns:
       {"results": {"test": {"accuracy", "ece_15", "nll", .., "intervals"}, ..}, "ood": {name: ..}, ..}
@@ -51,10 +60,10 @@ def evaluate(
       InputError: logits or labels have a wrong shape, type or value, are not of one network, or look like
         probabilities while nothing is said.
     """
-    said = bool(probabilities)
-    foreign = {name: _record_of(given, None, said, labelled=False) for name, given in (ood or {}).items()}
-    test = _record_of(logits, labels, said)
-    held_out = None if validation is None else _record_of(validation, None, said)
+    said, reading = bool(probabilities), Reading(logits_key, labels_key, flatten, ignore_label)
+    foreign = {name: _record_of(given, None, said, reading, labelled=False) for name, given in (ood or {}).items()}
+    test = _record_of(logits, labels, said, reading)
+    held_out = None if validation is None else _record_of(validation, None, said, reading)
     records = {"test": test, "validation": held_out, **{f"ood[{name!r}]": one for name, one in foreign.items()}}
     numbers = check_numbers({name: one for name, one in records.items() if one}, probabilities, ARGUMENTS)
     document = evaluate_records(test, validation=held_out, ood=foreign, posthoc=posthoc, all_intervals=all_intervals)
@@ -62,21 +71,26 @@ def evaluate(
 
 
 def _record_of(
-    given: Given, labels: npt.ArrayLike | None, probabilities: bool, *, labelled: bool = True
+    given: Given, labels: npt.ArrayLike | None, probabilities: bool, reading: Reading, *, labelled: bool = True
 ) -> Predictions:
     if isinstance(given, Predictions | str | os.PathLike):
         if labels is not None:
             raise InputError("labels given with a record or a file, which holds its own; expected the logits alone")
         if isinstance(given, Predictions):
             return as_probabilities(given) if probabilities else given
-        return load_predictions(local_path(given), probabilities=probabilities, labelled=labelled)
+        return load_predictions(local_path(given), probabilities=probabilities, labelled=labelled, **vars(reading))
     if isinstance(given, tuple) and len(given) == 2:
         given, labels = given
-    logits = np.asarray(given)
-    if logits.dtype.name == "bfloat16":  # JAX's, which numpy does not count among the floating-point types
-        logits = logits.astype(np.float32)
-    if labels is None:
-        if labelled:
-            raise InputError("labels are missing; expected them beside the logits: (logits, labels)")
-        labels = no_labels(logits)
-    return Predictions(logits_of_probabilities(logits) if probabilities else logits, np.asarray(labels))
+    if labels is None and labelled:
+        raise InputError("labels are missing; expected them beside the logits: (logits, labels)")
+    classes = None if labels is None else _array(labels)
+    return as_record(_array(given), classes, reading, "the logits", {}, probabilities=probabilities)
+
+
+def _array(given: Any) -> npt.NDArray[Any]:
+    """Returns an array of NumPy, JAX or PyTorch as NumPy's; bfloat16, which NumPy does not have, as float32."""
+    if hasattr(given, "detach"):  # a tensor of PyTorch, which may need gradients or lie on an accelerator
+        given = given.detach().cpu()
+        given = given.float() if str(given.dtype) == "torch.bfloat16" else given
+    array = np.asarray(given)
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array

@@ -150,6 +150,9 @@ def _result_table(name: str, entry: Mapping[str, Any]) -> Table:
     if entry["after_temperature"] is not None:
         sides.append((f"T = {entry['temperature']:.4f}", entry["after_temperature"]))
     sides += [(_POSTHOC_NAMES[method], side) for method, side in entry.get("posthoc", {}).items()]
+    if "images" in entry:
+        images = entry["images"]
+        left_out += f" in {images['n']} images of {images['fewest']} to {images['most']}, which intervals resample"
     header = ["", *(cell for title, _ in sides for cell in (title, "95 % interval")), "noise floor (95th percentile)"]
     rows = []
     for row in metric_table.METRICS:
@@ -178,7 +181,9 @@ def _ood_table(entries: Mapping[str, Mapping[str, Any]]) -> Table:
                 interval = _span(numbers.get("intervals", {}).get(first.key))
                 more = [_cell(numbers, row.key) for row in others]
                 confidence = _cell(side, "mean_confidence") if numbers is side else ""
-                rows.append((label, labels[score], *sizes, _cell(numbers, first.key), interval, *more, confidence))
+                rows.append(
+                    (label, labels.get(score, score), *sizes, _cell(numbers, first.key), interval, *more, confidence)
+                )
     reasons = {reason for entry in entries.values() for reason in entry.get("no_information", {}).values()}
     title = "out of distribution: higher score = more foreign; fractions, not percent"
     title += "".join(f"; -: {reason}" for reason in sorted(reasons))

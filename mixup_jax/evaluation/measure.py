@@ -13,6 +13,7 @@ import numpy as np
 
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
+from mixup_jax.evaluation.by_image import counts_by_image, intervals_by_image, without_intervals
 from mixup_jax.evaluation.checks import check_held_out, check_same_network, shared_rows
 from mixup_jax.evaluation.recalibration import (
     Recalibration,
@@ -26,7 +27,7 @@ from mixup_jax.metrics.logits import UNLABELLED
 from mixup_jax.metrics.measuring import Given, full_vector, intervals, scores_of, separation, top_label
 from mixup_jax.metrics.ood_scores import have_level
 from mixup_jax.metrics.temperature import COLDEST, HOTTEST
-from mixup_jax.runs.records import Predictions
+from mixup_jax.runs.records import ROWS_BY_IMAGE, Predictions
 
 SCHEMA = 1
 NO_LEVEL = "the records hold probabilities or their logarithms, which have no level that this score could read"
@@ -52,7 +53,8 @@ def result_entry(
       `n`; the numbers of `metrics.table.METRICS` by their keys; `intervals`: {key: [low, high]}, 95 %;
       `noise_floor`: {key: {"mean", "p95"}}; `unlabelled`, how many examples were left out; `temperature`;
       `after_temperature`, the same numbers for logits / temperature, None without one; and `posthoc`, {method: the
-      numbers that are defined after it}.  docs/evaluation-json.md describes each.
+      numbers that are defined after it}; of pixels also `images`, {"n", "fewest", "mean", "most"} examples.
+      docs/evaluation-json.md describes each.
     """
     raw, known = examples[0].only_labelled(), _labelled(predictions, predictions.name)
     posthoc = {}
@@ -68,7 +70,7 @@ def result_entry(
     if temperature is not None:
         _, of_classes = full_vector(known.logits, known.labels, temperature)
         scaled = _top_label(examples[1].only_labelled(), all_intervals) | table.nested(of_classes)
-    return {
+    found = {
         **entry,
         **table.nested(numbers),
         "unlabelled": len(examples[0]) - len(raw),
@@ -76,6 +78,16 @@ def result_entry(
         "after_temperature": scaled,
         "posthoc": posthoc,
     }
+    return found if ROWS_BY_IMAGE not in predictions.meta else _of_images(found, predictions, examples)
+
+
+def _of_images(entry: dict[str, Any], predictions: Predictions, examples: list[Examined]) -> dict[str, Any]:
+    """Returns an entry of examples that are parts of images, with intervals of resampled images and no others."""
+    rows = predictions.meta[ROWS_BY_IMAGE]
+    entry = without_intervals(entry) | {"images": counts_by_image(rows, examples[0])}
+    for side, of_side in zip([entry, entry["after_temperature"]], examples, strict=False):
+        side["intervals"] = intervals_by_image(rows, of_side)
+    return entry
 
 
 def _top_label(known: Examined, all_intervals: bool) -> dict[str, Any]:
@@ -212,6 +224,8 @@ def evaluate_records(
             results[record.name or name] = result_entry(record, examples, temperature, recalibration, all_intervals)
     tested = examined(test, temperature)
     shared = {name: count for name, count in shared.items() if count}
+    # Pixels are not independent, and scores are not summed by image.
+    of_pixels = without_intervals if ROWS_BY_IMAGE in test.meta else dict
     return {
         "schema": SCHEMA,
         "step": test.meta.get("step") if step is None else step,
@@ -222,7 +236,7 @@ def evaluate_records(
         **({"test_rows_in": shared} if shared else {}),
         "results": {test_name: result_entry(test, tested, temperature, recalibration, all_intervals), **results},
         "ood": {
-            name: ood_entry(tested, examined(record, temperature), temperature, all_intervals=all_intervals)
+            name: of_pixels(ood_entry(tested, examined(record, temperature), temperature, all_intervals=all_intervals))
             for name, record in ood.items()
         },
     }

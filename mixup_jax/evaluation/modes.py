@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from mixup_jax.devices.cluster import Cluster
 from mixup_jax.environment import FULL, check_versions
-from mixup_jax.errors import InputError, not_a_file
+from mixup_jax.errors import InputError, not_a_file, unknown_name
 from mixup_jax.escapes import one_line
 from mixup_jax.evaluation.ensemble import mean_of_records
 from mixup_jax.evaluation.export import check_suffix, render
 from mixup_jax.evaluation.measure import evaluate_records
 from mixup_jax.evaluation.numbers import FLAGS, check_numbers
 from mixup_jax.evaluation.recalibration import check_posthoc
+from mixup_jax.evaluation.scores import Scores, evaluate_scores, load_scores
 from mixup_jax.libraries import keep_freed_memory
 from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, GIB
 from mixup_jax.runs.files import write_atomically
@@ -22,6 +24,8 @@ from mixup_jax.runs.formats import load_predictions
 from mixup_jax.runs.records import Predictions
 
 EVALUATION_FILE = "evaluation.json"
+FIGURES = (".png", ".svg", ".pdf")
+Named = TypeVar("Named", Predictions, Scores)
 NO_TEMPERATURE = "No temperature was fitted: that takes held-out data (--validation=V.npz), never the test record."
 
 
@@ -46,10 +50,13 @@ def evaluate_files(
     posthoc: Sequence[str] = (),
     all_intervals: bool = False,
     max_gib: float = DEFAULT_LIMIT / GIB,
+    **keys: Any,
 ) -> Outcome:
-    """Evaluates files of predictions and writes the results; several files for one record are an ensemble."""
-    if not 0 < max_gib < float("inf"):
-        raise InputError(f"--max_gib={max_gib} is not a size; expected a number above 0, such as 8")
+    """Evaluates files of predictions and writes the results; several files for one record are an ensemble.
+
+    `keys` are further arguments of `load_predictions`, such as `logits_key`.
+    """
+    _check_gib(max_gib)
     output = output or [predictions[0].parent / f"{_name(predictions)}.evaluation.json"]
     label_files = [path for path in (labels, validation_labels) if path is not None]
     _check_outputs(output, [path for paths in (predictions, validation, label_files, *ood) for path in paths])
@@ -70,7 +77,7 @@ def evaluate_files(
     given: dict[str, Predictions] = {}
 
     def record(paths: Sequence[Path], labels: Path | None = None, *, labelled: bool = True) -> Predictions:
-        options: dict[str, Any] = {"probabilities": probabilities, "limit": int(max_gib * GIB)}
+        options: dict[str, Any] = {"probabilities": probabilities, "limit": int(max_gib * GIB), **keys}
         members = [load_predictions(path, labels=labels, labelled=labelled, **options) for path in paths]
         given.update(zip(map(str, paths), members, strict=True))
         return members[0] if len(members) == 1 else mean_of_records(members)
@@ -91,8 +98,57 @@ def evaluate_files(
     )
     document["numbers"] = numbers
     for file in output:
-        _write(file, document)
+        _write(file, render(document, file).encode())
     return Outcome(document, output, [] if validation else [NO_TEMPERATURE])
+
+
+def evaluate_score_files(
+    scores: Path,
+    *,
+    ood: Sequence[Sequence[Path]] = (),
+    output: Sequence[Path] = (),
+    figure: Path | None = None,
+    all_intervals: bool = False,
+    max_gib: float = DEFAULT_LIMIT / GIB,
+) -> Outcome:
+    """Evaluates files of one number an example and writes the results, with `figure` also their histogram."""
+    _check_gib(max_gib)
+    output = output or [scores.parent / f"{_name([scores])}.evaluation.json"]
+    _check_outputs([*output], [scores, *(path for paths in ood for path in paths)])
+    for paths in ood:
+        if len(paths) > 1:
+            raise InputError(f"--ood names {len(paths)} files; expected one: scores have no ensemble")
+    if figure is not None and figure.suffix.lower() not in FIGURES:
+        raise unknown_name("format of figures", figure.suffix or figure.name, FIGURES)
+    limit = int(max_gib * GIB)
+    test, name = load_scores(scores, limit), _name([scores])
+    others = _named([(_name(paths), load_scores(paths[0], limit)) for paths in ood])
+    document = evaluate_scores(test, name, others, all_intervals=all_intervals)
+    for file in output:
+        _write(file, render(document, file).encode())
+    if figure is not None:
+        _write(figure, _histogram(test, name, others, figure.suffix[1:].lower()))
+    return Outcome(document, [*output, *([figure] if figure is not None else [])])
+
+
+def _histogram(test: Scores, name: str, ood: Mapping[str, Scores], kind: str) -> bytes:
+    """Returns a file of the histograms of confidences."""
+    if test.confidence is None:
+        raise InputError(f"{name} holds scores, of which --figure draws no histogram; expected confidences")
+    # Imported here, because matplotlib takes a second to load.
+    from mixup_jax.figures.histogram import confidence_histogram
+
+    outside = {other: one.confidence for other, one in ood.items() if one.confidence is not None}
+    buffer = io.BytesIO()
+    figure = confidence_histogram(test.confidence, outside, in_name=name).get_figure(root=True)
+    assert figure is not None  # a new one was made
+    figure.savefig(buffer, format=kind, bbox_inches="tight")
+    return buffer.getvalue()
+
+
+def _check_gib(max_gib: float) -> None:
+    if not 0 < max_gib < float("inf"):
+        raise InputError(f"--max_gib={max_gib} is not a size; expected a number above 0, such as 8")
 
 
 def _check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
@@ -108,11 +164,11 @@ def _name(paths: Sequence[Path]) -> str:
     return one_line("+".join(path.stem for path in paths))
 
 
-def _named(records: Sequence[tuple[str, Predictions]]) -> dict[str, Predictions]:
+def _named(records: Sequence[tuple[str, Named]]) -> dict[str, Named]:
     """Returns the records by the name of their data set, or else of their file; repeated names get a number."""
-    named: dict[str, Predictions] = {}
+    named: dict[str, Named] = {}
     for file, record in records:
-        name = base = str(record.meta.get("dataset") or file)
+        name = base = str((isinstance(record, Predictions) and record.meta.get("dataset")) or file)
         number = 1
         while name in named:
             number += 1
@@ -121,9 +177,9 @@ def _named(records: Sequence[tuple[str, Predictions]]) -> dict[str, Predictions]
     return named
 
 
-def _write(output: Path, document: dict[str, Any]) -> None:
+def _write(output: Path, content: bytes) -> None:
     try:
-        write_atomically(output, render(document, output).encode())
+        write_atomically(output, content)
     except OSError as error:
         if error.errno in FULL:
             raise OSError(error.errno, error.strerror, str(output)) from error

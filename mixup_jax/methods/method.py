@@ -7,6 +7,7 @@ one place: `losses.batch_loss` for a term of the loss, `mixing.mix_batch` for a 
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import dataclass, fields
 
 from mixup_jax.errors import InputError, require, require_choice, unknown_name
@@ -303,3 +304,8 @@ def variant(name: str) -> Variant:
     if name not in VARIANTS:
         raise unknown_name("config variant", name, VARIANTS)
     return VARIANTS[name]
+
+
+def listed() -> str:
+    """Returns the names of all methods in indented lines, for --help."""
+    return textwrap.fill(", ".join(VARIANTS), 100, initial_indent="  ", subsequent_indent="  ")

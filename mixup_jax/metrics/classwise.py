@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError, unknown_name
 from mixup_jax.metrics.binning import Bins, bin_edges, equal_width_index
-from mixup_jax.metrics.calibration import NORMS, bin_equal_mass, ece
+from mixup_jax.metrics.calibration import NORMS, bin_equal_mass, calibration_error, ece
 from mixup_jax.metrics.resampling import Interval, interval_around, resample_counts
 from mixup_jax.metrics.softmax import Bools, Floats, Ints, check_all_labelled, shifted_blocks
 from mixup_jax.metrics.temperature import check_temperature
@@ -36,23 +36,42 @@ def bin_classes(
     With `equal_mass`, each class has bins of equal mass (`bin_equal_mass`) instead of equally wide ones.  Probabilities
     up to `threshold`, in [0, 1), are left out; 0 keeps all, including zeros.
     """
+    checked, edges = _checked(logits, labels, n_bins, threshold, temperature)
+    if not equal_mass:
+        sums = _equal_width(logits, checked, edges, threshold, temperature)
+        return tuple(Bins(edges, *of_class) for of_class in zip(*sums, strict=True))
+    binned = [Bins.empty(1)] * np.shape(logits)[1]
+    for k, bins in _equal_mass(np.asarray(logits), checked, n_bins, threshold, temperature):
+        binned[k] = bins
+    return tuple(binned)
+
+
+def _checked(
+    logits: npt.ArrayLike, labels: npt.ArrayLike, n_bins: int, threshold: float, temperature: float
+) -> tuple[Ints, Floats]:
+    """Returns the labels and the edges of equally wide bins, after checking what `bin_classes` takes."""
     if not 0.0 <= threshold < 1.0:
         raise InputError(f"threshold is {threshold}; expected a probability of at least 0 and below 1")
     check_temperature(temperature)
     edges = bin_edges(n_bins)
-    checked = check_all_labelled(logits, labels)
-    if not equal_mass:
-        return _equal_width(logits, checked, edges, threshold, temperature)
-    binned = []
-    for k, probability in enumerate(_probabilities_by_class(np.asarray(logits), temperature)):
-        kept = probability > threshold if threshold > 0.0 else slice(None)
-        binned.append(bin_equal_mass(probability[kept], (checked == k)[kept], n_bins))
-    return tuple(binned)
+    return check_all_labelled(logits, labels), edges
+
+
+def _equal_mass(
+    logits: npt.NDArray[np.floating], labels: Ints, n_bins: int, threshold: float, temperature: float
+) -> Iterator[tuple[int, Bins]]:
+    """Yields each class of which a probability is left, and its bins of equal mass."""
+    for first, probabilities in _probabilities_by_class(logits, temperature):
+        kept = probabilities > threshold if threshold > 0.0 else np.ones(probabilities.shape, bool)
+        for place in np.flatnonzero(kept.any(axis=1)).tolist():
+            chosen = kept[place]
+            yield first + place, bin_equal_mass(probabilities[place][chosen], (labels == first + place)[chosen], n_bins)
 
 
 def _equal_width(
     logits: npt.ArrayLike, labels: Ints, edges: Floats, threshold: float, temperature: float
-) -> tuple[Bins, ...]:
+) -> tuple[Ints, Floats, Floats]:
+    """Returns count, sum of confidences and of correct predictions of equally wide bins, `[K, M]` each."""
     classes, n_bins = np.shape(logits)[1], len(edges) - 1
     count, confidence_sum, correct_sum = np.zeros((3, classes, n_bins))
     for probability, outcome, cell in class_cells(logits, labels, edges, temperature):
@@ -63,7 +82,7 @@ def _equal_width(
             (correct_sum, kept & outcome, None),
         ):
             total += np.bincount(cell[chosen], weights, minlength=total.size).reshape(total.shape)
-    return tuple(Bins(edges, *sums) for sums in zip(count.astype(np.int64), confidence_sum, correct_sum, strict=True))
+    return count.astype(np.int64), confidence_sum, correct_sum
 
 
 def class_cells(
@@ -88,8 +107,8 @@ def _divide(shifted: Floats, temperature: float) -> None:
             shifted /= temperature
 
 
-def _probabilities_by_class(logits: npt.NDArray[np.floating], temperature: float) -> Iterator[Floats]:
-    """Yields the probabilities of class 0 for all examples, then of class 1 and so on: float64 `[N]` each."""
+def _probabilities_by_class(logits: npt.NDArray[np.floating], temperature: float) -> Iterator[tuple[int, Floats]]:
+    """Yields the probabilities of some neighbouring classes, float64 `[classes, N]`, after the first one's number."""
     top, total = np.empty(len(logits)), np.empty(len(logits))
     for rows, shifted in shifted_blocks(logits):
         top[rows] = logits[rows].max(axis=1)
@@ -101,7 +120,7 @@ def _probabilities_by_class(logits: npt.NDArray[np.floating], temperature: float
         with np.errstate(over="ignore"):
             columns -= top
         _divide(columns, temperature)
-        yield from np.exp(columns, out=columns) / total
+        yield first, np.exp(columns, out=columns) / total
 
 
 def classwise_ece(
@@ -125,8 +144,19 @@ def classwise_ece(
     Kumar et al., 2019), with "max" the largest gap of any bin of any class.  The other arguments are those of
     `bin_classes`; a class of which no probability is left adds 0.
     """
-    binned = bin_classes(logits, labels, n_bins, equal_mass=equal_mass, threshold=threshold, temperature=temperature)
-    return classwise_ece_of_bins(binned, norm)
+    if norm not in NORMS:
+        raise unknown_name("norm", norm, NORMS)
+    checked, edges = _checked(logits, labels, n_bins, threshold, temperature)
+    errors = np.zeros(np.shape(logits)[1])
+    # Without an object for each class: there may be as many classes as words.
+    if equal_mass:
+        for k, bins in _equal_mass(np.asarray(logits), checked, n_bins, threshold, temperature):
+            errors[k] = ece(bins, norm)
+    else:
+        count, confidence, correct = _equal_width(logits, checked, edges, threshold, temperature)
+        filled = count.any(axis=1)
+        errors[filled] = calibration_error(count[filled], confidence[filled], correct[filled], norm)
+    return _joint_error(errors, norm)
 
 
 def classwise_ece_of_bins(binned: Sequence[Bins], norm: str = "l1") -> float:
@@ -135,7 +165,10 @@ def classwise_ece_of_bins(binned: Sequence[Bins], norm: str = "l1") -> float:
         raise unknown_name("norm", norm, NORMS)
     if not binned:
         raise InputError("binned holds no classes; expected the bins of each class")
-    errors = np.array([ece(bins, norm) if bins.n else 0.0 for bins in binned])
+    return _joint_error(np.array([ece(bins, norm) if bins.n else 0.0 for bins in binned]), norm)
+
+
+def _joint_error(errors: Floats, norm: str) -> float:
     if norm == "max":
         return float(errors.max())
     return float(errors.mean() if norm == "l1" else np.sqrt(np.square(errors).mean()))

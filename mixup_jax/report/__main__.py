@@ -8,7 +8,20 @@ from collections.abc import Sequence
 from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import print_line
+from mixup_jax.methods.method import listed
 from mixup_jax.report.workers import cores
+
+EXAMPLES = f"""\
+examples:
+  python -m mixup_jax.evaluate --workdir=runs/mixup-0                # first: each run is evaluated
+  python -m mixup_jax.report runs/* --output=report                  # then: open report/index.html
+  python -m mixup_jax.report runs/mr/* --output=report-mr --jobs=2
+  python -m mixup_jax.report runs/fm-erm-* runs/fm-mixup-* runs/fm-dropout-0+mc10 --output=report
+
+Runs of one config and different seeds are one method, of which the page shows mean and standard deviation. Methods:
+
+{listed()}
+"""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -16,6 +29,7 @@ def main(argv: Sequence[str]) -> int:
     parser = CommandParser(
         prog="python -m mixup_jax.report",
         description="Write index.html, results.json, table.md and figures about runs that were evaluated.",
+        epilog=EXAMPLES,
     )
     parser.add_argument(
         "runs", nargs="+", type=path, metavar="RUN", help="folder of an evaluated run (the --workdir it was trained in)"

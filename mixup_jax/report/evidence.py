@@ -190,6 +190,13 @@ def _stated(match: re.Match[str], home: Path) -> str:
     return f"<!-- state {match['config']} {match['folder']} -->{state}<!-- end -->"
 
 
+EXAMPLES = """\
+examples:
+  python -m mixup_jax.report.evidence README.md docs/results/README.md
+  python -m mixup_jax.report.evidence README.md --check
+"""
+
+
 def main(argv: Sequence[str]) -> int:
     """Parses the arguments, writes the tables and prints the files that changed.
 
@@ -198,6 +205,7 @@ def main(argv: Sequence[str]) -> int:
     parser = CommandParser(
         prog="python -m mixup_jax.report.evidence",
         description=__doc__.partition("\n\n")[2],
+        epilog=EXAMPLES,
     )
     parser.add_argument(
         "documents", nargs="+", type=path, metavar="DOCUMENT", help="a Markdown file with marked tables"

@@ -85,7 +85,12 @@ def map_npy(path: Path) -> npt.NDArray[Any]:
         return np.asarray(np.lib.format.open_memmap(path, mode="r"))
 
 
-def check_size(path: Path, size: int, limit: int) -> None:
+def from_bfloat16(bits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Returns the numbers of bfloat16 as float32, exactly; numpy knows them only as two bytes each, "V2" or uint16."""
+    return (np.ascontiguousarray(bits).view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
+def check_size(path: Path | str, size: int, limit: int) -> None:
     """Raises InputError if the `size` bytes to be read from `path` exceed `limit`."""
     if size > limit:
         raise InputError(

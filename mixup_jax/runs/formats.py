@@ -1,4 +1,4 @@
-"""Records of predictions from files of other tools: `.npy`, CSV, Parquet and torch's `.pt`, besides `.npz`.
+"""Records of predictions from files of other tools: `.npy`, CSV, Parquet, Arrow and torch's `.pt`, besides `.npz`.
 
 Each reader only finds the numbers; `Predictions` checks them, so every format has the same rules.
 """
@@ -8,25 +8,74 @@ from __future__ import annotations
 import csv
 import os
 import re
-import warnings
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError, not_a_file, unknown_name
-from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, UNREADABLE, check_size, map_npy
-from mixup_jax.runs.records import Predictions, load_record, logits_of_probabilities, no_labels
+from mixup_jax.escapes import print_line
+from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, UNREADABLE, check_size, from_bfloat16, map_npy
+from mixup_jax.runs.files import shown
+from mixup_jax.runs.records import (
+    ROWS_BY_IMAGE,
+    Predictions,
+    logits_of_probabilities,
+    no_labels,
+    parsed_meta,
+    read_entries,
+)
+from mixup_jax.runs.tables import Columns, read_arrow, read_csv, read_parquet
+from mixup_jax.runs.torch_file import read_tensor, read_torch
 
 Array = npt.NDArray[Any]
 _LABEL = "label"
 _COLUMN = f"a column {_LABEL!r}, with -1 for an example without one"
-_LABELS_OF = {".csv": _COLUMN, ".parquet": _COLUMN, ".pt": "{'logits': .., 'labels': ..}"}
-LARGEST_FOOTER = 1 << 20
-"""Bytes of a text, and number of entries of a list, in the metadata of a Parquet file."""
+TABLES = {".csv": read_csv, ".tsv": read_csv, ".parquet": read_parquet, ".arrow": read_arrow}
+FORMATS = (".npz", ".npy", *TABLES, ".csv.gz", ".pt", ".pth")
+
+LOGITS_NAMES = (
+    *("logits", "logit", "predictions", "preds", "outputs", "output", "scores", "probabilities", "probs"),
+    *("y_pred", "y_score", "arr_0", "0", "tensor"),
+)
+LABELS_NAMES = ("labels", "label", "label_ids", "targets", "target", "y_true", "y", "arr_1", "1", "tensor")
+"""The names that are tried, in this order; the last are numpy's for arrays without a name, and places in a tuple."""
+_PLAIN = ("logits", "labels", "label", "tensor")
+_INDEX = re.compile(r"|Unnamed: ?[0-9]+|index|idx|id|__index_level_[0-9]+__", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are to be read.
+
+    Attributes:
+      logits_key: the name of the logits: of an array, a tensor or a column of lists, or what the names of the columns
+        of classes begin with; None tries `LOGITS_NAMES`.
+      labels_key: the name of the labels; None tries `LABELS_NAMES`.
+      flatten: logits have further axes, `[N, K, ..]` or, where the labels `[N, ..]` say so, `[N, .., K]`; every
+        position becomes an example.
+      ignore_label: examples with this label are left out.
+      limit: bytes that the arrays may take in memory; an `.npy` of logits takes none.
+    """
+
+    logits_key: str | None = None
+    labels_key: str | None = None
+    flatten: bool = False
+    ignore_label: int | None = None
+    limit: int = DEFAULT_LIMIT
+
+
+class _Found(NamedTuple):
+    """What a file holds, and what is to be said about how it was read."""
+
+    logits: Array
+    labels: Array | None
+    said: Sequence[str] = ()
+    meta: Mapping[str, Any] = MappingProxyType({})
 
 
 def load_predictions(
@@ -36,64 +85,188 @@ def load_predictions(
     probabilities: bool = False,
     labelled: bool = True,
     limit: int = DEFAULT_LIMIT,
+    logits_key: str | None = None,
+    labels_key: str | None = None,
+    flatten: bool = False,
+    ignore_label: int | None = None,
+    say: Callable[[str], None] = print_line,
 ) -> Predictions:
     """Returns the record that a file holds; its suffix says which format it is in.
 
     | suffix | content |
     | --- | --- |
     | `.npz` | arrays `logits` [N, K] and `labels` [N], and `meta` if there is any (see `load_record`) |
-    | `.npy` | logits [N, K], memory-mapped; labels [N] in a second `.npy`, or none |
-    | `.csv` | a header line; a column `label`, and a column for each class |
-    | `.parquet` | the same columns (needs pyarrow) |
-    | `.pt` | a dict of tensors `logits` and `labels`, saved by `torch.save` (needs torch; nothing is unpickled) |
+    | `.npy` | logits [N, K], memory-mapped; labels [N] in a second file, or none |
+    | `.csv`, `.tsv`, `.csv.gz` | a header line; a column `label`, and one for each class; `,`, `;` or tabs between |
+    | `.parquet`, `.arrow` | the same columns, or one whose rows are lists (needs pyarrow) |
+    | a folder | a data set that the library `datasets` saved to disk, of the same columns (needs pyarrow) |
+    | `.pt`, `.pth` | tensors `logits` and `labels` in a dict or a tuple, by `torch.save` (torch is not needed) |
 
     Columns of classes are named 0, 1, .., K-1, all with the same text before the number or with none (`logit_0`,
-    `logit_1`, ..), in any order.  A column that is neither is refused, because it might be taken for a class.
+    `logit_1`, ..), in any order.  A column that is neither is refused, because it might be taken for a class; only
+    that of an index (such as `id`, or one without a name) is left out.  Without keys, the usual names are tried.
+    bfloat16 becomes float32.
 
     Args:
       path: the file.
-      labels: an `.npy` of integers [N]; for `.npy` only, where None means that no example has a label.
+      labels: an `.npy`, `.pt` or `.pth` of integers [N], for a file of logits alone; None where no example has a label.
       probabilities: the numbers are probabilities, not logits; this is never guessed.
       labelled: labels must be there; else, as for out-of-distribution examples, no example has one where the file
         has none.
       limit: bytes that the arrays may take in memory; an `.npy` of logits takes none.
+      logits_key: the name of the logits, or what the names of the columns of classes begin with.
+      labels_key: the name of the labels.
+      flatten: the logits are `[N, K, ..]` (or `[N, .., K]`), as of segmentation, and the labels `[N, ..]`; each
+        position becomes an example, and `meta["rows_by_image"]` says how many each of the N contributes.
+      ignore_label: examples with this label are left out.
+      say: takes a line if a name was chosen that is not plainly `logits` or `labels`, or a column was left out.
 
     Raises:
       InputError: the file is missing, damaged, too large, in another format, or breaks what `Predictions`
         promises; the message names the file.
     """
     path, labels = Path(path), None if labels is None else Path(labels)
-    readers: dict[str, Callable[[Path, int], tuple[Array, Array | None]]] = {
-        ".csv": _read_csv,
-        ".parquet": _read_parquet,
-        ".pt": _read_torch,
-    }
-    suffix = path.suffix.lower()
-    if suffix not in (".npz", ".npy", *readers):
-        raise unknown_name("format of predictions", suffix or path.name, (".npz", ".npy", *readers))
-    if labels is not None and suffix != ".npy":
-        raise InputError(f"labels file {labels} given for {path}; expected one only for an .npy, others hold labels")
-    if labels is not None and labels.suffix.lower() != ".npy":
-        raise InputError(f"labels file {labels} is not an .npy; expected integers [N] written by numpy.save")
-    if suffix == ".npz":
-        return load_record(path, probabilities=probabilities, labelled=labelled, limit=limit)
-    logits, classes = _read_npy(path, labels) if suffix == ".npy" else _read(path, limit, readers[suffix])
-    if classes is None:
-        if labelled:
-            raise InputError(f"predictions file {path} lacks labels; expected {_LABELS_OF[suffix]}")
-        classes = no_labels(logits)
+    reading = Reading(logits_key, labels_key, flatten, ignore_label, limit)
+    suffix = _suffix(path)
+    found = _read(path, lambda: _find(path, suffix, reading))
+    classes = found.labels
+    if labels is not None:
+        if classes is not None:
+            raise InputError(
+                f"labels file {labels} given for {path}, which holds labels; expected one only for logits alone"
+            )
+        classes = _labels_file(labels, limit)
+    elif suffix == ".npy":
+        labelled = False
+    if classes is None and labelled:
+        raise InputError(f"predictions file {path} lacks labels; expected {_COLUMN}, or --labels_key")
     try:
-        return Predictions(logits_of_probabilities(logits) if probabilities else logits, classes)
+        record = as_record(found.logits, classes, reading, path, found.meta, probabilities=probabilities)
     except InputError as error:
         raise InputError(f"predictions file {path}: {error}") from error
+    if found.said:
+        say(f"{path}: {'; '.join(found.said)}")
+    return record
 
 
-def _read(path: Path, limit: int, reader: Callable[[Path, int], Any]) -> Any:
+def as_record(
+    logits: Array,
+    labels: Array | None,
+    reading: Reading,
+    name: Path | str,
+    meta: Mapping[str, Any],
+    *,
+    probabilities: bool = False,
+) -> Predictions:
+    """Returns the record of some arrays, flattened and without the label to ignore, as `reading` says.
+
+    Raises:
+      InputError: they break what `Predictions` promises, or cannot be flattened.
+    """
+    if logits.dtype.kind == "V" and logits.dtype.itemsize == 2:  # what numpy makes of JAX's bfloat16
+        check_size(name, 4 * logits.size, reading.limit)
+        logits = from_bfloat16(logits)
+    images = len(logits) if logits.ndim else 0
+    if reading.flatten:
+        logits, labels = _flattened(logits, labels, reading.limit, name)
+    elif logits.ndim > 2:
+        raise InputError(
+            f"logits have shape {list(logits.shape)}; expected [N, K]; "
+            "with --flatten (flatten=True) each position is an example"
+        )
+    kept = None
+    if reading.ignore_label is not None and labels is not None and labels.shape == logits.shape[:1]:
+        kept = labels != reading.ignore_label
+        logits, labels = logits[kept], labels[kept]
+    meta = dict(meta)
+    if reading.flatten:
+        by_image = np.full(images, len(logits) // max(images, 1)) if kept is None else kept.reshape(images, -1).sum(1)
+        meta[ROWS_BY_IMAGE] = by_image.tolist()
+    classes = no_labels(logits) if labels is None else labels
+    return Predictions(logits_of_probabilities(logits) if probabilities else logits, classes, meta)
+
+
+def _flattened(logits: Array, labels: Array | None, limit: int, name: Path | str) -> tuple[Array, Array | None]:
+    """Returns logits `[N * positions, K]` and labels `[N * positions]`."""
+    if logits.ndim < 3:
+        raise InputError(f"logits have shape {list(logits.shape)}, nothing to flatten; expected [N, K, ..]")
+    shape, axis = logits.shape, 1
+    if labels is not None and labels.shape != (shape[0], *shape[2:]):
+        if labels.shape != shape[:-1]:
+            raise InputError(
+                f"labels have shape {list(labels.shape)}; expected {[shape[0], *shape[2:]]}, one for each position"
+            )
+        axis = -1
+    check_size(name, max(logits.itemsize, 4) * logits.size, limit)
+    flat = np.moveaxis(logits, axis, -1).reshape(-1, shape[axis])
+    return flat, None if labels is None else labels.reshape(-1)
+
+
+def load_vectors(
+    path: Path, wanted: Mapping[str, Sequence[str]], *, alone: str, limit: int = DEFAULT_LIMIT
+) -> dict[str, Array]:
+    """Returns those of some vectors `[N]` that a file holds, by what they are.
+
+    Args:
+      path: a file in a format of `load_predictions`.
+      wanted: the names that are tried for each vector.
+      alone: which of them an `.npy`, or a file of one tensor, holds.
+      limit: bytes that they may take in memory.
+
+    Raises:
+      InputError: the file is missing, damaged, too large or in another format, or holds none of them.
+    """
+
+    def places(names: Sequence[str]) -> dict[str, str]:
+        chosen = {what: _chosen(path, names, what, None, usual) for what, usual in wanted.items()}
+        return {what: name for what, name in chosen.items() if name is not None}
+
+    def find() -> dict[str, Array]:
+        if suffix == ".npy":
+            return {alone: map_npy(path)}
+        if suffix == ".npz":
+            there = places(read_entries(path, (), limit)[1])
+            entries, _ = read_entries(path, list(there.values()), limit)
+            return {what: entries[name] for what, name in there.items()}
+        if suffix in (".pt", ".pth"):
+            tensors = read_torch(path)
+            there = {alone: "tensor"} if list(tensors) == ["tensor"] else places(list(tensors))
+            return {what: read_tensor(path, tensors[name], limit) for what, name in there.items()}
+        of_table: dict[str, str] = {}
+
+        def choose(names: Sequence[str], _: frozenset[int]) -> Columns:
+            of_table.update(places(names))
+            if not of_table:
+                raise InputError(f"predictions file {path} holds {_list(names)}; expected {tried}")
+            return Columns([], [names.index(name) for name in of_table.values()])
+
+        table = TABLES[suffix.removesuffix(".gz")](path, choose, limit)
+        return dict(zip(of_table, table.vectors, strict=True))
+
+    suffix, tried = _suffix(path), " or ".join(names[0] for names in wanted.values())
+    found: dict[str, Array] = _read(path, find)
+    if not found:
+        raise InputError(f"predictions file {path} holds none of them; expected {tried}")
+    return found
+
+
+def _suffix(path: Path) -> str:
+    """Returns the suffix that says a file's format; ".arrow" for a folder of the library `datasets`."""
+    if (path / "state.json").is_file():
+        return ".arrow"
+    name = path.name.lower()
+    suffix = next((suffix for suffix in (".csv.gz", ".tsv.gz") if name.endswith(suffix)), path.suffix.lower())
+    if suffix.removesuffix(".gz") not in FORMATS:
+        raise unknown_name("format of predictions", suffix or path.name, FORMATS)
+    return suffix
+
+
+def _read(path: Path, reader: Callable[[], Any]) -> Any:
     """Returns the result of a reader for a file; every failure becomes one line that names the file."""
-    if not path.is_file():
+    if not path.is_file() and not (path / "state.json").is_file():
         raise InputError(f"predictions file {path} {not_a_file(path)}; expected .npz, .npy, .csv, .parquet or .pt")
     try:
-        return reader(path, limit)
+        return reader()
     except InputError:
         raise
     except PermissionError as error:
@@ -105,128 +278,134 @@ def _read(path: Path, limit: int, reader: Callable[[Path, int], Any]) -> Any:
         raise InputError(f"predictions file {path} cannot be read ({reason}); expected a {path.suffix} file") from error
 
 
-def _read_npy(path: Path, labels: Path | None) -> tuple[Array, Array]:
-    logits: Array = _read(path, 0, lambda file, _: map_npy(file))
-    if labels is None:
-        return logits, no_labels(logits)
-    return logits, _read(labels, 0, lambda file, _: map_npy(file))
+def _find(path: Path, suffix: str, reading: Reading) -> _Found:
+    if suffix == ".npy":
+        return _Found(map_npy(path), None)
+    if suffix == ".npz":
+        _, names = read_entries(path, (), reading.limit)
+        logits, labels, said = _names(path, [name for name in names if name != "meta"], reading)
+        entries, _ = read_entries(path, [name for name in (logits, labels, "meta") if name], reading.limit)
+        try:
+            meta = parsed_meta(entries.get("meta"))
+        except InputError as error:
+            raise InputError(f"predictions file {path}: {error}") from error
+        return _Found(entries[logits], entries[labels] if labels else None, said, meta)
+    if suffix in (".pt", ".pth"):
+        tensors = read_torch(path)
+        logits, labels, said = _names(path, list(tensors), reading)
+        arrays = [read_tensor(path, tensors[name], reading.limit) for name in (logits, labels) if name]
+        return _Found(arrays[0], arrays[1] if labels else None, said)
+    said_of_columns: list[str] = []
+
+    def choose(names: Sequence[str], of_lists: frozenset[int]) -> Columns:
+        columns, said = _columns(path, names, of_lists, reading)
+        said_of_columns[:] = said
+        return columns
+
+    table = TABLES[suffix.removesuffix(".gz")](path, choose, reading.limit)
+    return _Found(table.matrix, _whole(path, table.vectors[0]) if table.vectors else None, said_of_columns)
 
 
-def _read_csv(path: Path, limit: int) -> tuple[Array, Array | None]:
-    check_size(path, 4 * path.stat().st_size, limit)  # two characters, such as "0,", become a float64
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        header = next(csv.reader(file), [])
-        order = _class_columns(path, header)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # no data: the empty shape is refused below
-            table = np.loadtxt(file, delimiter=",", dtype=np.float64, ndmin=2, comments=None, quotechar='"')
-    if table.size == 0:
-        table = table.reshape(0, len(header))
-    if table.shape[1] != len(header):
+def _labels_file(path: Path, limit: int) -> Array:
+    if path.suffix.lower() not in (".npy", ".pt", ".pth"):
+        raise InputError(f"labels file {path} is not an .npy; expected integers [N] written by numpy.save")
+    if path.suffix.lower() == ".npy":
+        return np.asarray(_read(path, lambda: map_npy(path)))
+
+    def tensor() -> Array:
+        tensors = read_torch(path)
+        name = _chosen(path, list(tensors), "labels", None, LABELS_NAMES)
+        if name is None:
+            raise InputError(f"labels file {path} holds {_list(list(tensors))}; expected one tensor of integers [N]")
+        return read_tensor(path, tensors[name], limit)
+
+    return np.asarray(_read(path, tensor))
+
+
+def _names(path: Path, names: list[str], reading: Reading) -> tuple[str, str | None, list[str]]:
+    """Returns the names of the logits and, if they are there, of the labels, and what is to be said of the choice."""
+    logits = _chosen(path, names, "logits", reading.logits_key, LOGITS_NAMES)
+    rest = [name for name in names if name != logits]
+    labels = _chosen(path, rest, "labels", reading.labels_key, LABELS_NAMES)
+    if logits is None:
         raise InputError(
-            f"predictions file {path} has {len(header)} names but {table.shape[1]} columns; expected as many"
+            f"predictions file {path} lacks logits (it holds {_list(names)}); "
+            "expected logits and labels, or --logits_key to name them"
         )
-    return table[:, order], _whole(path, table[:, header.index(_LABEL)]) if _LABEL in header else None
+    return logits, labels, _choice({"logits": logits, "labels": labels}, reading)
 
 
-def _read_parquet(path: Path, limit: int) -> tuple[Array, Array | None]:
-    try:
-        import pyarrow as arrow
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise InputError(f"predictions file {path} needs pyarrow; expected `pip install pyarrow`, or a .csv") from error
-    _require_version(path, "pyarrow", arrow.__version__, (14, 0, 1))
-    try:
-        with parquet.ParquetFile(
-            path, thrift_string_size_limit=LARGEST_FOOTER, thrift_container_size_limit=LARGEST_FOOTER
-        ) as file:
-            names, rows = file.schema_arrow.names, file.metadata.num_rows
-            order = _class_columns(path, names)
-            for column in file.schema_arrow:
-                if not (arrow.types.is_integer(column.type) or arrow.types.is_floating(column.type)):
-                    raise InputError(
-                        f"predictions file {path}: column {column.name!r} is {column.type}; expected numbers"
-                    )
-            groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
-            declared = max(16 * rows * len(names), sum(group.total_byte_size for group in groups))
-            check_size(path, declared, limit)
-            table = file.read()
-    except arrow.ArrowException as error:
-        raise ValueError(str(error)) from error
-    columns = [table.column(index).to_numpy() for index in order]  # missing values become NaN, which is refused
-    with np.errstate(invalid="ignore"):  # for signalling NaNs; any NaN is refused later, with its position
-        logits = np.stack([column.astype(np.float64) for column in columns], axis=1)
-    return logits, _whole(path, table.column(_LABEL).to_numpy()) if _LABEL in names else None
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(shown(name) for name in names[:8]) or "nothing"
 
 
-def _read_torch(path: Path, limit: int) -> tuple[Array, Array | None]:
-    try:
-        import torch
-    except ImportError as error:
-        raise InputError(
-            f"predictions file {path} needs torch to be read; expected `pip install torch`, or the arrays saved as .npz"
-        ) from error
-    _require_version(path, "torch", torch.__version__, (2, 6))
-    if not zipfile.is_zipfile(path):
-        raise ValueError("it is damaged, or in torch's format of before 1.6, a pickle: save it again with torch.save")
-    with zipfile.ZipFile(path) as archive:
-        check_size(path, sum(info.file_size for info in archive.infolist()), limit)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle.UnpicklingError and whatever torch's own reader raises
-        # Not torch's message, which recommends to unpickle the file.
-        raise ValueError(
-            "torch.load with weights_only=True refuses it, so it is damaged or holds more than tensors"
-        ) from error
-    tensors: dict[str, Any] = content if isinstance(content, dict) else {}
-    names = ["logits", *(["labels"] if "labels" in tensors else [])]
-    for name in names:
-        if not isinstance(tensors.get(name), torch.Tensor):
-            raise InputError(f"predictions file {path} lacks a tensor {name}; expected {_LABELS_OF['.pt']}")
-    found = {name: tensors[name].detach() for name in names}
-    # A tensor may repeat its storage, so it can be larger than the file it came from.
-    check_size(path, sum(tensor.numel() * max(tensor.element_size(), 4) for tensor in found.values()), limit)
-    logits = found["logits"]
-    wide = logits.float() if logits.is_floating_point() and logits.element_size() < 4 else logits  # bfloat16
-    return wide.numpy(), found["labels"].numpy() if "labels" in found else None
+def _choice(chosen: dict[str, str | None], reading: Reading) -> list[str]:
+    asked = (reading.logits_key, reading.labels_key)
+    return [
+        f"{name[:40]!r} is taken for the {what}"
+        for what, name in chosen.items()
+        if name is not None and name not in (*_PLAIN, *asked)
+    ]
 
 
-def _require_version(path: Path, package: str, found: str, least: tuple[int, ...]) -> None:
-    """Raises InputError for a version of a package with which a file could run code."""
-    if tuple(int(part) for part in re.findall(r"[0-9]+", found)[: len(least)]) < least:
-        expected = ".".join(map(str, least))
-        raise InputError(
-            f"predictions file {path} is not read with {package} {found}, in which such a file could run code; "
-            f"expected at least {expected}: pip install '{package}>={expected}'"
-        )
+def _chosen(path: Path, names: Sequence[str], what: str, key: str | None, usual: Sequence[str]) -> str | None:
+    """Returns the name that was asked for, or else the first of the usual ones that is there."""
+    if key is None:
+        return next((name for name in usual if name in names), None)
+    if key not in names:
+        raise InputError(f"predictions file {path} holds {_list(names)}; expected {key!r}, as --{what}_key says")
+    return key
 
 
-def _class_columns(path: Path, names: Sequence[str]) -> list[int]:
-    """Returns the positions of the columns of classes 0 .. K-1, in this order."""
+def _columns(path: Path, names: Sequence[str], of_lists: frozenset[int], reading: Reading) -> tuple[Columns, list[str]]:
+    """Returns the columns of classes 0 .. K-1 in this order, or the one of lists; that of labels; and what to say."""
     if names.count(_LABEL) > 1:
         raise InputError(f"predictions file {path} has {names.count(_LABEL)} columns named {_LABEL!r}; expected one")
+    label = _chosen(path, names, "labels", reading.labels_key, [name for name in LABELS_NAMES if name != "1"])
+    labels = [] if label is None else [names.index(label)]
+    lists = [names[place] for place in sorted(of_lists)]
+    if lists:
+        logits = _chosen(path, lists, "logits", reading.logits_key, [*LOGITS_NAMES, *lists[:1] * (len(lists) == 1)])
+        if logits is None:
+            raise InputError(f"predictions file {path} has lists in {_list(lists)}; expected --logits_key to say which")
+        return Columns([names.index(logits)], labels), _choice({"logits": logits, "labels": label}, reading)
+    classes, left_out = _class_columns(path, names, label, reading.logits_key)
+    said = _choice({"labels": label}, reading)
+    return Columns(classes, labels), said + [f"column {name[:40]!r} is left out" for name in left_out[:8]]
+
+
+def _class_columns(
+    path: Path, names: Sequence[str], label: str | None, prefix_asked: str | None
+) -> tuple[list[int], list[str]]:
+    """Returns the places of the columns of classes 0 .. K-1, in this order, and the names of columns left out."""
     places: dict[tuple[str, int], int] = {}
+    left_out = []
     for place, name in enumerate(names):
         match = re.fullmatch(r"(.*?)(0|[1-9][0-9]{0,8})", name)
-        if name == _LABEL:
+        if name == label:
+            continue
+        asked = match is not None and match[1] == prefix_asked
+        if (_INDEX.fullmatch(name) and not asked) or (prefix_asked is not None and not asked):
+            left_out.append(name)
             continue
         if match is None:
             raise InputError(
                 f"predictions file {path}: column {name[:40]!r} is neither {_LABEL!r} nor a class; "
-                "expected classes named 0, 1, .. with or without a text before the number, such as logit_0"
+                "expected classes named 0, 1, .. with or without a text before the number, such as logit_0 "
+                "(--logits_key=logit_ takes these alone)"
             )
         if (match[1], int(match[2])) in places:
             raise InputError(f"predictions file {path} has two columns named {name[:40]!r}; expected one")
         places[match[1], int(match[2])] = place
-    prefix = next(iter(places), ("", 0))[0]
-    classes = len(names) - names.count(_LABEL)
+    prefix = next(iter(places), (prefix_asked or "", 0))[0]
+    classes = len(places)
     missing = [f"{prefix}{number}" for number in range(max(classes, 2)) if (prefix, number) not in places]
     if missing:
         raise InputError(
             f"predictions file {path} lacks the column {missing[0][:40]!r} (it has {classes} besides {_LABEL!r}); "
             "expected a column for each class, numbered from 0"
         )
-    return [places[prefix, number] for number in range(classes)]
+    return [places[prefix, number] for number in range(classes)], left_out
 
 
 def _whole(path: Path, labels: Array) -> Array:

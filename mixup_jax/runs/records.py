@@ -12,6 +12,7 @@ import math
 import os
 import sys
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ MOST_ROUNDING = 0.5
 
 LARGEST_LOGIT = 1e100
 """The largest allowed logit: far beyond that of any network, and far enough from overflow for all sums."""
+
+ROWS_BY_IMAGE = "rows_by_image"
+"""Key of `meta`: how many examples each image has, where examples are the pixels of images, one image after another."""
 
 
 @dataclass(frozen=True)
@@ -168,12 +172,29 @@ def load_record(
         lacks an entry, or an entry breaks what `Predictions` promises; the message names the file.
     """
     path = Path(path)
+    entries, names = read_entries(path, ("logits", "labels", "meta"), limit)
+    missing = [name for name in ("logits", "labels") if name not in entries and (labelled or name == "logits")]
+    if missing:
+        found = ", ".join(shown(name) for name in names[:8]) or "nothing"
+        raise InputError(
+            f"predictions file {path} lacks {' and '.join(missing)} (it holds {found}); expected logits and labels"
+        )
+    try:
+        logits = logits_of_probabilities(entries["logits"]) if probabilities else entries["logits"]
+        labels = entries["labels"] if "labels" in entries else no_labels(logits)
+        return Predictions(logits, labels, parsed_meta(entries.get("meta")))
+    except InputError as error:
+        raise InputError(f"predictions file {path}: {error}") from error
+
+
+def read_entries(path: Path, wanted: Sequence[str], limit: int) -> tuple[dict[str, npt.NDArray[Any]], list[str]]:
+    """Returns what `arrays_file.read_npz` does; every failure is an InputError that names the file."""
     if not path.is_file():
         raise InputError(
             f"predictions file {path} {not_a_file(path)}; expected an .npz with logits [N, K] and labels [N]"
         )
     try:
-        entries, names = read_npz(path, ("logits", "labels", "meta"), limit)
+        return read_npz(path, wanted, limit)
     except InputError:
         raise
     except PermissionError as error:
@@ -186,21 +207,10 @@ def load_record(
             f"predictions file {path} cannot be read ({reason}); "
             "expected an .npz of plain arrays without pickled objects"
         ) from error
-    missing = [name for name in ("logits", "labels") if name not in entries and (labelled or name == "logits")]
-    if missing:
-        found = ", ".join(shown(name) for name in names[:8]) or "nothing"
-        raise InputError(
-            f"predictions file {path} lacks {' and '.join(missing)} (it holds {found}); expected logits and labels"
-        )
-    try:
-        logits = logits_of_probabilities(entries["logits"]) if probabilities else entries["logits"]
-        labels = entries["labels"] if "labels" in entries else no_labels(logits)
-        return Predictions(logits, labels, _parsed_meta(entries.get("meta")))
-    except InputError as error:
-        raise InputError(f"predictions file {path}: {error}") from error
 
 
-def _parsed_meta(entry: npt.NDArray[Any] | None) -> dict[str, Any]:
+def parsed_meta(entry: npt.NDArray[Any] | None) -> dict[str, Any]:
+    """Returns the facts of an `.npz`'s entry `meta`, a JSON object; raises InputError if it is none."""
     if entry is None:
         return {}
     if entry.shape != () or entry.dtype.kind != "U":

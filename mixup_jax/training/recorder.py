@@ -47,7 +47,9 @@ class Recorder:
         """
         self._trainer, self._checkpoints, self._logs = trainer, checkpoints, logs
         self._workdir = workdir
-        self.recent = Recent(trainer.config.log_every_steps, self._write_training, before.get("recent", ()))
+        self.recent = Recent(
+            trainer.config.log_every_steps, self._write_training, before.get("recent", ()), self._estimated
+        )
         self._facts = {"config": to_dict(trainer.config), "total_steps": trainer.total_steps, **provenance()}
         self._facts |= data_facts
         self._progress = Progress(
@@ -87,6 +89,9 @@ class Recorder:
         self._write(step, {**scalars, "learning_rate": float(self._trainer.schedule(step - 1))})
         self._show(step, {name: scalars[name] for name in ("train_loss",) if name in scalars})
 
+    def _estimated(self, step: int) -> bool:
+        return not is_first() or self._progress.estimated(step)
+
     def _write(self, step: int, scalars: Mapping[str, float]) -> None:
         epoch = -(-step // self._trainer.steps_per_epoch)
         for log in self._logs:
@@ -113,18 +118,29 @@ class Recent:
     They are fetched from the device only after the next step has been dispatched, so that the device never waits.
     """
 
-    def __init__(self, every: int, write: Write, saved: Sequence[Mapping[str, float]] = ()) -> None:
+    def __init__(
+        self,
+        every: int,
+        write: Write,
+        saved: Sequence[Mapping[str, float]] = (),
+        estimated: Callable[[int], bool] = lambda step: True,
+    ) -> None:
         """Starts empty, or with what `settle` returned when the run was interrupted.
 
-        `write` takes the metrics of a line, after every `every` steps.
+        `write` takes the metrics of a line, after every `every` steps.  `estimated` is called when a step is done,
+        until it returns True: only so long does `add` wait for the device.
         """
-        self._every, self._write = every, write
+        self._every, self._write, self._estimated = every, write, estimated
+        self._waits = True
         self._steps: list[Any] = [{name: np.float32(value) for name, value in one.items()} for one in saved]
         self._due: tuple[int, list[Any]] | None = None
 
     def add(self, step: int, metrics: Metrics) -> None:
         """Takes the metrics of step `step`, counted from 1."""
         self._steps.append(metrics)
+        if self._waits:
+            jax.block_until_ready(metrics)
+            self._waits = not self._estimated(step)
         self._write_due()
         if step % self._every == 0:
             self._due, self._steps = (step, self._steps), []

@@ -1,0 +1,199 @@
+"""Tensors of files that `torch.save` wrote, read without torch and without running what they hold.
+
+Such a file is a ZIP: a pickle that says which tensors there are, and their numbers.  A pickle is a program for Python's
+unpickler; here its instructions are only followed as far as they make dicts, lists, tuples, numbers, texts and tensors.
+A file that asks for anything else is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import pickletools
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixup_jax.runs.arrays_file import check_size, from_bfloat16
+
+LARGEST_PICKLE = 1 << 22
+"""Bytes of the pickle, which names the tensors; their numbers are elsewhere."""
+_DTYPES = {
+    "FloatStorage": "f4", "DoubleStorage": "f8", "HalfStorage": "f2", "BFloat16Storage": "u2", "LongStorage": "i8",
+    "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Name:
+    """What a pickle calls by its name, such as a function; it is never imported."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Where the numbers of a tensor are: in which part of the file, and how its elements lie there."""
+
+    kind: str
+    part: str
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def read_torch(path: Path) -> dict[str, Tensor]:
+    """Returns the tensors of a file by name: those of a dict by its keys, of a tuple or list by place, else "tensor".
+
+    Raises:
+      ValueError, or another of `arrays_file.UNREADABLE`: the file is damaged, or holds more than tensors.
+    """
+    with _archive(path) as archive:
+        name = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
+        if name is None or archive.getinfo(name).file_size > LARGEST_PICKLE:
+            raise ValueError("it has no data.pkl of at most 4 MiB")
+        content = _followed(_member(archive, name))
+    if isinstance(content, Tensor):
+        content = {"tensor": content}
+    elif isinstance(content, list | tuple):
+        content = {str(place): value for place, value in enumerate(content)}
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds a {type(content).__name__}, not tensors")
+    return {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+
+
+def read_tensor(path: Path, tensor: Tensor, limit: int) -> npt.NDArray[Any]:
+    """Returns the array of a tensor; bfloat16 becomes float32.
+
+    Raises:
+      InputError: it takes more than `limit` bytes, here or in the file.
+      ValueError, or another of `arrays_file.UNREADABLE`: the file is damaged.
+    """
+    dtype = np.dtype(_DTYPES[tensor.kind])
+    with _archive(path) as archive:
+        prefix = next(name for name in archive.namelist() if name.endswith("/data.pkl")).removesuffix("data.pkl")
+        name = f"{prefix}data/{tensor.part}"
+        # A tensor may repeat its numbers, so it can be larger than the part that it comes from.
+        size = math.prod(tensor.shape) * max(dtype.itemsize, 4)
+        check_size(path, max(size, archive.getinfo(name).file_size), limit)
+        big = f"{prefix}byteorder" in archive.namelist() and _member(archive, f"{prefix}byteorder") == b"big"
+        numbers = np.frombuffer(_member(archive, name), dtype.newbyteorder(">" if big else "<"))
+    shape, strides = tensor.shape, tensor.strides
+    if len(shape) != len(strides) or min((tensor.offset, *shape, *strides)) < 0:
+        raise ValueError("a tensor has a negative size or stride")
+    last = tensor.offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    if math.prod(shape) and last >= len(numbers):
+        raise ValueError("a tensor has more elements than the file")
+    if not math.prod(shape):
+        return np.empty(shape, dtype)
+    steps = tuple(stride * dtype.itemsize for stride in strides)
+    view = np.lib.stride_tricks.as_strided(numbers[tensor.offset :], shape, steps)
+    array = np.ascontiguousarray(view).astype(dtype, copy=False).reshape(shape)
+    return from_bfloat16(array) if tensor.kind == "BFloat16Storage" else array
+
+
+def _archive(path: Path) -> zipfile.ZipFile:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is damaged, or in torch's format of before 1.6, a pickle: save it again with torch.save")
+    return zipfile.ZipFile(path)
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"compression method {archive.getinfo(name).compress_type} is not one that torch writes")
+    return archive.read(name)
+
+
+def _followed(pickled: bytes) -> Any:
+    """Returns what a pickle makes, of dicts, lists, tuples, numbers, texts and tensors."""
+    stack: list[Any] = []
+    marks: list[int] = []
+    memo: dict[int, Any] = {}
+
+    def since_mark() -> list[Any]:
+        place = marks.pop()
+        taken = stack[place:]
+        del stack[place:]
+        return taken
+
+    value: Any
+    for operation, value, _ in pickletools.genops(pickled):
+        match operation.name:
+            case "PROTO" | "FRAME":
+                pass
+            case "BINUNICODE" | "SHORT_BINUNICODE" | "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT":
+                stack.append(value)
+            case "NONE" | "NEWTRUE" | "NEWFALSE":
+                stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[operation.name])
+            case "EMPTY_DICT" | "EMPTY_LIST" | "EMPTY_TUPLE":
+                stack.append({"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}[operation.name]())
+            case "MARK":
+                marks.append(len(stack))
+            case "TUPLE":
+                stack.append(tuple(since_mark()))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                size = int(operation.name[-1])
+                stack[-size:] = [tuple(stack[-size:])]
+            case "APPEND" | "APPENDS":
+                items = [stack.pop()] if operation.name == "APPEND" else since_mark()
+                _made(stack, list).extend(items)
+            case "SETITEM" | "SETITEMS":
+                pairs = [stack.pop(-2), stack.pop()] if operation.name == "SETITEM" else since_mark()
+                _made(stack, dict).update(zip(pairs[::2], pairs[1::2], strict=True))
+            case "BINPUT" | "LONG_BINPUT" | "MEMOIZE":
+                memo[len(memo) if value is None else value] = stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                stack.append(memo[value])
+            case "GLOBAL":
+                stack.append(_Name(value))
+            case "BINPERSID":
+                stack.append(_storage(stack.pop()))
+            case "REDUCE":
+                arguments, function = stack.pop(), stack.pop()
+                stack.append(_called(function, arguments))
+            case "STOP":
+                return stack.pop()
+            case other:
+                raise ValueError(f"it holds more than tensors: the instruction {other}")
+    raise ValueError("its pickle has no end")
+
+
+def _made(stack: list[Any], kind: type) -> Any:
+    if type(stack[-1]) is not kind:
+        raise ValueError(f"its pickle puts something into a {type(stack[-1]).__name__}")
+    return stack[-1]
+
+
+def _storage(named: Any) -> tuple[str, str]:
+    """Returns the kind and the part of the file of `('storage', torch.FloatStorage, '0', 'cpu', 12)`."""
+    _, kind, part, *_ = named
+    name = kind.text.removeprefix("torch ") if isinstance(kind, _Name) else ""
+    if name not in _DTYPES or not isinstance(part, str):
+        raise ValueError(f"it holds numbers of an unknown kind {name[:40]!r}")
+    return name, part
+
+
+def _tensor(storage: tuple[str, str], offset: int, shape: Any, strides: Any, *_: Any) -> Tensor:
+    kind, part = storage
+    if not all(type(number) is int for number in (offset, *shape, *strides)):
+        raise ValueError("a tensor has a size that is not a whole number")
+    return Tensor(kind, part, offset, tuple(shape), tuple(strides))
+
+
+_CALLS: dict[str, Callable[..., Any]] = {
+    "torch._utils _rebuild_tensor_v2": _tensor,
+    "torch._utils _rebuild_parameter": lambda tensor, *_: tensor,
+    "collections OrderedDict": dict,
+    "torch Size": tuple,
+}
+
+
+def _called(function: Any, arguments: Any) -> Any:
+    if not isinstance(function, _Name) or function.text not in _CALLS:
+        name = function.text.replace(" ", ".") if isinstance(function, _Name) else type(function).__name__
+        raise ValueError(f"it holds more than tensors: {name[:80]}")
+    return _CALLS[function.text](*arguments)
