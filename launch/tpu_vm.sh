@@ -8,12 +8,13 @@ usage() {
 Creates a Cloud TPU slice, trains and evaluates a run on all its workers, fetches the results, deletes the slice.
 
   launch/tpu_vm.sh create  --name=NAME --zone=ZONE [--type=TYPE] [--spot]        # asks for a slice, and waits for it
-  launch/tpu_vm.sh install --name=NAME --zone=ZONE --bucket=BUCKET [--data=A,B]  # this commit, on every worker
+  launch/tpu_vm.sh install --name=NAME --zone=ZONE --bucket=BUCKET               # this commit, on every worker
   launch/tpu_vm.sh run     --name=NAME --zone=ZONE --bucket=BUCKET ... -- ARGUMENTS OF mixup_jax.main
   launch/tpu_vm.sh fetch   --bucket=BUCKET [--to=DIR] [--checkpoints]
   launch/tpu_vm.sh delete  --name=NAME --zone=ZONE
 
-`run` does all that comes before it, so it is enough. When the slice is preempted it asks for another one and
+`run` does all that comes before it, so it is enough; one worker prepares the data of the config, for all, in the
+bucket. When the slice is preempted it asks for another one and
 continues there; started again, it continues too.
 
 options:
@@ -24,7 +25,6 @@ options:
   --runtime=V      software of the workers (default: the one for TYPE)
   --spot           spot capacity: cheaper, and taken away at any time
   --bucket=BUCKET  Cloud Storage bucket, without gs://, which every worker sees as runs/ of the checkout
-  --data=A,B       data sets to prepare on every worker (default: fashion_mnist,mnist)
   --retries=N      further attempts of a run that failed on a slice that is there (default: 3)
   --to=DIR         where results are fetched to (default: runs)
   --checkpoints    fetch checkpoints too
@@ -94,8 +94,9 @@ create() {
   done
 }
 
-on_all_workers() {
-  try gcloud compute tpus tpu-vm ssh "$name" "${place[@]}" --worker=all --command="$1"
+# Runs a command on all workers, or on one.
+on_workers() {
+  try gcloud compute tpus tpu-vm ssh "$name" "${place[@]}" --worker="$1" --command="$2"
 }
 
 # Copies this commit to every worker, and runs launch/tpu_worker.sh there.
@@ -103,13 +104,17 @@ install() {
   local archive=/tmp/mixup_jax.tar.gz
   try git archive --format=tar.gz --output="$archive" HEAD &&
     try gcloud compute tpus tpu-vm scp "$archive" "$name:mixup_jax.tar.gz" "${place[@]}" --worker=all &&
-    on_all_workers "mkdir -p mixup_jax && tar -xzf mixup_jax.tar.gz -C mixup_jax && $(
-      quoted mixup_jax/launch/tpu_worker.sh install "$bucket" "${data[@]}"
+    on_workers all "mkdir -p mixup_jax && tar -xzf mixup_jax.tar.gz -C mixup_jax && $(
+      quoted mixup_jax/launch/tpu_worker.sh install "$bucket"
     )"
 }
 
+prepare() {
+  on_workers 0 "$(quoted mixup_jax/launch/tpu_worker.sh prepare "${arguments[@]}")"
+}
+
 train() {
-  on_all_workers "$(quoted mixup_jax/launch/tpu_worker.sh train "${arguments[@]}")"
+  on_workers all "$(quoted mixup_jax/launch/tpu_worker.sh train "${arguments[@]}")"
 }
 
 # Trains and evaluates on a slice that is there; tries again where that may help.
@@ -118,7 +123,7 @@ run() {
   while true; do
     create
     code=0
-    { install && train; } || code=$?
+    { install && prepare && train; } || code=$?
     case $code in
       0) return ;;
       2) exit 2 ;; # something given is wrong, and will be the next time
@@ -151,7 +156,6 @@ default_runtime() {
 
 command=${1:---help}
 name='' zone='' project='' type=v5litepod-16 runtime='' spot='' bucket='' retries=3 to=runs checkpoints='' dry_run=''
-data=(fashion_mnist mnist)
 arguments=() # of mixup_jax.main
 pause=${PAUSE:-60} # seconds
 assumed='' # the state of the slice in a dry run
@@ -165,7 +169,6 @@ while (($# > 0)); do
     --runtime=?*) runtime=${1#*=} ;;
     --spot) spot=yes ;;
     --bucket=?*) bucket=${1#*=} ;;
-    --data=?*) IFS=, read -r -a data <<< "${1#*=}" ;;
     --retries=?*) retries=${1#*=} ;;
     --to=?*) to=${1#*=} ;;
     --checkpoints) checkpoints=yes ;;

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # What launch/tpu_vm.sh runs on every worker of a slice, in the checkout there:
-#   launch/tpu_worker.sh install BUCKET DATASET...    # Python, this package, the bucket as runs/, the data
-#   launch/tpu_worker.sh train ARGUMENT...            # mixup_jax.main with these arguments, then mixup_jax.evaluate
+#   launch/tpu_worker.sh install BUCKET        # Python, this package, the bucket as runs/
+#   launch/tpu_worker.sh prepare ARGUMENT...   # on one worker: the data of the config in these arguments, into the bucket
+#   launch/tpu_worker.sh train ARGUMENT...     # mixup_jax.main with these arguments, then mixup_jax.evaluate
 # Both may be repeated.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+data=runs/.data # in the bucket, so that it is prepared once for all workers
 
 install() {
   local bucket=$1 key=/usr/share/keyrings/cloud.google.asc
-  shift
   # The Python of the workers' system is too old; uv brings one.
   python3 -m pip install --quiet --user uv
   ~/.local/bin/uv venv --quiet --allow-existing --python=3.12 .venv
@@ -24,11 +25,22 @@ install() {
   # No metadata is cached, so that the workers see each other's files at once.
   mountpoint --quiet runs || gcsfuse --implicit-dirs --metadata-cache-ttl-secs=0 --metadata-cache-negative-ttl-secs=0 \
     "$bucket" runs
-  .venv/bin/python -m mixup_jax.data "$@"
+}
+
+prepare() {
+  local argument config=() place=--data_dir=$data
+  for argument in "$@"; do
+    case $argument in
+      --config*) config+=("$argument") ;;
+      --data_dir=*) place=$argument ;;
+    esac
+  done
+  .venv/bin/python -m mixup_jax.data "$place" "${config[@]}"
 }
 
 train() {
   local argument places=() # what the evaluation is told too
+  [[ " $*" == *" --data_dir="* ]] || set -- "$@" "--data_dir=$data"
   for argument in "$@"; do
     case $argument in
       --workdir=* | --data_dir=*) places+=("$argument") ;;
@@ -42,9 +54,9 @@ train() {
 }
 
 case ${1:-} in
-  install | train) "$@" ;;
+  install | prepare | train) "$@" ;;
   *)
-    echo "error: unknown command ${1:-}; expected install or train" >&2
+    echo "error: unknown command ${1:-}; expected install, prepare or train" >&2
     exit 2
     ;;
 esac

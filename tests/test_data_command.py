@@ -88,3 +88,22 @@ def test_help_documents_every_option(capsys):
     out = capsys.readouterr().out
     for option in ("--data_dir", "--list", "--debug", "NAME"):
         assert option in out
+
+
+@pytest.mark.parametrize(
+    ("config", "needs"),
+    [
+        ("configs/fashion_mnist.py", ["fashion_mnist", "mnist"]),
+        ("configs/mr.py:erm", ["glove", "mr", "amazon_snippets", "nyt_snippets", "tweets"]),
+    ],
+)
+def test_what_a_config_needs_is_prepared(config, needs, tmp_path, monkeypatch):
+    taken = []
+    monkeypatch.setattr(command, "prepare", lambda name, *_, **__: taken.append(name))
+    monkeypatch.setattr(command, "prepare_glove", lambda *_: taken.append("glove"))
+    monkeypatch.setattr(command, "describe", lambda *_: [])
+    assert run(f"--config={config}", f"--data_dir={tmp_path}") == 0
+    assert taken == needs
+    assert run(f"--config={config}", "--config.evaluation.ood=gaussian_noise", f"--data_dir={tmp_path}") == 0
+    assert taken[len(needs) :] == [name for name in needs[:2] if name != "mnist"]
+    assert run("--config.seed=1") == 2

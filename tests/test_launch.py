@@ -40,7 +40,7 @@ def test_help_shows_a_command_to_copy(name: str):
     [
         ("slurm.sbatch", ["--dry-run", "--config=a.py"], "--workdir is missing; expected --workdir=DIR"),
         ("slurm.sbatch", TRAINING, "this is not a Slurm job; expected: sbatch"),
-        ("tpu_worker.sh", ["start"], "unknown command start; expected install or train"),
+        ("tpu_worker.sh", ["start"], "unknown command start; expected install, prepare or train"),
         ("tpu_vm.sh", ["start"], "unknown command start; expected create, install, run, fetch or delete"),
         ("tpu_vm.sh", ["create", "--nmae=a"], "unknown argument --nmae=a; expected"),
         ("tpu_vm.sh", ["create", "--name=a"], "--zone is missing; expected --zone=VALUE for create"),
@@ -104,7 +104,7 @@ def test_an_interrupted_slurm_job_is_queued_again_and_another_failure_is_not(
 def test_a_dry_run_on_a_tpu_prints_every_command():
     shown = launch("tpu_vm.sh", *TPU, "--project=p", "--dry-run", "--", *TRAINING)
     place, gcloud = "--zone=us-west4-a --project=p", "gcloud compute tpus"
-    workers = f"{gcloud} tpu-vm ssh mix {place} --worker=all --command="
+    workers = [f"{gcloud} tpu-vm ssh mix {place} --worker={number} --command=" for number in ("all", "0", "all")]
     lines = shown.stdout.splitlines()
     assert lines[:3] == [
         f"{gcloud} queued-resources create mix --node-id=mix {place} --accelerator-type=v5litepod-16 "
@@ -112,10 +112,9 @@ def test_a_dry_run_on_a_tpu_prints_every_command():
         "git archive --format=tar.gz --output=/tmp/mixup_jax.tar.gz HEAD",
         f"{gcloud} tpu-vm scp /tmp/mixup_jax.tar.gz mix:mixup_jax.tar.gz {place} --worker=all",
     ]
-    assert all(line.startswith(workers) for line in lines[3:])
-    assert lines[3].replace("\\", "").endswith("mixup_jax/launch/tpu_worker.sh install b fashion_mnist mnist")
-    assert lines[4].replace("\\", "").endswith("mixup_jax/launch/tpu_worker.sh train " + " ".join(TRAINING))
-    assert len(lines) == 5
+    assert all(line.startswith(start) for line, start in zip(lines[3:], workers, strict=True))
+    calls = [line.replace("\\", "").partition("mixup_jax/launch/tpu_worker.sh ")[2] for line in lines[3:]]
+    assert calls == ["install b", "prepare " + " ".join(TRAINING), "train " + " ".join(TRAINING)]
 
 
 @pytest.mark.parametrize(
@@ -147,6 +146,7 @@ GCLOUD = """
 take() { head -n 1 "$FOLDER/$1"; sed -i 1d "$FOLDER/$1"; }
 case "$*" in
   *" list "*) take states ;;
+  *" prepare "*) ;;
   *" train "*) echo train >> "$FOLDER/log"; exit "$(take codes)" ;;
   *) echo "$3 $4" >> "$FOLDER/log" ;;
 esac
@@ -184,9 +184,19 @@ def test_a_worker_trains_and_then_evaluates(tmp_path: Path):
     script(tmp_path / ".venv" / "bin" / "python", f'printf "%s|" "$@" >> {log}; echo >> {log}')
     subprocess.run(["bash", str(tmp_path / "launch" / "tpu_worker.sh"), "train", *TRAINING], check=True, timeout=60)
     assert log.read_text().splitlines() == [
-        "-m|mixup_jax.main|--distributed|--config=a.py|--workdir=runs/a b|--config.seed=1|",
-        "-m|mixup_jax.evaluate|--distributed|--workdir=runs/a b|",
+        "-m|mixup_jax.main|--distributed|--config=a.py|--workdir=runs/a b|--config.seed=1|--data_dir=runs/.data|",
+        "-m|mixup_jax.evaluate|--distributed|--workdir=runs/a b|--data_dir=runs/.data|",
     ]
+
+
+@pytest.mark.parametrize(("given", "place"), [([], "runs/.data"), (["--data_dir=d"], "d")])
+def test_one_worker_prepares_the_data_of_the_config(given: list[str], place: str, tmp_path: Path):
+    shutil.copytree(LAUNCH, tmp_path / "launch")
+    log = tmp_path / "log"
+    script(tmp_path / ".venv" / "bin" / "python", f'printf "%s|" "$@" >> {log}')
+    worker = ["bash", str(tmp_path / "launch" / "tpu_worker.sh"), "prepare", *TRAINING, *given]
+    subprocess.run(worker, check=True, timeout=60)
+    assert log.read_text() == f"-m|mixup_jax.data|--data_dir={place}|--config=a.py|--config.seed=1|"
 
 
 def test_a_worker_is_installed_with_the_bucket_in_the_place_of_its_runs(tmp_path: Path):
@@ -197,12 +207,11 @@ def test_a_worker_is_installed_with_the_bucket_in_the_place_of_its_runs(tmp_path
         script(path, note)
     script(bin / "mountpoint", "exit 1")
     environment = {**os.environ, "PATH": f"{bin}:{os.environ['PATH']}", "HOME": str(tmp_path)}
-    worker = ["bash", str(tmp_path / "launch" / "tpu_worker.sh"), "install", "b", "fashion_mnist", "mnist"]
+    worker = ["bash", str(tmp_path / "launch" / "tpu_worker.sh"), "install", "b"]
     subprocess.run(worker, env=environment, check=True, timeout=60)
     assert log.read_text().splitlines() == [
         "python3 -m pip install --quiet --user uv",
         "uv venv --quiet --allow-existing --python=3.12 .venv",
         "uv pip install --quiet --editable .[tpu,tensorflow,stream]",
         "gcsfuse --implicit-dirs --metadata-cache-ttl-secs=0 --metadata-cache-negative-ttl-secs=0 b runs",
-        "python -m mixup_jax.data fashion_mnist mnist",
     ]

@@ -58,6 +58,7 @@ def test_the_notebook_installs_trains_evaluates_and_shows_the_report(
     printed = "".join(output.get("text", "") for output in texts)
     assert "This machine has a CPU." in printed
     assert (installed / "mixup_jax" / "__init__.py").exists()
+    assert "ECE 0." in printed  # of logits in a file
     shown = [output["data"] for output in texts if output.output_type == "execute_result"]
     assert "| mixup | " in shown[0]["text/markdown"]
     assert "&lt;!doctype html&gt;" in shown[1]["text/html"].lower()
