@@ -441,7 +441,6 @@ CASES: dict[str, list[Case]] = {
             EVALUATE,
             arrays(logits=np.zeros((2, 300)), labels=np.array([0, 255], np.uint8)),
         ),
-        Case("logits in bfloat16, as numpy saves them", EVALUATE, arrays(logits=np.zeros((2, 3), "V2"), labels=[0, 1])),
         Case("an .npy without labels", "python -m mixup_jax.evaluate --predictions=logits.npy"),
         Case(
             "labels in another format",
@@ -510,7 +509,7 @@ CASES: dict[str, list[Case]] = {
         Case(
             "a CSV with another column",
             "python -m mixup_jax.evaluate --predictions=p.csv",
-            text("p.csv", "id,label,0,1\n7,1,0.1,0.9\n"),
+            text("p.csv", "background,label,0,1\n7,1,0.1,0.9\n"),
         ),
         Case(
             "a CSV that lacks a class",

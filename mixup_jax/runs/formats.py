@@ -70,11 +70,12 @@ class Reading:
 
 
 class _Found(NamedTuple):
-    """What a file holds, and what is to be said about how it was read."""
+    """What a file holds, what is to be said about how it was read, and the names of its arrays, if they have names."""
 
     logits: Array
     labels: Array | None
     said: Sequence[str] = ()
+    names: Sequence[str] = ()
     meta: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -139,7 +140,11 @@ def load_predictions(
     elif suffix == ".npy":
         labelled = False
     if classes is None and labelled:
-        raise InputError(f"predictions file {path} lacks labels; expected {_COLUMN}, or --labels_key")
+        holds = f" (it holds {_list(found.names)})" if found.names else ""
+        expected = "labels [N]" if found.names else _COLUMN
+        raise InputError(
+            f"predictions file {path} lacks labels{holds}; expected {expected}, or --labels_key to name them"
+        )
     try:
         record = as_record(found.logits, classes, reading, path, found.meta, probabilities=probabilities)
     except InputError as error:
@@ -218,8 +223,12 @@ def load_vectors(
     """
 
     def places(names: Sequence[str]) -> dict[str, str]:
+        """Returns the names of the vectors that are there."""
         chosen = {what: _chosen(path, names, what, None, usual) for what, usual in wanted.items()}
-        return {what: name for what, name in chosen.items() if name is not None}
+        found = {what: name for what, name in chosen.items() if name is not None}
+        if not found:
+            raise InputError(f"predictions file {path} holds {_list(names)}; expected one of {', '.join(wanted)}")
+        return found
 
     def find() -> dict[str, Array]:
         if suffix == ".npy":
@@ -236,17 +245,13 @@ def load_vectors(
 
         def choose(names: Sequence[str], _: frozenset[int]) -> Columns:
             of_table.update(places(names))
-            if not of_table:
-                raise InputError(f"predictions file {path} holds {_list(names)}; expected {tried}")
             return Columns([], [names.index(name) for name in of_table.values()])
 
         table = TABLES[suffix.removesuffix(".gz")](path, choose, limit)
         return dict(zip(of_table, table.vectors, strict=True))
 
-    suffix, tried = _suffix(path), " or ".join(names[0] for names in wanted.values())
+    suffix = _suffix(path)
     found: dict[str, Array] = _read(path, find)
-    if not found:
-        raise InputError(f"predictions file {path} holds none of them; expected {tried}")
     return found
 
 
@@ -289,12 +294,12 @@ def _find(path: Path, suffix: str, reading: Reading) -> _Found:
             meta = parsed_meta(entries.get("meta"))
         except InputError as error:
             raise InputError(f"predictions file {path}: {error}") from error
-        return _Found(entries[logits], entries[labels] if labels else None, said, meta)
+        return _Found(entries[logits], entries[labels] if labels else None, said, names, meta)
     if suffix in (".pt", ".pth"):
         tensors = read_torch(path)
         logits, labels, said = _names(path, list(tensors), reading)
         arrays = [read_tensor(path, tensors[name], reading.limit) for name in (logits, labels) if name]
-        return _Found(arrays[0], arrays[1] if labels else None, said)
+        return _Found(arrays[0], arrays[1] if labels else None, said, list(tensors))
     said_of_columns: list[str] = []
 
     def choose(names: Sequence[str], of_lists: frozenset[int]) -> Columns:
