@@ -30,7 +30,9 @@ LEARNT = 0.1
 MARGINS = {"ece": 0.005, "nll": 0.01, "refinement": 0.01, "acc": 0.005, "auroc": 0.02}
 
 BREAK = "\n\n"
-NOT_YET = f"Fewer than {FEWEST} pairs in every regime: no interval and no verdict yet. What the seeds so far show stands below."
+NOT_YET = (
+    f"Fewer than {FEWEST} pairs in every regime: no interval and no verdict yet. What the seeds so far show stands below."
+)
 
 Page = tuple[str, dict[str, bytes]]
 """The text of a section, its answer first, and the figures it shows, by the names of their files."""
