@@ -72,7 +72,7 @@ def test_files_of_the_same_name_in_two_folders(files):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "exactly one of --predictions, --workdir, --ensemble; found none of them"),
+        ([], "exactly one of --predictions, --scores, --workdir, --ensemble; found none of them"),
         (["--predictions=preds.npz", "--workdir=."], "found --predictions and --workdir"),
         (["--predictions=preds.npz", "--datasets=test"], "--datasets given without --workdir"),
         (["--predictions=preds.npz", "--checkpoint=last"], "--checkpoint given without --workdir"),
