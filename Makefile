@@ -33,6 +33,7 @@ lint: .venv/dev
 
 docs: .venv/dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+	@echo "to read and search it: $(BIN)/python -m http.server --directory site"
 
 # The commit stands in the archive's comment.
 results:
