@@ -32,6 +32,8 @@ MOST_COLUMNS = 20_000
 """Columns of a Parquet file: pyarrow takes a second for as many, and longer than that for each further thousand."""
 LARGEST_FOOTER = 1 << 22
 """Bytes of a text, and number of entries of a list, in the metadata of a Parquet file."""
+PAGES = 1 << 16
+"""Bytes of a column that are read from a Parquet file at a time, instead of its whole part of a row group."""
 BLOCK = 1 << 20
 """Numbers that are read at a time."""
 
@@ -155,7 +157,10 @@ def read_parquet(path: Path, choose: Choose, limit: int) -> Table:
 
     try:
         with parquet.ParquetFile(
-            path, thrift_string_size_limit=LARGEST_FOOTER, thrift_container_size_limit=LARGEST_FOOTER
+            path,
+            buffer_size=PAGES,
+            thrift_string_size_limit=LARGEST_FOOTER,
+            thrift_container_size_limit=LARGEST_FOOTER,
         ) as file:
             if file.metadata.num_columns > MOST_COLUMNS:
                 raise InputError(
