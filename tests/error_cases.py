@@ -500,7 +500,9 @@ CASES: dict[str, list[Case]] = {
         ),
         Case("a validation record that holds test rows", f"{EVALUATE} --validation=part.npz", leaked),
         Case("labels for a file that has its own", f"{EVALUATE} --labels=logits.npy"),
-        Case("labels that are not an array", "python -m mixup_jax.evaluate --predictions=logits.npy --labels=logits.npy"),
+        Case(
+            "labels that are not an array", "python -m mixup_jax.evaluate --predictions=logits.npy --labels=logits.npy"
+        ),
         Case(
             "a CSV without labels",
             "python -m mixup_jax.evaluate --predictions=p.csv",

@@ -31,7 +31,8 @@ MARGINS = {"ece": 0.005, "nll": 0.01, "refinement": 0.01, "acc": 0.005, "auroc":
 
 BREAK = "\n\n"
 NOT_YET = (
-    f"Fewer than {FEWEST} pairs in every regime: no interval and no verdict yet. What the seeds so far show stands below."
+    f"Fewer than {FEWEST} pairs in every regime: no interval and no verdict yet. "
+    "What the seeds so far show stands below."
 )
 
 Page = tuple[str, dict[str, bytes]]
