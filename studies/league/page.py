@@ -5,15 +5,14 @@ Protocol: docs/results/league/protocol.md.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
 from mixup_jax.report.formatting import NONE
-from mixup_jax.runs.files import write_atomically
-from studies.league.choose import FOLDER, SETTLED
+from mixup_jax.runs.files import read_object, write_atomically
+from studies.league.choose import FOLDER, SETTLED, candidates, held_out_nll
 from studies.settled.intervals import compare, corrected
 from studies.settled.numbers import Numbers, load_records, measured
 from studies.settled.page import shown
@@ -38,6 +37,10 @@ by `python -m studies.league.page`. *After*: after the temperature that is fitte
 the maximum softmax probability, *near* against MNIST and *far* against Gaussian noise. Mean ± standard deviation over
 seeds; differences are paired by seed, with 95 % t intervals, and verdicts at 5 % after Holm's correction over the
 methods."""
+
+CANDIDATES = """\
+2,500 images, seed 1, one network each: what is chosen is the lowest *held-out NLL*, of the kept validation examples at
+the temperature that is best for them. One network says little of a method."""
 
 Cell = dict[int, Numbers]
 """The numbers of one method at one size, by seed."""
@@ -112,25 +115,28 @@ def state(cells: dict[int, dict[str, Cell]]) -> str:
     )
 
 
-def choice(stored: dict[str, dict[str, dict[str, float]]]) -> str:
-    """Returns the table of the candidates and their NLL on held-out examples."""
-    head = "| method | candidates: NLL of held-out examples at the temperature that is best for them | chosen |"
-    lines = [head, "| --- | --- | --- |"]
-    for method, scores in stored["held_out_nll"].items():
-        tried = ", ".join(f"{escaped(label)}: {value:.4f}" for label, value in scores.items())
-        lines.append(f"| {escaped(method)} | {tried} | {escaped(stored['chosen'][method])} |")
+def tried(chosen: dict[str, str]) -> str:
+    """Returns the table of the candidates that have records, one network each, with what they are chosen by."""
+    lines = [f"| method | candidate | held-out NLL | {' | '.join(COLUMNS.values())} |"]
+    lines.append(f"| --- | --- | ---: |{' ---: |' * len(COLUMNS)}")
+    for method, labels in candidates().items():
+        for label, path in labels.items():
+            if (path / "config.json").is_file():
+                mark = ", **chosen**" if chosen.get(method) == label else ""
+                values = [f"{held_out_nll(path):.4f}", *(f"{numbers(path)[key]:.3f}" for key in COLUMNS)]
+                lines.append(f"| {escaped(method)} | {escaped(label)}{mark} | {' | '.join(values)} |")
     return "\n".join(lines)
 
 
 def written() -> str:
     """Returns the page."""
-    stored = json.loads((FOLDER / "chosen.json").read_text())
-    cells = {size: league(size, stored["chosen"]) for size in SIZES}
-    parts = [HEAD, f"## What is here\n{state(cells)}", f"## The choice\n{choice(stored)}"]
+    chosen = read_object(FOLDER / "chosen.json")["chosen"] if (FOLDER / "chosen.json").is_file() else {}
+    cells = {size: league(size, chosen) for size in SIZES} if chosen else {}
+    here = state(cells) if chosen else "**No choice yet**: some candidates are still to be trained."
+    parts = [HEAD, f"## What is here\n{here}", f"## The candidates\n{CANDIDATES}\n\n{tried(chosen)}"]
     for size, methods in cells.items():
-        parts.append(
-            f"## {size:,} images\n{table(methods)}\n\n{against(methods, 'erm')}\n\n{against(methods, 'mixup')}"
-        )
+        tables = [table(methods), against(methods, "erm"), against(methods, "mixup")]
+        parts.append(f"## {size:,} images\n" + "\n\n".join(tables))
     notes = FOLDER / "notes.md"
     return "\n\n".join([*parts, *([notes.read_text().strip()] if notes.is_file() else [])]) + "\n"
 

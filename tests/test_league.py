@@ -1,0 +1,90 @@
+"""The league's runs are those of the settled grid but for the method; its numbers are chosen by held-out examples."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mixup_jax.grid import load_grid
+from mixup_jax.runs.files import write_json
+from mixup_jax.runs.records import Predictions, save_predictions
+from mixup_jax.runs.workdir import record_path
+from studies.league import choose, page
+from studies.settled.page import signed
+
+GRIDS = Path(__file__).parents[1] / "configs" / "grids"
+
+
+def grid(chosen: Path) -> Any:
+    """The grid file as a module that reads its choice from another place."""
+    spec = importlib.util.spec_from_file_location("league_grid", GRIDS / "league.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.CHOSEN = chosen
+    return module
+
+
+def test_runs_differ_from_erms_in_their_method_and_follow_once_there_is_a_choice(tmp_path: Path):
+    league = grid(tmp_path / "chosen.json")
+    first = league.get_grid()
+    assert len(first) == sum(map(len, league.CANDIDATES.values())) == 18
+    chosen = {method: list(labels)[-1] for method, labels in league.CANDIDATES.items()}
+    (tmp_path / "chosen.json").write_text(json.dumps({"chosen": chosen}))
+    runs = league.get_grid()
+    assert runs[:18] == first
+    assert len(runs) == len({run.name for run in runs}) == 18 + 9 * 5
+    settled = {run.name: run.settings for run in load_grid(GRIDS / "settled.py")}
+    for run in runs:
+        size, seed = run.settings["data.train_examples"], run.settings["seed"]
+        erm = settled[f"images_{size}_plain_alpha_0-{seed}"]
+        same = {key: value for key, value in run.settings.items() if not key.startswith("method.")}
+        expected = {key: value for key, value in erm.items() if not key.startswith("method.")}
+        assert same | {"experiment": ""} == expected | {"experiment": ""}
+
+
+def kept(folder: Path, noise: float) -> Path:
+    """The records of a network whose logits have some noise."""
+    generator = np.random.default_rng(0)
+    sets = {"fashion_mnist/test": 300, "fashion_mnist/validation": 300, "mnist/test": 50, "gaussian_noise/test": 50}
+    for name, rows in sets.items():
+        labels = generator.integers(0, 10, rows, dtype=np.int32)
+        logits = (3 * np.eye(10)[labels] + generator.normal(0, noise, (rows, 10))).astype(np.float32)
+        dataset, split = name.split("/")
+        save_predictions(
+            record_path(folder, name, 7), Predictions(logits, labels, {"dataset": dataset, "split": split})
+        )
+    write_json(folder / "config.json", {})
+    return folder
+
+
+def test_what_is_chosen_has_the_lowest_nll_after_temperature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    found = {"mbls": {"poor": kept(tmp_path / "a", 2.0), "good": kept(tmp_path / "b", 0.5)}}
+    monkeypatch.setattr(choose, "candidates", lambda: found)
+    monkeypatch.setattr(choose, "FOLDER", tmp_path)
+    assert choose.main() == 0
+    stored = json.loads((tmp_path / "chosen.json").read_text())
+    assert stored["chosen"] == {"mbls": "good"}
+    found["mbls"]["later"] = tmp_path / "c"
+    (tmp_path / "chosen.json").unlink()
+    assert choose.main() == 1
+    assert not (tmp_path / "chosen.json").exists()
+
+
+def test_the_table_has_the_best_first_and_pairs_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for folder in ("FOLDER", "SETTLED"):
+        monkeypatch.setattr(page, folder, tmp_path)
+    for seed in range(3):
+        kept(tmp_path / f"images_2500_plain_alpha_0-{seed}", 1.0 + 0.1 * seed)
+        kept(tmp_path / f"images_2500_plain_mbls_margin_5-{seed}", 0.5)
+    cells = page.league(2500, {"mixup": "alpha_1", "mbls": "margin_5"})
+    rows = [line.split(" | ")[0] for line in page.table(cells).splitlines()[2:]]
+    assert rows == ["| mbls", "| erm", "| mixup"]
+    assert page.spread([]) in page.table(cells).splitlines()[-1]
+    mean = np.mean([cells["mbls"][seed]["nll_t"] - cells["erm"][seed]["nll_t"] for seed in range(3)])
+    assert signed(float(mean)) in page.against(cells, "erm")
+    assert "mixup at 2,500 images (3 of 3 seeds)" in page.state({2500: cells})
