@@ -87,7 +87,7 @@ def flops(method: Method, mesh: Mesh, batch: int, text: bool) -> float:
     )
     compiled = step.function.lower(*step.first, *arguments).compile()
     # Features for distances come from one more forward pass, half the work of the backward one.
-    return float(compiled.cost_analysis()["flops"]) / (4 / 3 if method.kernel_spread else 1)
+    return float(compiled.cost_analysis()["flops"]) / (4 / 3 if method.looks_first else 1)
 
 
 @lru_cache

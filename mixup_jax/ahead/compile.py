@@ -71,7 +71,7 @@ def compile_ahead(
         "eval": lambda: eval_call(config, spec, parts, target.mesh),
     }
     needed = forward_flops(spec, parts)
-    factors = {"train": BACKWARD * config.method.copies, "eval": 1}
+    factors = {"train": BACKWARD * config.method.copies + config.method.looks_first, "eval": 1}
     # Sizes that are assumed, because the data is not read.
     assumed = {"examples": shapes.examples} if feed_of(config, spec).resident else {}
     assumed |= {"words": shapes.words} if spec.task == "text" else {}

@@ -201,6 +201,11 @@ class Method:
         """How many rows of the network's batch an example has: 2 if it is both clean and mixed or mixed twice, or 1."""
         return 2 if self.mixes and (self.clean_weight or self.decouple) else 1
 
+    @property
+    def looks_first(self) -> bool:
+        """Whether a step first computes features of the unmixed batch, which takes one more forward pass."""
+        return self.mixes and self.kernel_spread > 0
+
     def group(self, batch_size: int) -> int:
         """Returns how many examples of a batch of `batch_size` are mixed together."""
         size = self.group_size or min(batch_size, PAPER_BATCH)

@@ -55,7 +55,7 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
         features = None
-        if method.kernel_spread and method.mixes:
+        if method.looks_first:
             features = deepest(model, state, standardise(batch.inputs))
         mixed_classes = state.opt_state.mixed if method.adapt_classes else None
         mixed = mix_batch(
