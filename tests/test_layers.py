@@ -31,7 +31,10 @@ HOMES = {
     "matplotlib": ("figures", "report"),
     "grain": ("data.stream",),
     "ml_collections": ("config", "config_file", "recipes"),
-    "numba": ("metrics.compiling", "metrics.compiled", "cpu_convolution"),
+    "numba": (
+        *("metrics.compiling", "metrics.compiled", "cpu_convolution"),
+        *("metrics.compiled_classes", "metrics.compiled_losses", "metrics.compiled_order"),
+    ),
     "llvmlite": ("cpu_convolution",),
 }
 

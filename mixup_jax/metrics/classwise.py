@@ -14,10 +14,22 @@ import numpy.typing as npt
 from mixup_jax.errors import InputError, unknown_name
 from mixup_jax.metrics.binning import Bins, bin_edges, equal_width_index
 from mixup_jax.metrics.calibration import NORMS, bin_equal_mass, calibration_error, ece
+from mixup_jax.metrics.logits import blocks, check_logits, in_threads, rows_of
 from mixup_jax.metrics.resampling import Interval, interval_around, resample_counts
-from mixup_jax.metrics.softmax import Bools, Floats, Ints, check_all_labelled, shifted_blocks
+from mixup_jax.metrics.softmax import (
+    Bools,
+    Floats,
+    Ints,
+    bits_of,
+    check_all_labelled,
+    plain,
+    plain_rows,
+    shifted_blocks,
+    table_of_logits,
+)
 from mixup_jax.metrics.temperature import check_temperature
 
+_PARTS = 8  # whose sums are made apart; their number decides the order of additions, so it must not vary
 _COLUMNS = 1 << 20  # probabilities of whole classes held at a time: 8 MiB
 _FEWEST_COLUMNS = 16  # float32 logits of 16 neighbouring classes share a line of the cache
 
@@ -72,16 +84,23 @@ def _equal_width(
     logits: npt.ArrayLike, labels: Ints, edges: Floats, threshold: float, temperature: float
 ) -> tuple[Ints, Floats, Floats]:
     """Returns count, sum of confidences and of correct predictions of equally wide bins, `[K, M]` each."""
-    classes, n_bins = np.shape(logits)[1], len(edges) - 1
-    count, confidence_sum, correct_sum = np.zeros((3, classes, n_bins))
-    for probability, outcome, cell in class_cells(logits, labels, edges, temperature):
-        kept = probability > threshold if threshold > 0.0 else np.ones(probability.shape, bool)
-        for total, chosen, weights in (
-            (count, kept, None),
-            (confidence_sum, kept, probability[kept]),
-            (correct_sum, kept & outcome, None),
-        ):
-            total += np.bincount(cell[chosen], weights, minlength=total.size).reshape(total.shape)
+    from mixup_jax.metrics.compiled_classes import add_to_bins_of_classes
+
+    array = table_of_logits(logits)
+    n, classes = array.shape
+
+    def sums_of(rows: slice) -> Floats:
+        sums = np.zeros((3, classes, len(edges) - 1))
+        for part in blocks(rows.stop - rows.start, classes):
+            of_part = slice(rows.start + part.start, rows.start + part.stop)
+            block, places = plain_rows(array[of_part]), plain(labels[of_part], np.int64)
+            least = threshold if threshold > 0.0 else -1.0
+            if not add_to_bins_of_classes(block, bits_of(block), places, temperature, least, edges[1], *sums):
+                check_logits(array)
+        return sums
+
+    parts = in_threads(sums_of, list(rows_of(n, max(1, -(-n // _PARTS)))))
+    count, confidence_sum, correct_sum = np.sum(parts, axis=0)
     return count.astype(np.int64), confidence_sum, correct_sum
 
 

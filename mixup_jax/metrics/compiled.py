@@ -12,12 +12,12 @@ from mixup_jax.metrics.compiling import compiled, filled, given
 
 _LOG2_E = 1.4426950408889634
 _TO_WHOLE = 1.5 * 2.0**52  # adding and then subtracting it rounds a number to the nearest whole one
-_LEAST = -700.0  # its exponential is still a normal float64, and negligible beside 1
+LEAST = -700.0  # its exponential is still a normal float64, and negligible beside 1
 # Minimax polynomial (Remez, 1934): 2^x = 1 + x (c_1 + x (c_2 + ..)) for |x| <= 1/2, relative error at most 2e-17.
 _C1, _C2, _C3, _C4 = 0.6931471805599457, 0.24022650695910097, 0.05550410866479039, 0.009618129107607003
 _C5, _C6, _C7, _C8 = 0.0013333558153439966, 0.0001540353044157213, 1.5252727385193868e-05, 1.3215442675329823e-06
 _C9, _C10, _C11 = 1.0180647659234139e-07, 7.072570412814423e-09, 4.078071929588337e-10
-_ROWS = 64  # of a tile
+ROWS = 64  # of a tile
 # Up to the gap _NEAR exponentials are exact to 2e-15; up to the logit _SMALL float32 can hold the bound `least`.
 _NEAR, _SMALL = 22.0, 2.0**16
 _LABELS, _CONFIDENCE, _CORRECT = given(types.int64, 1), filled(types.float64, 1), filled(types.boolean, 1)
@@ -88,7 +88,7 @@ def confidence_of_wide_rows(logits: Any, bits: Any, labels: Any, confidence: Any
         row, high, total = logits[i], bits[i, 0], 0.0
         first = np.float64(row[0])
         of_largest[0] = high  # so that `least` has the type of the logits
-        largest[0] = first + _LEAST
+        largest[0] = first + LEAST
         least = largest[0]
         for k in range(row.size):
             total += exponential(at_least(row[k], least) - first)
@@ -100,7 +100,7 @@ def confidence_of_wide_rows(logits: Any, bits: Any, labels: Any, confidence: Any
         else:
             total = 0.0
             for k in range(row.size):
-                total += exponential(at_least(row[k] - top, _LEAST))
+                total += exponential(at_least(row[k] - top, LEAST))
             confidence[i] = 1.0 / total
         correct[i] = is_first(row, largest[0], labels[i])
 
@@ -113,26 +113,26 @@ def confidence_of_narrow_rows(logits: Any, labels: Any, confidence: Any, correct
     A row of few classes does not fill a vector register, so 64 rows are transposed and computed together.
     """
     examples, classes = logits.shape
-    tile = np.zeros((classes, _ROWS))
-    top, total, of_top = np.empty(_ROWS), np.empty(_ROWS), np.empty(_ROWS, np.int64)
-    for start in range(0, examples, _ROWS):
-        rows = logits[start : start + _ROWS]
+    tile = np.zeros((classes, ROWS))
+    top, total, of_top = np.empty(ROWS), np.empty(ROWS), np.empty(ROWS, np.int64)
+    for start in range(0, examples, ROWS):
+        rows = logits[start : start + ROWS]
         for k in range(classes):
             column = tile[k]
             for i in range(rows.shape[0]):
                 column[i] = rows[i, k]
-        for i in range(_ROWS):
+        for i in range(ROWS):
             top[i], of_top[i], total[i] = tile[0, i], 0, 0.0
         for k in range(1, classes):
             column = tile[k]
-            for i in range(_ROWS):
+            for i in range(ROWS):
                 larger = column[i] > top[i]
                 top[i] = column[i] if larger else top[i]
                 of_top[i] = k if larger else of_top[i]
         for k in range(classes):
             column = tile[k]
-            for i in range(_ROWS):
-                total[i] += exponential(at_least(column[i] - top[i], _LEAST))
+            for i in range(ROWS):
+                total[i] += exponential(at_least(column[i] - top[i], LEAST))
         for i in range(rows.shape[0]):
             confidence[start + i] = 1.0 / total[i]
             correct[start + i] = of_top[i] == labels[start + i]
@@ -142,21 +142,22 @@ _FLOATS, _BYTES, _SUMS = given(types.float64, 1), given(types.uint8, 1), filled(
 _AT_ONCE = 1024  # examples at a time: their bins fit the first-level cache
 
 
+@numba.njit
+def bin_of(value: float, width: float, n_bins: int) -> int:
+    """Returns the m with m * width < value <= (m + 1) * width, in [0, n_bins); value must be in [0, 1]."""
+    # The product gives the bin or, after rounding or on an edge, the bin above it.
+    bin_ = min(n_bins - 1, int(value * n_bins))
+    return bin_ - ((bin_ > 0) & (value <= bin_ * width))
+
+
 @compiled([types.boolean(_FLOATS, types.float64, types.int64, filled(types.int64, 1))])
 def place(confidence: Any, width: float, n_bins: int, index: Any) -> bool:
-    """Writes the bin of each confidence: the m with m * width < confidence <= (m + 1) * width, in [0, n_bins).
-
-    Returns whether all confidences are in [0, 1]; any other is put into the first bin.
-    """
-    last, inside = n_bins - 1, True
+    """Writes the bin of each confidence; returns whether all are in [0, 1], and any other is put into the first bin."""
+    inside = True
     for i in range(confidence.size):
         valid = (confidence[i] >= 0.0) & (confidence[i] <= 1.0)
         inside &= valid
-        value = confidence[i] if valid else 0.0
-        # The product gives the bin or, after rounding or on an edge, the bin above it.
-        bin_ = min(last, int(value * n_bins))
-        bin_ -= (bin_ > 0) & (value <= bin_ * width)
-        index[i] = bin_
+        index[i] = bin_of(confidence[i] if valid else 0.0, width, n_bins)
     return inside
 
 

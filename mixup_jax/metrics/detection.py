@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.softmax import Floats, Ints
+from mixup_jax.metrics.order import ascending, both_ascending, sum_of_wins, wins
+from mixup_jax.metrics.softmax import Floats
 
 
 def check_scores(name: str, scores: npt.ArrayLike) -> Floats:
@@ -37,10 +38,8 @@ def auroc(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:
 
     It is the exact Mann-Whitney statistic; chance is 1/2, and exchanging the arguments gives 1 - AUROC.
     """
-    inside, outside = (
-        np.sort(check_scores(name, scores)) for name, scores in (("score_in", score_in), ("score_out", score_out))
-    )
-    return int(_wins(outside, inside).sum()) / (2 * len(inside) * len(outside))
+    inside, outside = both_ascending(check_scores("score_in", score_in), check_scores("score_out", score_out))
+    return sum_of_wins(outside, inside) / (2 * len(inside) * len(outside))
 
 
 def auroc_interval(score_in: npt.ArrayLike, score_out: npt.ArrayLike, level: float = 0.95) -> tuple[float, float]:
@@ -54,10 +53,8 @@ def auroc_interval(score_in: npt.ArrayLike, score_out: npt.ArrayLike, level: flo
     """
     if not 0 < level < 1:
         raise InputError(f"level is {level}; expected a number between 0 and 1, such as 0.95")
-    inside, outside = (
-        np.sort(check_scores(name, scores)) for name, scores in (("score_in", score_in), ("score_out", score_out))
-    )
-    wins_out, wins_in = _wins(outside, inside), _wins(inside, outside)
+    inside, outside = both_ascending(check_scores("score_in", score_in), check_scores("score_out", score_out))
+    wins_out, wins_in = wins(outside, inside), wins(inside, outside)
     share_out, share_in = wins_out / (2 * len(inside)), 1.0 - wins_in / (2 * len(outside))
     variance = sum(float(share.var(ddof=1)) / len(share) for share in (share_out, share_in) if len(share) > 1)
     area = int(wins_out.sum()) / (2 * len(inside) * len(outside))
@@ -67,13 +64,6 @@ def auroc_interval(score_in: npt.ArrayLike, score_out: npt.ArrayLike, level: flo
     centre = math.log(area / (1 - area))
     low, high = ((1 + math.tanh((centre + sign * reach) / 2)) / 2 for sign in (-1, 1))  # the inverse of the logit
     return min(low, area), max(high, area)
-
-
-def _wins(scores: Floats, others: Floats) -> Ints:
-    """Returns for each score twice the number of `others` below it (a tie counts 1/2); both must be ascending."""
-    # Looking up ascending scores keeps neighbours in the cache: several times faster than in another order.
-    wins: Ints = np.searchsorted(others, scores, side="left") + np.searchsorted(others, scores, side="right")
-    return wins
 
 
 def aupr_out(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:
@@ -94,7 +84,7 @@ def aupr_in(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:
 
 
 def _average_precision(positive: Floats, negative: Floats) -> float:
-    positive, negative = np.sort(positive), np.sort(negative)
+    positive, negative = both_ascending(positive, negative)
     thresholds = np.unique(positive)
     # Only the scores of positive examples raise the recall; other thresholds add nothing.
     true = len(positive) - np.searchsorted(positive, thresholds, side="left")
@@ -115,7 +105,7 @@ def fpr95_ood(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:
     `mean(score_in >= t)`.  Examples exactly at the threshold are flagged.  This is the convention of
     OpenOOD (OOD is the positive class).
     """
-    inside, outside = check_scores("score_in", score_in), np.sort(check_scores("score_out", score_out))
+    inside, outside = check_scores("score_in", score_in), ascending(check_scores("score_out", score_out))
     threshold = outside[len(outside) - _ninety_five_percent(len(outside))]
     return float((inside >= threshold).mean())
 
@@ -127,6 +117,6 @@ def fpr95_id(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:
     `mean(score_out <= t)`.  Examples exactly at the threshold are accepted.  Many papers call this
     FPR95 (in-distribution is their positive class).
     """
-    inside, outside = np.sort(check_scores("score_in", score_in)), check_scores("score_out", score_out)
+    inside, outside = ascending(check_scores("score_in", score_in)), check_scores("score_out", score_out)
     threshold = inside[_ninety_five_percent(len(inside)) - 1]
     return float((outside <= threshold).mean())

@@ -13,6 +13,7 @@ from mixup_jax.metrics import table
 from mixup_jax.metrics.binning import bin_confidences
 from mixup_jax.metrics.examined import Examined
 from mixup_jax.metrics.intervals import intervals_of
+from mixup_jax.metrics.order import both_ascending
 from mixup_jax.metrics.proper import brier_decomposition
 from mixup_jax.metrics.replicates import with_bins
 from mixup_jax.metrics.resampling import bootstrap_interval_of
@@ -173,5 +174,4 @@ def separation(score_in: Floats, score_out: Floats, *, slow: bool = False) -> di
 
 def detection(score_in: Floats, score_out: Floats) -> dict[str, float | None]:
     """Returns the numbers of the rows of DETECTION for one score."""
-    # Each metric sorts its scores, which is fast if they are sorted already.
-    return values(Given(dict(zip(table.SETS, (np.sort(score_in), np.sort(score_out)), strict=True))), table.DETECTION)
+    return values(Given(dict(zip(table.SETS, both_ascending(score_in, score_out), strict=True))), table.DETECTION)

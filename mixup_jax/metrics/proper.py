@@ -11,8 +11,20 @@ import numpy.typing as npt
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.binning import bin_edges, check_confidences, equal_width_index
 from mixup_jax.metrics.classwise import class_cells
-from mixup_jax.metrics.logits import blocks
-from mixup_jax.metrics.softmax import Bools, Floats, Ints, check_all_labelled, check_labelled, shifted_blocks
+from mixup_jax.metrics.logits import blocks, check_logits, in_threads
+from mixup_jax.metrics.softmax import (
+    WIDE,
+    Bools,
+    Floats,
+    Ints,
+    bits_of,
+    check_all_labelled,
+    check_labelled,
+    parts_of,
+    plain,
+    plain_rows,
+    table_of_logits,
+)
 
 
 def nll(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
@@ -34,27 +46,36 @@ def brier(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
 def nll_of_each(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:
     """Returns `-log p_i[y_i]` of every example, float64 `[N]` in [0, inf]; `nll` is their mean."""
-    checked = check_all_labelled(logits, labels)
-    loss = np.empty(len(checked))
-    for rows, shifted in shifted_blocks(logits):
-        each = np.arange(shifted.shape[1])
-        true, top = shifted[checked[rows], each], shifted.argmax(axis=0)
-        others = np.exp(shifted, out=shifted)
-        others[top, each] = 0.0
-        loss[rows] = np.log1p(others.sum(axis=0)) - true  # for a small sum, log(1 + sum) would round to 0
-    return loss
+    return _losses(logits, labels, np.empty(0))
 
 
 def brier_of_each(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:
     """Returns `sum_k (p_ik - 1[k = y_i])^2` of every example, float64 `[N]` in [0, 2]; `brier` is their mean."""
-    checked = check_all_labelled(logits, labels)
-    loss = np.empty(len(checked))
-    for rows, probability in shifted_blocks(logits):
-        np.exp(probability, out=probability)
-        probability /= probability.sum(axis=0)
-        probability[checked[rows], np.arange(probability.shape[1])] -= 1.0
-        loss[rows] = np.square(probability, out=probability).sum(axis=0)
-    return loss
+    brier = np.empty(len(np.asarray(labels)))
+    _losses(logits, labels, brier)
+    return brier
+
+
+def _losses(logits: npt.ArrayLike, labels: npt.ArrayLike, brier: Floats) -> Floats:
+    """Returns `nll_of_each`, and fills `brier` (length N, or 0 if it is not wanted) in the same pass."""
+    from mixup_jax.metrics.compiled_losses import losses_of_narrow_rows, losses_of_wide_rows
+
+    array, checked = table_of_logits(logits), check_all_labelled(logits, labels)
+    nll = np.empty(len(array))
+
+    def work(rows: slice) -> None:
+        block, places = plain_rows(array[rows]), plain(checked[rows], np.int64)
+        others, below = np.empty((2, len(block)))
+        if block.shape[1] >= WIDE:
+            losses_of_wide_rows(block, bits_of(block), places, others, below, brier[rows])
+        else:
+            losses_of_narrow_rows(block, places, others, below, brier[rows])
+        if np.isnan(others).any():
+            check_logits(array)
+        np.add(np.log1p(others, out=others), below, out=nll[rows])
+
+    in_threads(work, parts_of(array))
+    return nll
 
 
 class BrierDecomposition(NamedTuple):

@@ -140,12 +140,11 @@ def confidence_and_correct_of(block: Logits, labels: Ints, whole: Logits) -> tup
     """
     from mixup_jax.metrics.compiled import confidence_of_narrow_rows, confidence_of_wide_rows
 
-    rows = plain(block, np.float32 if block.dtype.itemsize <= 4 else np.float64)
+    rows = plain_rows(block)
     places = plain(labels, np.int64)
     confidence, correct = np.empty(len(rows)), np.empty(len(rows), bool)
     if rows.shape[1] >= WIDE:
-        bits = rows.view(np.int32 if rows.dtype == np.float32 else np.int64)
-        confidence_of_wide_rows(rows, bits, places, confidence, correct)
+        confidence_of_wide_rows(rows, bits_of(rows), places, confidence, correct)
     else:
         confidence_of_narrow_rows(rows, places, confidence, correct)
     if not confidence.min() > 0.0:  # the minimum is NaN if any confidence is
@@ -156,3 +155,13 @@ def confidence_and_correct_of(block: Logits, labels: Ints, whole: Logits) -> tup
 def plain(array: npt.NDArray[Any], dtype: type) -> npt.NDArray[Any]:
     """Returns the array contiguous, aligned and of this dtype, as compiled loops need it; copies only if necessary."""
     return np.require(array, dtype, ["C", "A"])
+
+
+def plain_rows(block: Logits) -> Logits:
+    """Returns rows of logits as compiled loops need them, float32 or float64; copies only if necessary."""
+    return plain(block, np.float32 if block.dtype.itemsize <= 4 else np.float64)
+
+
+def bits_of(rows: Logits) -> npt.NDArray[np.signedinteger]:
+    """Returns the bits of `plain_rows` as integers of the same size, in the same memory."""
+    return rows.view(np.int32 if rows.dtype == np.float32 else np.int64)

@@ -1,0 +1,134 @@
+"""The compiled loops for the losses of rows of logits.
+
+With z the logits of a row, y its label and e_k = exp(z_k - max z), x is the sum of e_k over all classes but one of the
+largest.  Then the negative log-likelihood is log(1 + x) + max z - z_y, and the Brier score is
+((sum over k != y of e_k)^2 + sum over k != y of e_k^2) / (1 + x)^2.  No two large numbers are subtracted, so very sure
+and right predictions keep their relative precision.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+
+from mixup_jax.metrics.compiled import LEAST, ROWS, at_least, bits_of_largest, exponential
+from mixup_jax.metrics.compiling import compiled, filled, given
+
+_TOO_SMALL = 1e-280  # of x, which is then summed again: no exponential is below exp(LEAST)
+_LABELS, _NUMBERS = given(types.int64, 1), filled(types.float64, 1)
+
+
+@numba.njit
+def brier_of(x: float, squares: float, of_label: float, right: bool) -> float:
+    """Returns the Brier score from x, a sum of e_k^2 like x, e_y, and whether y is one of the largest classes."""
+    others = x if right else 1.0 + (x - of_label)
+    other_squares = squares if right else 1.0 + (squares - of_label * of_label)
+    return (others * others + other_squares) / ((1.0 + x) * (1.0 + x))
+
+
+@numba.njit
+def rare_row(row: Any, top: float, x: float) -> float:
+    """Returns x of a row whose largest logit `top` is not finite, then NaN, or whose x was too small to be right."""
+    if not math.isfinite(top + x):
+        return np.nan
+    second, total = -np.inf, 0.0
+    for k in range(row.size):
+        if row[k] != top and row[k] > second:
+            second = row[k]
+    if second > -np.inf:
+        for k in range(row.size):
+            if row[k] != top:
+                total += math.exp(row[k] - second)
+    return math.exp(second - top) * total
+
+
+# The sums of a row may be made in any order.
+@compiled(
+    [
+        types.void(given(number, 2), given(bits, 2), _LABELS, _NUMBERS, _NUMBERS, _NUMBERS)
+        for number, bits in ((types.float32, types.int32), (types.float64, types.int64))
+    ],
+    fastmath=frozenset({"reassoc"}),
+)
+def losses_of_wide_rows(logits: Any, bits: Any, labels: Any, others: Any, below: Any, brier: Any) -> None:
+    """Does what `losses_of_narrow_rows` does, given the logits and also their bits as integers."""
+    of_largest = np.empty(1, bits.dtype)
+    largest = of_largest.view(logits.dtype)  # the same memory
+    for i in range(others.size):
+        row, high = logits[i], bits[i, 0]
+        for k in range(row.size):
+            high = max(high, bits[i, k])
+        of_largest[0] = bits_of_largest(bits[i], high)
+        top = np.float64(largest[0])
+        equal, total, squares = -1, 0.0, 0.0  # without one of the largest
+        for k in range(row.size):
+            is_top = row[k] == largest[0]
+            power = exponential(at_least(row[k] - top, LEAST))
+            power = 0.0 if is_top else power
+            total += power
+            squares += power * power
+            equal += is_top
+        x, gap = equal + total, top - row[labels[i]]
+        if not (x >= _TOO_SMALL) & math.isfinite(top):
+            x = rare_row(row, top, x)
+        others[i], below[i] = x, gap
+        if brier.size:
+            brier[i] = brier_of(x, equal + squares, math.exp(-gap), gap == 0.0)
+
+
+@compiled(
+    [types.void(given(number, 2), _LABELS, _NUMBERS, _NUMBERS, _NUMBERS) for number in (types.float32, types.float64)]
+)
+def losses_of_narrow_rows(logits: Any, labels: Any, others: Any, below: Any, brier: Any) -> None:
+    """Writes x, max z - z_y and, unless it is of length 0, the Brier score of each row.
+
+    x is NaN for a row with NaN, +inf or nothing but -inf.
+
+    A row of few classes does not fill a vector register, so 64 rows are transposed and computed together.  Sums of two
+    arrays in one loop take twice as long as those of one.
+    """
+    examples, classes = logits.shape
+    tile, gap = np.zeros((classes, ROWS)), np.zeros(ROWS)
+    top, total, squares, of_top = np.empty(ROWS), np.empty(ROWS), np.empty(ROWS), np.empty(ROWS, np.int64)
+    for start in range(0, examples, ROWS):
+        rows = logits[start : start + ROWS]
+        for k in range(classes):
+            column = tile[k]
+            for i in range(rows.shape[0]):
+                column[i] = rows[i, k]
+        for i in range(ROWS):
+            top[i], of_top[i], total[i], squares[i] = tile[0, i], 0, 0.0, 0.0
+        for k in range(1, classes):
+            column = tile[k]
+            for i in range(ROWS):
+                larger = column[i] > top[i]
+                top[i] = column[i] if larger else top[i]
+                of_top[i] = k if larger else of_top[i]
+        for i in range(rows.shape[0]):
+            gap[i] = top[i] - tile[labels[start + i], i]
+            tile[of_top[i], i] = -np.inf  # the one that x leaves out
+        if brier.size:
+            for k in range(classes):
+                column = tile[k]
+                for i in range(ROWS):
+                    power = exponential(at_least(column[i] - top[i], LEAST))
+                    total[i] += power
+                    squares[i] += power * power
+            for i in range(ROWS):
+                of_label = exponential(at_least(-gap[i], LEAST))
+                squares[i] = brier_of(total[i], squares[i], of_label, gap[i] == 0.0)
+            for i in range(rows.shape[0]):
+                brier[start + i] = squares[i]
+        else:
+            for k in range(classes):
+                column = tile[k]
+                for i in range(ROWS):
+                    total[i] += exponential(at_least(column[i] - top[i], LEAST))
+        for i in range(rows.shape[0]):
+            if not (total[i] >= _TOO_SMALL) & math.isfinite(top[i]):
+                total[i] = rare_row(rows[i], top[i], total[i])
+            others[start + i], below[start + i] = total[i], gap[i]
