@@ -45,6 +45,7 @@ LOGITS_NAMES = (
 LABELS_NAMES = ("labels", "label", "label_ids", "targets", "target", "y_true", "y", "arr_1", "1", "tensor")
 """The names that are tried, in this order; the last are numpy's for arrays without a name, and places in a tuple."""
 _PLAIN = ("logits", "labels", "label", "tensor")
+_NUMBERED = re.compile(r"(.*?)(0|[1-9][0-9]{0,8})")
 _INDEX = re.compile(r"|Unnamed: ?[0-9]+|index|idx|id|__index_level_[0-9]+__", re.IGNORECASE)
 
 
@@ -386,7 +387,7 @@ def _class_columns(
     places: dict[tuple[str, int], int] = {}
     left_out = []
     for place, name in enumerate(names):
-        match = re.fullmatch(r"(.*?)(0|[1-9][0-9]{0,8})", name)
+        match = _NUMBERED.fullmatch(name)
         if name == label:
             continue
         asked = match is not None and match[1] == prefix_asked
