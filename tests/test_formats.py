@@ -17,6 +17,7 @@ from mixup_jax import metrics
 from mixup_jax.command import EXIT_BAD_INPUT, run_command
 from mixup_jax.errors import InputError
 from mixup_jax.evaluate import main
+from mixup_jax.evaluation.arrays import evaluate
 from mixup_jax.evaluation.measure import evaluate_records
 from mixup_jax.runs.formats import load_predictions
 from mixup_jax.runs.records import Predictions, load_record, logits_of_probabilities, save_predictions
@@ -280,6 +281,12 @@ def test_keys_are_chosen_by_the_user_or_tried_and_said(folder):
     assert said == []
     with pytest.raises(InputError, match="expected 'z', as --logits_key says"):
         load_predictions("p.npz", logits_key="z")
+    np.savez("o.npz", probs=LOGITS)
+    keys = {"logits_key": "probs", "labels_key": "y"}
+    assert (load_predictions("o.npz", labelled=False, **keys).labels == -1).all()
+    with pytest.raises(InputError, match="expected 'y', as --labels_key says"):
+        load_predictions("o.npz", **keys)
+    assert evaluate("p.npz", ood={"o": "o.npz"}, **keys)["ood"]["o"]["n_out"] == 30
     Path("p.csv").write_text("file;p0;p1;truth;note\na;0.5;1.5;1;x\n")
     record = load_predictions("p.csv", logits_key="p", labels_key="truth", say=said.append)
     assert (record.logits.tolist(), record.labels.tolist()) == ([[0.5, 1.5]], [1])

@@ -78,7 +78,9 @@ def _record_of(
             raise InputError("labels given with a record or a file, which holds its own; expected the logits alone")
         if isinstance(given, Predictions):
             return as_probabilities(given) if probabilities else given
-        return load_predictions(local_path(given), probabilities=probabilities, labelled=labelled, **vars(reading))
+        return load_predictions(
+            local_path(given), probabilities=probabilities, **(vars(reading) | {"labelled": labelled})
+        )
     if isinstance(given, tuple) and len(given) == 2:
         given, labels = given
     if labels is None and labelled:

@@ -61,6 +61,7 @@ class Reading:
         position becomes an example.
       ignore_label: examples with this label are left out.
       limit: bytes that the arrays may take in memory; an `.npy` of logits takes none.
+      labelled: labels must be there.
     """
 
     logits_key: str | None = None
@@ -68,6 +69,7 @@ class Reading:
     flatten: bool = False
     ignore_label: int | None = None
     limit: int = DEFAULT_LIMIT
+    labelled: bool = True
 
 
 class _Found(NamedTuple):
@@ -128,7 +130,7 @@ def load_predictions(
         promises; the message names the file.
     """
     path, labels = Path(path), None if labels is None else Path(labels)
-    reading = Reading(logits_key, labels_key, flatten, ignore_label, limit)
+    reading = Reading(logits_key, labels_key, flatten, ignore_label, limit, labelled)
     suffix = _suffix(path)
     found = _read(path, lambda: _find(path, suffix, reading))
     classes = found.labels
@@ -332,7 +334,7 @@ def _names(path: Path, names: list[str], reading: Reading) -> tuple[str, str | N
     """Returns the names of the logits and, if they are there, of the labels, and what is to be said of the choice."""
     logits = _chosen(path, names, "logits", reading.logits_key, LOGITS_NAMES)
     rest = [name for name in names if name != logits]
-    labels = _chosen(path, rest, "labels", reading.labels_key, LABELS_NAMES)
+    labels = _labels_of(path, rest, reading, LABELS_NAMES)
     if logits is None:
         raise InputError(
             f"predictions file {path} lacks logits (it holds {_list(names)}); "
@@ -363,11 +365,17 @@ def _chosen(path: Path, names: Sequence[str], what: str, key: str | None, usual:
     return key
 
 
+def _labels_of(path: Path, names: Sequence[str], reading: Reading, usual: Sequence[str]) -> str | None:
+    if not reading.labelled and reading.labels_key not in names:
+        return None if reading.labels_key else _chosen(path, names, "labels", None, usual)
+    return _chosen(path, names, "labels", reading.labels_key, usual)
+
+
 def _columns(path: Path, names: Sequence[str], of_lists: frozenset[int], reading: Reading) -> tuple[Columns, list[str]]:
     """Returns the columns of classes 0 .. K-1 in this order, or the one of lists; that of labels; and what to say."""
     if names.count(_LABEL) > 1:
         raise InputError(f"predictions file {path} has {names.count(_LABEL)} columns named {_LABEL!r}; expected one")
-    label = _chosen(path, names, "labels", reading.labels_key, [name for name in LABELS_NAMES if name != "1"])
+    label = _labels_of(path, names, reading, [name for name in LABELS_NAMES if name != "1"])
     labels = [] if label is None else [names.index(label)]
     lists = [names[place] for place in sorted(of_lists)]
     if lists:
