@@ -90,15 +90,19 @@ def predict_records(
     Names are those in `OWN_SPLITS` or of other data sets.
     """
     predict = make_predict(network.forward, network.mesh, batch_size=network.config.evaluation.batch_size)
-    start, done, total = time.monotonic(), 0, sum(len(data.inputs) for data in sets.values())
+    total = sum(len(data.inputs) for data in sets.values())
+    done, before, start = 0, 0, 0.0  # the clock starts after the first set, which waits for the compiler
     records = {}
     for name, data in sets.items():
         logits = predict(network.variables, data.inputs)
         if jax.process_index() == 0:  # only there, because reading the labels of a streamed set takes time
             records[name] = record_of(logits, name, data, network.spec, meta)
         done += len(data.inputs)
-        remaining = (time.monotonic() - start) * (total - done) / done
-        report(f"predicted {name}: {done:,} of {total:,} examples | ETA {duration(remaining)}")
+        if not before:
+            before, start = done, time.monotonic()
+        left = (time.monotonic() - start) * (total - done) / max(done - before, 1)
+        estimate = "to be measured" if before == done < total else duration(left)
+        report(f"predicted {name}: {done:,} of {total:,} examples | ETA {estimate}")
     return records
 
 
