@@ -22,7 +22,8 @@ Examples:
     >>> bins = mixup_jax.metrics.bin_confidences(*mixup_jax.metrics.confidence_and_correct(logits, labels), n_bins=15)
     >>> axes = mixup_jax.reliability_diagram(bins)  # axes.figure.savefig("reliability.png")
 
-Commands: `python -m mixup_jax.NAME --help` with data, main, evaluate, sweep, report, checkpoints, compile_ahead.
+Commands: `python -m mixup_jax.NAME --help` with data, main, evaluate, report, predict, export, sweep,
+checkpoints, compile_ahead.
 """
 
 from importlib import import_module

@@ -237,7 +237,8 @@ class Config:
       batch_size: examples of one optimiser step, over all devices.
       parallel: how the step is mapped over devices; "jit" (one program over a mesh) or "pmap".
       log_every_steps: how often training metrics are written.
-      tensorboard: write TensorBoard events beside metrics.jsonl, where TensorFlow is installed.
+      loggers: where metrics go besides metrics.jsonl: "tensorboard" (where it is installed), "wandb", "mlflow".
+      tensorboard: off: no "tensorboard", whatever `loggers` says.
       on_nan: what happens at a step whose loss or new state is not finite: "stop" ends the run, "skip" keeps the
         state from before the step and counts it as `train_skipped`.
     """
@@ -249,6 +250,7 @@ class Config:
     batch_size: int = 128
     parallel: str = "jit"
     log_every_steps: int = 50
+    loggers: tuple[str, ...] = ("tensorboard",)
     tensorboard: bool = True
     on_nan: str = "stop"
     data: DataConfig = field(default_factory=DataConfig)

@@ -8,6 +8,7 @@ import sys
 from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
+from typing import Any
 
 Options = dict[str, int | str]
 
@@ -69,8 +70,8 @@ def _known() -> bool:
     return True
 
 
-def load_tensorflow() -> None:
-    """Loads TensorFlow (seconds) without its start-up notices and without its claim on accelerators."""
+def load_tensorflow() -> Any:
+    """Returns the module of TensorFlow, loaded (seconds) without start-up notices and its claim on accelerators."""
     # TensorFlow's C++ side reads these as it is loaded; the second silences a notice that ignores the first.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -78,3 +79,4 @@ def load_tensorflow() -> None:
 
     # TensorFlow would reserve all memory of the accelerators that jax is to use.
     tf.config.set_visible_devices([], "GPU")
+    return tf

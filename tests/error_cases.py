@@ -52,6 +52,7 @@ REPORT = "python -m mixup_jax.report run --output=report"
 GRID = "--grid=configs/grids/mr.py --output=runs"
 DATA = "python -m mixup_jax.data mnist --data_dir=elsewhere"
 PETS = "python -m mixup_jax.data folder:pets --data_dir=elsewhere"
+PREDICT = "python -m mixup_jax.predict --workdir=run"
 SCANS = "python -m mixup_jax.data arrays:scans.npz --data_dir=elsewhere"
 
 
@@ -409,6 +410,8 @@ CASES: dict[str, list[Case]] = {
         setting("an unknown model", "model.name=resnet88"),
         setting("an unknown training set", "data.name=cifar"),
         Case("own data without a name", TRAIN.replace("quickstart", "own")),
+        setting("an unknown tracker", "loggers=wandbb"),
+        Case("a tracker that is not installed", f"{TRAIN} --config.loggers=wandb", patches=without("wandb")),
         setting("the training set as foreign", "evaluation.ood=fashion_mnist"),
         setting("a set named twice", "evaluation.ood=('mnist','mnist')"),
         setting("a batch larger than the data", "batch_size=5120"),
@@ -607,6 +610,14 @@ CASES: dict[str, list[Case]] = {
             lambda: np.savez("scans.npz", images=np.zeros((4, 8, 8), np.uint8), labels=np.ones((4, 3), int)),
         ),
     ],
+    "Networks in use": [
+        Case("an image that is not there", f"{PREDICT} cat.jpg"),
+        Case("a folder without images", f"{PREDICT} empty"),
+        Case("a table of another kind", f"{PREDICT} pets --output=t.txt"),
+        Case("texts for a network of images", f"{PREDICT} table:t.csv", text("t.csv", "text,label\nfine,1\n")),
+        Case("a run that has no network", f"{PREDICT} pets/0.png", lambda: pets("pets")),
+        Case("a run to export that has no network", "python -m mixup_jax.export --workdir=run"),
+    ],
     "The machine": [
         Case("a working directory that was deleted", EVALUATE, patches=raising("os.getcwd", FileNotFoundError)),
         Case("no network", DATA, patches=unreachable),
@@ -754,7 +765,9 @@ def _run(typed: str) -> int:
     import mixup_jax.data.__main__
     import mixup_jax.data.load
     import mixup_jax.evaluate
+    import mixup_jax.export
     import mixup_jax.main
+    import mixup_jax.predict
     import mixup_jax.report.__main__
     import mixup_jax.sweep
 
@@ -770,6 +783,8 @@ def _run(typed: str) -> int:
         "compile_ahead": mixup_jax.compile_ahead.main,
         "main": mixup_jax.main.main,
         "evaluate": mixup_jax.evaluate.main,
+        "predict": mixup_jax.predict.main,
+        "export": mixup_jax.export.main,
         "data": mixup_jax.data.__main__.main,
         "report": mixup_jax.report.__main__.main,
         "sweep": mixup_jax.sweep.main,

@@ -40,7 +40,9 @@ import mixup_jax.checkpoints
 import mixup_jax.compile_ahead
 import mixup_jax.data.__main__
 import mixup_jax.evaluate
+import mixup_jax.export
 import mixup_jax.main
+import mixup_jax.predict
 import mixup_jax.report.__main__
 import mixup_jax.report.evidence
 import mixup_jax.sweep
@@ -61,6 +63,8 @@ MODULES = {
     "checkpoints": mixup_jax.checkpoints,
     "compile_ahead": mixup_jax.compile_ahead,
     "data": mixup_jax.data.__main__,
+    "predict": mixup_jax.predict,
+    "export": mixup_jax.export,
 }
 CODES = {"checkpoints": (0, 1, 2, 3), "evidence": (0, 1, 2, 3), "sweep": (0, 1, 2, 3)}
 HOSTILE = ("\x1b[31mred\x1b[2J", "a\u202egpj.exe", "line\nerror: forged", "tab\tx", "\u2066iso", "nul\u200b", "\x07")
@@ -81,6 +85,8 @@ DOORS = {
     "checkpoints": ["", ""],
     "compile_ahead": ["--config", "--topology", "--steps", "--output", "--examples", "--vocabulary", "--strict"],
     "data": ["", "", "--data_dir", "--list"],
+    "predict": ["", "", "--workdir", "--output", "--checkpoint", "--data_dir"],
+    "export": ["--workdir", "--output", "--checkpoint"],
 }
 START = {
     "main": [["--config=configs/quickstart.py:mixup", "--workdir=new", "--data_dir=data"]],
@@ -98,6 +104,8 @@ START = {
     "checkpoints": [["trained"]],
     "compile_ahead": [["--config=configs/quickstart.py", "--topology=cpu:1", "--output=new.json"]],
     "data": [["folder:pets", "--data_dir=new"], ["arrays:scans.npz", "--data_dir=new"]],
+    "predict": [["--workdir=trained", "pets"], ["--workdir=trained", "scans.npz", "--output=e.csv"]],
+    "export": [["--workdir=trained"], ["--workdir=trained", "--output=new", "--checkpoint=best"]],
 }
 """Command lines that are right, which most cases begin with."""
 
@@ -249,6 +257,7 @@ def without_the_long_work(home: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for name in (
             *("mixup_jax.training.loop.prepare", "mixup_jax.evaluation.run.restore", "mixup_jax.sweep.run_all"),
+            "mixup_jax.prediction.served.restore",
             *("mixup_jax.data.__main__.prepare", "mixup_jax.data.__main__.prepare_glove"),
             *("mixup_jax.report.build.plan_figures", "mixup_jax.devices.processes.jax.distributed.initialize"),
             *("mixup_jax.ahead.compile.compile_ahead", "mixup_jax.report.evidence.make_groups"),

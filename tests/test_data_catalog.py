@@ -52,6 +52,9 @@ def test_names_shapes_and_classes_are_those_of_tensorflow_datasets(spec):
     tfds = pytest.importorskip("tensorflow_datasets")
     features = tfds.builder(spec.tfds_name, data_dir="/nonexistent").info.features
     assert features[spec.label].num_classes == spec.classes
+    assert len(spec.class_names) in (0, spec.classes)
+    names = features[spec.label].names  # numbers until tensorflow-datasets has read the file of the names
+    assert names[0] == "0" or spec.class_names in ((), tuple(names))
     if spec.task == "text":
         assert str(features["text"].dtype) == "<class 'str'>" or features["text"].shape == ()
     elif not spec.resized and not spec.streams:

@@ -19,14 +19,16 @@ FLOORS = (
     ("prediction",),
     ("training", "evaluation", "report"),
     ("ahead",),
-    ("main", "evaluate", "sweep", "checkpoints", "compile_ahead"),
+    ("main", "evaluate", "predict", "export", "sweep", "checkpoints", "compile_ahead"),
 )
 """From the ground up: folders, and the modules beside them, which may import each other within a floor."""
 
 HOMES = {
     "tensorflow": ("libraries",),
     "tensorflow_datasets": ("data",),
-    "clu": ("training.logs",),
+    "clu": ("training.trackers",),
+    "wandb": ("training.trackers",),
+    "mlflow": ("training.trackers",),
     "orbax": ("store",),
     "matplotlib": ("figures", "report"),
     "grain": ("data.stream",),

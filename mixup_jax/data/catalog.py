@@ -46,6 +46,10 @@ def imagenet_labels_not_in_stl10() -> tuple[int, ...]:
     return tuple(label for label in range(1000) if label not in alike)
 
 
+CLOTHES = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
 BOTH = {"train": "train", "test": "test"}
 TEST = {"test": "test"}
 
@@ -61,6 +65,7 @@ _IMAGES = (
         splits=BOTH,
         description="grey 28x28 photographs of clothing, 60,000 + 10,000 (Xiao, Rasul and Vollgraf, 2017; MIT licence)",
         sources=("tfds", "debian"),
+        class_names=CLOTHES,
     ),
     DatasetSpec(
         name="mnist",
@@ -85,6 +90,7 @@ _IMAGES = (
         std=(0.26034098, 0.25657727, 0.27126738),
         splits=BOTH,
         description="colour 96x96 photographs of animals and vehicles, 5,000 + 8,000 with labels (Coates et al., 2011)",
+        class_names=tuple(ALIKE),
     ),
     DatasetSpec(
         name="cifar10",
@@ -95,6 +101,7 @@ _IMAGES = (
         std=(0.24703223, 0.24348513, 0.26158784),
         splits=BOTH,
         description="colour 32x32 photographs of animals and vehicles, 50,000 + 10,000 (Krizhevsky, 2009)",
+        class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     ),
     DatasetSpec(
         name="cifar100",
@@ -176,6 +183,7 @@ _TEXTS = (
         description="sentences of film reviews, negative or positive (Pang and Lee, 2005); where they come from PyPI, "
         "labelled by the mean rating of the sentence (Hutto and Gilbert, 2014) and not by the review's stars",
         sources=("snippets",),
+        class_names=("negative", "positive"),
     ),
     DatasetSpec(
         name="trec",

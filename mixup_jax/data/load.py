@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +18,7 @@ from mixup_jax.data.catalog import check_ood_name, dataset_spec, is_shift, train
 from mixup_jax.data.corruptions import PLANS, corrupted_images
 from mixup_jax.data.images import match_shape
 from mixup_jax.data.noise import NOISES, noise_images, noise_tokens
-from mixup_jax.data.own import fingerprint, is_own, open_files, own_spec
+from mixup_jax.data.own import fingerprint, is_own, open_files, own_spec, spec_of
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, train_validation_split
 from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.data.stream import open_streamed
@@ -39,6 +40,7 @@ class TrainingData(NamedTuple):
     validation: ExampleSet
     encoder: Encoder | None = None
     own_data: str | None = None
+    own_spec: DatasetSpec | None = None
 
     @property
     def vocabulary(self) -> Vocabulary | None:
@@ -46,10 +48,11 @@ class TrainingData(NamedTuple):
         return None if self.encoder is None else self.encoder.vocabulary
 
     @property
-    def facts(self) -> dict[str, str]:
-        """The data's facts in a checkpoint: SHA-256 of the vocabulary and of the measurements of a user's set."""
+    def facts(self) -> dict[str, Any]:
+        """The data's facts in a checkpoint: SHA-256 of the vocabulary and of a user's set, and the latter's entry."""
         vocabulary = None if self.vocabulary is None else self.vocabulary.fingerprint
-        known = {"vocabulary": vocabulary, "own_data": self.own_data}
+        own_spec = None if self.own_spec is None else asdict(self.own_spec)
+        known = {"vocabulary": vocabulary, "own_data": self.own_data, "own_spec": own_spec}
         return {name: fact for name, fact in known.items() if fact is not None}
 
 
@@ -58,6 +61,14 @@ def run_spec(
 ) -> DatasetSpec:
     """Returns the entry of the set that a run trains on; see `catalog.training_spec`."""
     return training_spec(config.name, data_dir, report, config.image_size)
+
+
+def recorded_spec(
+    facts: Mapping[str, Any], config: DataConfig, data_dir: str | os.PathLike[str] | None = None
+) -> DatasetSpec:
+    """Returns the entry of the set that a checkpoint was trained on; a user's own files need not be there any more."""
+    own = facts.get("own_spec")
+    return run_spec(config, data_dir) if own is None else spec_of(own)
 
 
 def load_training_data(config: DataConfig, data_dir: str | os.PathLike[str]) -> TrainingData:
@@ -70,7 +81,8 @@ def load_training_data(config: DataConfig, data_dir: str | os.PathLike[str]) -> 
     spec = run_spec(config, data_dir)
     opened = partial(open_split, spec, data_dir=data_dir, image_size=config.image_size, workers=config.workers)
     whole = opened("train")
-    given, own_data = "validation" in spec.splits, fingerprint(spec, len(whole)) if is_own(config.name) else None
+    given, own = "validation" in spec.splits, is_own(config.name)
+    own_data, own_spec = (fingerprint(spec, len(whole)), spec) if own else (None, None)
     rows, held_out = train_validation_split(
         len(whole),
         train_examples=config.train_examples,
@@ -81,11 +93,11 @@ def load_training_data(config: DataConfig, data_dir: str | os.PathLike[str]) -> 
     train = whole.part(rows)
     validation = opened("validation") if given else whole.part(held_out, source)
     if not whole.are_texts:
-        return TrainingData(train, validation, own_data=own_data)
+        return TrainingData(train, validation, own_data=own_data, own_spec=own_spec)
     vectors = _vectors(config, data_dir)
     common = vectors.words[: config.common_words] if vectors else ()
     encoder = Encoder(build_vocabulary(train.array, common), config.max_tokens)
-    return TrainingData(encoder.encoded(train), encoder.encoded(validation), encoder, own_data)
+    return TrainingData(encoder.encoded(train), encoder.encoded(validation), encoder, own_data, own_spec)
 
 
 def load_test(config: DataConfig, data_dir: str | os.PathLike[str], encoder: Encoder | None) -> ExampleSet:

@@ -139,13 +139,17 @@ def _read_spec(kept: Path, stamp: str) -> DatasetSpec | None:
     """Returns the entry that was measured when the files had this stamp; None if it or the cache is missing."""
     try:
         record = json.loads((kept / "spec.json").read_bytes())
-        facts: dict[str, Any] = record["spec"]
-        facts |= {key: tuple(fact) for key, fact in facts.items() if isinstance(fact, list)}  # JSON has no tuples
-        spec = DatasetSpec(**facts)
+        spec = spec_of(record["spec"])
         whole = spec.streams or cached_splits(kept) == tuple(spec.splits)
         return spec if whole and (record["format"], record["stamp"]) == (FORMAT, stamp) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None  # absent or damaged: the set is prepared again
+
+
+def spec_of(facts: Mapping[str, Any]) -> DatasetSpec:
+    """Returns the entry whose fields were written as JSON, which has no tuples."""
+    fields: dict[str, Any] = {key: tuple(fact) if isinstance(fact, list) else fact for key, fact in facts.items()}
+    return DatasetSpec(**fields)
 
 
 def _write_index(folder: Path, splits: Mapping[str, ExampleSet]) -> None:

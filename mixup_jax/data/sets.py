@@ -38,7 +38,7 @@ class DatasetSpec:
       streams: whether it is too large for memory, so that photographs are read, decoded and cropped batch by batch.
       sources: where preparation looks for it, in this order; names of `prepare.SOURCES`.  Empty for a user's own
         set, which `own` prepares.
-      class_names: of a user's own set, in the order of the labels.
+      class_names: in the order of the labels; empty if they are not known.
     """
 
     name: str

@@ -19,21 +19,23 @@ from mixup_jax.data.sets import DatasetSpec, ExampleSet
 from mixup_jax.devices.processes import by_first, is_first
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import print_line
+from mixup_jax.evaluation.confident import pictures_of
 from mixup_jax.evaluation.measure import SCHEMA, evaluate_records
 from mixup_jax.metrics.measuring import separation
 from mixup_jax.prediction.predict import OWN_SPLITS, Network, predict_records, restore
 from mixup_jax.prediction.variants import ODIN_TEMPERATURE, Derivation, with_odin
 from mixup_jax.runs.files import parse, read_bytes, write_json
+from mixup_jax.runs.pictures import save_pictures
 from mixup_jax.runs.provenance import provenance
 from mixup_jax.runs.records import save_predictions
 from mixup_jax.runs.workdir import (
-    CHECKPOINTS,
     CONFIG_FILE,
     EVALUATION_FILE,
     PREDICTIONS,
     check_derived,
     check_own,
     record_path,
+    require_checkpoints,
     require_writable,
 )
 from mixup_jax.store.checkpoint import Checkpoints
@@ -79,11 +81,7 @@ def evaluate_workdir(
         be written or is that of another run.
     """
     report, data_dir, target = by_first(report), data_dir or default_data_dir(), save_as or workdir
-    if not (workdir / CHECKPOINTS).is_dir():
-        raise InputError(
-            f"workdir {workdir} holds no checkpoint; expected a folder that `python -m mixup_jax.main` trained in"
-        )
-    with Checkpoints(workdir / CHECKPOINTS, read_only=True, report=report) as checkpoints:
+    with Checkpoints(require_checkpoints(workdir), read_only=True, report=report) as checkpoints:
         step = checkpoints.step_of(checkpoint)
         facts = checkpoints.restore_facts(step)
         config = from_dict(facts["config"])
@@ -123,6 +121,8 @@ def evaluate_workdir(
         step=step,
         config=shown_config,
     )
+    if (pictures := pictures_of(records, sets, step)) is not None:
+        save_pictures(target, pictures)
     if odin:
         evaluation = _add_odin(evaluation, network, sets, meta, target, report)
     evaluation |= {"checkpoint": asked_for, "training_seconds": facts.get("training_seconds"), **made_by}

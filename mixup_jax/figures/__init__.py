@@ -17,6 +17,7 @@ in words, and the values that the figure shows.  The report's table of figures (
   over_epochs           a number over the epochs, of several methods
   bin_scatter           accuracy against confidence, a point for each bin
   winning_scores        confidence of several methods on one set
+  examples              single examples as pictures, with what is said of them
 """
 
 from mixup_jax.figures.bars import method_bars, method_bars_figure
@@ -30,6 +31,7 @@ from mixup_jax.figures.histogram import (
     winning_scores,
     winning_scores_figure,
 )
+from mixup_jax.figures.pictures import Shown, examples, examples_figure
 from mixup_jax.figures.reliability import (
     bin_scatter,
     reliability_diagram,
@@ -43,6 +45,7 @@ from mixup_jax.figures.style import to_pixels, to_png, to_svg, to_svg_and_png
 
 __all__ = [
     "Drawn",
+    "Shown",
     "alpha_sweep",
     "alpha_sweep_figure",
     "bin_scatter",
@@ -50,6 +53,8 @@ __all__ = [
     "confidence_histogram",
     "density_figure",
     "density_over_epochs",
+    "examples",
+    "examples_figure",
     "histogram_shares",
     "joint_density",
     "method_bars",

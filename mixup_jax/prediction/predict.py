@@ -66,9 +66,13 @@ def restore(
     config: Config,
     vocabulary: Vocabulary | None = None,
     data_dir: Path | None = None,
+    spec: DatasetSpec | None = None,
 ) -> Network:
-    """Returns the network of a step, on all devices; text needs `vocabulary`, and a user's own data set `data_dir`."""
-    spec, mesh = run_spec(config.data, data_dir), device_mesh()
+    """Returns the network of a step, on all devices; text needs `vocabulary`.
+
+    `spec` is the entry of the training set; without it, a user's own set is looked up in `data_dir`.
+    """
+    spec, mesh = spec or run_spec(config.data, data_dir), device_mesh()
     words = 0 if vocabulary is None else len(vocabulary)
     model = model_of(config.model, classes=spec.classes, vocabulary=words, embedding=config.data.vector_size)
     shape = input_shape(spec, config.data)

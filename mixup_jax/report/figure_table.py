@@ -25,7 +25,7 @@ from mixup_jax.report.groups import (
     summaries_of,
 )
 from mixup_jax.report.quantities import Quantity, ood_names
-from mixup_jax.report.runs import RunRecord
+from mixup_jax.report.runs import RecordedSet, RunRecord
 
 N_BINS = 15
 FEWEST_ALPHAS = 3
@@ -281,6 +281,39 @@ def _winning_scores(material: Material) -> Plans:
             )
 
 
+def _pictures(material: Material) -> Plans:
+    taken: set[str] = set()
+    for group in material.groups:
+        run = group.first
+        for name, record in {run.test_name.removesuffix("/test"): run.test, **run.ood}.items():
+            shown = _shown(run, name, record)
+            if shown:
+                yield FigurePlan(
+                    "pictures",
+                    formatting.slug(f"{group.name} pictures {name}", taken),
+                    partial(figures.examples_figure, shown, group.run_name(run), name),
+                    f"{group.name}: {'mistakes' if record is run.test else name}",
+                    filters=material.filters.of_group(group),
+                )
+
+
+def _shown(run: RunRecord, name: str, record: RecordedSet) -> list[figures.Shown]:
+    """Returns the pictures that are kept of a data set, with what the record says of them."""
+    if run.pictures is None:
+        return []
+    names, kept = dict(enumerate(run.class_names)), run.pictures.of(name)
+    return [
+        figures.Shown(
+            pixels,
+            row,
+            names.get(predicted, f"class {predicted}"),
+            float(record.trained.confidence[row]),
+            names.get(label, f"class {label}") if (label := int(record.labels[row])) >= 0 else "",
+        )
+        for pixels, row, predicted in zip(kept.images, kept.rows.tolist(), kept.predicted.tolist(), strict=True)
+    ]
+
+
 def _over_epochs(material: Material) -> Plans:
     plans = []
     for key, label in LOGGED.items():
@@ -318,6 +351,7 @@ FIGURES = (
     FigureRow("scatter", "any", _scatter),
     FigureRow("soft-labels", "groups that differ in what is mixed alone, one of them inputs alone", _soft_labels),
     FigureRow("foreign", "two groups with an out-of-distribution set in common", _winning_scores),
+    FigureRow("pictures", "a run whose evaluation kept pictures", _pictures),
     FigureRow("training", "a group that logged validations at two epochs or more", _over_epochs),
     FigureRow("reliability", "any", _reliability, single=True),
     FigureRow("confidence", "any", _confidence, single=True),

@@ -18,7 +18,7 @@ from mixup_jax.metrics.binning import Bins
 from mixup_jax.report.quantities import Quantity, value
 from mixup_jax.report.runs import RunRecord
 
-NAMES_AND_NOTES = ("seed", "experiment", "notes", "parallel", "log_every_steps", "tensorboard")
+NAMES_AND_NOTES = ("seed", "experiment", "notes", "parallel", "log_every_steps", "loggers", "tensorboard")
 """Settings that do not change results, and the seed."""
 NOT_TRAINING = (*NAMES_AND_NOTES, "method", "evaluation")
 """Settings in which compared groups may differ without a remark."""

@@ -27,6 +27,7 @@ from mixup_jax.report.paper_tables import TableFile
 from mixup_jax.report.quantities import Quantity, Section, examples, interval, value
 from mixup_jax.report.runs import RunRecord
 
+MOST_CLASSES = 20
 MARKS = {AS_CLAIMED: ("yes", "✓"), CONTRARY: ("no", "✗"), UNDECIDED: ("open", "?")}
 
 
@@ -134,6 +135,7 @@ def run_card(run: RunRecord) -> list[tuple[str, str]]:
     }
     facts = {
         "Test set": f"{run.test_name}, n = {run.result['n']:,}",
+        "Classes": _classes(run.class_names),
         "Data": _settings(run, "data"),
         "Model": _settings(run, "model"),
         "Method": _settings(run, "method"),
@@ -151,6 +153,11 @@ def run_card(run: RunRecord) -> list[tuple[str, str]]:
         "Folder": run.name_of_folder,
     }
     return [(name, text or formatting.NONE) for name, text in facts.items()]
+
+
+def _classes(names: Sequence[str]) -> str:
+    more = f", and {len(names) - MOST_CLASSES} more" if len(names) > MOST_CLASSES else ""
+    return ", ".join(map(formatting.setting, names[:MOST_CLASSES])) + more
 
 
 def _hardware(meta: Mapping[str, Any]) -> str:

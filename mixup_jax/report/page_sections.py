@@ -114,6 +114,15 @@ SECTIONS = (
         "score than one of the test set.",
     ),
     PageSection(
+        "pictures",
+        "Surest mistakes",
+        "The surest mistakes, and the foreign inputs it is surest of",
+        "Below each picture: the class that the network takes it for, its confidence as trained, and its label. Look "
+        "for wrong labels, classes that no picture tells apart, and what foreign inputs have in common with a class.",
+        " Of each group the first seed is shown.",
+        "wide",
+    ),
+    PageSection(
         "text",
         "Text",
         "Text",

@@ -22,6 +22,7 @@ from mixup_jax.metrics.softmax import Bools, Floats
 from mixup_jax.report.agreement import check_agreement
 from mixup_jax.report.checks import Checks
 from mixup_jax.runs.files import check_values, read_lines, read_object, shown
+from mixup_jax.runs.pictures import Pictures, load_pictures
 from mixup_jax.runs.provenance import DERIVED, NOT_PART_OF_THE_RESULT
 from mixup_jax.runs.records import Predictions, load_record
 
@@ -60,6 +61,7 @@ class RunRecord:
       ood: its out-of-distribution sets, in the order of evaluation.json.
       progress: the lines of metrics.jsonl; empty if there is no such file.
       epochs: the labelled validation examples recorded after each epoch (0 is before training); empty if none were.
+      pictures: of confident mistakes and foreign inputs; None if none are kept.
     """
 
     folder: Path
@@ -70,6 +72,7 @@ class RunRecord:
     ood: dict[str, RecordedSet]
     progress: tuple[dict[str, Any], ...]
     epochs: dict[int, Examined]
+    pictures: Pictures | None = None
     _bins: dict[tuple[int, bool], Bins] = field(default_factory=dict)
 
     @cached_property
@@ -115,6 +118,12 @@ class RunRecord:
         """The numbers of the test set."""
         result: dict[str, Any] = self.evaluation["results"][self.test_name]
         return result
+
+    @property
+    def class_names(self) -> list[str]:
+        """The recorded names of the classes; empty if they have none."""
+        found = self.test.meta.get("class_names")
+        return [str(name) for name in found] if isinstance(found, list) else []
 
     @property
     def temperature(self) -> float | None:
@@ -213,12 +222,18 @@ def load_run(folder: Path) -> RunRecord:
         ood=ood,
         progress=read_lines(folder / "metrics.jsonl"),
         epochs=_epochs(folder / "epochs"),
+        pictures=load_pictures(folder, step, _sizes(test_name, test, ood)),
     )
     try:
         _ = run.config
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return run
+
+
+def _sizes(test_name: str, test: RecordedSet, ood: Mapping[str, RecordedSet]) -> dict[str, int]:
+    named = {test_name.removesuffix("/test"): test, **ood}
+    return {name: len(record.labels) for name, record in named.items()}
 
 
 def _examined(record: Predictions, temperature: float | None) -> RecordedSet:

@@ -10,7 +10,7 @@ from typing import Any
 
 PACKAGES = ("mixup_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
-NOT_PART_OF_THE_RESULT = ("notes", "log_every_steps", "tensorboard", "on_nan", "checkpoint", "data.workers")
+NOT_PART_OF_THE_RESULT = ("notes", "log_every_steps", "loggers", "tensorboard", "on_nan", "checkpoint", "data.workers")
 """Settings that do not affect the result, so that they may change when a run is resumed."""
 
 DERIVED = "derived"

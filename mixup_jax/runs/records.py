@@ -12,7 +12,7 @@ import math
 import os
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,11 +83,12 @@ def save_predictions(path: str | os.PathLike[str], predictions: Predictions) -> 
     The file appears whole or not at all, and the same record gives the same bytes.  Raises OSError where the
     folder cannot be written, and ValueError for NaN or infinity in `meta`, which are not JSON.
     """
-    arrays = {
-        "logits": predictions.logits,
-        "labels": predictions.labels,
-        "meta": np.array(json.dumps(predictions.meta, allow_nan=False)),
-    }
+    meta = np.array(json.dumps(predictions.meta, allow_nan=False))
+    write_arrays(path, {"logits": predictions.logits, "labels": predictions.labels, "meta": meta})
+
+
+def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Writes arrays without objects as a compressed `.npz`: whole or not at all, and the same bytes for the same."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression=zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():

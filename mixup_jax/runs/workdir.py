@@ -35,6 +35,15 @@ def check(workdir: Path, config: Config) -> None:
         check_same(_read(path), config, workdir)
 
 
+def require_checkpoints(workdir: Path) -> Path:
+    """Returns the folder of a run's checkpoints; raises InputError if there is none."""
+    if not (workdir / CHECKPOINTS).is_dir():
+        raise InputError(
+            f"workdir {workdir} holds no checkpoint; expected a folder that `python -m mixup_jax.main` trained in"
+        )
+    return workdir / CHECKPOINTS
+
+
 def require_writable(folder: Path) -> None:
     """Makes a folder if it is missing; raises InputError if it cannot be written."""
     try:

@@ -1,23 +1,22 @@
-"""The logs of a run's metrics: `metrics.jsonl`, and TensorBoard if it is installed."""
+"""The logs of a run's metrics: `metrics.jsonl`, and the trackers that its config names."""
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
+from mixup_jax.config import Config
 from mixup_jax.devices.processes import is_first
 from mixup_jax.environment import FULL
-from mixup_jax.errors import DiskFullError, InputError
-from mixup_jax.libraries import load_tensorflow
+from mixup_jax.errors import DiskFullError, InputError, require_choice
 from mixup_jax.metrics.binning import Bins
 from mixup_jax.runs.files import write_atomically
 from mixup_jax.runs.workdir import METRICS_FILE
+from mixup_jax.training.trackers import TRACKERS, Careful
 
 NO_TENSORBOARD = (
     "TensorBoard events are off: they need TensorFlow and tensorboard (pip install 'mixup_jax[tensorflow]'); "
@@ -72,51 +71,31 @@ class JsonLines:
             self._file.close()
 
 
-class TensorBoard:
-    """TensorBoard events through clu."""
-
-    def __init__(self, workdir: Path) -> None:
-        # Imported here, because clu needs TensorFlow, which takes seconds to load.
-        load_tensorflow()
-        from clu import metric_writers
-
-        self._writer: Any = metric_writers.SummaryWriter(str(workdir))
-
-    def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Writes each scalar under its name."""
-        self._writer.write_scalars(step, dict(scalars))
-
-    def write_reliability(self, step: int, bins: Bins) -> None:
-        """Writes the reliability diagram as the image `validation_reliability`."""
-        # Imported here, because matplotlib takes a second to load.
-        from mixup_jax import figures
-
-        with _freeing_cycles():
-            pixels = figures.to_pixels(figures.reliability_diagram(bins, title=f"validation, step {step}"))
-        self._writer.write_images(step, {"validation_reliability": pixels[None]})
-
-    def sync(self) -> int:
-        """Flushes the event file; returns 0, since it has no lines."""
-        self._writer.flush()
-        return 0
-
-    def close(self) -> None:
-        """Flushes the event file."""
-        self._writer.flush()
-        self._writer.close()
-
-
-MetricsLog = JsonLines | TensorBoard
+MetricsLog = JsonLines | Careful
 """What takes scalars and reliability diagrams by the number of steps taken so far."""
+
+
+def check_loggers(config: Config) -> None:
+    """Raises InputError if a tracker that the config names is unknown or, unless it is TensorBoard, not installed."""
+    for name in config.loggers:
+        require_choice("loggers", name, TRACKERS)
+        if name != "tensorboard" and not _installed(name):
+            raise InputError(
+                f'loggers names {name}, which is not installed; run: pip install "mixup_jax[{name}]", or leave it out'
+            )
+
+
+def _installed(name: str) -> bool:
+    return all(importlib.util.find_spec(package) for package in TRACKERS[name][1])
 
 
 @contextlib.contextmanager
 def open_logs(
-    workdir: Path, *, last_step: int, tensorboard: bool, report: Callable[[str], None], lines: int | None = None
+    config: Config, workdir: Path, *, last_step: int, report: Callable[[str], None], lines: int | None = None
 ) -> Iterator[list[MetricsLog]]:
     """Opens the logs of a run and closes them at the end of the block.
 
-    In the first process they are `metrics.jsonl` and, if wanted and installed, TensorBoard; other processes have none.
+    In the first process they are `metrics.jsonl` and the trackers of `config.loggers`; other processes have none.
 
     If TensorBoard is wanted but not installed, `report` says so.  The checkpoint that training resumes from has `lines`
     lines of metrics.jsonl; None means all up to `last_step`.
@@ -125,33 +104,27 @@ def open_logs(
         yield []
         return
     logs: list[MetricsLog] = [JsonLines(workdir / METRICS_FILE, last_step=last_step, lines=lines)]
-    if tensorboard and all(importlib.util.find_spec(package) for package in ("tensorflow", "tensorboard")):
-        logs.append(TensorBoard(workdir))
-    elif tensorboard:
-        report(NO_TENSORBOARD)
     try:
+        for name in config.loggers:
+            if name == "tensorboard" and not config.tensorboard:
+                continue
+            if _installed(name):
+                logs.append(_opened(name, config, workdir, report))
+            else:
+                report(NO_TENSORBOARD)
         yield logs
     finally:
         for log in logs:
             log.close()
 
 
-@contextlib.contextmanager
-def _freeing_cycles() -> Iterator[None]:
-    """Frees, at the end of the block, the objects that it left in reference cycles.
-
-    A figure leaves an image and 7,000 objects in cycles. If Python's garbage collector ran while a figure is drawn,
-    they would move to the oldest generation, which is collected only after about twenty figures. With the collector off
-    they stay in the youngest generation, which takes 3 ms to collect; a full collection would take 200 ms.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
+def _opened(name: str, config: Config, workdir: Path, report: Callable[[str], None]) -> Careful:
     try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-        gc.collect(0)
+        return Careful(name, TRACKERS[name][0](config, workdir), report)
+    except Exception as error:  # a library and a network may raise anything
+        raise InputError(
+            f"{name} cannot be started ({error}); expected one that can be reached, or to leave it out"
+        ) from error
 
 
 def _read(path: Path) -> str:

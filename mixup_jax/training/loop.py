@@ -26,7 +26,7 @@ from mixup_jax.runs.provenance import provenance
 from mixup_jax.state import TrainState
 from mixup_jax.store.checkpoint import Checkpoints
 from mixup_jax.store.verify import check_state, checksum
-from mixup_jax.training.logs import open_logs
+from mixup_jax.training.logs import check_loggers, open_logs
 from mixup_jax.training.parallel import check_divisible, splits_groups
 from mixup_jax.training.recorder import Recorder
 from mixup_jax.training.stop import Abandoned, Interrupted, Stop, locked
@@ -52,6 +52,7 @@ def train(
       Interrupted: `stop` asked to end; a checkpoint has been saved.
     """
     report, stop = by_first(report), stop or Stop()
+    check_loggers(config)
     spec = check_config(config, data_dir, report)
     check_agreement("config", to_dict(config))
     check_divisible(config.batch_size, jax.device_count())
@@ -86,7 +87,7 @@ def train(
         step, lines = int(state.step), before.get("metrics_lines")
         with (
             contextlib.closing(trainer.batches(data.train, step)) as batches,
-            open_logs(workdir, last_step=step, lines=lines, tensorboard=config.tensorboard, report=report) as logs,
+            open_logs(config, workdir, last_step=step, lines=lines, report=report) as logs,
         ):
             report("compiling the training step; the first progress line comes after it")
             recorder = Recorder(trainer, checkpoints, logs, workdir, data.facts, before)

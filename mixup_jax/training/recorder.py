@@ -37,7 +37,7 @@ class Recorder:
         checkpoints: Checkpoints,
         logs: Sequence[MetricsLog],
         workdir: Path,
-        data_facts: Mapping[str, str],
+        data_facts: Mapping[str, Any],
         before: Mapping[str, Any],
     ) -> None:
         """Starts to record.

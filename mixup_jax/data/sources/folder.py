@@ -16,7 +16,7 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".
 
 def stamp(place: str, data_dir: Path) -> str:
     """Returns a string that changes when the files of a folder do."""
-    return stamp_of(_images(_root(place)))
+    return stamp_of(images(_root(place)))
 
 
 def find(place: str, data_dir: Path, labelled: bool) -> Found:
@@ -32,7 +32,7 @@ def find(place: str, data_dir: Path, labelled: bool) -> Found:
     splits = {split: _rows(path, labelled) for split, path in sorted(parts.items())}
     notes = [_ignored(root)]
     if labelled:
-        names = [path.name for part in parts.values() for path in _folders(part) if not any(_images(path))]
+        names = [path.name for part in parts.values() for path in _folders(part) if not any(images(path))]
         notes.append(f"folders without images are no classes: {', '.join(names)}" if names else "")
     return Found(splits, None, notes=tuple(filter(None, notes)))
 
@@ -46,13 +46,13 @@ def _ignored(root: Path) -> str:
 
 def _rows(folder: Path, labelled: bool) -> Rows:
     if not labelled:
-        files = list(_images(folder))
+        files = list(images(folder))
         labels = None
     else:
         classes = _folders(folder)
         # Some systems write an accent as a character of its own; the class is the same.
         named = [(unicodedata.normalize("NFC", path.name), path) for path in classes]
-        pairs = [(file, name) for name, path in named for file in _images(path)]
+        pairs = [(file, name) for name, path in named for file in images(path)]
         files, labels = [file for file, _ in pairs], [name for _, name in pairs]
     if not files:
         wanted = "a folder for each class, with images in it" if labelled else "images"
@@ -77,7 +77,7 @@ def _is_image(file: str | Path) -> bool:
     return str(file).lower().endswith(ENDINGS)
 
 
-def _images(root: Path) -> Iterator[Path]:
+def images(root: Path) -> Iterator[Path]:
     """Yields the images at any depth of a folder, sorted by name."""
     return (Path(file) for file in _files(root) if _is_image(file))
 
