@@ -177,6 +177,10 @@ def read_parquet(path: Path, choose: Choose, limit: int) -> Table:
             return _joined(path, limit, (_of_batch(batch, names, columns) for batch in batches), columns)
     except arrow.ArrowException as error:
         raise ValueError(str(error)) from error
+    except OSError as error:
+        if "Exceeded size limit" not in str(error):
+            raise
+        raise ValueError("its list of columns is too long: save one column of lists instead") from error
 
 
 def read_arrow(path: Path, choose: Choose, limit: int) -> Table:
