@@ -12,7 +12,7 @@ import numpy as np
 
 from mixup_jax.report.formatting import NONE
 from mixup_jax.runs.files import read_object, write_atomically
-from studies.league.choose import FOLDER, SETTLED, candidates, held_out_nll
+from studies.league.choose import FOLDER, SETTLED, candidates, held_out_nll, name
 from studies.settled.intervals import compare, corrected
 from studies.settled.numbers import Numbers, load_records, measured
 from studies.settled.page import shown
@@ -39,8 +39,8 @@ seeds; differences are paired by seed, with 95 % t intervals, and verdicts at 5 
 methods."""
 
 CANDIDATES = """\
-2,500 images, seed 1, one network each: what is chosen is the lowest *held-out NLL*, of the kept validation examples at
-the temperature that is best for them. One network says little of a method."""
+2,500 images, seed 1, one network each, beside ERM: what is chosen is the lowest *held-out NLL*, of the kept validation
+examples at the temperature that is best for them. One network says little of a method."""
 
 Cell = dict[int, Numbers]
 """The numbers of one method at one size, by seed."""
@@ -51,8 +51,8 @@ def league(size: int, chosen: dict[str, str]) -> dict[str, Cell]:
     where = {"erm": (SETTLED, "alpha_0"), "mixup": (SETTLED, chosen["mixup"])}
     where |= {method: (FOLDER, f"{method}_{label}") for method, label in chosen.items() if method != "mixup"}
     found = {}
-    for method, (folder, name) in where.items():
-        paths = {seed: folder / f"images_{size}_plain_{name}-{seed}" for seed in SEEDS}
+    for method, (folder, cell) in where.items():
+        paths = {seed: folder / f"images_{size}_plain_{cell}-{seed}" for seed in SEEDS}
         found[method] = {seed: numbers(path) for seed, path in paths.items() if (path / "config.json").is_file()}
     return found
 
@@ -116,10 +116,10 @@ def state(cells: dict[int, dict[str, Cell]]) -> str:
 
 
 def tried(chosen: dict[str, str]) -> str:
-    """Returns the table of the candidates that have records, one network each, with what they are chosen by."""
+    """Returns the table of ERM and of the candidates that have records, with what these are chosen by."""
     lines = [f"| method | candidate | held-out NLL | {' | '.join(COLUMNS.values())} |"]
     lines.append(f"| --- | --- | ---: |{' ---: |' * len(COLUMNS)}")
-    for method, labels in candidates().items():
+    for method, labels in ({"erm": {"alpha_0": SETTLED / name("alpha_0")}} | candidates()).items():
         for label, path in labels.items():
             if (path / "config.json").is_file():
                 mark = ", **chosen**" if chosen.get(method) == label else ""
@@ -132,7 +132,8 @@ def written() -> str:
     """Returns the page."""
     chosen = read_object(FOLDER / "chosen.json")["chosen"] if (FOLDER / "chosen.json").is_file() else {}
     cells = {size: league(size, chosen) for size in SIZES} if chosen else {}
-    here = state(cells) if chosen else "**No choice yet**: some candidates are still to be trained."
+    trained = [(path / "config.json").is_file() for labels in candidates().values() for path in labels.values()]
+    here = state(cells) if chosen else f"**No choice yet**: {sum(trained)} of {len(trained)} candidates are trained."
     parts = [HEAD, f"## What is here\n{here}", f"## The candidates\n{CANDIDATES}\n\n{tried(chosen)}"]
     for size, methods in cells.items():
         tables = [table(methods), against(methods, "erm"), against(methods, "mixup")]
