@@ -2,6 +2,7 @@ import csv
 import gzip
 import json
 import sys
+import types
 import zipfile
 from pathlib import Path
 
@@ -353,6 +354,29 @@ def test_bfloat16_is_read_as_what_it_is(folder):
     np.save("p.npy", narrow)
     for name in ("p.npz", "p.npy"):
         np.testing.assert_array_equal(load_predictions(name).logits, np.asarray(narrow, np.float32))
+
+
+class BFloat16OnAnAccelerator:
+    """As much of such a tensor of torch as is used; numpy cannot take it as it is."""
+
+    dtype = "torch.bfloat16"
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("Can't call numpy() on Tensor that requires grad")
+
+    def detach(self):
+        return types.SimpleNamespace(cpu=lambda: self, dtype=self.dtype)
+
+    def float(self):
+        return self.array
+
+
+def test_tensors_of_torch_are_taken_from_where_they_are():
+    labels = np.abs(LABELS)
+    assert evaluate(BFloat16OnAnAccelerator(LOGITS), labels) == evaluate(LOGITS, labels)
 
 
 PIXELS = RNG.normal(size=(6, 3, 4, 5))
