@@ -158,6 +158,7 @@ def read_parquet(path: Path, choose: Choose, limit: int) -> Table:
     try:
         with parquet.ParquetFile(
             path,
+            pre_buffer=False,
             buffer_size=PAGES,
             thrift_string_size_limit=LARGEST_FOOTER,
             thrift_container_size_limit=LARGEST_FOOTER,
