@@ -35,7 +35,12 @@ HOMES = {
     "ml_collections": ("config", "config_file", "recipes"),
     "numba": (
         *("metrics.compiling", "metrics.compiled", "cpu_convolution"),
-        *("metrics.compiled_classes", "metrics.compiled_losses", "metrics.compiled_order"),
+        *(
+            "metrics.compiled_classes",
+            "metrics.compiled_losses",
+            "metrics.compiled_order",
+            "metrics.compiled_resamples",
+        ),
     ),
     "llvmlite": ("cpu_convolution",),
 }

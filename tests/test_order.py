@@ -78,7 +78,7 @@ def test_losses_are_those_of_twice_the_digits_also_for_the_surest(classes, dtype
     nll = metrics.nll_of_each(logits, labels)
     np.testing.assert_allclose(nll, (np.log1p(x) + below).astype(float), rtol=2e-13, atol=1e-307)
     np.testing.assert_allclose(metrics.brier_of_each(logits, labels), brier.astype(float), rtol=2e-13, atol=1e-280)
-    assert metrics.nll(logits, labels) == nll.mean()
+    assert metrics.nll(logits, labels) == pytest.approx(nll.mean(), rel=1e-14)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -92,3 +92,19 @@ def test_losses_of_what_is_no_logit_are_refused(classes, dtype):
             for loss in (metrics.nll, metrics.brier):
                 with pytest.raises(InputError, match="67"):
                     loss(logits, np.zeros(70, int))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 70])
+def test_scores_of_both_zeros_and_ties_do_not_depend_on_the_order_of_the_classes(classes):
+    rng = np.random.default_rng(classes)
+    logits = rng.choice([-np.inf, -30.0, -1.0, -0.0, 0.0, 0.3, 2.0], (300, classes)) + rng.choice([0.0, -5.0], (300, 1))
+    logits[:, 0] = np.maximum(logits[:, 0], -2.0)
+    shuffled = np.take_along_axis(logits, np.argsort(rng.random(logits.shape), axis=1), axis=1)
+    wide = logits.astype(np.longdouble)
+    wide -= wide.max(axis=1, keepdims=True)
+    shares = np.exp(wide) / np.exp(wide).sum(axis=1, keepdims=True)
+    shares[np.arange(300), wide.argmax(axis=1)] = 0
+    with np.errstate(divide="ignore"):
+        np.testing.assert_allclose(metrics.msp_score(logits), np.log(shares.sum(axis=1)).astype(float), rtol=1e-13)
+    for score in (metrics.msp_score, metrics.entropy_score, metrics.energy_score):
+        np.testing.assert_array_equal(score(shuffled), score(logits))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.logits import blocks
+from mixup_jax.metrics.logits import blocks, in_threads
 from mixup_jax.runs.records import Predictions
 
 MOST_SHARED = 0.01
@@ -61,9 +61,12 @@ def _row_hashes(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.uint64]:
     """Returns a hash of each row, equal for equal logits in float32 and float64, reading a block of rows at a time."""
     factors = np.random.default_rng(0).integers(0, 2**63, logits.shape[1], np.uint64) * np.uint64(2) + np.uint64(1)
     hashes = np.empty(len(logits), np.uint64)
-    for rows in blocks(*logits.shape):
+
+    def work(rows: slice) -> None:
         bits = (logits[rows].astype(np.float64) + 0.0).view(np.uint64)  # -0 becomes 0
         hashes[rows] = ((bits ^ (bits >> np.uint64(32))) * factors).sum(axis=1)
+
+    in_threads(work, list(blocks(*logits.shape)))
     return hashes
 
 

@@ -19,6 +19,7 @@ from mixup_jax.metrics.compiled import LEAST, ROWS, at_least, bits_of_largest, e
 from mixup_jax.metrics.compiling import compiled, filled, given
 
 _TOO_SMALL = 1e-280  # of x, which is then summed again: no exponential is below exp(LEAST)
+_UNIT, _SMALL_UNIT = 1.5 * 2.0**21, 1.5 * 2.0**-10  # the last bit of numbers near them is 2^-31 and 2^-62
 _LABELS, _NUMBERS = given(types.int64, 1), filled(types.float64, 1)
 
 
@@ -28,6 +29,24 @@ def brier_of(x: float, squares: float, of_label: float, right: bool) -> float:
     others = x if right else 1.0 + (x - of_label)
     other_squares = squares if right else 1.0 + (squares - of_label * of_label)
     return (others * others + other_squares) / ((1.0 + x) * (1.0 + x))
+
+
+@numba.njit
+def whole_parts(x: float) -> tuple[Any, Any]:
+    """Returns x, in [0, 1], as a whole number of 2^-31, and the rest as one of 2^-62."""
+    upper = x + _UNIT
+    rest = x - (upper - _UNIT)
+    whole = np.float64(upper).view(np.int64) - np.float64(_UNIT).view(np.int64)
+    return whole, np.float64(rest + _SMALL_UNIT).view(np.int64) - np.float64(_SMALL_UNIT).view(np.int64)
+
+
+@numba.njit(fastmath={"reassoc"})
+def sum_of_squares(values: Any) -> float:
+    """Returns the sum of the squares, made in any order."""
+    total = 0.0
+    for k in range(values.size):
+        total += values[k] * values[k]
+    return total
 
 
 @numba.njit
@@ -132,3 +151,52 @@ def losses_of_narrow_rows(logits: Any, labels: Any, others: Any, below: Any, bri
             if not (total[i] >= _TOO_SMALL) & math.isfinite(top[i]):
                 total[i] = rare_row(rows[i], top[i], total[i])
             others[start + i], below[start + i] = total[i], gap[i]
+
+
+@compiled([types.void(given(types.float64, 2), given(types.int64, 2), *4 * [_NUMBERS])])
+def sums_of_others(logits: Any, bits: Any, gap: Any, total: Any, squares: Any, spread: Any) -> None:
+    """Writes sums over all classes of a row but one of the largest, with exponentials relative to the largest of these.
+
+    That is `gap` below the largest of all (0 if there are no others that are possible).  With d_k = z_k - its logit,
+    the sums are those of exp(d_k), exp(2 d_k) and -d_k exp(d_k).  The first and last are added as whole numbers, in
+    units of 2^-31 and 2^-62, so that the order of the classes does not matter.  Logits must not be NaN or +inf.
+    """
+    powers, products = np.empty(logits.shape[1]), np.empty(logits.shape[1])
+    of_top = np.empty(1, np.int64)
+    largest = of_top.view(np.float64)  # the same memory
+    lowest, highest = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+    for i in range(gap.size):
+        row, high = logits[i], bits[i, 0]
+        for k in range(row.size):
+            high = max(high, bits[i, k])
+        of_top[0] = bits_of_largest(bits[i], high)
+        top, equal, high, low = largest[0], -1, lowest, highest
+        for k in range(row.size):
+            is_top = row[k] == top
+            equal += is_top
+            high = max(high, lowest if is_top else bits[i, k])
+            low = min(low, highest if is_top else bits[i, k])
+        of_top[0] = high if high >= 0 else low
+        second = top if equal > 0 else largest[0]
+        upper = lower = upper_spread = lower_spread = 0
+        powers[:] = 0.0
+        # One thing in each loop, which the compiler then vectorises: together they take six times as long.
+        if second > -np.inf:
+            for k in range(row.size):
+                below = at_least(row[k] - second, LEAST)
+                is_top = row[k] == top
+                power = exponential(below)
+                powers[k] = 0.0 if is_top else power
+                products[k] = 0.0 if is_top else -power * below
+            for k in range(row.size):
+                whole, part = whole_parts(powers[k])
+                upper += whole
+                lower += part
+            for k in range(row.size):
+                whole, part = whole_parts(products[k])
+                upper_spread += whole
+                lower_spread += part
+        gap[i] = second - top if second > -np.inf else 0.0
+        total[i] = equal + (upper * 2.0**-31 + lower * 2.0**-62)
+        squares[i] = equal + sum_of_squares(powers)
+        spread[i] = upper_spread * 2.0**-31 + lower_spread * 2.0**-62

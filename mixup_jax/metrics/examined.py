@@ -15,10 +15,10 @@ import numpy.typing as npt
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.binning import Bins, bin_confidences
 from mixup_jax.metrics.logits import UNLABELLED, blocks, check_labels, check_logits, in_threads
-from mixup_jax.metrics.ood_scores import entropy_of_others, max_logit_score, msp_of_others
-from mixup_jax.metrics.proper import brier_of_each
+from mixup_jax.metrics.ood_scores import entropy_of_others, msp_of_others, others_of_rows
+from mixup_jax.metrics.proper import brier_of_sums
 from mixup_jax.metrics.smooth import Residuals, residuals
-from mixup_jax.metrics.softmax import Bools, Floats, Ints, max_probability, shifted_block
+from mixup_jax.metrics.softmax import Bools, Floats, Ints, max_probability
 from mixup_jax.metrics.temperature import check_temperature
 
 
@@ -87,7 +87,9 @@ def examine(logits: npt.ArrayLike, labels: npt.ArrayLike | None = None, temperat
 
     def work(rows: slice) -> None:
         with np.errstate(over="ignore"):  # `_examine_block` refuses infinities
-            scaled = checked[rows].astype(np.float64) / temperature
+            scaled = checked[rows].astype(np.float64)
+            if temperature != 1.0:
+                scaled /= temperature
         _examine_block(scaled, given[rows], out, rows)
 
     in_threads(work, list(blocks(n, classes)))
@@ -99,20 +101,23 @@ def _examine_block(logits: Floats, labels: npt.NDArray[np.integer], out: Examine
     if not np.isfinite(logits[np.arange(len(logits)), top]).all():
         raise InputError("logits divided by the temperature exceed float64; expected logits of magnitude below 1e300")
     out.confidence[rows] = max_probability(logits)
-    others = shifted_block(logits, logits, ascending=True)[:-1]  # sorted once for three scores
+    others = others_of_rows(logits)  # once for all scores and losses
+    log_total = np.log1p(others.beside_one)  # log(sum_k exp(z_k)) - max_k z_k
     out.msp[rows] = msp_of_others(others)
     out.entropy[rows] = entropy_of_others(others)
-    out.max_logit[rows] = max_logit_score(logits)
-    log_total = np.log1p(np.exp(others).sum(axis=0))  # log(sum_k exp(z_k)) - max_k z_k
+    each = np.arange(len(logits))
+    largest = logits[each, top]
+    out.max_logit[rows] = -largest
     out.energy[rows] = out.max_logit[rows] - log_total
     labelled = labels != UNLABELLED
     some_class = np.maximum(labels, 0)  # class 0 stands in for a missing label; its results are discarded below
     out.correct[rows] = top == labels
-    each = np.arange(len(logits))
     with np.errstate(over="ignore"):  # a gap that overflows becomes -inf, an impossible class
-        log_likelihood = (logits[each, some_class] - logits[each, top]) - log_total
-    out.log_likelihood[rows] = np.where(labelled, log_likelihood, np.nan)
-    out.brier[rows] = np.where(labelled, brier_of_each(logits, some_class), np.nan)
+        below = logits[each, some_class] - largest
+    out.log_likelihood[rows] = np.where(labelled, below - log_total, np.nan)
+    squares = np.exp(2.0 * others.gap) * others.squares
+    brier = brier_of_sums(others.beside_one, squares, np.exp(below), below == 0.0)
+    out.brier[rows] = np.where(labelled, brier, np.nan)
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,7 +58,8 @@ def replicates_of(
     """Returns the wanted numbers and the mean losses, `[R]` each, of resamples with `counts[r, i]` of example i."""
     resamples = Resamples(run, counts)
     found = {name: replicates(resamples) for name, replicates in wanted.items()}
-    return found | {name: resamples.weights @ loss / run.n for name, loss in run.losses.items()}
+    whole = np.zeros(1, np.int64)
+    return found | {name: resamples.sums_of(loss, whole)[:, 0] / run.n for name, loss in run.losses.items()}
 
 
 def intervals_of(

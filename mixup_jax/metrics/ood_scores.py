@@ -6,13 +6,56 @@ In every function a higher score means more OOD, as `metrics.auroc` and the othe
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.logits import SUM_TOLERANCE, check_logits
-from mixup_jax.metrics.softmax import Floats, shifted_blocks
+from mixup_jax.metrics.logits import SUM_TOLERANCE, blocks, check_logits
+from mixup_jax.metrics.softmax import Floats, plain, table_of_logits
+
+
+class Others(NamedTuple):
+    """Sums over all classes of rows but one of the largest, float64 `[rows]` each, whatever the order of the classes.
+
+    With d_k the logit of a class minus that of the largest of them (at most 0; relative to the largest of all, all
+    exponentials might underflow):
+
+    Attributes:
+      gap: the logit of the largest of them minus that of the largest of all; 0 if none of them is possible.
+      total, squares, spread: the sums of exp(d_k), exp(2 d_k) and -d_k exp(d_k).
+    """
+
+    gap: Floats
+    total: Floats
+    squares: Floats
+    spread: Floats
+
+    @property
+    def beside_one(self) -> Floats:
+        """The sum of their exponentials relative to that of the largest of all."""
+        x: Floats = np.exp(self.gap) * self.total
+        return x
+
+
+def others_of_rows(logits: Floats) -> Others:
+    """Returns the sums of rows of logits without NaN and +inf."""
+    from mixup_jax.metrics.compiled_losses import sums_of_others
+
+    rows, sums = plain(logits, np.float64), np.empty((4, len(logits)))
+    sums_of_others(rows, rows.view(np.int64), *sums)
+    return Others(*sums)
+
+
+def _by_block(logits: npt.ArrayLike, temperature: float = 1.0) -> Iterator[tuple[slice, Others]]:
+    array = table_of_logits(logits)
+    for rows in blocks(*array.shape):
+        block = array[rows].astype(np.float64)
+        if not np.isfinite(block.max(axis=1)).all():
+            check_logits(array)
+        yield rows, others_of_rows(block / temperature)
 
 
 def msp_score(logits: npt.ArrayLike) -> Floats:
@@ -26,18 +69,15 @@ def msp_score(logits: npt.ArrayLike) -> Floats:
       float64 `[N]` in [-inf, log(1 - 1/K)]; -inf where every other class is impossible.
     """
     score = np.empty(np.shape(logits)[:1])
-    for rows, shifted in shifted_blocks(logits, ascending=True):
-        score[rows] = msp_of_others(shifted[:-1])
+    for rows, others in _by_block(logits):
+        score[rows] = msp_of_others(others)
     return score
 
 
-def msp_of_others(others: Floats) -> Floats:
-    """Returns `msp_score` from the shifted logits of all classes but the largest, ascending, `[K - 1, rows]`."""
-    # Exponentials are relative to the second class: relative to the first they may all underflow.
-    offset = np.where(np.isneginf(others[-1]), 0.0, others[-1])
+def msp_of_others(others: Others) -> Floats:
+    """Returns `msp_score` from the sums over all classes but the largest."""
     with np.errstate(divide="ignore"):
-        log_others = np.log(np.exp(others - offset).sum(axis=0)) + offset
-    score: Floats = log_others - np.log1p(np.exp(others).sum(axis=0))
+        score: Floats = np.log(others.total) + others.gap - np.log1p(others.beside_one)
     return score
 
 
@@ -51,24 +91,20 @@ def entropy_score(logits: npt.ArrayLike) -> Floats:
       float64 `[N]` in [-inf, log(log K)]; -inf where every class but one is impossible.
     """
     score = np.empty(np.shape(logits)[:1])
-    for rows, shifted in shifted_blocks(logits, ascending=True):
-        score[rows] = entropy_of_others(shifted[:-1])
+    for rows, others in _by_block(logits):
+        score[rows] = entropy_of_others(others)
     return score
 
 
-def entropy_of_others(others: Floats) -> Floats:
-    """Returns `entropy_score` from the shifted logits of all classes but the largest, ascending, `[K - 1, rows]`."""
-    offset = np.where(np.isneginf(others[-1]), 0.0, others[-1])
-    # The entropy is H = log1p(x) + sum_others(-z_k e^z_k) / (1 + x) with x = e^offset sum(weights).  The code below
-    # computes H / e^offset, with log1p(x) / x = 1 where x is too small for float64.
-    weights = np.exp(others - offset)
-    total = weights.sum(axis=0)
-    x = np.exp(offset) * total
+def entropy_of_others(others: Others) -> Floats:
+    """Returns `entropy_score` from the sums over all classes but the largest."""
+    # The entropy is H = log1p(x) + sum_others(-z_k e^z_k) / (1 + x), where x and z are relative to the largest class.
+    # The code below computes H / e^gap, with log1p(x) / x = 1 where x is too small for float64.
+    x = others.beside_one
     per_x = np.divide(np.log1p(x), x, out=np.ones_like(x), where=x > 0)
-    # An impossible class adds 0 to the entropy, but 0 * -inf would be NaN.
-    spread = -(weights * np.maximum(others, -np.finfo(np.float64).max)).sum(axis=0)
+    spread = others.spread - others.gap * others.total
     with np.errstate(divide="ignore"):
-        score: Floats = np.log(total * per_x + spread / (1.0 + x)) + offset
+        score: Floats = np.log(others.total * per_x + spread / (1.0 + x)) + others.gap
     return score
 
 
@@ -82,9 +118,8 @@ def energy_score(logits: npt.ArrayLike, temperature: float = 1.0) -> Floats:
     if not (math.isfinite(temperature) and temperature > 0):
         raise InputError(f"temperature of the energy is {temperature}; expected a finite number above 0")
     score = max_logit_score(logits)
-    for rows, shifted in shifted_blocks(logits, ascending=True):
-        # log1p keeps sums that are small beside the 1 of the largest class.
-        score[rows] -= temperature * np.log1p(np.exp(shifted[:-1] / temperature).sum(axis=0))
+    for rows, others in _by_block(logits, temperature):
+        score[rows] -= temperature * np.log1p(others.beside_one)  # log1p keeps sums that are small beside 1
     return score
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +13,7 @@ import numpy.typing as npt
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.binning import bin_edges, check_confidences, equal_width_index
 from mixup_jax.metrics.classwise import class_cells
-from mixup_jax.metrics.logits import blocks, check_logits, in_threads
+from mixup_jax.metrics.logits import Result, blocks, check_logits, in_threads
 from mixup_jax.metrics.softmax import (
     WIDE,
     Bools,
@@ -32,7 +34,7 @@ def nll(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
     Infinite when the true class of an example is impossible (its logit is -inf).
     """
-    return float(nll_of_each(logits, labels).mean())
+    return _mean_loss(logits, labels, brier=False)
 
 
 def brier(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
@@ -41,41 +43,58 @@ def brier(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     The sum over classes is Brier's own definition (1950); some libraries divide it by K or, for two
     classes, by 2.
     """
-    return float(brier_of_each(logits, labels).mean())
+    return _mean_loss(logits, labels, brier=True)
 
 
 def nll_of_each(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:
     """Returns `-log p_i[y_i]` of every example, float64 `[N]` in [0, inf]; `nll` is their mean."""
-    return _losses(logits, labels, np.empty(0))
+    return np.concatenate(_losses(logits, labels, lambda nll: nll, brier=False))
 
 
 def brier_of_each(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:
     """Returns `sum_k (p_ik - 1[k = y_i])^2` of every example, float64 `[N]` in [0, 2]; `brier` is their mean."""
-    brier = np.empty(len(np.asarray(labels)))
-    _losses(logits, labels, brier)
-    return brier
+    return np.concatenate(_losses(logits, labels, lambda brier: brier, brier=True))
 
 
-def _losses(logits: npt.ArrayLike, labels: npt.ArrayLike, brier: Floats) -> Floats:
-    """Returns `nll_of_each`, and fills `brier` (length N, or 0 if it is not wanted) in the same pass."""
+def _mean_loss(logits: npt.ArrayLike, labels: npt.ArrayLike, brier: bool) -> float:
+    # An array of all losses would take longer than the loop: the machine must first provide its memory.
+    sums = _losses(logits, labels, lambda loss: float(loss.sum()), brier)
+    return math.fsum(sums) / len(np.asarray(labels))
+
+
+def _losses(
+    logits: npt.ArrayLike, labels: npt.ArrayLike, result_of: Callable[[Floats], Result], brier: bool
+) -> list[Result]:
+    """Returns what is made of the losses of each part of the examples: Brier scores, or else the NLL."""
     from mixup_jax.metrics.compiled_losses import losses_of_narrow_rows, losses_of_wide_rows
 
     array, checked = table_of_logits(logits), check_all_labelled(logits, labels)
-    nll = np.empty(len(array))
 
-    def work(rows: slice) -> None:
+    def work(rows: slice) -> Result:
         block, places = plain_rows(array[rows]), plain(checked[rows], np.int64)
         others, below = np.empty((2, len(block)))
+        score = np.empty(len(block) if brier else 0)
         if block.shape[1] >= WIDE:
-            losses_of_wide_rows(block, bits_of(block), places, others, below, brier[rows])
+            losses_of_wide_rows(block, bits_of(block), places, others, below, score)
         else:
-            losses_of_narrow_rows(block, places, others, below, brier[rows])
+            losses_of_narrow_rows(block, places, others, below, score)
         if np.isnan(others).any():
             check_logits(array)
-        np.add(np.log1p(others, out=others), below, out=nll[rows])
+        return result_of(score if brier else np.add(np.log1p(others, out=others), below, out=others))
 
-    in_threads(work, parts_of(array))
-    return nll
+    return in_threads(work, parts_of(array))
+
+
+def brier_of_sums(others: Floats, squares: Floats, of_label: Floats, right: Bools) -> Floats:
+    """Returns `brier_of_each` from sums over all classes but one of the largest, relative to the largest.
+
+    They are the sums of exponentials and of their squares; also needed are the exponential of the label, and whether it
+    is one of the largest.  No two large numbers are subtracted, so small scores keep their relative precision.
+    """
+    wrong = np.where(right, others, 1.0 + (others - of_label))
+    wrong_squares = np.where(right, squares, 1.0 + (squares - np.square(of_label)))
+    score: Floats = (np.square(wrong) + wrong_squares) / np.square(1.0 + others)
+    return score
 
 
 class BrierDecomposition(NamedTuple):
@@ -212,8 +231,7 @@ def top_k_accuracy(logits: npt.ArrayLike, labels: npt.ArrayLike, k: int) -> floa
         raise InputError(f"k is {k!r}; expected a whole number of at least 1")
     logits, labels = check_labelled(logits, labels)
     # A few rows at a time: the logits may be a file that is larger than memory.
-    hits = sum(_hits(logits[rows], labels[rows], k) for rows in blocks(*logits.shape))
-    return hits / len(labels)
+    return sum(in_threads(lambda rows: _hits(logits[rows], labels[rows], k), list(blocks(*logits.shape)))) / len(labels)
 
 
 def _hits(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], k: int) -> int:

@@ -19,7 +19,7 @@ from mixup_jax.metrics.binning import bin_edges, check_confidences
 from mixup_jax.metrics.calibration import equal_mass_cuts, tie_ends
 from mixup_jax.metrics.resampling import check_resamples, row_counts
 from mixup_jax.metrics.smooth import GRID, grid_shares, smooth_ece_of_grid
-from mixup_jax.metrics.softmax import Bools, Floats, Ints
+from mixup_jax.metrics.softmax import Bools, Floats, Ints, plain
 
 
 @dataclass(frozen=True)
@@ -86,26 +86,32 @@ class Resamples:
     Attributes:
       run: the run.
       weights: int64 `[R, N]`, how often each example (in ascending confidence) occurs in each resample.
-      confidence: `weights` times the confidences.
-      correct: `weights` where the prediction is right, else 0.
     """
 
     def __init__(self, run: SortedRun, counts: Ints) -> None:
         """Takes how often each example occurs in each resample, `[R, N]`, with the examples in their given order."""
         self.run = run
-        self.weights = counts if run.in_order else counts[:, run.order]
-        self.confidence, self.correct = self.weights * run.confidence, self.weights * run.correct
+        self.weights = plain(counts if run.in_order else counts[:, run.order], np.int64)
         self._sums: dict[int, tuple[Ints, Floats, Ints]] = {}
 
     def sums(self, n_bins: int) -> tuple[Ints, Floats, Ints]:
         """Returns count, sum of confidence and number correct of each non-empty bin, `[R, bins]` each."""
+        from mixup_jax.metrics.compiled_resamples import weighted_counts
+
         if n_bins not in self._sums:
             starts = self.run.starts(n_bins)
-            count, confidence, correct = (
-                np.add.reduceat(part, starts, axis=1) for part in (self.weights, self.confidence, self.correct)
-            )
-            self._sums[n_bins] = count, confidence, correct
+            count, correct = np.empty((2, len(self.weights), len(starts)), np.int64)
+            weighted_counts(self.weights, plain(self.run.correct, np.bool_), starts, count, correct)
+            self._sums[n_bins] = count, self.sums_of(self.run.confidence, starts), correct
         return self._sums[n_bins]
+
+    def sums_of(self, values: Floats, starts: Ints) -> Floats:
+        """Returns the sums of numbers of the examples over ranges of examples that begin at `starts`, `[R, ranges]`."""
+        from mixup_jax.metrics.compiled_resamples import weighted_sums
+
+        sums = np.empty((len(self.weights), len(starts)))
+        weighted_sums(self.weights, plain(values, np.float64), starts, sums)
+        return sums
 
 
 Replicates = Callable[[Resamples, int], Floats]
@@ -124,13 +130,14 @@ def with_bins(replicates: Replicates, n_bins: int | None) -> Callable[[Resamples
 
 def accuracy_replicates(resamples: Resamples, n_bins: int) -> Floats:
     """Returns the replicates of the accuracy."""
-    return np.asarray(resamples.correct.sum(axis=1) / resamples.run.n, np.float64)
+    _, _, correct = resamples.sums(1)
+    return np.asarray(correct[:, 0] / resamples.run.n, np.float64)
 
 
 def gap_replicates(resamples: Resamples, n_bins: int) -> Floats:
     """Returns the replicates of mean confidence minus accuracy."""
-    gap = resamples.confidence.sum(axis=1) - resamples.correct.sum(axis=1)
-    return np.asarray(gap / resamples.run.n, np.float64)
+    _, confidence, correct = resamples.sums(1)
+    return np.asarray((confidence - correct)[:, 0] / resamples.run.n, np.float64)
 
 
 def adaptive_replicates(resamples: Resamples, n_bins: int) -> Floats:
@@ -138,7 +145,7 @@ def adaptive_replicates(resamples: Resamples, n_bins: int) -> Floats:
     run, nothing = resamples.run, np.zeros((len(resamples.weights), 1), np.int64)
     examples, residual = (
         np.concatenate([nothing, part.cumsum(axis=1)[:, run.last_of_ties]], axis=1)
-        for part in (resamples.weights, resamples.correct - resamples.confidence)
+        for part in (resamples.weights, resamples.weights * (run.correct - run.confidence))
     )
     gaps = [np.diff(row[equal_mass_cuts(ends, n_bins)]) for ends, row in zip(examples, residual, strict=True)]
     return np.array([np.abs(gap).sum() for gap in gaps]) / run.n

@@ -7,6 +7,8 @@ statistic, but calls it once for every resample, which is slower.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,11 +50,28 @@ def row_counts(n: int, resamples: int, rows: int | None = None) -> Iterator[int]
 
 def resample_counts(n: int, resamples: int, seed: int | list[int], rows: int | None = None) -> Iterator[Ints]:
     """Yields how often each of n examples occurs in each resample, int64 `[rows, n]` at a time."""
+    from mixup_jax.metrics.compiled_resamples import count_draws
+
     check_resamples(resamples)
     rng = np.random.default_rng(seed)
-    for now in row_counts(n, resamples, rows):
-        drawn = rng.integers(0, n, size=(now, n)) + n * np.arange(now)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=now * n).reshape(now, n)
+
+    def counted(now: int) -> Ints:
+        counts = np.zeros((now, n), np.int64)
+        count_draws(rng.integers(0, n, size=(now, n)), counts)
+        return counts
+
+    # While the caller works on some resamples, a thread draws the next ones.
+    with ThreadPoolExecutor(1) as thread:
+        yield from ahead(thread, [partial(counted, now) for now in row_counts(n, resamples, rows)])
+
+
+def ahead(thread: ThreadPoolExecutor, calls: Sequence[Callable[[], Ints]]) -> Iterator[Ints]:
+    """Yields the results of the calls in their order; the next one is under way while the caller has one."""
+    following = thread.submit(calls[0])
+    for call in calls[1:]:
+        result, following = following.result(), thread.submit(call)
+        yield result
+    yield following.result()
 
 
 def gathered(parts: Iterator[dict[str, Floats]]) -> dict[str, Floats]:

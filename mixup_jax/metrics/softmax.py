@@ -50,18 +50,15 @@ def log_softmax(logits: npt.ArrayLike) -> Floats:
     return log_probabilities
 
 
-def shifted_blocks(logits: npt.ArrayLike, *, ascending: bool = False) -> Iterator[tuple[slice, Floats]]:
+def shifted_blocks(logits: npt.ArrayLike) -> Iterator[tuple[slice, Floats]]:
     """Yields the rows of each block and its `shifted_logits`, classes first, `[K, rows]`; callers may overwrite them.
-
-    With `ascending` the classes of each row are sorted, the largest last.  Rows with the same logits in another
-    order then give the same sums to the last bit, so that rank statistics see a tie.
 
     The array is not copied: a memory-mapped file is read once, block by block.  Classes come first because
     numpy reduces the first axis several times faster than a short last one.
     """
     array = table_of_logits(logits)
     for block in blocks(*array.shape):
-        yield block, shifted_block(array[block], array, ascending)
+        yield block, _shifted_block(array[block], array)
 
 
 def table_of_logits(logits: npt.ArrayLike) -> Logits:
@@ -72,9 +69,9 @@ def table_of_logits(logits: npt.ArrayLike) -> Logits:
     return array
 
 
-def shifted_block(block: Logits, whole: Logits, ascending: bool) -> Floats:
+def _shifted_block(block: Logits, whole: Logits) -> Floats:
     """Returns the shifted logits of a block, `[K, rows]`; an error gives the position of a row in `whole`."""
-    shifted = np.array((np.sort(block, axis=1) if ascending else block).T, dtype=np.float64, order="C")
+    shifted = np.array(block.T, dtype=np.float64, order="C")
     top = shifted.max(axis=0)
     # The maximum of a row is finite unless the row contains NaN or +inf, or only -inf.
     if not np.isfinite(top).all():
