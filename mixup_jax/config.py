@@ -92,7 +92,8 @@ class ModelConfig:
     """The network.
 
     Attributes:
-      name: a network of `mixup_jax.models`.
+      name: a network of `mixup_jax.models`, or a class from elsewhere, `package.module:Class`.
+      settings: of such a class, values of its fields, as in ("depth=3", "activation=gelu").
       width: channels of the first stage.
       hidden: of vgg16, the width of two hidden layers before the last (4096 in the original); 0 is none.
       dropout: rate in [0, 1) of the network's dropout layers; 0 is none.
@@ -105,6 +106,7 @@ class ModelConfig:
     """
 
     name: str = "resnet18"
+    settings: tuple[str, ...] = ()
     width: int = 64
     dropout: float = 0.0
     dtype: str = "float32"
@@ -118,6 +120,11 @@ class ModelConfig:
         require(1 <= self.width <= WIDEST, "model.width", self.width, f"a number of channels from 1 to {WIDEST}")
         require(0 <= self.dropout < 1, "model.dropout", self.dropout, "a rate in [0, 1)")
         require_choice("model.dtype", self.dtype, DTYPES)
+
+    @property
+    def label(self) -> str:
+        """The network in words: its name and its width or, of a class from elsewhere, its settings."""
+        return ", ".join((self.name, *(self.settings if ":" in self.name else [f"width {self.width}"])))
 
 
 @dataclass(frozen=True, kw_only=True)

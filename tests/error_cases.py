@@ -109,6 +109,17 @@ def leaked() -> None:
     np.savez("part.npz", **parts)
 
 
+def forgetful_network() -> None:
+    """Writes a module with a network whose call has no argument `train`, where Python finds it."""
+    call = "def __call__(self, x, *, mix=None, dropout_keys=None): return x"
+    Path("nets.py").write_text(f"import flax.linen as nn\nclass Net(nn.Module):\n    classes: int\n    {call}\n")
+
+
+def searched_here() -> Sequence[Any]:
+    """Has Python look for modules in the folder of the command, as `python -m` does."""
+    return [mock.patch.object(sys, "path", [str(Path.cwd()), *sys.path])]
+
+
 def likely(change: Callable[[Any], Any]) -> Change:
     """Replaces the logits of test.npz by what `change` makes of their probabilities."""
 
@@ -408,6 +419,11 @@ CASES: dict[str, list[Case]] = {
         setting("steps out of order", "optimizer.step_epochs=(5,3)"),
         setting("an unknown type", "model.dtype=float16"),
         setting("an unknown model", "model.name=resnet88"),
+        setting("a network that Python does not find", "model.name=my_nets:Net"),
+        setting("a network of another kind", "model.name=flax.nnx:Linear"),
+        setting("a network without a field for the classes", "model.name=flax.linen:Dense"),
+        Case("a network that forgets train", f"{TRAIN} --config.model.name=nets:Net", forgetful_network, searched_here),
+        setting("a setting of a network that has none", "model.settings=depth=3"),
         setting("an unknown training set", "data.name=cifar"),
         Case("own data without a name", TRAIN.replace("quickstart", "own")),
         setting("an unknown tracker", "loggers=wandbb"),

@@ -22,13 +22,14 @@ import optax
 import pytest
 
 from benchmarks.small import NAME, add_model
-from mixup_jax.config import CheckpointConfig, Config, ModelConfig
+from mixup_jax.config import CheckpointConfig, Config, ModelConfig, OptimizerConfig
 from mixup_jax.data.feed import ResidentFeed
 from mixup_jax.devices.mesh import replicate
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.methods.method import Method
 from mixup_jax.models import NETWORKS
+from mixup_jax.runs.workdir import check_own, write_config
 from mixup_jax.state import Batch, TrainState
 from mixup_jax.store.verify import inspect, steps_in
 from mixup_jax.training import loop
@@ -234,6 +235,34 @@ def test_a_run_of_an_older_version_is_continued_where_new_settings_have_their_de
     (tmp_path / "config.json").write_text(json.dumps(stored))
     with pytest.raises(InputError, match=r"optimizer.nesterov is True there and False here"):
         loop.train(config_of(tiny_config, optimizer=plain), tmp_path, data_dir)
+
+
+def test_a_run_of_constant_rate_is_trained_on_to_the_bits_of_a_longer_one(
+    tiny_config: Config, data_dir: Path, tmp_path: Path
+):
+    constant = OptimizerConfig(schedule="steps", step_epochs=(), learning_rate=0.05)
+    long = dataclasses.replace(config_of(tiny_config, optimizer=constant), epochs=4)
+    short = dataclasses.replace(long, epochs=2)
+    loop.train(long, tmp_path / "long", data_dir)
+    for config in (short, long):
+        loop.train(config, tmp_path / "both", data_dir)
+    assert outcome(tmp_path / "both") == outcome(tmp_path / "long")
+    saved = inspect(tmp_path / "both" / "checkpoints", 10).facts["config"]
+    assert (saved["epochs"], check_own(tmp_path / "both", 10, saved)["epochs"]) == (2, 4)
+    for other in (short, dataclasses.replace(long, epochs=5, seed=1)):
+        with pytest.raises(InputError, match=r"belongs to a run of another config \((seed|epochs) is"):
+            loop.train(other, tmp_path / "both", data_dir)
+
+
+@pytest.mark.parametrize("schedule", [{"schedule": "cosine"}, {"schedule": "steps", "step_epochs": (1,)}])
+def test_a_run_whose_rate_follows_its_length_is_not_trained_on(
+    schedule: dict[str, Any], tiny_config: Config, data_dir: Path, tmp_path: Path
+):
+    config = config_of(tiny_config, optimizer=OptimizerConfig(**schedule))
+    write_config(tmp_path, config)
+    message = r"a run of 3 epochs, which cannot be trained on to 4: its learning rate follows.*another --workdir"
+    with pytest.raises(InputError, match=message):
+        loop.train(dataclasses.replace(config, epochs=4), tmp_path, data_dir)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(

@@ -84,14 +84,14 @@ def evaluate_workdir(
     with Checkpoints(require_checkpoints(workdir), read_only=True, report=report) as checkpoints:
         step = checkpoints.step_of(checkpoint)
         facts = checkpoints.restore_facts(step)
-        config = from_dict(facts["config"])
-        check_own(workdir, step, facts["config"])
+        recorded = check_own(workdir, step, facts["config"])
+        config = from_dict(recorded)
         spec = run_spec(config.data, data_dir, report)
         if odin and spec.task == "text":
             raise InputError(f"--odin takes a small step in the pixels; {config.data.name} is text, which has none")
         ood = _ood_names(config, datasets, spec)
         derivation.check(config)
-        shown_config = derivation.config(facts["config"], workdir.name)
+        shown_config = derivation.config(recorded, workdir.name)
         if save_as is not None:
             check_derived(save_as, shown_config)
         asked_for = checkpoint if checkpoint in ("last", "best") else str(step)

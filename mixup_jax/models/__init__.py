@@ -4,7 +4,8 @@ A network is a flax module, called as `network.apply(variables, inputs, train=..
 property `places` is the number of hidden places where it calls `mix`; `ResNet` describes the arguments.
 
 To add a network, write its class in its own file and add a row to `NETWORKS`.  The class is called with `classes`, the
-fields that its row fixes, and the keys of `config.model` for which it has a field.
+fields that its row fixes, and the keys of `config.model` for which it has a field.  A class elsewhere needs no row:
+`own` has what is particular to it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 
 from mixup_jax.config import ModelConfig
 from mixup_jax.errors import InputError, unknown_name
-from mixup_jax.models import resnet, text_cnn, vgg
+from mixup_jax.models import own, resnet, text_cnn, vgg
 from mixup_jax.models.resnet import BottleneckBlock, ResNet
 from mixup_jax.models.text_cnn import TextCNN
 from mixup_jax.models.vgg import VGG
@@ -34,13 +35,13 @@ class Network:
     Attributes:
       module: the class.
       fixed: values of fields of the class.
-      task: the kind of data it takes, "image" or "text".
+      task: the kind of data it takes, "image" or "text"; None if that is not known.
       check: raises InputError for options that the network cannot have; None if it can have all.
     """
 
     module: type[nn.Module]
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    task: str = "image"
+    task: str | None = "image"
     check: Callable[[ModelConfig], None] | None = None
 
 
@@ -57,9 +58,19 @@ NETWORKS = {
     "text_cnn": Network(TextCNN, task="text", check=text_cnn.check),
 }
 
-DEFAULTS = ModelConfig()
 COMMON = ("name", "width", "dropout", "dtype", "cpu_convolution")
 """Keys of `config.model` that may be set for every network."""
+
+
+def network_of(config: ModelConfig) -> Network:
+    """Returns the row of a network, or what is its row for a class outside of the package."""
+    if own.is_own(config.name):
+        module, settings = own.load_class(config.name), own.settings_of(config)
+        own.check_settings(config.name, module, settings)
+        return Network(module, settings, task=None)
+    if config.name not in NETWORKS:
+        raise unknown_name("model", config.name, NETWORKS)
+    return NETWORKS[config.name]
 
 
 def model_of(
@@ -71,10 +82,10 @@ def model_of(
     included, and `embedding` the length of a word vector.
     """
     check_model(config, task="text" if vocabulary else None)
-    network = NETWORKS[config.name]
+    network = network_of(config)
     if network.task == "text" and min(vocabulary, embedding) < 1:
         raise InputError(f"vocabulary of {config.name} is {vocabulary} x {embedding}; expected at least 1 x 1")
-    given = {key: getattr(config, key) for key in _options()}
+    given = {key: getattr(config, key) for key in own.OPTIONS}
     given |= {"classes": classes, "axis_name": axis_name, "vocabulary": vocabulary, "embedding_size": embedding}
     given |= {"dtype": jnp.dtype(config.dtype)}
     taken = {key: value for key, value in given.items() if key in _fields_of(network)}
@@ -83,24 +94,17 @@ def model_of(
 
 def check_model(config: ModelConfig, *, task: str | None = None) -> None:
     """Raises InputError if a network's config is wrong or it does not fit the task; None leaves the task open."""
-    name = config.name
-    if name not in NETWORKS:
-        raise unknown_name("model", name, NETWORKS)
-    network = NETWORKS[name]
-    if task is not None and network.task != task:
+    name, network = config.name, network_of(config)
+    if None not in (task, network.task) and network.task != task:
         fitting = sorted(other for other, row in NETWORKS.items() if row.task == task)
         raise InputError(f"model.name is {name!r}; expected a network for {task} data: {', '.join(fitting)}")
-    for key in _options() - _fields_of(network) - set(COMMON):
-        value, default = getattr(config, key), getattr(DEFAULTS, key)
-        if value != default:
-            raise InputError(f"model.{key} is {value!r}; expected {default!r}: {name} has no such option")
+    ignored = {*COMMON, "settings"} if own.is_own(name) else set(COMMON)
+    for each in dataclasses.fields(ModelConfig):
+        value = getattr(config, each.name)
+        if value != each.default and each.name not in ignored | _fields_of(network):
+            raise InputError(f"model.{each.name} is {value!r}; expected {each.default!r}: {name} has no such option")
     if network.check:
         network.check(config)
-
-
-def _options() -> set[str]:
-    """Returns the keys of `config.model` except the name, which has another meaning in flax."""
-    return {each.name for each in dataclasses.fields(ModelConfig)} - {"name"}
 
 
 def _fields_of(network: Network) -> set[str]:

@@ -20,6 +20,7 @@ from mixup_jax.data.load import load_training_data
 from mixup_jax.data.sets import ExampleSet
 from mixup_jax.errors import InputError
 from mixup_jax.models.layers import BATCH_NORM_MOMENTUM
+from mixup_jax.models.own import is_own
 from mixup_jax.prediction.predict import Forward, Network
 from mixup_jax.runs.provenance import DERIVED
 from mixup_jax.state import run_keys
@@ -57,6 +58,11 @@ class Derivation:
             raise InputError(
                 f"--mc_dropout={self.mc_dropout}, but it was trained without dropout (model.dropout is 0), so "
                 'all passes would be the same; expected a run with dropout, such as the variant "dropout"'
+            )
+        if is_own(config.model.name) and self.batch_norm_examples:
+            raise InputError(
+                f"--batch_norm_examples={self.batch_norm_examples}, but the momentum of {config.model.name}'s batch "
+                "normalisation is not known; expected a network of the package"
             )
 
     def config(self, config: Mapping[str, Any], name: str) -> dict[str, Any]:

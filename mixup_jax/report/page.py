@@ -246,4 +246,4 @@ def _subject(runs: Sequence[RunRecord]) -> str:
 
 
 def _model(run: RunRecord) -> str:
-    return f"{run.config.model.name}, width {run.config.model.width}" if run.config else "unknown model"
+    return run.config.model.label if run.config else "unknown model"

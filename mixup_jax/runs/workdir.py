@@ -56,9 +56,21 @@ def require_writable(folder: Path) -> None:
 
 
 def check_same(there: Any, config: Config | dict[str, Any], workdir: Path) -> None:
-    """Raises InputError unless `there`, the config in a folder, equals `config` in all settings that affect results."""
-    defaults = _as_json(Config())
-    differences = _differences(_with_defaults(there, defaults), _with_defaults(_as_json(config), defaults))
+    """Raises InputError unless `config` continues the run of `there`, the config in a folder.
+
+    It does if they are equal in all settings that affect results, or if it has more epochs and the learning rate does
+    not depend on their number: then the run is trained on.
+    """
+    there, here = _comparable(there), _comparable(config)
+    differences = _differences(there, here)
+    if differences and _trained_on(there, here):
+        if _constant_rate(here):
+            return
+        raise InputError(
+            f"workdir {workdir} belongs to a run of {there['epochs']} epochs, which cannot be trained on to "
+            f"{here['epochs']}: its learning rate follows the length of the run (optimizer.schedule "
+            f"{here['optimizer']['schedule']!r}); expected its own epochs, or another --workdir"
+        )
     if differences:
         raise InputError(
             f"workdir {workdir} belongs to a run of another config ({'; '.join(differences)}); "
@@ -66,23 +78,29 @@ def check_same(there: Any, config: Config | dict[str, Any], workdir: Path) -> No
         )
 
 
-def check_own(workdir: Path, step: int, config: dict[str, Any]) -> None:
-    """Checks that a checkpoint is of the run that its folder says; a config.json that cannot be read says nothing.
+def check_own(workdir: Path, step: int, config: dict[str, Any]) -> dict[str, Any]:
+    """Returns the config of a checkpoint of the run that its folder says.
+
+    It has the epochs of config.json, which are more where the run was trained on after this checkpoint.  A config.json
+    that cannot be read says nothing.
 
     Raises:
       InputError: the checkpoint's config differs from config.json in a setting that affects the result.
     """
     try:
-        there = parse(read_bytes(workdir / CONFIG_FILE))
+        run = _comparable(parse(read_bytes(workdir / CONFIG_FILE)))
     except (OSError, ValueError):
-        return
-    defaults = _as_json(Config())
-    differences = _differences(_with_defaults(there, defaults), _with_defaults(_as_json(config), defaults))
+        return config
+    saved = _comparable(config)
+    if _trained_on(saved, run) and _constant_rate(run):
+        return {**config, "epochs": run["epochs"]}
+    differences = _differences(run, saved)
     if differences:
         raise InputError(
             f"checkpoint {step} in {workdir} is not of the run in {CONFIG_FILE} ({'; '.join(differences)}); "
             "expected the checkpoints of this run"
         )
+    return config
 
 
 def write_config(workdir: Path, config: Config) -> None:
@@ -143,8 +161,27 @@ def _read(path: Path) -> Any:
     return config
 
 
-def _as_json(config: Config | dict[str, Any]) -> Any:
-    return json.loads(json.dumps(config if isinstance(config, dict) else to_dict(config)))
+def _comparable(config: Any) -> Any:
+    """Returns a config as read from JSON, with defaults for the settings that it lacks."""
+    return _with_defaults(_as_json(config), _as_json(Config()))
+
+
+def _trained_on(there: Any, here: Any) -> bool:
+    """Returns whether the second config, which is whole, differs from the first in more epochs and in nothing else."""
+    if not (isinstance(there, dict) and isinstance(here, dict)):
+        return False
+    before, now = there.get("epochs"), here.get("epochs")
+    more = isinstance(before, int) and isinstance(now, int) and before < now
+    return more and not _differences({**there, "epochs": now}, here)
+
+
+def _constant_rate(config: Any) -> bool:
+    """Returns whether the learning rate is the same for runs of any length."""
+    return config["optimizer"]["schedule"] == "steps" and not config["optimizer"]["step_epochs"]
+
+
+def _as_json(config: Any) -> Any:
+    return json.loads(json.dumps(to_dict(config) if isinstance(config, Config) else config))
 
 
 def _with_defaults(there: Any, defaults: Any) -> Any:

@@ -128,7 +128,7 @@ def _headlines(trainer: Trainer, state: TrainState, data: TrainingData) -> list[
     processes = f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     lines = [
-        f"{config.experiment or config.data.name} seed {config.seed}: {config.model.name} width {config.model.width} "
+        f"{config.experiment or config.data.name} seed {config.seed}: {config.model.label} "
         f"({parameters:,} parameters), {len(data.train):,} training and {len(data.validation):,} validation examples, "
         f"{config.epochs} epochs of {trainer.steps_per_epoch} steps, batch {config.batch_size}, "
         f"{devices} {jax.devices()[0].platform} device(s) by {config.parallel}{processes}"

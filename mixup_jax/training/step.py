@@ -69,7 +69,9 @@ def make_train_step(
             axis_name=axis_name,
             mesh=mesh,
         )
-        draws = {"mix": mixed.mix, "dropout_keys": dropout_keys(method, batch, key, axis_name)}
+        keys = dropout_keys(method, batch, key, axis_name)
+        # The package's networks draw from the rows' keys; flax's own dropout, in a user's network, needs one key.
+        draws = {"mix": mixed.mix, "dropout_keys": keys, "rngs": {"dropout": keys[0]}}
         total = sum_over_devices(jnp.sum(mixed.weights), axis_name)
 
         def loss_of(params: object) -> tuple[jax.Array, tuple[jax.Array, object]]:

@@ -27,11 +27,15 @@ from mixup_jax.errors import InputError
 from mixup_jax.escapes import print_line
 from mixup_jax.libraries import fast_to_compile
 from mixup_jax.models import check_model, init_variables, model_of
+from mixup_jax.models.own import check_contract, is_own
 from mixup_jax.prediction.predict import Predict, make_predict, plain
 from mixup_jax.state import RunKeys, TrainState, run_keys
-from mixup_jax.training.optimizer import learning_rate, make_optimizer, with_classes
+from mixup_jax.training.optimizer import HEAD, learning_rate, make_optimizer, with_classes
 from mixup_jax.training.parallel import make_step
 from mixup_jax.training.step import Metrics, TrainStep, make_train_step, skipping
+
+OWN_VOCABULARY = 100
+"""The number of words with which a network from outside of the package is tried before the texts are read."""
 
 
 class Parts(NamedTuple):
@@ -88,11 +92,32 @@ def check_config(
     """Returns the catalogue's entry of the training set; raises InputError for any unknown name."""
     spec = run_spec(config.data, data_dir, report)
     check_model(config.model, task=spec.task)
+    if is_own(config.model.name):
+        _check_own_network(config, spec)
     config.method.check_task(spec.task)
     check_augmentation(config.data, spec)
     for name in config.evaluation.ood:
         check_ood_name(name, spec)
     return spec
+
+
+def _check_own_network(config: Config, spec: DatasetSpec) -> None:
+    """Raises InputError unless a network from outside of the package can be trained as the config asks."""
+    name, text, embedding = config.model.name, spec.task == "text", config.data.vector_size
+    model = model_of(
+        config.model, classes=spec.classes, vocabulary=OWN_VOCABULARY if text else 0, embedding=embedding if text else 0
+    )
+    example = jax.ShapeDtypeStruct(input_shape(spec, config.data), jnp.int32 if text else jnp.float32)
+    hidden, mapped = config.method.layer == "random", config.parallel == "pmap"
+    params = check_contract(name, model, example, spec.classes, hidden=hidden, mapped=mapped)
+    if config.optimizer.max_norm and "kernel" not in params.get(HEAD, {}):
+        raise InputError(f"optimizer.max_norm is {config.optimizer.max_norm}; expected 0: {name} has no {HEAD}/kernel")
+    table = params.get("embedding", {}).get("embedding")
+    if text and config.data.vectors and getattr(table, "shape", None) != (OWN_VOCABULARY, embedding):
+        raise InputError(
+            f"model.name is {name!r}, but it has no word vectors embedding/embedding [V, E]; expected "
+            "nn.Embed(self.vocabulary, self.embedding_size, name='embedding') (docs/own-network.md)"
+        )
 
 
 def count_steps(config: Config, examples: int) -> int:
