@@ -22,8 +22,12 @@ if TYPE_CHECKING:  # what reads configs needs no ConfigDict
     from ml_collections import ConfigDict
 
 PARALLEL = ("jit", "pmap")
-OPTIMIZERS = ("sgd", "adadelta", "adam")
+OPTIMIZERS = ("sgd", "adadelta", "adam", "adamw", "lion", "lamb")
+POLICIES = ("", "randaugment", "trivialaugment")
 SCHEDULES = ("steps", "cosine")
+STATISTICS = ("own", "imagenet")
+PADDINGS = ("same", "torch")
+NORMS = ("batch", "running")
 DTYPES = ("float32", "bfloat16")
 CROPS = ("pad", "random_resized")
 ON_NAN = ("stop", "skip")
@@ -50,6 +54,12 @@ class DataConfig:
       workers: processes that decode photographs; 0 decodes in threads.  The result does not depend on it.
       flip: random horizontal flip.
       rotation: random rotation by up to so many degrees either way; 0 is off.
+      policy: random operations on images, "randaugment" or "trivialaugment"; empty is none.
+      policy_layers: of RandAugment: how many operations follow each other.
+      policy_strength: of RandAugment: their strength, out of 30.
+      statistics: mean and deviation by which colour images are standardised: the set's "own", or those of "imagenet",
+        which pretrained weights know.
+      erase: the probability that a random box of an image is erased.
       max_tokens: the length of every text; longer ones are cut.
       vectors: the word vectors that a text network begins with: "glove_6b_50d", the path of a GloVe text
         file, or empty for random ones.
@@ -68,6 +78,11 @@ class DataConfig:
     workers: int = 8
     flip: bool = True
     rotation: float = 0.0
+    policy: str = ""
+    policy_layers: int = 2
+    policy_strength: int = 9
+    erase: float = 0.0
+    statistics: str = "own"
     max_tokens: int = 64
     vectors: str = ""
     vector_size: int = 50
@@ -82,6 +97,14 @@ class DataConfig:
         require(self.image_size >= 0, "data.image_size", self.image_size, "a number of pixels >= 0 (0: the set's own)")
         require(self.workers >= 0, "data.workers", self.workers, "a number of processes >= 0")
         require(0 <= self.rotation <= 180, "data.rotation", self.rotation, "degrees in [0, 180]")
+        require_choice("data.policy", self.policy, POLICIES)
+        require(1 <= self.policy_layers <= 14, "data.policy_layers", self.policy_layers, "operations from 1 to 14")
+        require(0 <= self.policy_strength <= 30, "data.policy_strength", self.policy_strength, "a number from 0 to 30")
+        randomly = self.policy == "randaugment" or (self.policy_layers, self.policy_strength) == (2, 9)
+        numbers = f"{self.policy_layers} and {self.policy_strength}"
+        require(randomly, "data.policy_layers and policy_strength", numbers, "2 and 9, without data.policy=randaugment")
+        require_choice("data.statistics", self.statistics, STATISTICS)
+        require(0 <= self.erase <= 1, "data.erase", self.erase, "a probability in [0, 1]")
         require(self.max_tokens >= 1, "data.max_tokens", self.max_tokens, "a positive number of tokens")
         require(1 <= self.vector_size <= WIDEST, "data.vector_size", self.vector_size, f"a number from 1 to {WIDEST}")
         require(self.common_words >= 0, "data.common_words", self.common_words, "a number of words >= 0")
@@ -100,6 +123,12 @@ class ModelConfig:
       dtype: compute type; parameters, statistics and logits stay float32.
       stem: of a ResNet: "cifar", a 3x3 convolution, or "imagenet", a 7x7 convolution of stride 2 and
         max-pooling of stride 2.
+      padding: of a ResNet: "same", XLA's, or "torch", PyTorch's, by which a filter of stride 2 begins one pixel earlier
+        on an even side.
+      weights: what the network begins with: a .pth or .safetensors file of torchvision or timm, or the folder of a
+        run, whose last checkpoint is taken; empty for random weights.
+      norm: what batch normalisation uses in training: "batch", the batch's statistics, or "running", the running
+        ones, which then stay as they are.
       zero_init_residual: every block of a ResNet starts as its shortcut alone.
       filter_widths: of the sentence CNN, in tokens; each has `width` feature maps.
       cpu_convolution: on a CPU, use the package's convolutions where they are faster than XLA's; off: XLA's alone.
@@ -113,6 +142,9 @@ class ModelConfig:
     stem: str = "cifar"
     hidden: int = 0
     zero_init_residual: bool = False
+    padding: str = "same"
+    weights: str = ""
+    norm: str = "batch"
     filter_widths: tuple[int, ...] = (3, 4, 5)
     cpu_convolution: bool = True
 
@@ -120,6 +152,8 @@ class ModelConfig:
         require(1 <= self.width <= WIDEST, "model.width", self.width, f"a number of channels from 1 to {WIDEST}")
         require(0 <= self.dropout < 1, "model.dropout", self.dropout, "a rate in [0, 1)")
         require_choice("model.dtype", self.dtype, DTYPES)
+        require_choice("model.padding", self.padding, PADDINGS)
+        require_choice("model.norm", self.norm, NORMS)
 
     @property
     def label(self) -> str:
@@ -132,13 +166,14 @@ class OptimizerConfig:
     """The optimiser, and its learning rate over time.
 
     Attributes:
-      name: "sgd" (with momentum), "adadelta" (whose own rate is 1) or "adam".
+      name: "sgd" (with momentum), "adadelta" (whose own rate is 1), "adam", "adamw", "lion" or "lamb".
       learning_rate: the initial (peak) rate.
       momentum: of sgd; 0 is plain gradient descent.
       nesterov: Nesterov's form of momentum; of sgd.
       max_norm: no class's weight vector of the last layer grows longer than this; 0 is off.
       weight_decay: added to the gradient as weight_decay * parameter, for every parameter (the form
-        of the paper's framework, before momentum).
+        of the paper's framework, before momentum); with adamw, lion and lamb to the step instead, which the learning
+        rate multiplies (decoupled).
       decay_norm_and_bias: off: weight decay spares biases and the scales of batch normalisation.
       schedule: "steps" multiplies the rate by `step_factor` at each of `step_epochs`; "cosine"
         falls to 0 along half a cosine over all epochs.
@@ -146,6 +181,13 @@ class OptimizerConfig:
       step_factor: in (0, 1].
       warmup_epochs: linear rise at the start; may be a fraction of an epoch.
       warmup_start: the rate that it rises from.
+      clip_norm: a gradient whose norm, over all parameters, is larger is scaled to it; 0 is off.
+      accumulate: batches whose mean gradient makes one update.
+      freeze: layers whose parameters stay as they begin: beginnings of their names, or "backbone" for every layer but
+        the head.
+      backbone_rate: factor of the learning rate for every layer but the head.
+      ema: decay in [0, 1) of a moving average of the weights and batch statistics over the updates, which is what is
+        validated and predicted with; 0 is off.
     """
 
     name: str = "sgd"
@@ -160,6 +202,11 @@ class OptimizerConfig:
     step_factor: float = 0.2
     warmup_epochs: float = 0.0
     warmup_start: float = 0.0
+    clip_norm: float = 0.0
+    accumulate: int = 1
+    freeze: tuple[str, ...] = ()
+    backbone_rate: float = 1.0
+    ema: float = 0.0
 
     def __post_init__(self) -> None:
         require_choice("optimizer.name", self.name, OPTIMIZERS)
@@ -179,6 +226,13 @@ class OptimizerConfig:
         start = self.warmup_start
         require(0 <= start <= rate, "optimizer.warmup_start", start, f"a rate from 0 to learning_rate ({rate})")
         require_choice("optimizer.schedule", self.schedule, SCHEDULES)
+        bound = self.clip_norm
+        require(math.isfinite(bound) and bound >= 0, "optimizer.clip_norm", bound, "a finite norm >= 0 (0 is off)")
+        require(self.accumulate >= 1, "optimizer.accumulate", self.accumulate, "a number of batches >= 1")
+        rate = self.backbone_rate
+        require(0 < rate <= 1, "optimizer.backbone_rate", rate, "a factor in (0, 1] (to freeze: optimizer.freeze)")
+        require("" not in self.freeze, "optimizer.freeze", self.freeze, "names of layers, such as backbone")
+        require(0 <= self.ema < 1, "optimizer.ema", self.ema, "a decay in [0, 1), such as 0.999 (0 is off)")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,17 +29,24 @@ class TrainState(NamedTuple):
       params: the network's parameters, a tree of float32 arrays.
       batch_stats: running means and variances of batch normalisation.
       opt_state: the optimiser's state.
+      average: the moving average of `params` and `batch_stats`, as a dict; None if there is none.
     """
 
     step: Any
     params: Any
     batch_stats: Any
     opt_state: Any
+    average: Any = None
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """The network that is trained: `params` and `batch_stats`, as flax's `apply` takes them."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What prediction needs: `params` and `batch_stats`, as flax's `apply` takes them."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
+        """What prediction needs: the average of the network that is trained or, without one, that network."""
+        return self.trained if self.average is None else self.average
 
 
 class RunKeys(NamedTuple):

@@ -31,7 +31,7 @@ from mixup_jax.methods.method import Method
 from mixup_jax.models import NETWORKS
 from mixup_jax.runs.workdir import check_own, write_config
 from mixup_jax.state import Batch, TrainState
-from mixup_jax.store.verify import inspect, steps_in
+from mixup_jax.store.verify import inspect, read_item, steps_in
 from mixup_jax.training import loop
 from mixup_jax.training import trainer as run_parts
 from mixup_jax.training.logs import JsonLines
@@ -50,7 +50,8 @@ def _small() -> Any:
     prepare = loop.prepare
 
     def prepare_once(config: Config, spec: Any, steps_per_epoch: int, vocabulary: Any, embedding: Any) -> Any:
-        key = (config.parallel, config.on_nan, config.optimizer, config.method, run_parts.make_train_step)
+        parts = (config.optimizer, config.method, config.data, config.model)
+        key = (config.parallel, config.on_nan, *parts, run_parts.make_train_step)
         if key not in compiled:
             run, state = prepare(config, spec, steps_per_epoch, vocabulary, embedding)
             compiled[key] = run, jax.device_get(state)
@@ -66,15 +67,14 @@ def _small() -> Any:
 
 def config_of(tiny_config: Config, parallel: str = "jit", **changes: Any) -> Config:
     """Three epochs of five steps, a line every third step: lines, epochs and checkpoints fall apart."""
-    return dataclasses.replace(
-        tiny_config,
-        epochs=3,
-        log_every_steps=3,
-        parallel=parallel,
-        model=ModelConfig(name=NAME, width=4),
-        evaluation=dataclasses.replace(tiny_config.evaluation, every_epochs=2),
-        **changes,
-    )
+    small = {
+        "epochs": 3,
+        "log_every_steps": 3,
+        "parallel": parallel,
+        "model": ModelConfig(name=NAME, width=4),
+        "evaluation": dataclasses.replace(tiny_config.evaluation, every_epochs=2),
+    }
+    return dataclasses.replace(tiny_config, **(small | changes))
 
 
 class StopAfter(Stop):
@@ -237,6 +237,86 @@ def test_a_run_of_an_older_version_is_continued_where_new_settings_have_their_de
         loop.train(config_of(tiny_config, optimizer=plain), tmp_path, data_dir)
 
 
+RECIPES: dict[str, dict[str, Any]] = {
+    "adamw": {
+        "optimizer": OptimizerConfig(name="adamw", learning_rate=0.01, clip_norm=1.0, accumulate=3, ema=0.9),
+        "data": {"policy": "trivialaugment", "erase": 0.5},
+    },
+    "lion": {
+        "optimizer": OptimizerConfig(name="lion", learning_rate=0.001, ema=0.5),
+        "data": {"policy": "randaugment", "policy_layers": 1},
+        "parallel": "pmap",
+    },
+    "lamb": {
+        "optimizer": OptimizerConfig(name="lamb", accumulate=2, freeze=("Dense_0/bias",)),
+        "data": {},
+        "model": ModelConfig(name=NAME, width=4, weights="begun", norm="running"),
+        "on_nan": "skip",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory, tiny_config: Config, data_dir: Path) -> Path:
+    """The folder of a run of one epoch."""
+    workdir = tmp_path_factory.mktemp("begun")
+    loop.train(dataclasses.replace(config_of(tiny_config), epochs=1), workdir, data_dir)
+    return workdir
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_continues_to_the_same_bits(
+    name: str, begun: Path, tiny_config: Config, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(begun, "begun")
+    changes = RECIPES[name] | {"data": dataclasses.replace(tiny_config.data, **RECIPES[name]["data"])}
+    config = dataclasses.replace(config_of(tiny_config, **changes), epochs=2)
+    loop.train(config, Path("alone"), data_dir)
+    for step in (4, 7):  # within an accumulation, and between two
+        with pytest.raises(Interrupted, match=f"after step {step} of 10"):
+            loop.train(config, Path("stopped"), data_dir, stop=StopAfter(step))
+        shutil.rmtree("begun", ignore_errors=True)  # what a run began with is not needed again
+    loop.train(config, Path("stopped"), data_dir)
+    assert outcome(Path("stopped")) == outcome(Path("alone"))
+    saved = {item: read_item(Path("alone/checkpoints/10") / item) for item in ("variables", "optimizer")}
+    assert ("trained" in saved["optimizer"]) == bool(config.optimizer.ema)
+    if config.optimizer.ema:
+        pairs = zip(
+            *(jax.tree.leaves(tree) for tree in (saved["variables"], saved["optimizer"]["trained"])), strict=True
+        )
+        assert all(not np.array_equal(mean, last) for mean, last in pairs)
+
+
+def test_frozen_layers_and_statistics_stay_as_the_weights_of_a_run(
+    begun: Path, tiny_config: Config, data_dir: Path, tmp_path: Path
+):
+    def variables(run: Path, step: int) -> Any:
+        return read_item(run / "checkpoints" / str(step) / "variables")
+
+    model = ModelConfig(name=NAME, width=4, weights=str(begun), norm="running")
+    frozen = OptimizerConfig(name="adamw", weight_decay=0.1, freeze=("Dense_0", "BatchNorm"))
+    tuned = dataclasses.replace(config_of(tiny_config, model=model, optimizer=frozen), epochs=1)
+    loop.train(tuned, tmp_path / "tuned", data_dir)
+    before, after = variables(begun, 5), variables(tmp_path / "tuned", 5)
+    same = jax.tree.map(np.array_equal, before, after)
+    assert all(jax.tree.leaves(same["batch_stats"]))
+    assert all(jax.tree.leaves({name: layer for name, layer in same["params"].items() if name != "Dense_1"}))
+    assert not any(jax.tree.leaves(same["params"]["Dense_1"]))
+    for wrong, message in [
+        ({"freeze": ("Dense_7",)}, r"unknown layer of small in optimizer.freeze 'Dense_7'.*BatchNorm_0, Dense_0"),
+        ({"freeze": ("Dense", "Batch")}, r"every layer of small; expected one that is trained"),
+        ({"backbone_rate": 0.1}, r"small has no layer 'head'"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            loop.train(
+                config_of(tiny_config, model=model, optimizer=OptimizerConfig(**wrong)), tmp_path / "x", data_dir
+            )
+    with pytest.raises(InputError, match=r"begins with random weights; expected model.weights"):
+        loop.train(config_of(tiny_config, optimizer=frozen), tmp_path / "x", data_dir)
+    assert not (tmp_path / "x" / "config.json").exists()
+
+
 def test_a_run_of_constant_rate_is_trained_on_to_the_bits_of_a_longer_one(
     tiny_config: Config, data_dir: Path, tmp_path: Path
 ):
@@ -260,7 +340,7 @@ def test_a_run_whose_rate_follows_its_length_is_not_trained_on(
 ):
     config = config_of(tiny_config, optimizer=OptimizerConfig(**schedule))
     write_config(tmp_path, config)
-    message = r"a run of 3 epochs, which cannot be trained on to 4: its learning rate follows.*another --workdir"
+    message = r"a run of 3 epochs, which cannot be trained on to 4: its learning rate follows.*model.weights="
     with pytest.raises(InputError, match=message):
         loop.train(dataclasses.replace(config, epochs=4), tmp_path, data_dir)
 

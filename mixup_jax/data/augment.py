@@ -107,6 +107,14 @@ def check_augmentation(config: DataConfig, spec: DatasetSpec) -> None:
             f"data.crop_padding is {config.crop_padding} and data.flip is {config.flip}; expected 0 and False: "
             f"{spec.name} is text"
         )
+    if config.statistics != "own" and (spec.task == "text" or spec.shape[-1] != 3):
+        raise InputError(
+            f"data.statistics is {config.statistics!r}; expected 'own': {spec.name} does not have three channels"
+        )
+    if spec.task == "text" and (config.policy or config.erase):
+        raise InputError(
+            f"data.policy is {config.policy!r} and data.erase is {config.erase}; expected '' and 0: {spec.name} is text"
+        )
     if spec.streams and (config.crop != "random_resized" or config.crop_padding or config.rotation):
         raise InputError(
             f"data.crop is {config.crop!r}, data.crop_padding {config.crop_padding} and data.rotation "

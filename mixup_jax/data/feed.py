@@ -25,6 +25,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mixup_jax.config import Config
 from mixup_jax.data import augment
+from mixup_jax.data.random_augment import augmented
 from mixup_jax.data.sets import DatasetSpec, ExampleSet
 from mixup_jax.data.stream import TrainingBatches, ahead
 from mixup_jax.devices.mesh import AXIS, by_rows, process_rows, replicate
@@ -73,7 +74,7 @@ class ResidentFeed:
             done = 0
 
     def batch(self, fed: tuple[Any, ...], step: jax.Array, key: jax.Array, share: Share) -> Batch:
-        """Gathers the rows of the step, and crops, rotates and mirrors them as the config says."""
+        """Gathers the rows of the step, and augments them as the config says."""
         (examples, order), data, crops = fed, self.config.data, None
         rows = batch_rows(order, step, self.config.batch_size)
         if data.crop_padding or data.flip or data.rotation:
@@ -81,7 +82,8 @@ class ResidentFeed:
                 key, self.config.batch_size, padding=data.crop_padding, flip=data.flip, rotation=data.rotation
             )
         rows, crops = share((rows, crops))
-        return gather_batch(examples, rows, crops, padding=data.crop_padding)
+        batch = gather_batch(examples, rows, crops, padding=data.crop_padding)
+        return batch._replace(inputs=augmented(batch.inputs, data, key, self.config.batch_size, share))
 
     def shapes(self, example: jax.ShapeDtypeStruct, examples: int, mesh: Mesh) -> tuple[Any, ...]:
         """Returns the shapes of `(examples, order)`."""
@@ -120,11 +122,12 @@ class StreamedFeed:
         return jax.make_array_from_process_local_data(by_rows(mesh), rows)
 
     def batch(self, fed: tuple[Any, ...], step: jax.Array, key: jax.Array, share: Share) -> Batch:
-        """Mirrors the images as the config says; they were cropped on the host."""
+        """Augments the images as the config says; they were cropped on the host."""
         images, labels = fed
         if self.config.data.flip:
             mirrored = augment.draw_crops(key, self.config.batch_size, padding=0, flip=True).mirrored
             images = augment.mirror(images, share(mirrored))
+        images = augmented(images, self.config.data, key, self.config.batch_size, share)
         return Batch(images, labels, jnp.ones(labels.shape, jnp.float32))
 
     def shapes(self, example: jax.ShapeDtypeStruct, examples: int, mesh: Mesh) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -59,8 +59,10 @@ class TrainingData(NamedTuple):
 def run_spec(
     config: DataConfig, data_dir: str | os.PathLike[str] | None = None, report: Callable[[str], None] = print_line
 ) -> DatasetSpec:
-    """Returns the entry of the set that a run trains on; see `catalog.training_spec`."""
-    return training_spec(config.name, data_dir, report, config.image_size)
+    """Returns the entry of the set that a run trains on, with the config's statistics; see `catalog.training_spec`."""
+    spec = training_spec(config.name, data_dir, report, config.image_size)
+    imagenet = dataset_spec("imagenet2012")
+    return spec if config.statistics == "own" else replace(spec, mean=imagenet.mean, std=imagenet.std)
 
 
 def recorded_spec(

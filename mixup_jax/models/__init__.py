@@ -50,15 +50,22 @@ NETWORKS = {
     "resnet18": Network(ResNet, {"stages": (2, 2, 2, 2)}, check=resnet.check),
     "resnet34": Network(ResNet, {"stages": (3, 4, 6, 3)}, check=resnet.check),
     "resnet50": Network(ResNet, {"stages": (3, 4, 6, 3), "block": BottleneckBlock}, check=resnet.check),
+    "resnet101": Network(ResNet, {"stages": (3, 4, 23, 3), "block": BottleneckBlock}, check=resnet.check),
+    "resnext50_32x4d": Network(
+        ResNet, {"stages": (3, 4, 6, 3), "block": resnet.RESNEXT_BLOCK}, check=resnet.check_resnext
+    ),
     "resnext101_32x4d": Network(
         ResNet, {"stages": (3, 4, 23, 3), "block": resnet.RESNEXT_BLOCK}, check=resnet.check_resnext
+    ),
+    "resnext101_32x8d": Network(
+        ResNet, {"stages": (3, 4, 23, 3), "block": resnet.RESNEXT_8_BLOCK}, check=resnet.check_resnext
     ),
     "vgg16": Network(VGG, {"blocks": (2, 2, 3, 3, 3)}, check=vgg.check),
     "wrn28": Network(WideResNet, {"blocks": 4}),
     "text_cnn": Network(TextCNN, task="text", check=text_cnn.check),
 }
 
-COMMON = ("name", "width", "dropout", "dtype", "cpu_convolution")
+COMMON = ("name", "width", "dropout", "dtype", "cpu_convolution", "weights", "norm")
 """Keys of `config.model` that may be set for every network."""
 
 

@@ -27,7 +27,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mixup_jax.models.layers import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Layers, kaiming_normal
+from mixup_jax.models.layers import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Layers, kaiming_normal, pads
 
 EXACT = jax.lax.Precision.HIGHEST
 Moments = tuple[jax.Array, jax.Array]
@@ -97,14 +97,14 @@ def conv_norm_pool(make: Layers, x: jax.Array, channels: int, *, names: tuple[st
     kernel = Kernel((7, 7, x.shape[-1], channels), name=names[0])()
     norm = NormParameters(channels, name=names[1])()
     sign = jnp.where(norm.scale < 0, -1, 1).astype(norm.scale.dtype)
-    y = _convolve(x.astype(make.dtype), kernel * sign, 2)
+    y = _convolve(x.astype(make.dtype), kernel * sign, 2, pads(7, make.padding))
 
     def moments() -> Moments:
         mean, var = _moments(y, make.axis_name)
         return sign * mean, var
 
     scale, shift = _scale_and_shift(norm, moments, make.train)
-    highest = nn.max_pool(y, (3, 3), (2, 2), padding="SAME")
+    highest = nn.max_pool(y, (3, 3), (2, 2), padding=pads(3, make.padding))
     return nn.relu(highest * (scale * sign) + shift).astype(make.dtype)
 
 
@@ -126,9 +126,9 @@ def _relu_backward(y: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
 relu.defvjp(_relu_forward, _relu_backward)
 
 
-def _convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    numbers = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, kernel.astype(x.dtype), (stride, stride), "SAME", dimension_numbers=numbers)
+def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: str | list[tuple[int, int]] = "SAME") -> jax.Array:
+    numbers, strides = ("NHWC", "HWIO", "NHWC"), (stride, stride)
+    return jax.lax.conv_general_dilated(x, kernel.astype(x.dtype), strides, padding, dimension_numbers=numbers)
 
 
 def _scale_and_shift(norm: Norm, moments: Callable[[], Moments], train: bool) -> tuple[jax.Array, jax.Array]:

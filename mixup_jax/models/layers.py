@@ -28,12 +28,14 @@ class Layers:
       dtype: compute type.
       axis_name: the mapped axis over which batch statistics are averaged, if any.
       cpu_convolution: use the package's convolutions on a CPU where they are faster.
+      padding: "same" or "torch" (`pads`).
     """
 
     train: bool
     dtype: Any = jnp.float32
     axis_name: str | None = None
     cpu_convolution: bool = True
+    padding: str = "same"
 
     def conv(
         self, channels: int, size: int, stride: int = 1, *, name: str, groups: int = 1, bias: bool = False
@@ -43,7 +45,7 @@ class Layers:
             channels,
             (size, size),
             stride,
-            padding="SAME",
+            padding=pads(size, self.padding),
             feature_group_count=groups,
             use_bias=bias,
             dtype=self.dtype,
@@ -63,6 +65,15 @@ class Layers:
             scale_init=nn.initializers.zeros if zero_scale else nn.initializers.ones,
             name=name,
         )
+
+
+def pads(size: int, padding: str) -> str | list[tuple[int, int]]:
+    """Returns the padding of a filter of odd size, as jax takes it.
+
+    "torch" pads all four sides by (size - 1) / 2.  "same" is XLA's: it gives as many pixels, and where a stride of 2
+    on an even side leaves an odd number of them, the last side has one more.
+    """
+    return "SAME" if padding == "same" else [((size - 1) // 2, (size - 1) // 2)] * 2
 
 
 def classify(x: jax.Array, classes: int) -> jax.Array:

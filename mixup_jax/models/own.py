@@ -24,7 +24,7 @@ from mixup_jax.errors import InputError, unknown_name
 
 ROWS = 2
 """Rows of the batch that the contract is tried with."""
-OPTIONS = frozenset(each.name for each in dataclasses.fields(ModelConfig)) - {"name", "settings"}
+OPTIONS = frozenset(each.name for each in dataclasses.fields(ModelConfig)) - {"name", "settings", "weights", "norm"}
 """The keys of `config.model` for which a network may have fields; `name` has another meaning in flax."""
 GIVEN = OPTIONS | {"classes", "axis_name", "vocabulary", "embedding_size"}
 """Fields of a class that the run sets, where the class has them; its others are set by `model.settings`."""

@@ -90,6 +90,8 @@ class BottleneckBlock(nn.Module):
 
 RESNEXT_BLOCK = partial(BottleneckBlock, groups=RESNEXT_GROUPS, inner=2)
 """32 groups of 4 channels each in the first stage, where a bottleneck without groups has 64 channels."""
+RESNEXT_8_BLOCK = partial(BottleneckBlock, groups=RESNEXT_GROUPS, inner=4)
+"""32 groups of 8 channels each in the first stage."""
 
 
 class ResNet(nn.Module):
@@ -106,6 +108,7 @@ class ResNet(nn.Module):
       dtype: compute type; parameters, batch statistics and logits are float32.
       axis_name: the mapped axis over which batch statistics are averaged, if any.
       cpu_convolution: use the package's convolutions on a CPU where they are faster.
+      padding: "same" or "torch" (`layers.pads`).
     """
 
     classes: int
@@ -118,6 +121,7 @@ class ResNet(nn.Module):
     dtype: Any = jnp.float32
     axis_name: str | None = None
     cpu_convolution: bool = True
+    padding: str = "same"
 
     @property
     def places(self) -> int:
@@ -137,7 +141,7 @@ class ResNet(nn.Module):
           dropout_keys: typed PRNG keys `[R]`, one per row that `mix` returns; None is no dropout.
         """
         mix = mix or unmixed
-        make = Layers(train, self.dtype, self.axis_name, self.cpu_convolution)
+        make = Layers(train, self.dtype, self.axis_name, self.cpu_convolution, self.padding)
         x = self._stem(make, mix(x, 0))
         for stage, blocks in enumerate(self.stages):
             for block in range(blocks):

@@ -69,7 +69,8 @@ def check_same(there: Any, config: Config | dict[str, Any], workdir: Path) -> No
         raise InputError(
             f"workdir {workdir} belongs to a run of {there['epochs']} epochs, which cannot be trained on to "
             f"{here['epochs']}: its learning rate follows the length of the run (optimizer.schedule "
-            f"{here['optimizer']['schedule']!r}); expected its own epochs, or another --workdir"
+            f"{here['optimizer']['schedule']!r}); expected its own epochs, or another --workdir with "
+            f"--config.model.weights={workdir}, which begins with its weights"
         )
     if differences:
         raise InputError(

@@ -31,6 +31,7 @@ FACTS: dict[str, type | tuple[type, ...]] = {
     "scores": dict,
     "recent": list,
     "vocabulary": str,
+    "weights": str,
     "total_steps": int,
     "metrics_lines": int,
     "training_seconds": (int, float),

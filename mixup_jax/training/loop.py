@@ -30,7 +30,7 @@ from mixup_jax.training.logs import check_loggers, open_logs
 from mixup_jax.training.parallel import check_divisible, splits_groups
 from mixup_jax.training.recorder import Recorder
 from mixup_jax.training.stop import Abandoned, Interrupted, Stop, locked
-from mixup_jax.training.trainer import Trainer, check_config, count_steps, prepare
+from mixup_jax.training.trainer import Trainer, begun_with, check_config, count_steps, prepare, starting_weights
 
 
 def train(
@@ -71,14 +71,20 @@ def train(
             # Compare with the checkpoint, because config.json may have been lost or replaced.
             run_folder.check_same(before["config"], config, workdir)
             check_same_data(data, before, workdir)
+        vocabulary, embedding = data.vocabulary, None
+        weights, started = None, {key: before[key] for key in ("weights",) if key in before}
+        if config.model.weights and last is None:
+            weights = starting_weights(config, spec, 0 if vocabulary is None else len(vocabulary), report)
+            started = {"weights": checksum(weights)}
         _write_config(workdir, config)
         if last == config.epochs * steps_per_epoch and _validated(before):
             report(f"{workdir}: already trained ({last} steps)")
             return
-        vocabulary, embedding = data.vocabulary, None
         if vocabulary is not None:
             embedding = first_embedding(config.data, vocabulary, data_dir, config.seed)
         trainer, state = prepare(config, spec, steps_per_epoch, vocabulary, embedding)
+        if weights is not None:
+            state = begun_with(state, weights, trainer.mesh)
         for line in _headlines(trainer, state, data):
             report(line)
         if last is not None:
@@ -90,7 +96,7 @@ def train(
             open_logs(config, workdir, last_step=step, lines=lines, report=report) as logs,
         ):
             report("compiling the training step; the first progress line comes after it")
-            recorder = Recorder(trainer, checkpoints, logs, workdir, data.facts, before)
+            recorder = Recorder(trainer, checkpoints, logs, workdir, {**data.facts, **started}, before)
             # A state at the end of an epoch belongs to that epoch until it is validated.
             first_epoch = (step if _validated(before) else step - 1) // steps_per_epoch
             if step == 0:

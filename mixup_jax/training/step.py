@@ -8,6 +8,7 @@ A method is a set of numbers (`Method`), not a step of its own.  The step is the
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -34,6 +35,9 @@ def make_train_step(
     standardise: Callable[[jax.Array], jax.Array],
     axis_name: str | None = None,
     mesh: Mesh | None = None,
+    average: Callable[[TrainState, TrainState], Any] | None = None,
+    running_statistics: bool = False,
+    frozen: Callable[[Any], Any] = lambda params: params,
 ) -> TrainStep:
     """Returns `train_step(state, batch, key) -> (state, metrics)`, pure and ready to be compiled.
 
@@ -49,6 +53,10 @@ def make_train_step(
 
     Under pmap `axis_name` is the mapped axis, with which the network must be made too, and a device gets its rows of
     the global batch.  Under jit the step sees the whole batch, which is sharded over `mesh`.
+
+    `average` returns the new moving average of the variables from the states before and after the step.  With
+    `running_statistics`, batch normalisation uses the running statistics and does not change them.  `frozen` returns
+    the parameters without the gradients of those that do not change, so that no gradient is computed for them.
     """
     places = model.places if method.layer == "random" else 0
 
@@ -75,12 +83,13 @@ def make_train_step(
         total = sum_over_devices(jnp.sum(mixed.weights), axis_name)
 
         def loss_of(params: object) -> tuple[jax.Array, tuple[jax.Array, object]]:
-            variables = {"params": params, "batch_stats": state.batch_stats}
+            variables = {"params": frozen(params), "batch_stats": state.batch_stats}
             inputs = standardise(batch.inputs)
-            logits, updates = model.apply(variables, inputs, train=True, mutable=["batch_stats"], **draws)
+            learns = not running_statistics
+            logits, updates = model.apply(variables, inputs, train=learns, mutable=["batch_stats"], **draws)
             logits = mixed.unmix(logits)
             loss = losses.batch_loss(method, logits, mixed, total, axis_name)
-            return loss, (logits, updates.get("batch_stats", {}))
+            return loss, (logits, updates.get("batch_stats", {}) if learns else state.batch_stats)
 
         (loss, (logits, batch_stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         gradient = sum_over_devices(gradient, axis_name)
@@ -92,7 +101,8 @@ def make_train_step(
             "accuracy_mixed": sum_over_devices(jnp.sum(hits), axis_name) / total,
             "mixing": mixed.strength,
         }
-        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+        new = TrainState(state.step + 1, params, batch_stats, opt_state)
+        return new._replace(average=None if average is None else average(state, new)), metrics
 
     return train_step
 
@@ -108,7 +118,8 @@ def deepest(model: nn.Module, state: TrainState, inputs: jax.Array) -> jax.Array
         shown.append(hidden)
         return hidden
 
-    model.apply(state.variables, inputs, train=True, mutable=["batch_stats"], mix=show)
+    rngs = {"dropout": jax.random.key(0)}  # of flax's own dropout, which a user's network may have
+    model.apply(state.trained, inputs, train=True, mutable=["batch_stats"], mix=show, rngs=rngs)
     hidden = shown[-1]
     return jnp.mean(hidden.reshape(hidden.shape[0], -1, hidden.shape[-1]), axis=1)
 
