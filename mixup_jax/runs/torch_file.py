@@ -2,7 +2,8 @@
 
 Such a file is a ZIP: a pickle that says which tensors there are, and their numbers.  A pickle is a program for Python's
 unpickler; here its instructions are only followed as far as they make dicts, lists, tuples, numbers, texts and tensors.
-A file that asks for anything else is refused.
+A file of predictions that asks for anything else is refused; in a network's checkpoint everything else is passed over.
+Before torch 1.6 such a file was several pickles, and the numbers after them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,10 @@ from mixup_jax.runs.arrays_file import check_size, from_bfloat16
 
 LARGEST_PICKLE = 1 << 22
 """Bytes of the pickle, which names the tensors; their numbers are elsewhere."""
+OLDER = 0x1950A86A20F9469CFC6C
+"""What the first pickle of a file from before torch 1.6 holds."""
+_UNKNOWN = object()
+"""Stands for what a checkpoint holds besides tensors, such as an optimiser; nothing is known of it."""
 _DTYPES = {
     "FloatStorage": "f4", "DoubleStorage": "f8", "HalfStorage": "f2", "BFloat16Storage": "u2", "LongStorage": "i8",
     "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?",
@@ -53,10 +58,7 @@ def read_torch(path: Path) -> dict[str, Tensor]:
       ValueError, or another of `arrays_file.UNREADABLE`: the file is damaged, or holds more than tensors.
     """
     with _archive(path) as archive:
-        name = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
-        if name is None or archive.getinfo(name).file_size > LARGEST_PICKLE:
-            raise ValueError("it has no data.pkl of at most 4 MiB")
-        content = _followed(_member(archive, name))
+        content = _followed(_description(archive))
     if isinstance(content, Tensor):
         content = {"tensor": content}
     elif isinstance(content, list | tuple):
@@ -64,6 +66,48 @@ def read_torch(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict):
         raise ValueError(f"it holds a {type(content).__name__}, not tensors")
     return {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+
+
+def read_checkpoint(path: Path, limit: int) -> tuple[Any, Callable[[Tensor], npt.NDArray[Any]]]:
+    """Returns the dicts, lists and tensors of a checkpoint, and what reads a tensor of it.
+
+    Raises:
+      ValueError, or another of `arrays_file.UNREADABLE`: the file is damaged.
+    """
+    if zipfile.is_zipfile(path):
+        with _archive(path) as archive:
+            return _followed(_description(archive), lenient=True), lambda tensor: read_tensor(path, tensor, limit)
+    with path.open("rb") as file:
+        if _followed(file, lenient=True) != OLDER:
+            raise ValueError("it is neither an archive nor of the format of before torch 1.6")
+        _, _, content, parts = (_followed(file, lenient=True) for _ in range(4))
+        kinds = {tensor.part: tensor.kind for tensor in _tensors(content)}
+        numbers = {}
+        for part in parts:
+            dtype, count = np.dtype(_DTYPES[kinds[part]]), int.from_bytes(file.read(8), "little")
+            numbers[part] = np.frombuffer(file.read(min(count * dtype.itemsize, limit)), dtype, count)
+    return content, lambda tensor: _array(numbers[tensor.part], tensor)
+
+
+def _tensors(content: Any) -> list[Tensor]:
+    """Returns all tensors of dicts, lists and tuples, which may hold each other."""
+    found, waiting, seen = list[Tensor](), [content], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Tensor):
+            found.append(one)
+        elif isinstance(one, dict | list | tuple) and id(one) not in seen:
+            seen.add(id(one))
+            waiting += list(one.values()) if isinstance(one, dict) else one
+    return found
+
+
+def _description(archive: zipfile.ZipFile) -> bytes:
+    """Returns the pickle of a file."""
+    name = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
+    if name is None or archive.getinfo(name).file_size > LARGEST_PICKLE:
+        raise ValueError("it has no data.pkl of at most 4 MiB")
+    return _member(archive, name)
 
 
 def read_tensor(path: Path, tensor: Tensor, limit: int) -> npt.NDArray[Any]:
@@ -82,6 +126,12 @@ def read_tensor(path: Path, tensor: Tensor, limit: int) -> npt.NDArray[Any]:
         check_size(path, max(size, archive.getinfo(name).file_size), limit)
         big = f"{prefix}byteorder" in archive.namelist() and _member(archive, f"{prefix}byteorder") == b"big"
         numbers = np.frombuffer(_member(archive, name), dtype.newbyteorder(">" if big else "<"))
+    return _array(numbers, tensor)
+
+
+def _array(numbers: npt.NDArray[Any], tensor: Tensor) -> npt.NDArray[Any]:
+    """Returns the array that a tensor makes of the numbers of its part of the file."""
+    dtype = np.dtype(_DTYPES[tensor.kind])
     shape, strides = tensor.shape, tensor.strides
     if len(shape) != len(strides) or min((tensor.offset, *shape, *strides)) < 0:
         raise ValueError("a tensor has a negative size or stride")
@@ -108,8 +158,11 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     return archive.read(name)
 
 
-def _followed(pickled: bytes) -> Any:
-    """Returns what a pickle makes, of dicts, lists, tuples, numbers, texts and tensors."""
+def _followed(pickled: bytes | IO[bytes], *, lenient: bool = False) -> Any:
+    """Returns what a pickle makes, of dicts, lists, tuples, numbers, texts and tensors.
+
+    With `lenient`, everything else is `_UNKNOWN`; otherwise it is refused.  A file is left behind the pickle's end.
+    """
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, Any] = {}
@@ -140,10 +193,12 @@ def _followed(pickled: bytes) -> Any:
                 stack[-size:] = [tuple(stack[-size:])]
             case "APPEND" | "APPENDS":
                 items = [stack.pop()] if operation.name == "APPEND" else since_mark()
-                _made(stack, list).extend(items)
+                if not (lenient and stack[-1] is _UNKNOWN):
+                    _made(stack, list).extend(items)
             case "SETITEM" | "SETITEMS":
                 pairs = [stack.pop(-2), stack.pop()] if operation.name == "SETITEM" else since_mark()
-                _made(stack, dict).update(zip(pairs[::2], pairs[1::2], strict=True))
+                if not (lenient and stack[-1] is _UNKNOWN):
+                    _made(stack, dict).update(zip(pairs[::2], pairs[1::2], strict=True))
             case "BINPUT" | "LONG_BINPUT" | "MEMOIZE":
                 memo[len(memo) if value is None else value] = stack[-1]
             case "BINGET" | "LONG_BINGET":
@@ -154,7 +209,20 @@ def _followed(pickled: bytes) -> Any:
                 stack.append(_storage(stack.pop()))
             case "REDUCE":
                 arguments, function = stack.pop(), stack.pop()
-                stack.append(_called(function, arguments))
+                known = isinstance(function, _Name) and function.text in _CALLS
+                stack.append(_called(function, arguments) if known or not lenient else _UNKNOWN)
+            case "BUILD" if lenient:  # the attributes of an object, such as the versions of a state dict's modules
+                stack.pop()
+            case "NEWOBJ" if lenient:
+                stack[-2:] = [_UNKNOWN]
+            case "EMPTY_SET" if lenient:
+                stack.append(_UNKNOWN)
+            case "ADDITEMS" if lenient:
+                since_mark()
+            case "STACK_GLOBAL" if lenient:
+                stack[-2:] = [_Name(" ".join(map(str, stack[-2:])))]
+            case "LONG4" | "SHORT_BINSTRING" | "BINSTRING" | "SHORT_BINBYTES" | "BINBYTES" if lenient:
+                stack.append(value)
             case "STOP":
                 return stack.pop()
             case other:
