@@ -34,7 +34,7 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as arrow
 import pyarrow.parquet as parquet
-from report_runs import make_run
+from report_runs import STEP, make_run
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
@@ -44,6 +44,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.report.runs import load_run
 from mixup_jax.runs.files import read_object
 from mixup_jax.runs.formats import load_predictions
+from mixup_jax.runs.pictures import Pictures, save_pictures
 from mixup_jax.runs.records import Predictions, save_predictions
 
 SECONDS = 10.0
@@ -92,6 +93,9 @@ def originals() -> dict[str, dict[str, bytes]]:
     found = {kind: {name: (folder / name).read_bytes() for name in files} for kind, files in kinds.items()}
     found["json"] = {"config.json": json.dumps(to_dict(Config())).encode()}
     make_run(folder / "run", n=12, ood=("mnist",))
+    rows, images = np.arange(6), np.zeros((6, 4, 4, 1), np.uint8)
+    sets = np.array(["fashion_mnist"] * 3 + ["mnist"] * 3)
+    save_pictures(folder / "run", Pictures(STEP, sets, rows, rows % 10, images))
     paths = [path for path in (folder / "run").rglob("*") if path.is_file() and "validation" not in path.name]
     found["run"] = {str(path.relative_to(folder / "run")): path.read_bytes() for path in paths}
     shutil.rmtree(folder)
