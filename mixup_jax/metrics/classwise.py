@@ -74,10 +74,17 @@ def _equal_mass(
 ) -> Iterator[tuple[int, Bins]]:
     """Yields each class of which a probability is left, and its bins of equal mass."""
     for first, probabilities in _probabilities_by_class(logits, temperature):
-        kept = probabilities > threshold if threshold > 0.0 else np.ones(probabilities.shape, bool)
-        for place in np.flatnonzero(kept.any(axis=1)).tolist():
-            chosen = kept[place]
-            yield first + place, bin_equal_mass(probabilities[place][chosen], (labels == first + place)[chosen], n_bins)
+
+        def bins_of(places: slice, first: int = first, probabilities: Floats = probabilities) -> list[tuple[int, Bins]]:
+            found = []
+            for k, probability in enumerate(probabilities[places], first + places.start):
+                kept = np.flatnonzero(probability > threshold) if threshold > 0.0 else np.arange(len(labels))
+                if len(kept):
+                    found.append((k, bin_equal_mass(probability[kept], labels[kept] == k, n_bins)))
+            return found
+
+        for part in in_threads(bins_of, list(rows_of(len(probabilities), _FEWEST_COLUMNS // 2))):
+            yield from part
 
 
 def _equal_width(
@@ -128,18 +135,28 @@ def _divide(shifted: Floats, temperature: float) -> None:
 
 def _probabilities_by_class(logits: npt.NDArray[np.floating], temperature: float) -> Iterator[tuple[int, Floats]]:
     """Yields the probabilities of some neighbouring classes, float64 `[classes, N]`, after the first one's number."""
-    top, total = np.empty(len(logits)), np.empty(len(logits))
-    for rows, shifted in shifted_blocks(logits):
-        top[rows] = logits[rows].max(axis=1)
-        _divide(shifted, temperature)
-        total[rows] = np.exp(shifted, out=shifted).sum(axis=0)
-    width = max(_FEWEST_COLUMNS, _COLUMNS // len(logits))
-    for first in range(0, logits.shape[1], width):
-        columns = np.array(logits[:, first : first + width].T, dtype=np.float64, order="C")
-        with np.errstate(over="ignore"):
-            columns -= top
-        _divide(columns, temperature)
-        yield first, np.exp(columns, out=columns) / total
+    from mixup_jax.metrics.compiled_classes import totals_of_rows, write_columns
+
+    array = table_of_logits(logits)
+    n, classes = array.shape
+    top, total = np.empty(n), np.empty(n)
+
+    def sum_up(rows: slice) -> None:
+        block = plain_rows(array[rows])
+        if not totals_of_rows(block, bits_of(block), temperature, top[rows], total[rows]):
+            check_logits(array)
+
+    in_threads(sum_up, list(blocks(n, classes)))
+    width = max(_FEWEST_COLUMNS, _COLUMNS // n)
+    for first in range(0, classes, width):
+        columns = np.empty((min(width, classes - first), n))
+
+        def fill(rows: slice, first: int = first, columns: Floats = columns) -> None:
+            block = plain_rows(array[rows, first : first + len(columns)])
+            write_columns(block, top[rows], total[rows], temperature, columns[:, rows])
+
+        in_threads(fill, list(blocks(n, len(columns))))
+        yield first, columns
 
 
 def classwise_ece(

@@ -85,3 +85,42 @@ def add_to_bins_of_classes(
         count[k, 0] += first_count[k]
         total[k, 0] += first_total[k]
     return valid
+
+
+@compiled(
+    [
+        types.boolean(given(number, 2), given(bits, 2), types.float64, *2 * [filled(types.float64, 1)])
+        for number, bits in ((types.float32, types.int32), (types.float64, types.int64))
+    ]
+)
+def totals_of_rows(logits: Any, bits: Any, temperature: float, top: Any, total: Any) -> bool:
+    """Writes the largest logit of each row and the sum of exp((z_k - it) / temperature); returns as the loop above."""
+    probability = np.empty(logits.shape[1])
+    of_largest = np.empty(1, bits.dtype)
+    largest = of_largest.view(logits.dtype)  # the same memory
+    valid = True
+    for i in range(logits.shape[0]):
+        high = bits[i, 0]
+        for k in range(logits.shape[1]):
+            high = max(high, bits[i, k])
+        of_largest[0] = bits_of_largest(bits[i], high)
+        top[i] = largest[0]
+        total[i] = probabilities_of_row(logits[i], top[i], temperature, probability)
+        valid &= np.isfinite(top[i]) & (total[i] > 0.0)
+    return valid
+
+
+@compiled(
+    [
+        types.void(given(number, 2), *2 * [given(types.float64, 1)], types.float64, types.Array(types.float64, 2, "A"))
+        for number in (types.float32, types.float64)
+    ]
+)
+def write_columns(logits: Any, top: Any, total: Any, temperature: float, columns: Any) -> None:
+    """Writes the probabilities of rows of some classes, given `totals_of_rows`, to `[classes, rows]`."""
+    power = np.empty(logits.shape[1])
+    for i in range(logits.shape[0]):
+        for k in range(power.size):
+            power[k] = exponential(at_least((logits[i, k] - top[i]) / temperature, LEAST)) / total[i]
+        for k in range(power.size):
+            columns[k, i] = power[k]

@@ -88,10 +88,10 @@ def groups_around(confidence: Floats, correct: Bools, ranks: Ints) -> Groups:
     They are all examples equal to the one at a rank, and at least one before these.
     """
     if len(confidence) <= _SOME:
-        order = np.argsort(confidence, kind="stable")
-        each = confidence[order]
-        ones = np.ones(len(each), np.int64)
-        return Groups(ones, correct[order].astype(np.int64), each, np.arange(len(each)), each)
+        each = ascending(confidence)
+        # All right ones of equal confidences are counted with the first of these, which no bin divides.
+        right = np.bincount(np.searchsorted(each, confidence[correct]), minlength=len(each))
+        return Groups(np.ones(len(each), np.int64), right, each, np.arange(len(each)), each)
     from mixup_jax.metrics.compiled_order import CELLS, count_in_cells, find_in_cells, write_cells
 
     values, outcomes = plain(confidence, np.float64), plain(correct, np.bool_).view(np.uint8)
