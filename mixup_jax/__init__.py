@@ -4,6 +4,7 @@ The functions for notebooks (only numpy is imported until another package is nee
 
     mixup(key, x, targets, alpha=..)        mixes a batch, in any training loop
     evaluate(logits, labels, ..)            every metric with its interval, for logits of any framework
+    compare({name: (logits, labels), ..})   the page of the report about any networks, shown in the notebook
     metrics.ece(bins), metrics.nll(..), ..  each metric as a pure function
     reliability_diagram, confidence_histogram, load_predictions, save_predictions
     load_results("settled")                  logits of networks that this project has trained
@@ -22,7 +23,7 @@ Examples:
     >>> bins = mixup_jax.metrics.bin_confidences(*mixup_jax.metrics.confidence_and_correct(logits, labels), n_bins=15)
     >>> axes = mixup_jax.reliability_diagram(bins)  # axes.figure.savefig("reliability.png")
 
-Commands: `python -m mixup_jax.NAME --help` with data, main, evaluate, report, predict, export, sweep,
+Commands: `python -m mixup_jax.NAME --help` with data, main, evaluate, compare, report, predict, export, sweep,
 checkpoints, compile_ahead.
 """
 
@@ -32,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mixup_jax import figures, methods, metrics
+    from mixup_jax.compare import compare
     from mixup_jax.config import Config
     from mixup_jax.config_file import load_config
     from mixup_jax.evaluation.arrays import evaluate
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Config",
     "Predictions",
+    "compare",
     "confidence_histogram",
     "evaluate",
     "figures",
@@ -71,7 +74,7 @@ _HOMES = {
     "save_predictions": "runs.records",
     "train": "training.loop",
 }
-"""The module of each name; the others of `__all__` are modules themselves, and `evaluate` is one that can be called."""
+"""The module of each name; the others of `__all__` are modules, of which `evaluate` and `compare` can be called."""
 
 try:
     __version__ = version("mixup_jax")

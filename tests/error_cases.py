@@ -561,6 +561,9 @@ CASES: dict[str, list[Case]] = {
         Case("a file for a run", "python -m mixup_jax.report test.npz"),
         Case("a run that was not evaluated", "python -m mixup_jax.report empty"),
         Case("a run given twice", "python -m mixup_jax.report run ./run"),
+        Case("two networks of one name", "python -m mixup_jax.compare a=test.npz a=noise.npz"),
+        Case("a network that is not there", "python -m mixup_jax.compare test.npz --validation vit=test.npz"),
+        Case("an out-of-distribution set without a name", "python -m mixup_jax.compare test.npz --ood test=noise.npz"),
         Case("a folder without a checkpoint", "python -m mixup_jax.evaluate --workdir=run"),
         Case("no folder", "python -m mixup_jax.evaluate --workdir=rnu"),
         Case(
@@ -793,6 +796,7 @@ def outcome(case: Case, files: Path) -> tuple[int, str]:
 
 
 def _run(typed: str) -> int:
+    import mixup_jax.compare
     import mixup_jax.compile_ahead
     import mixup_jax.config
     import mixup_jax.data.__main__
@@ -813,6 +817,7 @@ def _run(typed: str) -> int:
         return 0
     program, *arguments = typed.removeprefix("python ").removeprefix("-m mixup_jax.").split(" ")
     doors = {
+        "compare": mixup_jax.compare.main,
         "compile_ahead": mixup_jax.compile_ahead.main,
         "main": mixup_jax.main.main,
         "evaluate": mixup_jax.evaluate.main,

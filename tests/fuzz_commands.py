@@ -37,6 +37,7 @@ from error_cases import parquet_of_text, pets, write_files
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import mixup_jax.checkpoints
+import mixup_jax.compare
 import mixup_jax.compile_ahead
 import mixup_jax.data.__main__
 import mixup_jax.evaluate
@@ -57,6 +58,7 @@ SECONDS = 30
 MODULES = {
     "main": mixup_jax.main,
     "evaluate": mixup_jax.evaluate,
+    "compare": mixup_jax.compare,
     "report": mixup_jax.report.__main__,
     "evidence": mixup_jax.report.evidence,
     "sweep": mixup_jax.sweep,
@@ -79,7 +81,8 @@ DOORS = {
         *("--data_dir", "--odin", "--force", "--mc_dropout", "--batch_norm_examples", "--save_as", "--ensemble"),
         *("--distributed", "--coordinator", "--processes", "--process"),
     ],
-    "report": ["", "", "", "--output", "--jobs"],
+    "compare": ["", "", "", "--validation", "--ood", "--probabilities", "--logits", "--output", "--jobs", "--style"],
+    "report": ["", "", "", "--output", "--jobs", "--style"],
     "evidence": ["", "", "--check"],
     "sweep": ["--grid", "--output", "--dry_run", "--data_dir", "--jobs"],
     "checkpoints": ["", ""],
@@ -97,6 +100,10 @@ START = {
         ["--scores=scores.npy", "--ood=scores.npy", "--figure=new.png"],
         ["--workdir=trained", "--data_dir=data"],
         ["--ensemble=run,run2", "--save_as=new"],
+    ],
+    "compare": [
+        ["test.npz"],
+        ["a=test.npz", "run", "--validation=a=validation.npz", "--ood=n:a=noise.npz", "--output=new"],
     ],
     "report": [["run"], ["run", "run2", "--output=new"]],
     "evidence": [["document.md"]],

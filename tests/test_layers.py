@@ -19,7 +19,7 @@ FLOORS = (
     ("prediction",),
     ("training", "evaluation", "report"),
     ("ahead",),
-    ("main", "evaluate", "predict", "export", "sweep", "checkpoints", "compile_ahead"),
+    ("main", "evaluate", "compare", "predict", "export", "sweep", "checkpoints", "compile_ahead"),
 )
 """From the ground up: folders, and the modules beside them, which may import each other within a floor."""
 
@@ -65,6 +65,7 @@ NUMPY_ONLY = (
     "evaluation.modes",
     "evaluation.export",
     "report",
+    "compare",
 )
 
 

@@ -58,6 +58,7 @@ def page(browser, address):
     browser.get("about:blank")
     browser.get(address)
     WebDriverWait(browser, 30).until(lambda tab: tab.find_elements(By.CSS_SELECTOR, "#said + script"))
+    browser.execute_script("for (const fold of document.querySelectorAll('.fold')) fold.open = true")
     yield browser
     assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
 
@@ -72,7 +73,7 @@ def open_choices(page):
 
 
 def test_hostile_names_stay_text_and_the_script_runs(page):
-    assert page.title.startswith("Mixup and calibration")
+    assert page.title.startswith("Calibration: ")
     assert "<script>document.title = 'taken'</script>" in page.find_element(By.TAG_NAME, "body").text
     assert page.execute_script("return document.scripts.length") == 1
     # The script took the titles away, so that the browser does not show them beside its own box.
@@ -226,8 +227,52 @@ def test_values_are_read_off_by_pointer_and_by_keyboard(page):
     assert tip.text == first
 
 
+@pytest.mark.parametrize(("width", "height"), [(1400, 900), (390, 844)])
+def test_the_first_screen_says_what_was_compared_the_verdict_the_numbers_and_has_a_diagram(page, width, height):
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    script = (
+        "scrollTo(0, 0); return [...document.querySelectorAll(arguments[0])].map(e => e.getBoundingClientRect().%s)"
+    )
+    try:
+        tops = [page.execute_script(script % "top", part) for part in ("h1", ".headline", ".five", ".first svg")]
+        bottoms = page.execute_script(script % "bottom", ".five tbody tr:first-child")
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert [len(found) for found in tops] == [1, 1, 1, 1]
+    assert max(map(max, tops)) < height - 250
+    assert max(bottoms) < height
+
+
+def test_secondary_parts_are_folded_at_first_and_all_are_printed(page):
+    page.execute_script("for (const fold of document.querySelectorAll('.fold')) fold.open = false")
+    script = "return [...document.querySelectorAll('.fold')].map(e => e.offsetHeight)"
+    assert max(page.execute_script(script)) < 60
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    printed = page.execute_script(script)
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert min(printed) > 200
+
+
+def test_the_page_is_dark_where_the_reader_wants_it_but_not_in_print(page):
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    colours = (
+        "const of = name => getComputedStyle(document.querySelector(name));"
+        "return [of('body').backgroundColor, of('figure svg').filter]"
+    )
+    found = {}
+    for media in ("screen", "print"):
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": dark})
+        found[media] = page.execute_script(colours)
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    assert found == {
+        "screen": ["rgb(26, 26, 26)", "invert(0.9) hue-rotate(180deg)"],
+        "print": ["rgb(255, 255, 255)", "none"],
+    }
+
+
 def test_values_of_what_is_hidden_are_not_told(page):
-    curves = page.find_element(By.CSS_SELECTOR, ".wide svg")
+    curves = page.find_element(By.CSS_SELECTOR, "section[aria-labelledby='abstaining'] svg")
     open_choices(page)
     page.find_element(By.ID, "show-group-1").click()
     page.execute_script("arguments[0].focus()", curves)

@@ -56,6 +56,58 @@ def test_reliability_bars_are_the_bins():
     np.testing.assert_allclose(tops, np.sort(bins.confidence[full]))
 
 
+def test_bins_of_few_examples_are_fainter_than_the_others():
+    bins = some_bins()
+    sparse = figures.few(bins)[bins.count > 0]
+    assert sparse.any()
+    assert not sparse.all()
+    solid = [patch for patch in reliability_diagram(bins).patches if to_hex(patch.get_facecolor()) == SKY]
+    alpha = np.array([bar.get_alpha() for bar in solid])
+    assert alpha[sparse].max() < alpha[~sparse].min() / 2
+
+
+def test_an_overlay_joins_the_bins_that_have_examples_enough_and_shows_the_others_apart():
+    bins = {"one": some_bins(), "two": bin_confidences([0.9] * 10 + [0.1], [True] * 5 + [False] * 6, 15)}
+    axes = figures.reliability_overlay(bins)
+    lines = {line.get_gid(): line for line in axes.lines if line.get_gid()}
+    for index, one in enumerate(bins.values()):
+        enough = ~figures.few(one) & (one.count > 0)
+        sparse = figures.few(one) & (one.count > 0)
+        np.testing.assert_allclose(lines[f"curve-{index}.line"].get_xdata(), one.confidence[enough])
+        np.testing.assert_allclose(lines[f"curve-{index}.line"].get_ydata(), one.accuracy[enough])
+        np.testing.assert_allclose(lines[f"curve-{index}.few"].get_ydata(), one.accuracy[sparse])
+    only = bin_confidences([0.9] * 10, [True] * 5 + [False] * 5, 15)
+    alone = figures.reliability_overlay({"one": only, "two": only})
+    to_svg(alone)
+    assert alone.get_position().height > 0.5  # what is not drawn takes no room
+    shares = [patch.get_data().values for patch in axes.figure.axes[1].patches]
+    np.testing.assert_allclose(shares, [one.count / one.n for one in bins.values()])
+
+
+def test_an_overlay_of_other_edges_or_of_nothing_is_refused():
+    for bins in ({}, {"one": some_bins(15), "two": some_bins(10)}, {"none": bin_confidences([], [], 15)}):
+        with pytest.raises(InputError, match="expected"):
+            figures.reliability_overlay(bins)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=90))
+def test_smoothing_takes_means_over_the_same_reach_on_both_sides(values):
+    found = figures.smoothed(np.array(values))
+    reach = len(values) // 20
+    for place, smooth in enumerate(found):
+        side = min(reach, place, len(values) - 1 - place)
+        assert smooth == pytest.approx(np.mean(values[place - side : place + side + 1]), abs=1e-6)
+
+
+def test_a_smoothed_loss_lies_over_the_loss_as_it_was_logged():
+    pairs = [(epoch, float(np.cos(epoch))) for epoch in range(40)]
+    by_part = {line.get_gid(): line for line in figures.over_epochs({"mine": [pairs]}, smooth=True).lines}
+    logged = [value for _, value in pairs]
+    np.testing.assert_allclose(by_part["curve-0.logged"].get_ydata(), logged)
+    np.testing.assert_allclose(by_part["curve-0.line"].get_ydata(), figures.smoothed(np.array(logged)))
+
+
 @pytest.mark.parametrize("n_bins", [1, 15, 100])
 def test_numbers_on_the_diagram_are_those_of_its_bins(n_bins):
     bins = some_bins(n_bins)

@@ -10,8 +10,10 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from report_runs import make_run, rewrite
+from scipy import stats
 
 from mixup_jax import escapes
 from mixup_jax.errors import InputError
@@ -20,9 +22,12 @@ from mixup_jax.report.__main__ import main
 from mixup_jax.report.comparisons import make_comparisons
 from mixup_jax.report.figure_table import FIGURES, plan_figures
 from mixup_jax.report.filters import Filters
-from mixup_jax.report.groups import make_groups
+from mixup_jax.report.groups import T_95, best_of, make_groups, reach
+from mixup_jax.report.page import facts_of, five_numbers
 from mixup_jax.report.page_sections import SECTIONS
+from mixup_jax.report.quantities import Quantity
 from mixup_jax.report.runs import load_run, load_runs
+from mixup_jax.report.sentences import below_chance
 from mixup_jax.report.workers import serially, workers
 
 HOSTILE = "\"><script>alert('1')</script>|../../../../tmp/evil\\ $x_1$ {{ 7*7 }}\n# title"
@@ -34,12 +39,17 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.elements, self.cells, self.text, self._open = [], [], "", []
+        self.links, self.headings = [], {}
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
         if tag in ("td", "th"):
             self.cells.append("")
+        if tag == "a":
+            self.links.append((dict(attrs)["href"], ""))
+        if tag == "h2":
+            self.headings[dict(attrs)["id"]] = ""
         if tag not in ("meta", "img", "wbr", "input"):
             self._open.append(tag)
 
@@ -48,6 +58,10 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
+        if "a" in self._open:
+            self.links[-1] = (self.links[-1][0], self.links[-1][1] + data)
+        if "h2" in self._open:
+            self.headings[list(self.headings)[-1]] += data
         if {"td", "th"} & set(self._open):
             self.cells[-1] += f" {data.strip()}" if data.strip() else ""
 
@@ -112,8 +126,8 @@ def test_every_link_leads_somewhere_and_ids_are_unique(page):
 
 
 def test_every_picture_has_its_numbers_in_words(page):
-    pictures = page.all("svg")
-    assert len(pictures) == 3 * 5 + 1 + 2 + 6 + 3
+    pictures = [picture for picture in page.all("svg") if "aria-hidden" not in picture]  # the letters of all figures
+    assert len(pictures) == len(page.all("svg")) - 1 == 3 * 5 + 2 + 2 + 3 + 3
     for picture in pictures:
         assert re.search(r"\d\.\d{4}", picture["aria-label"])
         assert picture["role"] == "img"
@@ -125,6 +139,12 @@ def test_parts_of_figures_refer_to_their_own_figure(page):
     referred |= {found for _, attributes in page.elements for found in re.findall(r"url\(#([^)]+)\)", str(attributes))}
     assert len(referred) > 100
     assert referred <= ids
+
+
+def test_colours_of_figures_are_colours(page):
+    colours = {attributes["fill"] for tag, attributes in page.elements if tag == "rect" and "fill" in attributes}
+    assert "#d55e00" in colours  # of the hatching of bars
+    assert all(re.fullmatch(r"#[0-9a-f]{6}|none", colour) for colour in colours)
 
 
 def test_every_token_on_the_page_has_its_switch(page):
@@ -155,7 +175,7 @@ def test_hostile_names_are_shown_as_text_and_stay_inside_the_output(page, output
     assert "<script>alert('1')</script>" in page.text
     assert "{{ 7*7 }}" in page.text
     written = sorted(path.relative_to(output) for path in output.rglob("*") if path.is_file())
-    assert len(written) == 5 + 2 * (3 * 5 + 1 + 2 + 6 + 3) + 4
+    assert len(written) == 5 + 3 * (3 * 5 + 2 + 2 + 3 + 3) + 1
     assert all(
         re.fullmatch(r"(figures/[a-z0-9-]+\.(svg|png|csv)|index\.html|results\.json|table\.(md|tex|csv))", str(path))
         for path in written
@@ -302,7 +322,7 @@ def test_a_run_without_temperature_ood_and_progress_still_has_a_page(folders, tm
 
     rewrite(folder / "evaluation.json", strip)
     main([str(folder), f"--output={tmp_path / 'out'}"])
-    assert len(Page((tmp_path / "out" / "index.html").read_text()).all("svg")) == 5
+    assert len(Page((tmp_path / "out" / "index.html").read_text()).all("svg")) == 1 + 4
     assert load_run(folder).temperature is None
 
 
@@ -373,7 +393,7 @@ def test_the_report_loads_neither_jax_nor_tensorflow_nor_ml_collections():
 
 
 def test_figures_state_the_ece_of_evaluation_json_before_and_after_scaling(folders, page):
-    alts = [picture["aria-label"] for picture in page.all("svg")]
+    alts = [picture.get("aria-label", "") for picture in page.all("svg")]
     for folder in folders:
         test = json.loads((folder / "evaluation.json").read_text())["results"]["fashion_mnist/test"]
         for numbers in (test, test["after_temperature"]):
@@ -382,8 +402,72 @@ def test_figures_state_the_ece_of_evaluation_json_before_and_after_scaling(folde
 
 
 def test_every_row_of_the_table_of_figures_has_its_part_of_the_page():
-    assert {row.section for row in FIGURES} <= {section.anchor for section in SECTIONS} | {"runs"}
-    assert {section.anchor for section in SECTIONS} - {row.section for row in FIGURES} == {"text"}
+    blocks = {block.anchor for section in SECTIONS for block in section.blocks}
+    assert {row.section for row in FIGURES} == blocks | {"first", "runs"}
+    assert [section.anchor for section in SECTIONS if not section.blocks] == ["differences", "text"]
+
+
+def test_headings_and_navigation_say_the_same_words(page):
+    assert page.links
+    for address, words in page.links:
+        assert page.headings[address.removeprefix("#")] == words
+
+
+def test_the_first_table_has_five_numbers_and_marks_the_best_with_its_ties(folders, page):
+    groups = make_groups(load_runs(folders))
+    five = five_numbers(groups)
+    assert [one.key for one in five.quantities] == [
+        "accuracy", "ece_15", "oe_15", "after_temperature/ece_15", "ood/mnist/auroc"
+    ]  # fmt: skip
+    for column, quantity in enumerate(five.quantities):
+        means = [group.summary(quantity).mean for group in groups]
+        best = (max if quantity.aim == "higher" else min)(means)
+        marked = [cells[column].best for _, cells in five.rows]
+        assert marked[means.index(best)]
+        assert [cells[column].text for _, cells in five.rows] == [f"{mean:.3f}" for mean in means]
+
+
+def test_ties_are_groups_whose_intervals_overlap(folders, tmp_path):
+    ece = Quantity("ece_15", "ECE", "lower")
+    erm, mixup = make_groups(load_runs(folders))
+    low, high = reach(erm, ece)
+    values = [group.runs[0].result["ece_15"] for group in (erm,)] + [erm.runs[1].result["ece_15"]]
+    assert (low, high) == pytest.approx(
+        stats.t.interval(0.95, 1, np.mean(values), np.std(values, ddof=1) / 2**0.5), abs=1e-4
+    )
+    assert reach(mixup, ece) == tuple(mixup.first.result["intervals"]["ece_15"])
+    tied = reach(mixup, ece)[1] >= low
+    assert best_of([erm, mixup], ece) == ([erm, mixup] if tied else [mixup])
+    (alone,) = make_groups(load_runs([folders[0]]))
+    assert best_of([alone, mixup], ece) == [mixup]  # 0.2 against 0.05, with intervals that are far apart
+    assert best_of([mixup], ece) == []
+
+
+@pytest.mark.parametrize("freedom", [*range(1, 11), 11, 15, 30, 200])
+def test_the_reach_of_a_mean_is_students(freedom):
+    t = T_95[freedom - 1] if freedom <= len(T_95) else 1.96 + 2.4 / freedom
+    assert t == pytest.approx(stats.t.ppf(0.975, freedom), rel=0.011)
+
+
+def test_an_auroc_below_chance_is_remarked(tmp_path):
+    low = make_run(tmp_path / "low", n=200, signals=(9.0, 1.1))  # surer of mnist than of its own test set
+    (sentence,) = below_chance(make_groups(load_runs([low])))
+    assert sentence.startswith("Below chance on mnist: quickstart/erm (0.")
+    main([str(low), f"--output={tmp_path / 'out'}"])
+    assert sentence in Page((tmp_path / "out" / "index.html").read_text()).text
+
+
+def test_a_card_shows_first_what_differs_and_only_settings_with_an_effect(folders):
+    runs = load_runs(folders)
+    shared, own = facts_of(runs)
+    name, told = own[runs[2].folder][0]
+    assert (name, told) == ("Differs in", "mixup alpha 0.2")
+    facts = dict(shared) | dict(own[runs[0].folder])
+    assert facts["Method"] == "as ERM"
+    assert dict(own[runs[2].folder])["Method"] == "mixup alpha 0.2"
+    assert "step epochs" not in facts["Optimiser"]  # of another schedule
+    assert not {name for name, _ in shared} & {name for name, _ in own[runs[0].folder]}
+    assert ("Batch size", "128") in shared
 
 
 def test_work_is_the_same_in_one_process_and_in_two():

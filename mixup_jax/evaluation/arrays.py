@@ -17,6 +17,7 @@ from mixup_jax.runs.records import Predictions
 
 Given = npt.ArrayLike | tuple[npt.ArrayLike, npt.ArrayLike] | Predictions | str | os.PathLike[str]
 """Logits `[N, K]`; logits and labels `[N]`; a record; or the path of a file that holds one."""
+USUAL = Reading()
 
 
 def evaluate(
@@ -61,18 +62,19 @@ def evaluate(
         probabilities while nothing is said.
     """
     said, reading = bool(probabilities), Reading(logits_key, labels_key, flatten, ignore_label)
-    foreign = {name: _record_of(given, None, said, reading, labelled=False) for name, given in (ood or {}).items()}
-    test = _record_of(logits, labels, said, reading)
-    held_out = None if validation is None else _record_of(validation, None, said, reading)
+    foreign = {name: record_of(given, None, said, reading, labelled=False) for name, given in (ood or {}).items()}
+    test = record_of(logits, labels, said, reading)
+    held_out = None if validation is None else record_of(validation, None, said, reading)
     records = {"test": test, "validation": held_out, **{f"ood[{name!r}]": one for name, one in foreign.items()}}
     numbers = check_numbers({name: one for name, one in records.items() if one}, probabilities, ARGUMENTS)
     document = evaluate_records(test, validation=held_out, ood=foreign, posthoc=posthoc, all_intervals=all_intervals)
     return document | {"numbers": numbers}
 
 
-def _record_of(
-    given: Given, labels: npt.ArrayLike | None, probabilities: bool, reading: Reading, *, labelled: bool = True
+def record_of(
+    given: Given, labels: npt.ArrayLike | None, probabilities: bool, reading: Reading = USUAL, *, labelled: bool = True
 ) -> Predictions:
+    """Returns the record of what an argument of `evaluate` holds; its labels may be missing unless `labelled`."""
     if isinstance(given, Predictions | str | os.PathLike):
         if labels is not None:
             raise InputError("labels given with a record or a file, which holds its own; expected the logits alone")

@@ -6,6 +6,7 @@ matplotlib settings.  For each there is a function NAME_figure, which returns a 
 in words, and the values that the figure shows.  The report's table of figures (`report/figure_table.py`) uses these.
 
   reliability_diagram   accuracy against confidence, with Wilson's intervals
+  reliability_overlay   the same of several networks in one diagram
   confidence_histogram  confidence in and out of distribution
   risk_coverage         error against the share of examples that are answered
   method_bars           numbers of several methods side by side, with the spread over seeds
@@ -23,7 +24,7 @@ in words, and the values that the figure shows.  The report's table of figures (
 from mixup_jax.figures.bars import method_bars, method_bars_figure
 from mixup_jax.figures.density import density_figure, density_over_epochs, joint_density
 from mixup_jax.figures.drawn import Drawn
-from mixup_jax.figures.epochs import over_epochs, over_epochs_figure, training_curve, training_figure
+from mixup_jax.figures.epochs import over_epochs, over_epochs_figure, smoothed, training_curve, training_figure
 from mixup_jax.figures.histogram import (
     confidence_figure,
     confidence_histogram,
@@ -34,14 +35,17 @@ from mixup_jax.figures.histogram import (
 from mixup_jax.figures.pictures import Shown, examples, examples_figure
 from mixup_jax.figures.reliability import (
     bin_scatter,
+    few,
+    overlay_figure,
     reliability_diagram,
     reliability_figure,
+    reliability_overlay,
     scatter_figure,
     wilson_interval,
 )
 from mixup_jax.figures.risk import risk_coverage, risk_coverage_figure
 from mixup_jax.figures.seeds import alpha_sweep, alpha_sweep_figure, seed_spread, seed_spread_figure
-from mixup_jax.figures.style import to_pixels, to_png, to_svg, to_svg_and_png
+from mixup_jax.figures.style import for_paper, to_pixels, to_png, to_svg, to_svg_and_png
 
 __all__ = [
     "Drawn",
@@ -55,19 +59,24 @@ __all__ = [
     "density_over_epochs",
     "examples",
     "examples_figure",
+    "few",
+    "for_paper",
     "histogram_shares",
     "joint_density",
     "method_bars",
     "method_bars_figure",
     "over_epochs",
     "over_epochs_figure",
+    "overlay_figure",
     "reliability_diagram",
     "reliability_figure",
+    "reliability_overlay",
     "risk_coverage",
     "risk_coverage_figure",
     "scatter_figure",
     "seed_spread",
     "seed_spread_figure",
+    "smoothed",
     "to_pixels",
     "to_png",
     "to_svg",

@@ -14,7 +14,7 @@ from mixup_jax.figures.style import BLUE, GREEN, INK, SKY, VERMILLION, drawing_i
 
 FILLS = ((SKY, ""), (VERMILLION, "////"), (BLUE, "...."), (GREEN, "xxxx"))
 """The colour and hatching of each number, in order."""
-THICKNESS = 0.62  # of all bars of a method together; the rest of the row has its name
+THICKNESS = 0.74  # of all bars of a method together; the rest of the row is empty
 
 
 def method_bars(
@@ -45,17 +45,16 @@ def method_bars(
             if not len(seeds):
                 raise InputError(f"{number} of {method} has no value; expected that of at least one seed")
     thickness = THICKNESS / len(values)
-    with drawing_in(ax, 3.45, 1.0 + (0.24 + 0.16 * len(values)) * len(methods)) as axes:
+    with drawing_in(ax, 4.9, 0.9 + (0.08 + 0.16 * len(values)) * len(methods)) as axes:
         for series, (number, by_method) in enumerate(values.items()):
             rows = [methods.index(method) for method in by_method]
             _draw_bars(axes, series, number, rows, by_method, thickness)
         for row, method in enumerate(methods):
-            words = axes.text(
-                0, row - 0.05, on_one_line(method), transform=axes.get_yaxis_transform(), fontsize=8, color=INK
-            )
-            words.set_gid(f"curve-{row}.name")
+            place = row + THICKNESS / 2
+            words = axes.text(-0.015, place, on_one_line(method), transform=axes.get_yaxis_transform(), fontsize=8)
+            words.set(color=INK, ha="right", va="center", gid=f"curve-{row}.name")
         axes.axvline(0, color=INK, linewidth=0.7)
-        axes.set(ylim=(len(methods) - 0.2, -0.45), yticks=[], xlabel=label)
+        axes.set(ylim=(len(methods) - 0.1, -0.15), yticks=[], xlabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.spines["left"].set_visible(False)
         axes.set_title(title, loc="left", color=INK)
@@ -103,4 +102,7 @@ def method_bars_figure(values: Mapping[str, Mapping[str, Sequence[float]]], titl
             readings[f"curve-{methods.index(method)}.bar-{series}"] = [(line, "") for line in lines]
             words.append(f"{method}: {text}")
     alt = f"{title}, as bars ({label}). {'; '.join(words)}."
-    return Drawn(method_bars(values, label=label), alt, readings)
+    rows = [
+        (what, name, value) for what, by_name in values.items() for name, seeds in by_name.items() for value in seeds
+    ]
+    return Drawn(method_bars(values, label=label), alt, readings, ("number", "method", "value"), rows)

@@ -14,12 +14,32 @@ from mixup_jax.figures.drawn import Drawn
 from mixup_jax.figures.style import BLUE, LINES, VERMILLION, drawing_in, new_figure, on_one_line, show_legend, style
 from mixup_jax.metrics.softmax import Floats
 
+SMOOTH_OVER = 10
+"""A curve of loss is smoothed over one of so many parts of training."""
+
 Logged = Sequence[tuple[float, float]]
 """Pairs of an epoch and a number, in order of epochs."""
 
 
+def smoothed(values: Floats) -> Floats:
+    """Returns running means over a tenth of the values, on both sides of each alike.
+
+    At the ends, where there are fewer values on one side, as many are taken on the other.
+    """
+    reach = len(values) // (2 * SMOOTH_OVER)
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    place = np.arange(len(values))
+    sides = np.minimum(reach, np.minimum(place, len(values) - 1 - place))
+    return np.asarray((total[place + sides + 1] - total[place - sides]) / (2 * sides + 1))
+
+
 def over_epochs(
-    logged: Mapping[str, Sequence[Logged]], ax: Axes | None = None, *, label: str = "", from_zero: bool = True
+    logged: Mapping[str, Sequence[Logged]],
+    ax: Axes | None = None,
+    *,
+    label: str = "",
+    from_zero: bool = True,
+    smooth: bool = False,
 ) -> Axes:
     """Draws a number over the epochs of training.
 
@@ -31,6 +51,7 @@ def over_epochs(
       ax: where to draw; None makes a new figure.
       label: of the number, at its axis.
       from_zero: whether the axis of the number begins at 0.
+      smooth: draw `smoothed` means, over the means as they were logged, which are faint.
 
     Returns:
       The axes.
@@ -45,7 +66,11 @@ def over_epochs(
             if len(values) > 1:
                 low, high = values.min(axis=0), values.max(axis=0)
                 axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0, gid=f"curve-{index}.band")
-            (line,) = axes.plot(epochs, values.mean(axis=0), color=colour, linestyle=dashes, linewidth=1.4)
+            mean = values.mean(axis=0)
+            if smooth:
+                axes.plot(epochs, mean, color=colour, alpha=0.3, linewidth=0.8, gid=f"curve-{index}.logged")
+            drawn = smoothed(mean) if smooth else mean
+            (line,) = axes.plot(epochs, drawn, color=colour, linestyle=dashes, linewidth=1.4)
             line.set(gid=f"curve-{index}.line", label=on_one_line(name))
         axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
@@ -69,7 +94,7 @@ def at_common_epochs(seeds: Sequence[Logged], name: str) -> tuple[Floats, Floats
 
 
 def over_epochs_figure(
-    logged: Mapping[str, Mapping[str, Logged]], key: str, label: str, *, from_zero: bool = True
+    logged: Mapping[str, Mapping[str, Logged]], key: str, label: str, *, from_zero: bool = True, smooth: bool = False
 ) -> Drawn:
     """Returns the figure of `over_epochs` for a number by method and seed.
 
@@ -84,12 +109,12 @@ def over_epochs_figure(
         mean = numbers.mean(axis=0)
         words.append(f"{name}: {mean[0]:.4f} at epoch {epochs[0]:g}, {mean[-1]:.4f} at epoch {epochs[-1]:g}")
     alt = f"{label} over the epochs, mean of the seeds. {'; '.join(words)}."
-    axes = over_epochs(values, label=label, from_zero=from_zero)
+    axes = over_epochs(values, label=label, from_zero=from_zero, smooth=smooth)
     return Drawn(axes, alt, columns=("group", "seed", "epoch", key), rows=rows)
 
 
 def training_curve(loss: Sequence[tuple[float, float]], accuracy: Sequence[tuple[float, float]]) -> Figure:
-    """Draws training loss and validation accuracy over the epochs, one above the other.
+    """Draws training loss, `smoothed` over its faint curve, and validation accuracy, one above the other.
 
     Args:
       loss: (epoch, training loss) in order of epochs.
@@ -102,9 +127,11 @@ def training_curve(loss: Sequence[tuple[float, float]], accuracy: Sequence[tuple
         figure = new_figure(3.45, 2.7)
         top, bottom = figure.subplots(2, 1, sharex=True)
         for axes, points, colour in ((top, loss, VERMILLION), (bottom, accuracy, BLUE)):
-            axes.plot(
-                *np.transpose(points), color=colour, linewidth=1.4, marker="o" if len(points) < 12 else "", markersize=3
-            )
+            epochs, values = np.transpose(points)
+            if axes is top:
+                axes.plot(epochs, values, color=colour, alpha=0.3, linewidth=0.8)
+                values = smoothed(values)
+            axes.plot(epochs, values, color=colour, linewidth=1.4, marker="o" if len(points) < 12 else "", markersize=3)
         top.set_ylabel("training loss")
         bottom.set(xlabel="epoch", ylabel="validation acc.")
         bottom.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
@@ -119,4 +146,6 @@ def training_figure(loss: Logged, accuracy: Logged, name: str) -> Drawn:
         f"(epoch {loss[-1][0]:g}), validation accuracy from {accuracy[0][1]:.4f} (epoch {accuracy[0][0]:g}) to "
         f"{accuracy[-1][1]:.4f} (epoch {accuracy[-1][0]:g})."
     )
-    return Drawn(training_curve(loss, accuracy), alt)
+    logged = {"train_loss": loss, "validation_accuracy": accuracy}
+    rows = [(key, *pair) for key, pairs in logged.items() for pair in pairs]
+    return Drawn(training_curve(loss, accuracy), alt, columns=("number", "epoch", "value"), rows=rows)

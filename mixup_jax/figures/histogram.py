@@ -111,7 +111,8 @@ def confidence_figure(
     axes = confidence_histogram(in_distribution, ood, in_name=in_name, scale=scale, top=top, bottom=bottom)
     columns = _columns(shares, parts, "confidence")
     columns = [column for m, column in enumerate(columns) if any(share[m] for share in shares.values())]
-    return Drawn(axes, f"Histogram of the confidence of {name}. {described}.", add_columns(axes, columns))
+    alt = f"Histogram of the confidence of {name}. {described}."
+    return Drawn(axes, alt, add_columns(axes, columns), ("set", "low", "high", "share"), _share_rows(shares))
 
 
 def winning_scores(scores: Mapping[str, Sequence[Floats]], ax: Axes | None = None, *, title: str = "") -> Axes:
@@ -162,15 +163,19 @@ def winning_scores_figure(scores: Mapping[str, Sequence[Floats]], set_name: str)
     means = {name: float(np.mean([seed.mean() for seed in seeds])) for name, seeds in scores.items()}
     words = "; ".join(f"{name} {mean:.4f}" for name, mean in means.items())
     axes = winning_scores(scores)
-    edges = bin_edges(HISTOGRAM_BINS).tolist()
-    cells = list(itertools.pairwise(edges))
     return Drawn(
         axes,
         f"Histogram of the winning score on {set_name}. Mean winning score: {words}.",
         add_columns(axes, _columns(shares, [f"curve-{index}" for index in range(len(shares))], "winning score")),
         ("method", "score_low", "score_high", "share"),
-        [(name, *cell, float(one)) for name, share in shares.items() for cell, one in zip(cells, share, strict=True)],
+        _share_rows(shares),
     )
+
+
+def _share_rows(shares: Mapping[str, Floats]) -> list[tuple[str | float, ...]]:
+    """Returns for every set and bin the name of the set, the ends of the bin and the share."""
+    cells = list(itertools.pairwise(bin_edges(HISTOGRAM_BINS).tolist()))
+    return [(name, *cell, float(one)) for name, share in shares.items() for cell, one in zip(cells, share, strict=True)]
 
 
 def _columns(shares: Mapping[str, Floats], parts: Sequence[str], what: str) -> list[Column]:

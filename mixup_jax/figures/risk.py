@@ -96,4 +96,5 @@ def risk_coverage_figure(outcomes: Mapping[str, Sequence[tuple[Floats, Bools]]])
         f"Risk-coverage curves. Error among the surest examples, by the share of examples answered. {'; '.join(words)}."
     )
     axes = risk_coverage(outcomes)
-    return Drawn(axes, alt, add_columns(axes, columns))
+    rows = [(name, *pair) for name, risk in risks.items() for pair in zip(GRID.tolist(), risk.tolist(), strict=True)]
+    return Drawn(axes, alt, add_columns(axes, columns), ("method", "coverage", "error"), rows)

@@ -105,7 +105,9 @@ def alpha_sweep_figure(values: Mapping[float, Sequence[float]], label: str) -> D
         lines = (f"alpha {alpha:g}", f"{label} {spread(seeds)}", count_seeds(len(seeds)))
         columns.append(Column(low, high, [(line, "") for line in lines]))
     axes = alpha_sweep(values, label=label)
-    return Drawn(axes, f"{label} against mixup's alpha. {described}.", add_columns(axes, columns))
+    rows = [(alpha, value) for alpha, seeds in values.items() for value in seeds]
+    alt = f"{label} against mixup's alpha. {described}."
+    return Drawn(axes, alt, add_columns(axes, columns), ("alpha", label), rows)
 
 
 def seed_spread_figure(
@@ -123,4 +125,5 @@ def seed_spread_figure(
             readings[f"value-{row}-{index}.dot"] = [(f"{seed}: {number(value)}", "")]
         words.append(f"{name}: {spread(seeds)} (seeds: {', '.join(map(number, seeds))})")
     alt = f"{label} of every seed, with mean and standard deviation. {'; '.join(words)}."
-    return Drawn(seed_spread(values, label=label), alt, readings)
+    rows = [(name, value) for name, seeds in values.items() for value in seeds]
+    return Drawn(seed_spread(values, label=label), alt, readings, ("method", label), rows)

@@ -48,6 +48,10 @@ MARKERS = ("",) * 7 + ("o", "s", "^", "D", "v", "P", "X")
 """The markers of LINES: a line whose colour was used before has a shape."""
 
 PNG_DPI = 160
+COLUMN, BOTH_COLUMNS = 3.25, 6.75
+"""Widths in inches of one and of both columns of a page, as in ICML, CVPR and IEEE; NeurIPS's single one is 5.5."""
+ONE_COLUMN_UP_TO = 5.0  # inches
+LEAST_HEIGHT = 0.85  # of its own height at least remains of a figure, since letters keep their size
 
 STYLE = {
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so the figures are the same on every machine
@@ -60,6 +64,7 @@ STYLE = {
     "axes.titlesize": 9,
     "font.size": 9,
     "hatch.linewidth": 0.7,
+    "pdf.fonttype": 42,  # TrueType, which publishers ask for
     "legend.fontsize": 8,
     "legend.frameon": False,
     "svg.fonttype": "path",
@@ -134,6 +139,19 @@ def to_png(drawing: Axes | Figure) -> bytes:
     return _saved(figure_of(drawing), "png")
 
 
+def for_paper(drawing: Axes | Figure) -> dict[str, bytes]:
+    """Returns a figure as a paper needs it, "svg", "png" and "pdf", in the width of a column.
+
+    A figure up to `ONE_COLUMN_UP_TO` wide becomes `COLUMN` wide, another one as wide as both columns; letters keep
+    their size.  The fonts are in the PDF (as TrueType) and in the SVG (as outlines).
+    """
+    figure = figure_of(drawing)
+    width, height = map(float, figure.get_size_inches())
+    wanted = COLUMN if width <= ONE_COLUMN_UP_TO else BOTH_COLUMNS
+    figure.set_size_inches(wanted, height * max(wanted / width, LEAST_HEIGHT))
+    return {kind: _saved(figure, kind) for kind in ("svg", "png", "pdf")}
+
+
 def to_svg_and_png(drawing: Axes | Figure) -> tuple[bytes, bytes]:
     """Returns a figure as `to_svg` and `to_png` do, but arranged only once: the PNG has the arrangement of the SVG."""
     figure = figure_of(drawing)
@@ -158,6 +176,12 @@ def _saved(figure: Figure, kind: str) -> bytes:
     if kind == "svg":
         with _drawn_with(FigureCanvasSVG, figure) as canvas:
             canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
+    elif kind == "pdf":
+        # Imported here, because only papers need it.
+        from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+        with _drawn_with(FigureCanvasPdf, figure) as canvas:
+            canvas.print_pdf(buffer, metadata={"CreationDate": None, "Creator": None, "Producer": None})
     else:
         with _drawn_with(FigureCanvasAgg, figure) as canvas:
             canvas.print_png(buffer, metadata={"Software": None})

@@ -8,12 +8,17 @@ neither jax nor TensorFlow is imported.
   quantities     which numbers are reported, and their places in evaluation.json
   groups         runs that differ only in their seed, their mean and spread, and which groups are comparable
   comparisons    mixup against the nearest baseline, with paired intervals; claims: the paper's claims judged by that
+  differences    the differences between networks of which there are only records
   figure_table   the figures, which runs each needs and where it goes; figure: the files of one figure
   page_sections  the parts of the page that contain figures
   paper_tables   small tables with the numbers that the paper printed
   filters        what a reader can switch on and off
+  sentences      what figures show, in a sentence each
   page           index.html; results: results.json; tables: table.md, table.tex and table.csv
   formatting     how numbers, names and settings are written
   build          calls all of these in order; workers: drawing in several processes
   evidence       tables of Markdown documents, written from the records of runs
 """
+
+STYLES = ("page", "paper")
+"""Styles of the files beside the page: figures as on the page, or of a paper (`figures.for_paper`) with paper.tex."""

@@ -9,6 +9,7 @@ from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import print_line
 from mixup_jax.methods.method import listed
+from mixup_jax.report import STYLES
 from mixup_jax.report.workers import cores
 
 EXAMPLES = f"""\
@@ -16,6 +17,7 @@ examples:
   python -m mixup_jax.evaluate --workdir=runs/mixup-0                # first: each run is evaluated
   python -m mixup_jax.report runs/* --output=report                  # then: open report/index.html
   python -m mixup_jax.report runs/mr/* --output=report-mr --jobs=2
+  python -m mixup_jax.report runs/mr/* --style=paper --output=paper    # figures as PDF, tables in paper.tex
   python -m mixup_jax.report runs/fm-erm-* runs/fm-mixup-* runs/fm-dropout-0+mc10 --output=report
 
 Runs of one config and different seeds are one method, of which the page shows mean and standard deviation. Methods:
@@ -44,13 +46,14 @@ def main(argv: Sequence[str]) -> int:
         metavar="N",
         help="processes that draw, at most one for every 30 figures (default: the cores it may use, here %(default)s)",
     )
+    parser.add_argument("--style", choices=STYLES, default="page", help="of the files: page (default) or paper")
     arguments = parser.parse_args(list(argv))
     if arguments.jobs < 1:
         raise InputError(f"--jobs is {arguments.jobs}; expected at least 1")
     # Imported here, because --help need not wait a second for the drawing libraries.
     from mixup_jax.report.build import build_report
 
-    print_line(build_report(arguments.runs, arguments.output, arguments.jobs))
+    print_line(build_report(arguments.runs, arguments.output, arguments.jobs, arguments.style))
     return 0
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mixup_jax.environment import FULL
 from mixup_jax.errors import InputError
 from mixup_jax.report import page, tables
 from mixup_jax.report.comparisons import make_comparisons
+from mixup_jax.report.differences import difference_table
 from mixup_jax.report.figure import Figure, finish
 from mixup_jax.report.figure_table import plan_figures
 from mixup_jax.report.filters import Filters
@@ -18,11 +22,11 @@ from mixup_jax.report.groups import make_groups
 from mixup_jax.report.paper_tables import auroc_table, text_table
 from mixup_jax.report.quantities import ood_names, sections
 from mixup_jax.report.results import as_json, results
-from mixup_jax.report.runs import load_runs
+from mixup_jax.report.runs import RunRecord, load_runs
 from mixup_jax.report.workers import workers
 from mixup_jax.runs.files import write_atomically
 
-PAGE, DATA, FIGURES = "index.html", "results.json", "figures"
+PAGE, DATA, FIGURES, PAPER = "index.html", "results.json", "figures", "paper.tex"
 TABLES = {
     "table.md": tables.markdown_table,
     "table.tex": tables.latex_table,
@@ -32,7 +36,30 @@ FIGURES_OF_A_PROCESS = 30
 """With fewer figures for each, further processes take longer to start than they save."""
 
 
-def build_report(folders: Sequence[str | Path], output: str | Path, jobs: int = 1) -> Path:
+@dataclass(frozen=True)
+class Page:
+    """A report that is not yet written.
+
+    Attributes:
+      files: its files by their names, the page last.
+      results: the content of results.json.
+    """
+
+    files: Mapping[str, bytes]
+    results: Mapping[str, Any]
+
+    def _repr_html_(self) -> str:
+        """Returns the page in a frame of its own, as a notebook shows it."""
+        page = html.escape(self.files[PAGE].decode(), quote=True)
+        return f'<iframe srcdoc="{page}" title="Comparison" style="width: 100%; height: 56rem; border: 0"></iframe>'
+
+    def save(self, output: str | Path) -> Path:
+        """Writes all files to a folder and returns the path of index.html; other files in the folder stay."""
+        _write(Path(output), self.files)
+        return Path(output) / PAGE
+
+
+def build_report(folders: Sequence[str | Path], output: str | Path, jobs: int = 1, style: str = "page") -> Path:
     """Writes the report about finished runs and returns the path of its index.html.
 
     It writes index.html, results.json, table.md, table.tex, table.csv and figures/*.svg, *.png and *.csv to
@@ -44,33 +71,52 @@ def build_report(folders: Sequence[str | Path], output: str | Path, jobs: int = 
       output: the folder to write to; created if missing.
       jobs: processes that draw the figures and compute the intervals, at most one for every 30 figures.  With more
         than one, a script that calls this needs the guard `if __name__ == "__main__"`.
+      style: of the files beside the page, one of `report.STYLES`.
 
     Raises:
       InputError: a run cannot be used (see `runs.load_runs`, `groups.make_groups`), or `output` cannot be
         made or written to.
     """
-    output = Path(output)
-    _check_places(output, (PAGE, DATA, *TABLES))
-    runs = load_runs(folders)
+    return write_report(partial(load_runs, folders), output, jobs, style)
+
+
+def write_report(
+    runs: Callable[[], Sequence[RunRecord]], output: str | Path, jobs: int = 1, style: str = "page"
+) -> Path:
+    """Writes the report about runs and returns its path; they are read only if `output` can be written to."""
+    _check_places(Path(output), (PAGE, DATA, *TABLES))
+    return make_page(runs(), jobs, style).save(output)
+
+
+def make_page(runs: Sequence[RunRecord], jobs: int = 1, style: str = "page") -> Page:
+    """Returns the report about runs; see `build_report`."""
+    paper = style == "paper"
     groups = make_groups(runs)
     filters = Filters(groups)
     plans = plan_figures(groups, filters)
     with workers(max(1, min(jobs, len(plans) // FIGURES_OF_A_PROCESS))) as run_all:
         comparisons, no_verdict = make_comparisons(groups, run_all)
-        figures = run_all([partial(finish, plan) for _, plan in plans])
+        differences = difference_table(groups, filters, run_all)
+        figures = run_all([partial(finish, plan, paper) for _, plan in plans])
     by_section: dict[str, list[Figure]] = {}
     for (section, _), figure in zip(plans, figures, strict=True):
         by_section.setdefault(section, []).append(figure)
     numbers = sections(ood_names(runs))
-    small = {"foreign": auroc_table(groups, filters), "text": text_table(groups, filters)}
+    small = {
+        "differences": differences,
+        "foreign-data": auroc_table(groups, filters),
+        "text": text_table(groups, filters),
+    }
     small_tables = {anchor: table for anchor, table in small.items() if table is not None}
     contents = page.Contents(groups, numbers, comparisons, no_verdict, by_section, small_tables, filters)
+    found = results(contents)
     files = {f"{FIGURES}/{name}": content for figure in figures for name, content in figure.files().items()}
     files |= {f"{FIGURES}/{table.file_name}.csv": table.csv for table in small_tables.values()}
-    files |= {DATA: as_json(results(contents))}
+    files |= {DATA: as_json(found)}
     files |= {name: write(groups, numbers).encode() for name, write in TABLES.items()}
-    _write(output, files | {PAGE: page.render(contents).encode()})
-    return output / PAGE
+    if paper:
+        files[PAPER] = tables.latex_of_paper(groups, numbers).encode()
+    return Page(files | {PAGE: page.render(contents).encode()}, found)
 
 
 def _write(output: Path, files: Mapping[str, bytes]) -> None:

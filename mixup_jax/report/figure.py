@@ -6,16 +6,18 @@ import csv
 import io
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from markupsafe import Markup
 
 from mixup_jax import escapes
 from mixup_jax.escapes import visible
-from mixup_jax.figures import Drawn, to_svg_and_png
+from mixup_jax.figures import Drawn, for_paper, to_svg, to_svg_and_png
 
 DROPPED = ("metadata", "style", "title")
+GLYPH = re.compile(r"DejaVuSans[A-Za-z-]*-[0-9a-f]+")
 REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 
@@ -33,17 +35,19 @@ class FigurePlan:
       unless: the tokens of filters; while one is on, another figure is shown instead.
       parts: the tokens of its parts, by the first part of their ids in the SVG.
       run: the name of its run; empty if it compares several.
+      alone: what `draw` is given for a figure that is to stand alone, such as a legend.
     """
 
     kind: str
     file_name: str
-    draw: Callable[[], Drawn]
+    draw: Callable[..., Drawn]
     heading: str = ""
     below: str = ""
     filters: str = ""
     unless: str = ""
     parts: Mapping[str, str] = field(default_factory=dict)
     run: str = ""
+    alone: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,38 +59,48 @@ class Figure:
       alt: the figure in words, with its numbers.
       svg: the figure as SVG.
       png: the figure as PNG.
+      pdf: the figure as PDF, in the style of papers alone.
       csv: the numbers that are drawn, as CSV; empty if the tables of the report have them.
       html: the figure as an element of the page.
+      glyphs: the outlines of its letters by their ids, which all figures of a page share.
     """
 
     plan: FigurePlan
     alt: str
     svg: bytes
     png: bytes
+    pdf: bytes
     csv: bytes
     html: Markup
+    glyphs: Mapping[str, Markup]
 
     def files(self) -> dict[str, bytes]:
         """Returns its files by their names."""
-        found = {"svg": self.svg, "png": self.png, "csv": self.csv}
+        found = {"svg": self.svg, "png": self.png, "pdf": self.pdf, "csv": self.csv}
         return {f"{self.plan.file_name}.{ending}": content for ending, content in found.items() if content}
 
 
-def finish(plan: FigurePlan) -> Figure:
-    """Draws a figure and returns it with its files."""
+def finish(plan: FigurePlan, paper: bool = False) -> Figure:
+    """Draws a figure and returns it with its files; for a `paper` they are `figures.for_paper`."""
     drawn = plan.draw()
-    svg, png = to_svg_and_png(drawn.axes)
     data = csv_bytes(drawn.columns, drawn.rows) if drawn.rows else b""
-    return Figure(plan, drawn.alt, svg, png, data, inline(plan, drawn, svg))
+    if not paper:
+        svg, png = to_svg_and_png(drawn.axes)
+        return Figure(plan, drawn.alt, svg, png, b"", data, *inline(plan, drawn, svg))
+    files = for_paper(plan.draw(**plan.alone).axes)
+    shown = inline(plan, drawn, to_svg(drawn.axes))
+    return Figure(plan, drawn.alt, files["svg"], files["png"], files["pdf"], data, *shown)
 
 
-def inline(plan: FigurePlan, drawn: Drawn, svg: bytes) -> Markup:
-    """Returns the figure as an element of the page.
+def inline(plan: FigurePlan, drawn: Drawn, svg: bytes) -> tuple[Markup, dict[str, Markup]]:
+    """Returns the figure as an element of the page, and the outlines of its letters by their ids.
 
-    An XML parser and writer escape all text in it.
+    An XML parser and writer escape all text in it.  The outlines of the font's letters, most of a small figure, stand
+    once on a page.
     """
     root = ET.fromstring(svg)
     prefix = f"{plan.file_name}."
+    glyphs = _take_glyphs(root)
     for parent in list(root.iter()):
         for child in list(parent):
             if _plain(child.tag) in DROPPED:
@@ -94,7 +108,9 @@ def inline(plan: FigurePlan, drawn: Drawn, svg: bytes) -> Markup:
     for element in list(root.iter()):
         element.tag = _plain(element.tag)
         _label(element, plan, drawn)
-        element.attrib = {_plain(name): _own(text, prefix) for name, text in element.attrib.items()}
+        element.attrib = {
+            _plain(name): _own(_plain(name), text, prefix, glyphs) for name, text in element.attrib.items()
+        }
     referred = {element.get("href", "")[1:] for element in root.iter()}
     for element in root.iter():
         referred |= {found for text in element.attrib.values() for found in REFERENCE.findall(text)}
@@ -104,7 +120,21 @@ def inline(plan: FigurePlan, drawn: Drawn, svg: bytes) -> Markup:
             if name in referred:
                 element.set("id", name)
     root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": drawn.alt}
-    return Markup(visible(ET.tostring(root, encoding="unicode")))
+    return Markup(visible(ET.tostring(root, encoding="unicode"))), glyphs
+
+
+def _take_glyphs(root: ET.Element) -> dict[str, Markup]:
+    """Removes the outlines of letters from a figure and returns them by their ids, such as "DejaVuSans-41"."""
+    found = {}
+    for parent in list(root.iter()):
+        for child in list(parent):
+            name = child.get("id", "")
+            if _plain(child.tag) == "path" and GLYPH.fullmatch(name):
+                parent.remove(child)
+                child.tag = "path"
+                child.tail = None
+                found[name] = Markup(ET.tostring(child, encoding="unicode"))
+    return found
 
 
 def _label(element: ET.Element, plan: FigurePlan, drawn: Drawn) -> None:
@@ -123,9 +153,11 @@ def _plain(name: str) -> str:
     return name.rpartition("}")[2]
 
 
-def _own(text: str, prefix: str) -> str:
-    """Returns an attribute in which references to ids have the prefix of this figure."""
-    return f"#{prefix}{text[1:]}" if text.startswith("#") else REFERENCE.sub(rf"url(#{prefix}\1)", text)
+def _own(name: str, text: str, prefix: str, shared: Container[str]) -> str:
+    """Returns an attribute in which references to ids have the prefix of this figure, except the shared ids."""
+    if name == "href" and text.startswith("#"):  # elsewhere, "#" begins a colour
+        return text if text[1:] in shared else f"#{prefix}{text[1:]}"
+    return REFERENCE.sub(rf"url(#{prefix}\1)", text)
 
 
 def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[str | float | None]]) -> bytes:

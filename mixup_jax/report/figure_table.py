@@ -30,13 +30,10 @@ from mixup_jax.report.runs import RecordedSet, RunRecord
 N_BINS = 15
 FEWEST_ALPHAS = 3
 SCALED = " + temp. scaling"
-SPREAD = (
-    Quantity("accuracy", "Accuracy", "higher"),
-    Quantity("ece_15", "ECE, 15 bins", "lower"),
-    Quantity("oe_15", "OE, 15 bins", "lower"),
-    Quantity("after_temperature/ece_15", "ECE, 15 bins, after temperature scaling", "lower"),
-)
-SWEPT = SPREAD[:3]
+MOST_OVERLAID = 6
+"""The most groups that the diagram at the beginning of the page shows: more lines could not be told apart."""
+ACCURACY = Quantity("accuracy", "Accuracy", "higher")
+SWEPT = (ACCURACY, Quantity("ece_15", "ECE, 15 bins", "lower"), Quantity("oe_15", "OE, 15 bins", "lower"))
 ERRORS = (Quantity("ece_15", "ECE, 15 bins"), Quantity("oe_15", "OE, 15 bins"))
 BEFORE_AND_AFTER = (
     Quantity("ece_15", "as trained"),
@@ -45,12 +42,12 @@ BEFORE_AND_AFTER = (
 COMPARED = {"ECE and OE, as trained": ERRORS, "ECE, as trained and after temperature scaling": BEFORE_AND_AFTER}
 """The figures of bars: the title of each, and its numbers with their names in the figure."""
 BARS_AXIS = "calibration error, 15 bins"
-CONFIDENCE = "validation_confidence"
+CONFIDENCE, LOSS = "validation_confidence", "train_loss"
 LOGGED = {
     CONFIDENCE: "mean confidence, validation",
     "validation_ece_15": "ECE, 15 bins, validation",
     "validation_oe_15": "OE, 15 bins, validation",
-    "train_loss": "training loss",
+    LOSS: "training loss",
 }
 """The numbers that are drawn over the epochs, by their names in metrics.jsonl."""
 
@@ -88,7 +85,8 @@ class FigureRow:
     """A row of the table of figures.
 
     Attributes:
-      section: the part of the page it belongs to, by its id in `page.SECTIONS`; "runs" are the cards of single runs.
+      section: the block of the page it belongs to, by its id in `page_sections.SECTIONS`; "first" is the beginning of
+        the page, "runs" are the cards of single runs.
       needs: which runs it needs.
       plans: returns the figures that can be drawn from the runs.
       single: whether each figure is about a single run; its file name then begins with the run's name.
@@ -98,6 +96,19 @@ class FigureRow:
     needs: str
     plans: Callable[[Material], Plans]
     single: bool = False
+
+
+def _overlay(material: Material) -> Plans:
+    # Those that the paper's claims are about come first.
+    judged = [group for group in material.groups if group.first.kind in ("baseline", "mixup")]
+    groups = list(dict.fromkeys([*judged, *material.groups]))[:MOST_OVERLAID]
+    groups = [group for group in material.groups if group in groups]
+    bins = {group.name: pooled_bins(group, N_BINS) for group in groups}
+    rest = len(material.groups) - len(groups)
+    below = f"{len(groups)} of {len(material.groups)} groups; all of them below" if rest else ""
+    draw = partial(figures.overlay_figure, bins)
+    parts = material.filters.of_curves(groups)
+    yield FigurePlan("overlay", "reliability-of-all", draw, "Accuracy against confidence", below, parts=parts)
 
 
 def _reliability(material: Material) -> Plans:
@@ -115,10 +126,13 @@ def _reliability(material: Material) -> Plans:
                 heading,
                 filters=token,
                 run=name,
+                alone={"legend": True},
             )
 
 
 def _confidence(material: Material) -> Plans:
+    if not material.ood:  # the reliability diagrams show how confidence is spread on the test set
+        return
     sets = [recorded for _, run, _ in material.runs for recorded in (run.test, *run.ood.values())]
     # All histograms of a page share their axes; logarithmic ones begin at half an example of the largest set.
     top = 1.05 * max(float(figures.histogram_shares(one.trained.confidence).max()) for one in sets)
@@ -128,7 +142,7 @@ def _confidence(material: Material) -> Plans:
         ("confidence", "linear", ""),
         ("confidence-log", "log", ", logarithmic"),
     )
-    for group, run, name in material.runs:
+    for group, run, name in (one for one in material.runs if one[1].ood):
         inside, outside = run.test.trained.confidence, {ood: one.trained.confidence for ood, one in run.ood.items()}
         for kind, scale, words in scales:
             yield FigurePlan(
@@ -136,7 +150,7 @@ def _confidence(material: Material) -> Plans:
                 f"{material.slugs[name]}-{kind}",
                 partial(draw, inside, outside, name, in_name=run.test_name, scale=scale),
                 group.name,
-                f"seed {'unknown' if run.seed is None else run.seed}{words}",
+                f"{name.removeprefix(group.name).lstrip(', ')}{words}".removeprefix(", "),
                 f"{material.filters.of_run(group, run)} scale-{scale}",
                 material.filters.seeds_before(group, run),
                 {f"set-{index}": material.filters.of_ood(ood) for index, ood in enumerate(outside)},
@@ -184,7 +198,7 @@ def _spread(material: Material) -> Plans:
     if all(len(group.runs) == 1 for group in material.groups):
         return
     outside = [Quantity(f"ood/{name}/auroc", f"AUROC, {name}", "higher") for name in material.ood]
-    for quantity in (*SPREAD, *outside):
+    for quantity in (ACCURACY, *outside):
         found = summaries_of(material.groups, quantity)
         if found:
             values = {group.name: summary.values for group, summary in found.items()}
@@ -320,7 +334,8 @@ def _over_epochs(material: Material) -> Plans:
         logged_by = {group: group.logged(key) for group in material.groups}
         found = {group: by_seed for group, by_seed in logged_by.items() if by_seed}
         values = {group.name: by_seed for group, by_seed in found.items()}
-        draw = partial(figures.over_epochs_figure, values, key, label, from_zero=key != CONFIDENCE)
+        options = {"from_zero": key != CONFIDENCE, "smooth": key == LOSS}
+        draw = partial(figures.over_epochs_figure, values, key, label, **options)
         name = f"training-{formatting.slug(key, set())}"
         plan = FigurePlan("over-epochs", name, draw, label, parts=material.filters.of_curves(found))
         plans += [plan] if found else []
@@ -343,6 +358,7 @@ def _training(material: Material) -> Plans:
 
 
 FIGURES = (
+    FigureRow("first", "any", _overlay),
     FigureRow("risk", "any", _risk),
     FigureRow("methods", "two groups", _methods),
     FigureRow("seeds", "a group of several seeds", _spread),
@@ -354,7 +370,7 @@ FIGURES = (
     FigureRow("pictures", "a run whose evaluation kept pictures", _pictures),
     FigureRow("training", "a group that logged validations at two epochs or more", _over_epochs),
     FigureRow("reliability", "any", _reliability, single=True),
-    FigureRow("confidence", "any", _confidence, single=True),
+    FigureRow("confidence", "a run with an out-of-distribution set", _confidence, single=True),
     FigureRow("runs", "a run that logged loss and validation accuracy", _training, single=True),
 )
 """The figures, in the order in which results.json lists them."""

@@ -14,8 +14,9 @@ import numpy as np
 from mixup_jax.errors import InputError
 from mixup_jax.figures.density import Outcomes
 from mixup_jax.figures.drawn import mean_and_std
+from mixup_jax.figures.style import on_one_line
 from mixup_jax.metrics.binning import Bins
-from mixup_jax.report.quantities import Quantity, value
+from mixup_jax.report.quantities import Quantity, interval, value
 from mixup_jax.report.runs import RunRecord
 
 NAMES_AND_NOTES = ("seed", "experiment", "notes", "parallel", "log_every_steps", "loggers", "tensorboard")
@@ -65,6 +66,8 @@ class Group:
 
     def run_name(self, run: RunRecord) -> str:
         """Returns the name of one of its runs, unique among the runs of a report."""
+        if run.config is None and len(self.runs) == 1:  # of a file nobody knows the seed
+            return self.name
         return f"{self.name}, seed {'unknown' if run.seed is None else run.seed}"
 
     def summary(self, quantity: Quantity) -> Summary | None:
@@ -108,6 +111,49 @@ def summarise(values: Sequence[float]) -> Summary:
     """Returns mean and sample standard deviation of one or more finite values."""
     mean, std = mean_and_std(values)
     return Summary(mean, std, len(values), tuple(values))
+
+
+T_95 = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
+"""The 97.5 % quantiles of Student's t for 1 to 10 degrees of freedom; `reach` has a formula for more, right to 1 %."""
+
+
+def reach(group: Group, quantity: Quantity) -> tuple[float, float] | None:
+    """Returns a 95 % interval of a group's number, or None if there is none.
+
+    Of several seeds it is Student's interval of the mean over the seeds; of a single seed, the stored interval over
+    test examples.
+    """
+    summary = group.summary(quantity)
+    if summary is None:
+        return None
+    if summary.std is None:
+        return interval(group.first, quantity) if len(group.runs) == 1 else None
+    freedom = summary.n_seeds - 1
+    t = T_95[freedom - 1] if freedom <= len(T_95) else 1.96 + 2.4 / freedom
+    ends = t * summary.std / summary.n_seeds**0.5
+    return summary.mean - ends, summary.mean + ends
+
+
+def best_of(groups: Sequence[Group], quantity: Quantity) -> list[Group]:
+    """Returns the group with the best mean, and those whose 95 % interval overlaps with its; none without an aim.
+
+    Overlapping intervals do not say that two groups are equal; they say that these runs do not tell them apart.
+    """
+    found = summaries_of(groups, quantity)
+    if quantity.aim not in ("lower", "higher", "near 0") or len(found) < 2:
+        return []
+    sign = -1 if quantity.aim == "higher" else 1
+    worth = {group: abs(one.mean) if quantity.aim == "near 0" else sign * one.mean for group, one in found.items()}
+    first = min(worth, key=worth.__getitem__)
+    ends = {group: reach(group, quantity) for group in found}
+
+    def tied(group: Group) -> bool:
+        one, other = ends[group], ends[first]
+        if one is None or other is None:
+            return worth[group] == worth[first]
+        return one[0] <= other[1] and other[0] <= one[1]
+
+    return [group for group in found if tied(group)]
 
 
 def make_groups(runs: Sequence[RunRecord]) -> list[Group]:
@@ -175,6 +221,13 @@ def _unique_names(leaders: Sequence[RunRecord]) -> list[str]:
             unique, count = f"{name} [{count}]", count + 1
         names.append(unique)
     return names
+
+
+def short_names(groups: Sequence[Group]) -> dict[Group, str]:
+    """Returns names for the first screen: on one line, and without the folder that all have, such as "quickstart/"."""
+    folders = {group.name.rpartition("/")[0] for group in groups}
+    shared = len(groups) > 1 and len(folders) == 1 and folders != {""}
+    return {group: on_one_line(group.name.rpartition("/")[2] if shared else group.name) for group in groups}
 
 
 def settings_but(group: Group, *keys: str) -> str:

@@ -243,6 +243,30 @@ def _examined(record: Predictions, temperature: float | None) -> RecordedSet:
     return RecordedSet(record.labels, record.meta, trained, scaled)
 
 
+def run_of_records(
+    name: str, evaluation: dict[str, Any], test: Predictions, ood: Mapping[str, Predictions]
+) -> RunRecord:
+    """Returns what the report needs of a network of which there are only records.
+
+    Args:
+      name: of the network.
+      evaluation: of these records, as in evaluation.json; its test set is called "test".
+      test: the test record.
+      ood: the out-of-distribution records by name.
+    """
+    temperature = _temperature(evaluation["results"]["test"])
+    return RunRecord(
+        folder=Path(name),
+        recorded={"experiment": name},
+        evaluation=evaluation,
+        test_name="test",
+        test=_examined(test, temperature),
+        ood={one: _examined(record, temperature) for one, record in ood.items()},
+        progress=(),
+        epochs={},
+    )
+
+
 def evaluate_again(folder: Path) -> str:
     """Returns the advice for a folder whose evaluation does not fit its files."""
     return f"evaluate again: python -m mixup_jax.evaluate --workdir={folder} --force"
