@@ -182,9 +182,9 @@ SECTIONS = (
             Block(
                 "pictures",
                 "The surest mistakes, and the foreign inputs it is surest of",
-                "Below each picture: the class that the network takes it for, its confidence as trained, and its label. "
-                "Look for wrong labels, classes that no picture tells apart, and what foreign inputs have in common with "
-                "a class. Of each group the first seed is shown.",
+                "Below each picture: the class that the network takes it for, its confidence as trained, and its "
+                "label. Look for wrong labels, classes that no picture tells apart, and what foreign inputs have in "
+                "common with a class. Of each group the first seed is shown.",
                 "wide",
             ),
         ),
