@@ -264,7 +264,7 @@ def has_effect(run: RunRecord, part: str, name: str) -> bool:
     settings, text = getattr(config, part, None), config.model.name == "text_cnn"
     if part in ("model", "method"):
         default = getattr(type(settings), name, None)
-        return name in ALWAYS_SHOWN or getattr(settings, name, None) != default
+        return name in ALWAYS_SHOWN or "." in name or getattr(settings, name, None) != default
     if part == "data":
         return name not in (OF_IMAGES if text else OF_TEXT)
     given = {"step_epochs": config.optimizer.schedule == "steps", "step_factor": config.optimizer.schedule == "steps"}
