@@ -144,7 +144,7 @@ def main(argv: Sequence[str]) -> int:
         metavar="[NAME=]PATH",
         help="test record that `evaluate` reads, or folder of a run",
     )
-    more = {"nargs": "+", "action": "extend", "default": []}
+    more: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
     parser.add_argument("--validation", metavar="NAME=PATH", help="held-out record, to fit a temperature on", **more)
     parser.add_argument("--ood", metavar="SET:NAME=PATH", help="out-of-distribution record, labels not needed", **more)
     parser.add_argument("--probabilities", action="store_true", help="the files hold probabilities, not logits")

@@ -35,7 +35,8 @@ def difference_table(groups: Sequence[Group], filters: Filters, run_all: RunAll 
         return None
     outside = ood_names([run for group in groups for run in group.runs])
     numbers = [*NUMBERS, *(Quantity(f"ood/{name}/auroc", f"AUROC, {name}", "higher") for name in outside)]
-    rows, data = [], []
+    rows: list[tuple[str, tuple[str, ...]]] = []
+    data: list[tuple[str | float | None, ...]] = []
     for group in others:
         tokens, refusal = filters.of_group(group), why_not_paired(first, group)
         if refusal:

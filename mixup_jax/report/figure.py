@@ -125,7 +125,7 @@ def inline(plan: FigurePlan, drawn: Drawn, svg: bytes) -> tuple[Markup, dict[str
 
 def _take_glyphs(root: ET.Element) -> dict[str, Markup]:
     """Removes the outlines of letters from a figure and returns them by their ids, such as "DejaVuSans-41"."""
-    found = {}
+    found: dict[str, Markup] = {}
     for parent in list(root.iter()):
         for child in list(parent):
             name = child.get("id", "")

@@ -231,7 +231,7 @@ def facts_of(runs: Sequence[RunRecord]) -> tuple[list[tuple[str, str]], dict[Pat
     flat = {run.folder: flatten(run.recorded) for run in runs}
     keys = [key for key in dict.fromkeys(key for one in flat.values() for key in one) if key not in NAMES_AND_NOTES]
     differing = [key for key in keys if len({str(one.get(key)) for one in flat.values()}) > 1]
-    own = {}
+    own: dict[Path, list[tuple[str, str]]] = {}
     for folder, card in cards.items():
         told = "; ".join(f"{_words(key)} {_setting(key.split('.')[-1], flat[folder].get(key))}" for key in differing)
         own[folder] = [*([("Differs in", told)] if told else []), *(fact for fact in card if fact not in shared)]

@@ -58,7 +58,8 @@ class TableFile:
 
 def auroc_table(groups: Sequence[Group], filters: Filters) -> TableFile | None:
     """Returns AUROC of every group on each out-of-distribution set, and the paper's; None if there is none."""
-    rows, data = [], []
+    rows: list[tuple[str, tuple[str, ...]]] = []
+    data = []
     for ood in ood_names([run for group in groups for run in group.runs]):
         for group in groups:
             for part, words in (("", ""), ("after_temperature/", ", after temperature scaling")):
@@ -74,7 +75,8 @@ def auroc_table(groups: Sequence[Group], filters: Filters) -> TableFile | None:
                 data.append((group.name + words, pair, summary.mean, summary.std, summary.n_seeds, printed))
     if not rows:
         return None
-    caption, header = "AUROC by the winning score.", ("Method", "Data sets", "AUROC", "Seeds", "The paper")
+    caption = "AUROC by the winning score."
+    header: tuple[str, ...] = ("Method", "Data sets", "AUROC", "Seeds", "The paper")
     if any(printed is not None for *_, printed in data):
         caption = (
             "AUROC by the winning score, and the paper's: of one VGG-16 each, without spread, trained on STL-10. Its "

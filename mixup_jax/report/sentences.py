@@ -44,7 +44,8 @@ def _leader(groups: Sequence[Group], quantity: Quantity, words: str) -> str:
     found = summaries_of(groups, quantity)
     if not found:
         return ""
-    first = (max if quantity.aim == "higher" else min)(found, key=lambda group: found[group].mean)
+    sign = -1 if quantity.aim == "higher" else 1
+    first = min(found, key=lambda group: sign * found[group].mean)
     if len(found) == 1:
         return f"{quantity.label} {formatting.number(found[first].mean)}"
     tied = [short_names(groups)[group] for group in best_of(groups, quantity) if group is not first]
