@@ -29,7 +29,9 @@ from mixup_jax.metrics.softmax import (
 )
 from mixup_jax.metrics.temperature import check_temperature
 
-_PARTS = 8  # whose sums are made apart; their number decides the order of additions, so it must not vary
+# Parts of the examples whose sums are made apart, and the most cells of bins in all of them (48 MiB).  The number of
+# parts decides the order of additions, so it must not depend on the machine.
+_PARTS, _CELLS = 8, 1 << 21
 _COLUMNS = 1 << 20  # probabilities of whole classes held at a time: 8 MiB
 _FEWEST_COLUMNS = 16  # float32 logits of 16 neighbouring classes share a line of the cache
 
@@ -106,7 +108,8 @@ def _equal_width(
                 check_logits(array)
         return sums
 
-    parts = in_threads(sums_of, list(rows_of(n, max(1, -(-n // _PARTS)))))
+    parts_wanted = min(_PARTS, max(1, _CELLS // (classes * (len(edges) - 1))))
+    parts = in_threads(sums_of, list(rows_of(n, -(-n // parts_wanted))))
     count, confidence_sum, correct_sum = np.sum(parts, axis=0)
     return count.astype(np.int64), confidence_sum, correct_sum
 
