@@ -51,6 +51,8 @@ def ours(name: str, x: Inputs) -> float:
         return metrics.smooth_ece(x.confidence, x.correct)
     if name == "NLL of logits":
         return metrics.nll(x.logits, x.labels)
+    if name == "Brier score of logits":
+        return metrics.brier(x.logits, x.labels)
     return metrics.auroc(x.inside, x.outside)
 
 
@@ -101,6 +103,10 @@ def sklearn_value(name: str, x: Inputs) -> float:
         return float(sklearn.metrics.roc_auc_score(x.is_out, x.scores))
     if name == "NLL of logits":
         return float(sklearn.metrics.log_loss(x.labels, x.probabilities, labels=np.arange(x.k)))
+    if name == "Brier score of logits":
+        return float(
+            sklearn.metrics.brier_score_loss(x.labels, x.probabilities, labels=np.arange(x.k), scale_by_half=False)
+        )
     strategy = "quantile" if name == "adaptive ECE-15" else "uniform"
     accuracy, mean = sklearn.calibration.calibration_curve(x.correct, x.confidence, n_bins=15, strategy=strategy)
     edges = np.linspace(0, 1, 16)
@@ -131,5 +137,6 @@ COMPARISONS = {
     "smooth ECE": ("relplot",),
     "AUROC": ("scikit-learn", "torchmetrics"),
     "NLL of logits": ("scikit-learn",),
+    "Brier score of logits": ("scikit-learn",),
 }
-WIDE = (LOGITS, WIDENED, "NLL of logits")  # the others do not depend on K
+WIDE = (LOGITS, WIDENED, "NLL of logits", "Brier score of logits")  # the others do not depend on K
