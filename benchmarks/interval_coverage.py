@@ -52,9 +52,6 @@ def mean_of_folded_normal(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray
     return folded + mean * scipy.special.erf(ratio / math.sqrt(2))
 
 
-calibration._mean_of_folded_normal = mean_of_folded_normal
-
-
 class Population:
     """Examples from which test sets are drawn: the label of each is drawn anew, right or wrong, for every test set."""
 
@@ -426,6 +423,7 @@ def settings() -> dict[str, tuple[Callable[..., dict], tuple]]:
 
 def simulate(only: str, repeats: int, resamples: int) -> None:
     """Simulates the settings that are not among the results yet, and keeps each when it is done."""
+    calibration._mean_of_folded_normal = mean_of_folded_normal
     for number, (name, (simulation, arguments)) in enumerate(settings().items()):
         kept = results()
         if name in kept or not any(words in name for words in only.split(";")):
