@@ -38,6 +38,9 @@ the maximum softmax probability, *near* against MNIST and *far* against Gaussian
 seeds; differences are paired by seed, with 95 % t intervals, and verdicts at 5 % after Holm's correction over the
 methods."""
 
+NO_FEATURES = """\
+The command at the head of `configs/grids/league.py` continues where it was stopped.
+Scores of features, which the protocol left open, are not here: the records hold logits alone."""
 CANDIDATES = """\
 2,500 images, seed 1, one network each, beside ERM: what is chosen is the lowest *held-out NLL*, of the kept validation
 examples at the temperature that is best for them. One network says little of a method."""
@@ -134,12 +137,11 @@ def written() -> str:
     cells = {size: league(size, chosen) for size in SIZES} if chosen else {}
     trained = [(path / "config.json").is_file() for labels in candidates().values() for path in labels.values()]
     here = state(cells) if chosen else f"**No choice yet**: {sum(trained)} of {len(trained)} candidates are trained."
-    parts = [HEAD, f"## What is here\n{here}", f"## The candidates\n{CANDIDATES}\n\n{tried(chosen)}"]
+    parts = [HEAD, f"## What is here\n{here} {NO_FEATURES}", f"## The candidates\n{CANDIDATES}\n\n{tried(chosen)}"]
     for size, methods in cells.items():
         tables = [table(methods), against(methods, "erm"), against(methods, "mixup")]
         parts.append(f"## {size:,} images\n" + "\n\n".join(tables))
-    notes = FOLDER / "notes.md"
-    return "\n\n".join([*parts, *([notes.read_text().strip()] if notes.is_file() else [])]) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def main() -> int:
