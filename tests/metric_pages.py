@@ -113,7 +113,7 @@ for, how long it had trained, and what evaluated it |
 | key | content |
 | --- | --- |
 | `n` | labelled examples |
-| `intervals` | {{key: [low, high]}}, 95 %, of the numbers below |
+| `intervals` | {{key: [low, high]}}, 95 %, for the mean of the numbers below over test sets of this size |
 | `noise_floor` | {{key: {{`mean`, `p95`}}}}: what a perfectly calibrated network of the same confidences \
 would show; of {floors} |
 | `unlabelled` | examples left out because they have no label (-1) |
