@@ -82,7 +82,7 @@ def _root(squared: jax.Array) -> jax.Array:
 def _squared_mmce(logits: jax.Array, mixed: Mixed, total: jax.Array, axis_name: str | None) -> jax.Array:
     """Returns a device's part of MMCE^2 = sum_ij e_i e_j exp(-|r_i - r_j| / 0.4) / n^2, e = accuracy - confidence r.
 
-    The sum over devices has its value and gradient.  Equation 3 of Kumar et al. 2018.
+    The sum over devices has its value and gradient.  Unweighted, after Kumar et al. 2018.
     """
     confidences = confidence(logits)
     errors = mixed.weights * (accuracy(logits, mixed.unsmoothed) - confidences) / total

@@ -261,11 +261,11 @@ VARIANTS = {
     "arc": Variant(
         "successor", "mixup with a penalty on confidence minus accuracy", Method(mixup_alpha=1.0, arc_weight=4.0)
     ),
-    # Mukhoti et al. 2020 and Tao et al. 2023, CIFAR-10.
+    # 3 is remembered from Mukhoti et al. 2020, CIFAR-10; 5 is in a program of Tao et al. 2023.
     "focal": Variant("successor", "focal loss", Method(focal_gamma=3.0)),
     "dual_focal": Variant("successor", "dual focal loss", Method(focal_gamma=5.0, focal_dual=True)),
     "brier": Variant("successor", "Brier score as the loss", Method(brier_weight=1.0)),
-    # The defaults of their code, and those of its CIFAR-10 experiments.
+    # The defaults of its code; logit_norm's tau is remembered.
     "mbls": Variant("successor", "margin-based label smoothing", Method(margin_weight=0.1, margin=10.0)),
     "max_suppression": Variant("successor", "max-suppression smoothing", Method(margin_weight=0.1)),
     "logit_norm": Variant("successor", "cross-entropy of normalised logits", Method(logit_norm=0.04)),
@@ -277,7 +277,7 @@ VARIANTS = {
         "clean examples, ranked above mixed ones",
         Method(mixup_alpha=2.0, clean_weight=1.0, rank_weight=0.1, rank_margin=2.0),
     ),
-    # Their published commands (for MIT-A the second): alpha 1, margin 0 and 1/2.
+    # Their published commands: alpha 1, margin 0 (MIT-L) and 1/2 (MIT-A).
     "mit": Variant(
         "successor", "two mixtures, and the loss of what they are made of", Method(mixup_alpha=1.0, decouple=True)
     ),
