@@ -45,7 +45,7 @@ def method_bars(
             if not len(seeds):
                 raise InputError(f"{number} of {method} has no value; expected that of at least one seed")
     thickness = THICKNESS / len(values)
-    with drawing_in(ax, 4.9, 0.9 + (0.08 + 0.16 * len(values)) * len(methods)) as axes:
+    with drawing_in(ax, 4.3, 0.9 + (0.08 + 0.16 * len(values)) * len(methods)) as axes:
         for series, (number, by_method) in enumerate(values.items()):
             rows = [methods.index(method) for method in by_method]
             _draw_bars(axes, series, number, rows, by_method, thickness)

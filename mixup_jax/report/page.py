@@ -228,6 +228,7 @@ def facts_of(runs: Sequence[RunRecord]) -> tuple[list[tuple[str, str]], dict[Pat
     cards = {run.folder: run_card(run) for run in runs}
     first = next(iter(cards.values()))
     shared = [fact for fact in first if len(runs) > 1 and all(fact in card for card in cards.values())]
+    shared = [fact for fact in shared if fact[1] != formatting.NONE]
     flat = {run.folder: flatten(run.recorded) for run in runs}
     keys = [key for key in dict.fromkeys(key for one in flat.values() for key in one) if key not in NAMES_AND_NOTES]
     differing = [key for key in keys if len({str(one.get(key)) for one in flat.values()}) > 1]
