@@ -103,7 +103,7 @@ def expected(place):
 
 def test_the_report_shows_the_surest_mistakes_with_their_classes(place, pixels):
     page = (place / "report" / "index.html").read_text(encoding="utf-8")
-    assert "The surest mistakes" in page
+    assert "is most confident without being right" in page
     assert "data:image/png;base64" in page
     assert "=Äpfel, cat, dog" in page
     run = load_run(place / "runs" / "pets-mixup")
