@@ -95,7 +95,13 @@ def test_a_box_of_some_images_is_erased():
 def test_a_device_draws_for_the_whole_batch_and_keeps_its_rows():
     data = DataConfig(policy="trivialaugment", erase=0.5)
     images, key = np.broadcast_to(COLOUR, (4, *COLOUR.shape)), jax.random.key(2)
-    whole = ra.augmented(images, data, key, 4, lambda drawn: drawn)
-    half = ra.augmented(images[2:], data, key, 4, lambda drawn: jax.tree.map(lambda part: part[2:], drawn))
+
+    @jax.jit
+    def both(images: jax.Array, key: jax.Array) -> Any:
+        whole = ra.augmented(images, data, key, 4, lambda drawn: drawn)
+        half = ra.augmented(images[2:], data, key, 4, lambda drawn: jax.tree.map(lambda part: part[2:], drawn))
+        return whole, half
+
+    whole, half = both(images, key)
     np.testing.assert_array_equal(whole[2:], half)
     assert len({np.asarray(one).tobytes() for one in whole}) == 4
