@@ -249,6 +249,10 @@ class EvaluationConfig:
         every run; 0 takes all.
       record_epochs: after which epochs the validation logits are kept as records, for figures of how
         confidence develops; 0 is before training.
+      ood_near: those of `ood` that are near the data, such as other classes of the same source; the others are far.
+        With any, the means of both groups are reported.
+      train_features: how many training examples' features are kept where `evaluate` is asked for features, the same
+        random ones for every run; 0 keeps all.
     """
 
     ood: tuple[str, ...] = ("mnist", "gaussian_noise")
@@ -257,6 +261,8 @@ class EvaluationConfig:
     every_epochs: int = 1
     ood_examples: int = 0
     record_epochs: tuple[int, ...] = ()
+    ood_near: tuple[str, ...] = ()
+    train_features: int = 50_000
 
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, "evaluation.batch_size", self.batch_size, "a positive number of examples")
@@ -264,6 +270,10 @@ class EvaluationConfig:
         require(self.every_epochs >= 1, "evaluation.every_epochs", self.every_epochs, "a positive number of epochs")
         require(len(set(self.ood)) == len(self.ood), "evaluation.ood", self.ood, "each name once")
         require(self.ood_examples >= 0, "evaluation.ood_examples", self.ood_examples, "a number >= 0 (0 takes all)")
+        require(set(self.ood_near) <= set(self.ood), "evaluation.ood_near", self.ood_near, "names in evaluation.ood")
+        require(
+            self.train_features >= 0, "evaluation.train_features", self.train_features, "a number >= 0 (0 keeps all)"
+        )
         increasing = all(a < b for a, b in zip((-1, *self.record_epochs), self.record_epochs, strict=False))
         require(increasing, "evaluation.record_epochs", self.record_epochs, "increasing epochs, such as (0, 50, 100)")
 

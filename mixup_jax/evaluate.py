@@ -13,6 +13,7 @@ from mixup_jax.devices import cluster
 from mixup_jax.escapes import print_line
 from mixup_jax.evaluation.arrays import evaluate
 from mixup_jax.evaluation.export import format_table
+from mixup_jax.evaluation.extras import EXTRAS
 from mixup_jax.evaluation.modes import evaluate_checkpoint, evaluate_files, evaluate_runs, evaluate_score_files
 from mixup_jax.evaluation.recalibration import POSTHOC
 from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, GIB
@@ -46,6 +47,8 @@ examples:
 All numbers are fractions, never percent; docs/metrics.md defines them.
 """
 SAVE_AS = Flag("save_as", "DIR", "folder to write, which the report reads like a run's", type=path)
+EXTRA = Flag("extra", "A,B", f"further analyses: {', '.join(EXTRAS)}", type=names)
+FEATURES = Flag("features", None, "also score foreign data by penultimate features, in the files or of the network")
 OOD = Flag("ood", "O[,O2]", "out-of-distribution file, labels not needed; repeatable", type=paths, repeats=True)
 ALL_INTERVALS = Flag("all_intervals", None, "bootstrap adaptive, smooth and class-wise ECE as well (seconds more)")
 OUTPUT = (
@@ -66,6 +69,9 @@ FILES = Mode("predictions", "evaluate files of predictions (starts at once; need
     Flag("ignore_label", "L", "leave out the examples with this label, such as 255", type=int),
     ALL_INTERVALS,
     Flag("posthoc", "A,B", f"also fit on --validation: {', '.join(POSTHOC)}", type=names, needs="validation"),
+    EXTRA,
+    FEATURES,
+    Flag("near", "A,B", "names of --ood sets near the data: means of these and of the others", type=names, needs="ood"),
     *OUTPUT,
 ))  # fmt: skip
 SCORES = Mode("scores", "evaluate files of one number an example, without logits", evaluate_score_files, (
@@ -82,6 +88,8 @@ RUN = Mode("workdir", "evaluate a checkpoint of a run", evaluate_checkpoint, (
     Flag("checkpoint", "last|best|STEP", "which checkpoint; default: last"),
     Flag("data_dir", "DIR", "where the prepared data sets are", type=path),
     Flag("odin", None, "also score with ODIN (takes gradients)"),
+    EXTRA,
+    FEATURES,
     Flag("force", None, "predict again even where records exist"),
     Flag("mc_dropout", "T", "mean of the probabilities of T dropout passes", type=int, needs="save_as"),
     Flag("batch_norm_examples", "N", "batch statistics of N clean training examples", type=int, needs="save_as"),

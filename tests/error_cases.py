@@ -342,6 +342,12 @@ CASES: dict[str, list[Case]] = {
         Case("a limit that is not a size", f"{EVALUATE} --max_gib=-1"),
         Case("an unknown post-hoc method", f"{EVALUATE} --validation=validation.npz --posthoc=platt"),
         Case("a post-hoc method without validation data", f"{EVALUATE} --posthoc=isotonic"),
+        Case("features asked of a file without them", f"{EVALUATE} --ood=noise.npz --features"),
+        Case("a near set that is not there", f"{EVALUATE} --ood=noise.npz --near=mnist"),
+        Case(
+            "features of many passes",
+            "python -m mixup_jax.evaluate --workdir=run --mc_dropout=3 --save_as=new --features",
+        ),
         Case("the test record as validation record", f"{EVALUATE} --validation=test.npz"),
         Case("an output in an unknown format", f"{EVALUATE} --output=e.txt"),
         Case("an output in the place of an input", f"{EVALUATE} --output=test.npz"),

@@ -77,7 +77,16 @@ DOORS = {
     "evaluate": [
         *("--predictions", "--labels", "--validation", "--validation_labels", "--ood", "--probabilities", "--logits"),
         *("--logits_key", "--labels_key", "--flatten", "--ignore_label", "--scores", "--figure"),
-        *("--all_intervals", "--posthoc", "--output", "--max_gib", "--workdir", "--datasets", "--checkpoint"),
+        *(
+            "--all_intervals",
+            "--features",
+            "--posthoc",
+            "--output",
+            "--max_gib",
+            "--workdir",
+            "--datasets",
+            "--checkpoint",
+        ),
         *("--data_dir", "--odin", "--force", "--mc_dropout", "--batch_norm_examples", "--save_as", "--ensemble"),
         *("--distributed", "--coordinator", "--processes", "--process"),
     ],
@@ -117,7 +126,7 @@ START = {
 """Command lines that are right, which most cases begin with."""
 
 SWITCHES = {"--distributed", "--probabilities", "--logits", "--all_intervals", "--odin", "--force", "--check"}
-SWITCHES |= {"--flatten", "--dry_run", "--strict", "--list"}
+SWITCHES |= {"--flatten", "--features", "--dry_run", "--strict", "--list"}
 FITTING = {
     "--config": ["configs/quickstart.py", "configs/mr.py:erm", "quickstart:mixup", "configs", "own.py", "fifo.py"],
     "--grid": ["configs/grids/mr.py", "configs/quickstart.py", "own.py", "configs", "fifo.py"],

@@ -8,6 +8,8 @@ import re
 import sys
 from pathlib import Path
 
+from mixup_jax.evaluation.extras import EXTRAS
+from mixup_jax.evaluation.recalibration import POSTHOC
 from mixup_jax.metrics import table
 from mixup_jax.metrics.table import Metric
 
@@ -62,6 +64,10 @@ def limits(row: Metric) -> str:
     return f"[{low}, inf)" if row.limits[1] == math.inf else f"[{low}, {high}]"
 
 
+def slow(row: Metric) -> bool:
+    return row.interval is not None and row.interval.slow
+
+
 def interval(row: Metric) -> str:
     if row.interval is None:
         return ""
@@ -95,8 +101,8 @@ missing for a number that was not computed, and null for one that is not finite,
 | `schema` | {schema} |
 | `step`, `config` | of the checkpoint, or null where the record does not say |
 | `temperature_fitted_on` | the key in `results` of the record the temperature was fitted on, or null |
-| `posthoc` | what else was fitted: `vector_scaling` {{`weights`, `bias`, `converged`}}, `isotonic` \
-{{`confidence`, `accuracy`}}; empty where nothing was asked for |
+| `posthoc` | what else was fitted: {posthoc}; without arrays of more than 10,000 numbers; \
+empty where nothing was asked for |
 | `temperature_fit` | what is remarkable about the fit: `left_out`, examples whose true class \
 has probability 0; `at_bound`, the bound that T is at; only where something is |
 | `test_rows_in` | {{record: how many of its rows have the logits of a row of the test record}}; only where some do |
@@ -104,6 +110,10 @@ has probability 0; `at_bound`, the bound that T is at; only where something is |
 whether their user said so; not of a run, whose records are logits |
 | `results` | an entry for each set of labelled examples, such as `fashion_mnist/test` |
 | `ood` | an entry for each out-of-distribution set, such as `mnist` |
+| `ood_groups` | where near sets were named: `near` and `far`, each {{`sets`, `scores`: {{score: the mean \
+over the sets of the numbers of an entry of `ood`}}}} |
+| `features` | where scores of features were asked for: `size` of a feature vector, `train_examples` they \
+were fitted on |
 | `odin` | where it was asked for: `temperature`, `epsilon`, and what `epsilon` was chosen on |
 | `checkpoint`, `training_seconds`, `versions`, `commit`, `machine` | of a run: which checkpoint was asked \
 for, how long it had trained, and what evaluated it |
@@ -115,13 +125,16 @@ for, how long it had trained, and what evaluated it |
 | `n` | labelled examples |
 | `intervals` | {{key: [low, high]}}, 95 %, for the mean of the numbers below over test sets of this size |
 | `noise_floor` | {{key: {{`mean`, `p95`}}}}: what a perfectly calibrated network of the same confidences \
-would show; of {floors} |
+would show; of {floors}, and with `--all_intervals` of {slow_floors} |
 | `unlabelled` | examples left out because they have no label (-1) |
 | `images` | with `--flatten`: `n` images of the `fewest`, `mean`, `most` examples; intervals resample them |
 | `temperature` | T, fitted on the validation record, or null without one |
 | `after_temperature` | `n`, `intervals`, `noise_floor` and the numbers below for logits / T, or null; \
 without {unscaled}, and without intervals of {of_classes} |
-| `posthoc` | {{method: the numbers after it}}; after `isotonic` those that need confidence and correctness alone |
+| `posthoc` | {{method: the numbers after it}}; after {of_confidence} those that need \
+confidence and correctness alone |
+| `ensemble` | of the mean of several records: `mutual_information` in nats and `disagreement` of the members |
+| `extra` | what was asked for by `--extra`: {extras} |
 
 {metrics}
 A slash in a key stands for an object within an object.
@@ -137,9 +150,10 @@ Every example of the test record counts as in-distribution, labelled or not.
 | `mean_confidence` | of the out-of-distribution set |
 | `intervals` | {{key: [low, high]}}, 95 %, of the numbers below |
 | `scores` | {{score: the numbers below, their `intervals`, and the mean score of each set, `mean_in` and \
-`mean_out` (null where infinite)}}, of {scores}; `odin` where it was asked for, without means |
+`mean_out` (null where infinite)}}, of {scores}; where features were asked for, \
+of {of_features}; `odin` where it was asked for, without means |
 | `no_information` | {{score: why it is null in `scores`}}; only where one is |
-| `temperature`, `after_temperature` | as in an entry of `results` |
+| `temperature`, `after_temperature` | as in an entry of `results`; without scores of features |
 
 {detection}
 """
@@ -173,12 +187,17 @@ def schema_page() -> str:
     return (
         SCHEMA_TEXT.format(
             schema=1,
-            floors=keys([row for row in table.METRICS if row.floor is not None]),
+            floors=keys([row for row in table.METRICS if row.floor is not None and not slow(row)]),
+            slow_floors=keys([row for row in table.METRICS if row.floor is not None and slow(row)]),
             unscaled=keys([row for row in scaled if row.unscaled]),
             of_classes=keys([row for row in scaled if not row.unscaled]),
             metrics=numbers(table.METRICS),
             score=table.SCORES[0].key,
+            posthoc=", ".join(f"`{name}` {{{row.fields}}}" for name, row in POSTHOC.items()),
+            of_confidence=", ".join(f"`{name}`" for name, row in POSTHOC.items() if not row.of_logits),
+            extras="; ".join(f"`{name}`, {extra.content}" for name, extra in EXTRAS.items()),
             scores=", ".join(f"`{score.key}`" for score in table.SCORES[1:] if score.field is not None),
+            of_features=", ".join(f"`{score.key}`" for score in table.SCORES if score.fit is not None),
             detection=numbers(table.DETECTION),
         ).rstrip("\n")
         + "\n"

@@ -126,6 +126,22 @@ def test_a_derived_evaluation_is_a_run_of_its_own_that_the_report_reads(workdir:
         derive(workdir, data_dir, tmp_path / "many", batch_norm_examples=331)
 
 
+def test_features_of_a_run_give_its_logits_and_are_scored(workdir: Path, data_dir: Path, tmp_path: Path):
+    options = {"datasets": ("test", "mnist"), "checkpoint": "last", "data_dir": data_dir, "force": False}
+    plain = derive(workdir, data_dir, None, force=True)
+    found = evaluate_workdir(workdir, features=True, report=lambda line: None, **options)
+    assert found["results"] == plain["results"]
+    record = load_record(workdir / "predictions" / "fashion_mnist-test-5.npz", features=True)
+    head = record.training
+    assert len(head.features) == len(head.labels) == 330
+    again = record.features.astype(float) @ head.kernel + head.bias
+    np.testing.assert_allclose(again, record.logits, atol=2e-3 * np.abs(record.logits).max())
+    assert 0 <= found["ood"]["mnist"]["scores"]["knn"]["auroc"] <= 1
+    load_run(workdir)  # and the report reads it
+    # It is not done again, and the next evaluation without features leaves it as it is.
+    assert evaluate_workdir(workdir, features=True, report=lambda line: None, **options) == found
+
+
 def test_dropout_that_was_not_trained_is_not_sampled(tiny_config: Config):
     with pytest.raises(InputError, match="--mc_dropout=10, but it was trained without dropout"):
         Derivation(mc_dropout=10).check(tiny_config)

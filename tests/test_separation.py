@@ -32,6 +32,7 @@ def test_every_score_has_the_numbers_of_scikit_learn_before_and_after_the_temper
             "entropy": -(p * np.log(p)).sum(axis=1),
             "energy": -scipy.special.logsumexp(z, axis=1),
             "max_logit": -z.max(axis=1),
+            "gen": (p**0.1 * (1 - p) ** 0.1).sum(axis=1),
         }
         truth = np.r_[np.zeros(150), np.ones(90)]
         assert set(side["scores"]) == set(golden)

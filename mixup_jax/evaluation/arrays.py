@@ -28,6 +28,9 @@ def evaluate(
     ood: Mapping[str, Given] | None = None,
     probabilities: bool | None = None,
     posthoc: Sequence[str] = (),
+    extra: Sequence[str] = (),
+    features: bool = False,
+    near: Sequence[str] = (),
     all_intervals: bool = False,
     logits_key: str | None = None,
     labels_key: str | None = None,
@@ -46,7 +49,11 @@ def evaluate(
       ood: logits of out-of-distribution examples by the name of their data set.
       probabilities: all of them are probabilities (True) or logits (False); None takes them for logits, and refuses
         what looks like probabilities.
-      posthoc: further methods to fit on the validation examples: "vector_scaling", "isotonic".
+      posthoc: further methods to fit on the validation examples: those of `--posthoc`.
+      extra: further analyses: "classes", "groups", "refinement", "calibration_test",
+        "conformal", "recalibration".
+      features: also score by the penultimate features that the records or files hold.
+      near: those of `ood` that are near the data; the means of them and of the others, which are far, are added.
       all_intervals: also bootstrap adaptive, smooth and class-wise ECE (some seconds more).
       logits_key: the name of the logits in files; see `load_predictions`.
       labels_key: the name of the labels in files.
@@ -61,13 +68,23 @@ def evaluate(
       InputError: logits or labels have a wrong shape, type or value, are not of one network, or look like
         probabilities while nothing is said.
     """
-    said, reading = bool(probabilities), Reading(logits_key, labels_key, flatten, ignore_label)
+    said = bool(probabilities)
+    reading = Reading(logits_key, labels_key, flatten, ignore_label, features=features, groups="groups" in extra)
     foreign = {name: record_of(given, None, said, reading, labelled=False) for name, given in (ood or {}).items()}
     test = record_of(logits, labels, said, reading)
     held_out = None if validation is None else record_of(validation, None, said, reading)
     records = {"test": test, "validation": held_out, **{f"ood[{name!r}]": one for name, one in foreign.items()}}
     numbers = check_numbers({name: one for name, one in records.items() if one}, probabilities, ARGUMENTS)
-    document = evaluate_records(test, validation=held_out, ood=foreign, posthoc=posthoc, all_intervals=all_intervals)
+    document = evaluate_records(
+        test,
+        validation=held_out,
+        ood=foreign,
+        posthoc=posthoc,
+        extra=extra,
+        features=features,
+        near=near,
+        all_intervals=all_intervals,
+    )
     return document | {"numbers": numbers}
 
 

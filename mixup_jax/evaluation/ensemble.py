@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mixup_jax.errors import InputError
+from mixup_jax.metrics.analyses import ensemble_disagreement
 from mixup_jax.metrics.logits import blocks
 from mixup_jax.metrics.softmax import Floats, log_softmax
 from mixup_jax.runs.records import Predictions
@@ -19,7 +20,8 @@ def mean_of_records(records: Sequence[Predictions]) -> Predictions:
     MSP and entropy are those of the mean, but energy and max logit are meaningless.
 
     Returns:
-      float64 logits, held in memory; meta: what all members agree on (but no `step`), and `members`, M.
+      float64 logits, held in memory; meta: what all members agree on (but no `step`), `members`, M, and
+      `ensemble`, the `ensemble_disagreement` of more than one.
     """
     if not records:
         raise InputError("an ensemble of 0 records; expected at least one")
@@ -38,7 +40,8 @@ def mean_of_records(records: Sequence[Predictions]) -> Predictions:
     logits: Floats = np.empty(first.logits.shape)
     for rows in blocks(*logits.shape):
         logits[rows] = _log_mean(np.stack([log_softmax(record.logits[rows]) for record in records]))
-    return Predictions(logits, first.labels, {**shared, "members": len(records)})
+    differences = {"ensemble": ensemble_disagreement([record.logits for record in records])} if len(records) > 1 else {}
+    return Predictions(logits, first.labels, {**shared, "members": len(records), **differences}, groups=first.groups)
 
 
 def _log_mean(log_probabilities: Floats) -> Floats:

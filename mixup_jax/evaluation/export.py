@@ -12,10 +12,10 @@ from typing import Any
 
 from mixup_jax.errors import unknown_name
 from mixup_jax.escapes import latex, markdown, spreadsheet
+from mixup_jax.evaluation.recalibration import POSTHOC
 from mixup_jax.metrics import table as metric_table
 
 SUFFIXES = (".json", ".md", ".tex", ".csv")
-_POSTHOC_NAMES = {"vector_scaling": "vector scaling", "isotonic": "isotonic"}
 
 
 def check_suffix(output: Path) -> None:
@@ -149,7 +149,7 @@ def _result_table(name: str, entry: Mapping[str, Any]) -> Table:
     sides = [("value", entry)]
     if entry["after_temperature"] is not None:
         sides.append((f"T = {entry['temperature']:.4f}", entry["after_temperature"]))
-    sides += [(_POSTHOC_NAMES[method], side) for method, side in entry.get("posthoc", {}).items()]
+    sides += [(POSTHOC[method].label, side) for method, side in entry.get("posthoc", {}).items()]
     if "images" in entry:
         images = entry["images"]
         left_out += f" in {images['n']} images of {images['fewest']} to {images['most']}, which intervals resample"

@@ -5,7 +5,6 @@ Every number is a fraction, never a percentage.  docs/metrics.md defines each of
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,23 +14,24 @@ from mixup_jax import metrics
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.by_image import counts_by_image, intervals_by_image, without_intervals
 from mixup_jax.evaluation.checks import check_held_out, check_same_network, shared_rows
+from mixup_jax.evaluation.extras import Material, check_extras, extras_of
+from mixup_jax.evaluation.ood import FeatureScores, check_near, group_entry, ood_entry
 from mixup_jax.evaluation.recalibration import (
+    POSTHOC,
     Recalibration,
     check_posthoc,
     fit_recalibration,
-    vector_scaled,
+    recalibrated,
 )
 from mixup_jax.metrics import table
 from mixup_jax.metrics.examined import Examined
 from mixup_jax.metrics.logits import UNLABELLED
-from mixup_jax.metrics.measuring import Given, full_vector, intervals, scores_of, separation, top_label
-from mixup_jax.metrics.ood_scores import have_level
+from mixup_jax.metrics.measuring import Given, full_vector, intervals, top_label
 from mixup_jax.metrics.temperature import COLDEST, HOTTEST
 from mixup_jax.runs.records import ROWS_BY_IMAGE, Predictions
 
 SCHEMA = 1
-NO_LEVEL = "the records hold probabilities or their logarithms, which have no level that this score could read"
-NOTHING_FITTED = Recalibration(None, None)
+NOTHING_FITTED = Recalibration({})
 
 
 def examined(predictions: Predictions, temperature: float | None) -> list[Examined]:
@@ -58,11 +58,12 @@ def result_entry(
     """
     raw, known = examples[0].only_labelled(), _labelled(predictions, predictions.name)
     posthoc = {}
-    if recalibration.vector_scaling is not None:
-        posthoc["vector_scaling"] = _top_label(vector_scaled(known, recalibration.vector_scaling), all_intervals)
-    if recalibration.isotonic is not None:
-        given = Given({"confidence": recalibration.isotonic.apply(raw.confidence), "correct": raw.correct})
-        posthoc["isotonic"] = top_label(given, slow=all_intervals)
+    for name, fit in recalibration.fits.items():
+        if POSTHOC[name].of_logits:
+            posthoc[name] = _top_label(recalibrated(known, fit), all_intervals)
+        else:
+            given = Given({"confidence": fit.apply(raw.confidence), "correct": raw.correct})
+            posthoc[name] = top_label(given, slow=all_intervals)
     entry = _top_label(raw, all_intervals)
     given, numbers = full_vector(known.logits, known.labels)
     entry["intervals"] |= intervals(given, table.METRICS, numbers, slow=all_intervals)
@@ -77,6 +78,7 @@ def result_entry(
         "temperature": temperature,
         "after_temperature": scaled,
         "posthoc": posthoc,
+        **_of_ensemble(predictions.meta.get("ensemble")),
     }
     return found if ROWS_BY_IMAGE not in predictions.meta else _of_images(found, predictions, examples)
 
@@ -88,6 +90,14 @@ def _of_images(entry: dict[str, Any], predictions: Predictions, examples: list[E
     for side, of_side in zip([entry, entry["after_temperature"]], examples, strict=False):
         side["intervals"] = intervals_by_image(rows, of_side)
     return entry
+
+
+def _of_ensemble(differences: Any) -> dict[str, Any]:
+    """Returns `ensemble`, how much the members of a mean of records differ, if its meta says so."""
+    if not isinstance(differences, Mapping):
+        return {}
+    numbers = {key: differences.get(key) for key in ("mutual_information", "disagreement")}
+    return {"ensemble": numbers} if all(isinstance(number, float) for number in numbers.values()) else {}
 
 
 def _top_label(known: Examined, all_intervals: bool) -> dict[str, Any]:
@@ -104,47 +114,8 @@ def _labelled(predictions: Predictions, name: str) -> Predictions:
         )
     if has_label.all():
         return predictions
-    return Predictions(predictions.logits[has_label], predictions.labels[has_label], predictions.meta)
-
-
-def ood_entry(
-    inside: list[Examined], outside: list[Examined], temperature: float | None, *, all_intervals: bool = False
-) -> dict[str, Any]:
-    """Returns one entry of `ood`: how well scores of the logits tell two sets apart, which were `examined`.
-
-    Returns:
-      score ("msp"), n_in, n_out, the numbers of `metrics.table.DETECTION`, mean_confidence (of the OOD set) and
-      `intervals`: {key: [low, high]}, 95 %; `scores`: for each further score of `metrics.table.SCORES` the same
-      numbers, intervals and the mean score of each set (None where infinite); `temperature`; and
-      `after_temperature`, the keys before it for logits / temperature.  The last two are None without one.
-    """
-    level = have_level(inside[0].energy) and have_level(outside[0].energy)
-    entries = [_separated(*pair, level, all_intervals) for pair in zip(inside, outside, strict=True)]
-    return {**entries[0], "temperature": temperature, "after_temperature": None if temperature is None else entries[1]}
-
-
-def _separated(inside: Examined, outside: Examined, level: bool, all_intervals: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for (score, score_in), score_out in zip(scores_of(inside).items(), scores_of(outside).values(), strict=True):
-        if score.level and not level:
-            found[score.key] = None
-            continue
-        means = {"mean_in": _finite(score_in.mean()), "mean_out": _finite(score_out.mean())}
-        found[score.key] = separation(score_in, score_out, slow=all_intervals) | means
-    # The numbers of the first score are those of the entry itself; its intervals come after the numbers.
-    first = next(iter(found))
-    main = {key: value for key, value in found.pop(first).items() if key not in ("mean_in", "mean_out")}
-    bounds = main.pop("intervals")
-    return {
-        "score": first,
-        "n_in": len(inside),
-        "n_out": len(outside),
-        **main,
-        "mean_confidence": float(outside.confidence.mean()),
-        "intervals": bounds,
-        "scores": found,
-        **({} if level else {"no_information": dict.fromkeys((k for k, v in found.items() if v is None), NO_LEVEL)}),
-    }
+    groups = None if predictions.groups is None else predictions.groups[has_label]
+    return Predictions(predictions.logits[has_label], predictions.labels[has_label], predictions.meta, groups=groups)
 
 
 def _remarks_on_fit(temperature: float, fitted_on: Examined) -> dict[str, Any]:
@@ -152,10 +123,6 @@ def _remarks_on_fit(temperature: float, fitted_on: Examined) -> dict[str, Any]:
     left_out = int(np.isneginf(fitted_on.log_likelihood).sum())
     remarks: dict[str, Any] = {"left_out": left_out} if left_out else {}
     return remarks | ({"at_bound": temperature} if temperature in (COLDEST, HOTTEST) else {})
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def evaluate_records(
@@ -168,6 +135,9 @@ def evaluate_records(
     test_name: str = "test",
     validation_name: str = "validation",
     posthoc: Sequence[str] = (),
+    extra: Sequence[str] = (),
+    features: bool = False,
+    near: Sequence[str] = (),
     all_intervals: bool = False,
 ) -> dict[str, Any]:
     """Returns the whole document of `evaluation.json` for the records of one network.
@@ -182,7 +152,11 @@ def evaluate_records(
       config: of the run; None takes it from the test record's meta, if it is there.
       test_name: key of the test record if its meta does not name it.
       validation_name: key of the validation record if its meta does not name it.
-      posthoc: methods to fit on the validation record besides the temperature: "vector_scaling", "isotonic".
+      posthoc: methods of `recalibration.POSTHOC` to fit on the validation record besides the temperature.
+      extra: further analyses of `extras.EXTRAS`.
+      features: also score by the features of the records; those of training are the test record's.
+      near: names of out-of-distribution sets that are near the data; the others are far.  With any, `ood_groups` has
+        the means of both.
       all_intervals: also the intervals that take seconds.
 
     Returns:
@@ -201,11 +175,22 @@ def evaluate_records(
     for name, record in ood.items():
         check_same_network(f"out-of-distribution record {name}", record, test)
         shared[name], _ = shared_rows(record, test)
+    check_near(near, list(ood))
+    check_extras(extra, test, validated=validation is not None)
     check_posthoc(posthoc)
     if posthoc and validation is None:
         raise InputError(f"post-hoc method {posthoc[0]} has no validation record; expected one, it is never the test's")
     temperature, recalibration, fit = None, NOTHING_FITTED, {}
-    results = {}
+    results, fitted_on = {}, None
+
+    def entry(record: Predictions, examples: list[Examined]) -> dict[str, Any]:
+        made = result_entry(record, examples, temperature, recalibration, all_intervals)
+        if extra:
+            known = _labelled(record, record.name)
+            material = Material(known, examples[0].only_labelled(), fitted_on, temperature)
+            made["extra"] = extras_of(extra, material, of_validation=record is validation)
+        return made
+
     if validation is not None:
         validation_name = validation.name or validation_name
         shared[validation_name] = check_held_out(validation, validation_name, test, test_name)
@@ -216,13 +201,24 @@ def evaluate_records(
         examples = examined(validation, temperature)
         recalibration = fit_recalibration(fitted_on, examples[0].only_labelled(), posthoc)
         fit = _remarks_on_fit(temperature, examples[0].only_labelled())
-        results[validation_name] = result_entry(validation, examples, temperature, recalibration, all_intervals)
+        results[validation_name] = entry(validation, examples)
     for name, record in ood.items():
         if record.meta.get("shift_of"):
             _labelled(record, record.name or name)
-            examples = examined(record, temperature)
-            results[record.name or name] = result_entry(record, examples, temperature, recalibration, all_intervals)
+            results[record.name or name] = entry(record, examined(record, temperature))
     tested = examined(test, temperature)
+    by_features = FeatureScores(test) if features else None
+    foreign = {
+        name: ood_entry(
+            tested,
+            examined(record, temperature),
+            temperature,
+            all_intervals=all_intervals,
+            of_features=by_features.pairs(record, name) if by_features else {},
+            missing=by_features.missing if by_features else {},
+        )
+        for name, record in ood.items()
+    }
     shared = {name: count for name, count in shared.items() if count}
     # Pixels are not independent, and scores are not summed by image.
     of_pixels = without_intervals if ROWS_BY_IMAGE in test.meta else dict
@@ -234,9 +230,8 @@ def evaluate_records(
         "posthoc": recalibration.as_json(),
         **({"temperature_fit": fit} if fit else {}),
         **({"test_rows_in": shared} if shared else {}),
-        "results": {test_name: result_entry(test, tested, temperature, recalibration, all_intervals), **results},
-        "ood": {
-            name: of_pixels(ood_entry(tested, examined(record, temperature), temperature, all_intervals=all_intervals))
-            for name, record in ood.items()
-        },
+        "results": {test_name: entry(test, tested), **results},
+        **({"features": {"size": by_features.size, "train_examples": by_features.examples}} if by_features else {}),
+        "ood": {name: of_pixels(entry) for name, entry in foreign.items()},
+        **({"ood_groups": group_entry(near, foreign)} if near else {}),
     }

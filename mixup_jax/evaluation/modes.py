@@ -48,6 +48,9 @@ def evaluate_files(
     probabilities: bool = False,
     logits: bool = False,
     posthoc: Sequence[str] = (),
+    extra: Sequence[str] = (),
+    features: bool = False,
+    near: Sequence[str] = (),
     all_intervals: bool = False,
     max_gib: float = DEFAULT_LIMIT / GIB,
     **keys: Any,
@@ -77,7 +80,12 @@ def evaluate_files(
     given: dict[str, Predictions] = {}
 
     def record(paths: Sequence[Path], labels: Path | None = None, *, labelled: bool = True) -> Predictions:
-        options: dict[str, Any] = {"probabilities": probabilities, "limit": int(max_gib * GIB), **keys}
+        options: dict[str, Any] = keys | {
+            "probabilities": probabilities,
+            "features": features,
+            "groups": "groups" in extra,
+        }
+        options["limit"] = int(max_gib * GIB)
         members = [load_predictions(path, labels=labels, labelled=labelled, **options) for path in paths]
         given.update(zip(map(str, paths), members, strict=True))
         return members[0] if len(members) == 1 else mean_of_records(members)
@@ -94,6 +102,9 @@ def evaluate_files(
         test_name=name,
         validation_name=validation_name if validation_name != name else f"{validation_name} (validation)",
         posthoc=posthoc,
+        extra=extra,
+        features=features,
+        near=near,
         all_intervals=all_intervals,
     )
     document["numbers"] = numbers
@@ -192,6 +203,7 @@ def evaluate_checkpoint(
     *,
     checkpoint: str = "last",
     odin: bool = False,
+    features: bool = False,
     mc_dropout: int | None = None,
     batch_norm_examples: int | None = None,
     save_as: Path | None = None,
@@ -210,6 +222,8 @@ def evaluate_checkpoint(
             raise InputError(f"--{name}={number}; expected a positive number")
     if save_as is not None and not changes:
         raise InputError("--save_as given without --mc_dropout or --batch_norm_examples, which change predictions")
+    if mc_dropout is not None and features:
+        raise InputError("--features takes those of one pass; expected it without --mc_dropout, whose passes differ")
     if changes and odin:
         raise InputError("--odin takes gradients of the network as it was trained; expected it without --save_as")
     if cluster is not None and (odin or batch_norm_examples is not None):
@@ -227,7 +241,13 @@ def evaluate_checkpoint(
         options = {"datasets": None, "data_dir": None, "force": False, **options}
         derivation = Derivation(**{name: int(number) for name, number in changes.items() if number is not None})
         document = evaluate_workdir(
-            workdir, checkpoint=checkpoint, odin=odin, derivation=derivation, save_as=save_as, **options
+            workdir,
+            checkpoint=checkpoint,
+            odin=odin,
+            features=features,
+            derivation=derivation,
+            save_as=save_as,
+            **options,
         )
     return Outcome(document, [(save_as or workdir) / EVALUATION_FILE])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,4 +128,4 @@ def as_probabilities(record: Predictions) -> Predictions:
     if (record.logits <= SLACK).all():
         logits_of_probabilities(np.minimum(np.exp(np.asarray(record.logits, np.float64)), 1.0))
         return record
-    return Predictions(logits_of_probabilities(record.logits), record.labels, record.meta)
+    return replace(record, logits=logits_of_probabilities(record.logits))

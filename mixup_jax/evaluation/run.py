@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from mixup_jax.escapes import print_line
 from mixup_jax.evaluation.confident import pictures_of
 from mixup_jax.evaluation.measure import SCHEMA, evaluate_records
 from mixup_jax.metrics.measuring import separation
-from mixup_jax.prediction.predict import OWN_SPLITS, Network, predict_records, restore
+from mixup_jax.prediction.predict import OWN_SPLITS, Network, predict_records, restore, training_features
 from mixup_jax.prediction.variants import ODIN_TEMPERATURE, Derivation, with_odin
 from mixup_jax.runs.files import parse, read_bytes, write_json
 from mixup_jax.runs.pictures import save_pictures
@@ -51,6 +52,8 @@ def evaluate_workdir(
     data_dir: Path | None,
     force: bool,
     odin: bool = False,
+    features: bool = False,
+    extra: Sequence[str] = (),
     derivation: Derivation = PLAIN,
     save_as: Path | None = None,
     report: Callable[[str], None] = print_line,
@@ -71,6 +74,9 @@ def evaluate_workdir(
       data_dir: where data is prepared; tfds's own default if None.
       force: predict and measure again even if that has been done.
       odin: also score with ODIN (Liang et al. 2018), which takes a gradient for every image.
+      features: keep penultimate features in the records, and score by them too; those of `evaluation.train_features`
+        training examples are kept in the test record.
+      extra: further analyses, of `extras.EXTRAS`.
       derivation: another way of predicting than that of training; its records are those of another run, so it
         takes a `save_as`.
       save_as: the folder to write instead of `workdir`, with a config.json that says what was done.
@@ -96,7 +102,8 @@ def evaluate_workdir(
             check_derived(save_as, shown_config)
         asked_for = checkpoint if checkpoint in ("last", "best") else str(step)
         done = None if force else _finished(target, step, shown_config, ood)
-        if done is not None and (not odin or "odin" in done):
+        asked_too = [part for part, wanted in (("odin", odin), ("features", features)) if wanted]
+        if done is not None and all(part in done for part in asked_too) and _has_extras(done, extra):
             report(f"{target}: already evaluated (step {step}); --force does it again")
             return _relabelled(done, asked_for, target) if is_first() else None
         require_writable(target / PREDICTIONS)
@@ -108,7 +115,12 @@ def evaluate_workdir(
     report(f"predicting {len(sets)} sets with the checkpoint of step {step}")
     made_by = provenance()
     meta = {"step": step, "seed": config.seed, "device_count": jax.device_count(), "config": shown_config, **made_by}
-    records = predict_records(derivation.apply(network, data_dir, report), sets, meta, report)
+    derived = derivation.apply(network, data_dir, report)
+    records = predict_records(derived, sets, meta, report, features=features)
+    if features:
+        train = _some(examples.train, config.evaluation.train_features)
+        training = training_features(derived, train, meta, report)
+        records |= {name: replace(record, training=training) for name, record in records.items() if name == "test"}
     if not is_first():
         return None
     for record in records.values():
@@ -120,6 +132,9 @@ def evaluate_workdir(
         ood={name: records[name] for name in ood},
         step=step,
         config=shown_config,
+        extra=extra,
+        features=features,
+        near=[name for name in map(record_name, config.evaluation.ood_near) if name in ood],
     )
     if (pictures := pictures_of(records, sets, step)) is not None:
         save_pictures(target, pictures)
@@ -153,6 +168,11 @@ def _finished(workdir: Path, step: int, config: dict[str, Any], ood: Mapping[str
     except (OSError, ValueError, KeyError, TypeError):
         return None  # absent or damaged: evaluate again
     return evaluation if same else None
+
+
+def _has_extras(evaluation: Mapping[str, Any], extra: Sequence[str]) -> bool:
+    tests = [entry for name, entry in evaluation["results"].items() if name.endswith("/test")]
+    return all(name in entry.get("extra", {}) for entry in tests for name in extra)
 
 
 def _relabelled(evaluation: dict[str, Any], asked_for: str, workdir: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ Arguments of one name are the same everywhere, and malformed ones raise InputErr
   resamples    of the bootstrap, at least 1; level: in (0, 1); seed: the result is a function of the arguments
 """
 
+from mixup_jax.metrics.analyses import by_group, calibration_test, ensemble_disagreement, refinement_parts
 from mixup_jax.metrics.binning import Bins, bin_confidences, bin_logits
 from mixup_jax.metrics.calibration import (
     Direction,
@@ -28,6 +29,7 @@ from mixup_jax.metrics.calibration import (
     oe,
 )
 from mixup_jax.metrics.classwise import bin_classes, bootstrap_classwise_ece, classwise_ece, classwise_ece_of_bins, tace
+from mixup_jax.metrics.conformal import Sets, binomial_interval, conformal_threshold, coverage_of, prediction_sets
 from mixup_jax.metrics.detection import aupr_in, aupr_out, auroc, auroc_interval, fpr95_id, fpr95_ood
 from mixup_jax.metrics.examined import Examined, Tally, examine, tally, tally_examples
 from mixup_jax.metrics.intervals import (
@@ -35,7 +37,7 @@ from mixup_jax.metrics.intervals import (
     paired_bootstrap_auroc_difference,
     paired_bootstrap_differences,
 )
-from mixup_jax.metrics.ood_scores import energy_score, entropy_score, max_logit_score, msp_score
+from mixup_jax.metrics.ood_scores import energy_score, entropy_score, gen_score, max_logit_score, msp_score
 from mixup_jax.metrics.posthoc import Isotonic, VectorScaling, fit_isotonic, fit_vector_scaling
 from mixup_jax.metrics.proper import (
     BrierDecomposition,
@@ -50,9 +52,18 @@ from mixup_jax.metrics.proper import (
     nll_of_each,
     top_k_accuracy,
 )
-from mixup_jax.metrics.replicates import NoiseFloor, noise_floor
+from mixup_jax.metrics.recalibrators import (
+    fit_beta,
+    fit_dirichlet,
+    fit_ensemble_temperature,
+    fit_histogram,
+    fit_sms,
+    fit_spline,
+    fit_svs,
+)
+from mixup_jax.metrics.replicates import NoiseFloor, adaptive_noise_floor, noise_floor, smooth_noise_floor
 from mixup_jax.metrics.resampling import Difference, Interval, bootstrap_interval_of, paired_bootstrap_difference_of
-from mixup_jax.metrics.selective import RiskCoverage, accuracy_at_coverage, aurc, e_aurc, risk_coverage
+from mixup_jax.metrics.selective import RiskCoverage, accuracy_at_coverage, augrc, aurc, e_aurc, risk_coverage
 from mixup_jax.metrics.smooth import Residuals, residuals, smooth_ece
 from mixup_jax.metrics.softmax import confidence_and_correct, log_softmax, max_probability
 from mixup_jax.metrics.temperature import fit_temperature, scale
@@ -60,14 +71,17 @@ from mixup_jax.metrics.temperature import fit_temperature, scale
 # fmt: off
 __all__ = [
     "Bins", "BrierDecomposition", "BrierSums", "Difference", "Direction", "Examined", "Interval", "Isotonic",
-    "NoiseFloor", "Residuals", "RiskCoverage", "Tally", "VectorScaling", "accuracy_at_coverage", "adaptive_ece",
-    "aupr_in", "aupr_out", "aurc", "auroc", "auroc_interval", "bin_classes", "bin_confidences", "bin_equal_mass",
-    "bin_logits", "bootstrap_classwise_ece", "bootstrap_interval_of", "bootstrap_intervals", "brier",
-    "brier_decomposition", "brier_decomposition_of_classes", "brier_of_each", "brier_sums", "brier_sums_of_classes",
-    "classwise_ece", "classwise_ece_of_bins", "confidence_and_correct", "confidence_minus_accuracy", "debiased_ece",
-    "e_aurc", "ece", "ece_direction", "energy_score", "entropy_score", "examine", "fit_isotonic", "fit_temperature",
-    "fit_vector_scaling", "fpr95_id", "fpr95_ood", "log_softmax", "max_logit_score", "max_probability", "mce",
-    "msp_score", "nll", "nll_of_each", "noise_floor", "oe", "paired_bootstrap_auroc_difference",
-    "paired_bootstrap_difference_of", "paired_bootstrap_differences", "residuals", "risk_coverage", "scale",
-    "smooth_ece", "tace", "tally", "tally_examples", "top_k_accuracy",
+    "NoiseFloor", "Residuals", "RiskCoverage", "Sets", "Tally", "VectorScaling", "accuracy_at_coverage", "adaptive_ece",
+    "adaptive_noise_floor", "augrc", "aupr_in", "aupr_out", "aurc", "auroc", "auroc_interval", "bin_classes",
+    "bin_confidences", "bin_equal_mass", "bin_logits", "binomial_interval", "bootstrap_classwise_ece",
+    "bootstrap_interval_of", "bootstrap_intervals", "brier", "brier_decomposition", "brier_decomposition_of_classes",
+    "brier_of_each", "brier_sums", "brier_sums_of_classes", "by_group", "calibration_test", "classwise_ece",
+    "classwise_ece_of_bins", "confidence_and_correct", "confidence_minus_accuracy", "conformal_threshold",
+    "coverage_of", "debiased_ece", "e_aurc", "ece", "ece_direction", "energy_score", "ensemble_disagreement",
+    "entropy_score", "examine", "fit_beta", "fit_dirichlet", "fit_ensemble_temperature", "fit_histogram",
+    "fit_isotonic", "fit_sms", "fit_spline", "fit_svs", "fit_temperature", "fit_vector_scaling", "fpr95_id",
+    "fpr95_ood", "gen_score", "log_softmax", "max_logit_score", "max_probability", "mce", "msp_score", "nll",
+    "nll_of_each", "noise_floor", "oe", "paired_bootstrap_auroc_difference", "paired_bootstrap_difference_of",
+    "paired_bootstrap_differences", "prediction_sets", "refinement_parts", "residuals", "risk_coverage", "scale",
+    "smooth_ece", "smooth_noise_floor", "tace", "tally", "tally_examples", "top_k_accuracy",
 ]

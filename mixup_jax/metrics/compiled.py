@@ -181,3 +181,27 @@ def add_to_cells(confidence: Any, correct: Any, width: float, lanes: int, exampl
             examples[cell] += 1.0
             confidence_sum[cell] += part[i]
     return inside
+
+
+@compiled([types.void(given(types.float32, 2), filled(types.float32, 2))])
+def keep_largest(values: Any, kept: Any) -> None:
+    """Puts the largest of `values` `[n, M]` and of `kept` `[n, k]` into `kept`, row by row, the least of them first.
+
+    A row of `kept` is a heap: each entry is at most those at twice its place plus 1 and 2.
+    """
+    k = kept.shape[1]
+    for row in range(values.shape[0]):
+        heap = kept[row]
+        for column in range(values.shape[1]):
+            value = values[row, column]
+            if value <= heap[0]:
+                continue
+            place, child = 0, 1
+            while child < k:
+                if child + 1 < k and heap[child + 1] < heap[child]:
+                    child += 1
+                if heap[child] >= value:
+                    break
+                heap[place] = heap[child]
+                place, child = child, 2 * child + 1
+            heap[place] = value

@@ -140,7 +140,9 @@ def top_label(given: Given, *, slow: bool = False) -> dict[str, Any]:
         **table.nested(numbers),
         "intervals": intervals(given, rows, numbers, slow=slow),
         "noise_floor": {
-            row.key: row.floor(given.vectors["confidence"])._asdict() for row in rows if row.floor is not None
+            row.key: row.floor(given.vectors["confidence"])._asdict()
+            for row in rows
+            if row.floor is not None and (slow or row.interval is None or not row.interval.slow)
         },
     }
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.logits import SUM_TOLERANCE, blocks, check_logits
+from mixup_jax.metrics.logits import SUM_TOLERANCE, blocks, check_logits, in_threads
 from mixup_jax.metrics.softmax import Floats, plain, table_of_logits
 
 
@@ -105,6 +105,34 @@ def entropy_of_others(others: Others) -> Floats:
     spread = others.spread - others.gap * others.total
     with np.errstate(divide="ignore"):
         score: Floats = np.log(others.total * per_x + spread / (1.0 + x)) + others.gap
+    return score
+
+
+GEN_POWER, GEN_CLASSES = 0.1, 100
+
+
+def gen_score(logits: npt.ArrayLike) -> Floats:
+    """Returns the generalised entropy of each prediction, `sum_k p_k^0.1 (1 - p_k)^0.1` over the 100 likeliest classes.
+
+    Source: Liu et al. (2023, GEN, CVPR), with their gamma and M.  Adding a constant to a row changes nothing.
+    """
+    array = check_logits(np.asarray(logits))
+    score = np.empty(len(array))
+
+    def work(rows: slice) -> None:
+        # Sorted, so that the order of the classes does not matter to the last bit.
+        block = np.sort(array[rows].astype(np.float64), axis=1)
+        with np.errstate(over="ignore"):
+            others = block[:, :-1] - block[:, -1:]
+        rest = np.exp(others).sum(axis=1)
+        log_total = np.log1p(rest)
+        likeliest = others[:, -(GEN_CLASSES - 1) :] - log_total[:, None]
+        likeliest += np.log1p(-np.exp(likeliest))
+        with np.errstate(divide="ignore"):
+            top = np.log(rest) - 2 * log_total
+        score[rows] = np.exp(GEN_POWER * likeliest).sum(axis=1) + np.exp(GEN_POWER * top)
+
+    in_threads(work, list(blocks(*array.shape)))
     return score
 
 

@@ -177,13 +177,45 @@ def noise_floor(confidence: npt.ArrayLike, n_bins: int = 15, *, resamples: int =
     below `p95` is no evidence of miscalibration.
     """
     run = sorted_run(confidence, np.zeros(np.shape(confidence), bool))
-    check_resamples(resamples)
-    starts = run.starts(n_bins)
+    return _floor(run, _gaps_of_ranges(run, run.starts(n_bins)), resamples, seed)
+
+
+def adaptive_noise_floor(
+    confidence: npt.ArrayLike, n_bins: int = 15, *, resamples: int = 200, seed: int = 0
+) -> NoiseFloor:
+    """Returns the `noise_floor` of `adaptive_ece`."""
+    run = sorted_run(confidence, np.zeros(np.shape(confidence), bool))
+    ends = tie_ends(run.confidence)
+    return _floor(run, _gaps_of_ranges(run, ends[equal_mass_cuts(ends, n_bins)][:-1]), resamples, seed)
+
+
+def smooth_noise_floor(confidence: npt.ArrayLike, *, resamples: int = 200, seed: int = 0) -> NoiseFloor:
+    """Returns the `noise_floor` of `smooth_ece`."""
+    run = sorted_run(confidence, np.zeros(np.shape(confidence), bool))
+    left, share, _ = grid_shares(run.confidence, run.correct)
+    points, starts = np.unique(left, return_index=True)
+
+    def smoothed(correct: Floats) -> Floats:
+        residual, grid = correct - run.confidence, np.zeros((len(correct), GRID + 1))
+        grid[:, points] = np.add.reduceat(residual * (1.0 - share), starts, axis=1)
+        grid[:, points + 1] += np.add.reduceat(residual * share, starts, axis=1)
+        return smooth_ece_of_grid(grid / run.n)
+
+    return _floor(run, smoothed, resamples, seed)
+
+
+def _gaps_of_ranges(run: SortedRun, starts: Ints) -> Callable[[Floats], Floats]:
+    """Returns the ECE over bins that begin at `starts`, as a function of correctness `[R, N]`."""
     confidence_sum = np.add.reduceat(run.confidence, starts)
+    return lambda correct: np.abs(np.add.reduceat(correct, starts, axis=1) - confidence_sum).sum(axis=1) / run.n
+
+
+def _floor(run: SortedRun, statistic: Callable[[Floats], Floats], resamples: int, seed: int) -> NoiseFloor:
+    check_resamples(resamples)
     rng = np.random.default_rng(seed)
     floors = []
     for rows in row_counts(run.n, resamples):
         correct = (rng.random((rows, run.n)) < run.confidence).astype(np.float64)
-        floors.append(np.abs(np.add.reduceat(correct, starts, axis=1) - confidence_sum).sum(axis=1) / run.n)
+        floors.append(statistic(correct))
     replicates = np.concatenate(floors)
     return NoiseFloor(mean=float(replicates.mean()), p95=float(np.quantile(replicates, 0.95)))

@@ -62,6 +62,17 @@ def e_aurc(score: npt.ArrayLike, correct: npt.ArrayLike) -> float:
     return max(float(risk.mean()) - perfect, 0.0)  # for a perfect ranking, rounding may leave -1e-17
 
 
+def augrc(score: npt.ArrayLike, correct: npt.ArrayLike) -> float:
+    """Returns the area under the generalised risk-coverage curve, in [0, 1/2]; lower is better.
+
+    The generalised risk at coverage k/N is the number of errors among the k most confident examples, over N: the chance
+    that an example is wrong and answered.  The area is by trapezoids, and ties count by expectation, so it is exactly
+    `acc (1 - acc) (1 - AUROC of errors) + (1 - acc)^2 / 2` (Traub et al. 2024, arXiv:2407.01032).
+    """
+    errors = _expected_errors(score, correct)
+    return float(errors.sum() - errors[-1] / 2) / len(errors) ** 2
+
+
 def accuracy_at_coverage(score: npt.ArrayLike, correct: npt.ArrayLike, coverage: float) -> float:
     """Returns the accuracy on the ceil(coverage N) examples of lowest score, in [0, 1].
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mixup_jax.metrics.calibration import (
     adaptive_ece,
@@ -29,18 +30,36 @@ from mixup_jax.metrics.calibration import (
 )
 from mixup_jax.metrics.classwise import bootstrap_classwise_ece, classwise_ece, tace
 from mixup_jax.metrics.detection import aupr_in, aupr_out, auroc, auroc_interval, fpr95_id, fpr95_ood
+from mixup_jax.metrics.feature_scores import (
+    FeatureScore,
+    Training,
+    fit_ash,
+    fit_fdbd,
+    fit_kl_matching,
+    fit_knn,
+    fit_mahalanobis,
+    fit_nnguide,
+    fit_react,
+    fit_relative_mahalanobis,
+    fit_residual,
+    fit_scale,
+    fit_vim,
+)
+from mixup_jax.metrics.ood_scores import gen_score
 from mixup_jax.metrics.proper import brier_decomposition, resolution, top_k_accuracy, uncertainty
 from mixup_jax.metrics.replicates import (
     NoiseFloor,
     Replicates,
     accuracy_replicates,
+    adaptive_noise_floor,
     adaptive_replicates,
     gap_replicates,
     noise_floor,
     of_bins,
+    smooth_noise_floor,
     smooth_replicates,
 )
-from mixup_jax.metrics.selective import accuracy_at_coverage, aurc, e_aurc
+from mixup_jax.metrics.selective import accuracy_at_coverage, augrc, aurc, e_aurc
 from mixup_jax.metrics.smooth import smooth_ece
 from mixup_jax.metrics.softmax import Bools, Floats, Ints
 
@@ -87,7 +106,8 @@ class Metric:
       bins: how many bins it is computed with; None if it needs none.
       limits: the least and the largest value.
       interval: how its interval is made; None if it has none.
-      floor: the function of the confidences that returns its noise floor; None if it has none.
+      floor: the function of the confidences that returns its noise floor; None if it has none.  Where the interval is
+        slow, so is the floor, and it is made only if all intervals are asked for.
       unscaled: whether a temperature does not change it.
       classes: the fewest classes for which it is reported.
       required: whether every evaluation.json of schema 1 has it; otherwise it may be missing.
@@ -133,6 +153,9 @@ class Score:
       field: the field of `Examined` that holds it; None for a score that needs the network.
       level: whether it uses the level of the logits, which softmax ignores, so that it means nothing for probabilities.
       source: who proposed it.
+      on_request: the function of logits of a score that is made only on request.
+      fit: for a score of penultimate features, the function that fits it on those of training examples.
+      needs: the fields of `Training` besides the features that `fit` needs.
     """
 
     key: str
@@ -141,6 +164,9 @@ class Score:
     field: str | None
     level: bool = False
     source: str = ""
+    on_request: Callable[[npt.ArrayLike], Floats] | None = None
+    fit: Callable[[Training], FeatureScore] | None = None
+    needs: tuple[str, ...] = ()
 
 
 def mean(values: Floats | Bools) -> float:
@@ -180,6 +206,13 @@ def _brier_part(part: str, aim: str, equation: str, **more: Any) -> Metric:
     label = f"Brier score of being right: {part.replace('_', ' ')}"
     of = ("brier_parts_15",)
     return Metric(f"brier_{part}_15", label, _part(part), of, aim, equation, bins=15, summary=False, **more)
+
+
+def _of_features(
+    key: str, label: str, equation: str, fit: Callable[..., FeatureScore], *needs: str, source: str
+) -> Score:
+    """Returns the row of a score of penultimate features."""
+    return Score(key, label, equation, None, source=source, fit=fit, needs=needs)
 
 
 _TEST: dict[str, Any] = {"required": True, "section": "test"}
@@ -229,11 +262,13 @@ METRICS: tuple[Metric, ...] = (
              where=MORE_PAGE, source="Kumar et al. 2019"),
     Metric("adaptive_ece_15", "Adaptive ECE, 15 bins of equal size", adaptive_ece, ("confidence", "correct"), "lower",
            "ECE over 15 bins of equal mass (`bin_equal_mass`)",
-           bins=15, interval=Bootstrap(adaptive_replicates, slow=True), source="Nixon et al. 2019"),
+           bins=15, interval=Bootstrap(adaptive_replicates, slow=True), floor=adaptive_noise_floor,
+           source="Nixon et al. 2019"),
     Metric("smooth_ece", "Smooth ECE", smooth_ece, ("confidence", "correct"), "lower",
            "the s with integral abs(mean_i (correct_i - confidence_i) K_s(t, confidence_i)) dt = s, K_s a Gaussian "
            "reflected at 0 and 1",
-           interval=Bootstrap(smooth_replicates, slow=True), source="Błasiok & Nakkiran 2024"),
+           interval=Bootstrap(smooth_replicates, slow=True), floor=smooth_noise_floor,
+           source="Błasiok & Nakkiran 2024"),
     Metric("classwise_ece_15", "Class-wise ECE, 15 bins", classwise_ece, ("logits", "labels"), "lower",
            "mean over classes of ECE of (p_k, label = k): SCE",
            bins=15, interval=Bootstrap(own=bootstrap_classwise_ece, slow=True), source="Nixon et al. 2019"),
@@ -259,6 +294,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("e_aurc", "E-AURC", e_aurc, ("msp", "correct"), "lower",
            "AURC - 1/N sum_(j=1..E) j / (N - E + j), with E errors: above a perfect ranking, exactly",
            interval=_RESAMPLED, source="Geifman et al. 2019", **_SELECTIVE),
+    Metric("augrc", "AUGRC", augrc, ("msp", "correct"), "lower",
+           "acc (1 - acc) (1 - AUROC of errors) + (1 - acc)^2/2: the area under (errors among the k surest)/N over k/N",
+           limits=(0.0, 0.5), interval=_RESAMPLED, source="Traub et al. 2024", **_SELECTIVE),
     *(Metric(f"accuracy_at_coverage/{coverage}", f"Accuracy on the surest {100 * coverage:g} %",
              partial(accuracy_at_coverage, coverage=coverage), ("msp", "correct"), "higher",
              f"1 - risk_k at k = ceil({coverage} N)", **_SELECTIVE)
@@ -303,7 +341,31 @@ SCORES: tuple[Score, ...] = (
     Score("entropy", "entropy", "log(-sum_k p_k log p_k)", "entropy"),
     Score("energy", "energy", "-T logsumexp_k(z_k / T)", "energy", level=True, source="Liu et al. 2020, eq. 4"),
     Score("max_logit", "largest logit", "-max_k z_k", "max_logit", level=True, source="Hendrycks et al. 2022"),
+    Score("gen", "GEN", "sum over the 100 largest p_k of (p_k (1 - p_k))^0.1", None, source="Liu et al. 2023",
+          on_request=gen_score),
     Score("odin", "ODIN", "MSP of f(x + eps sign(grad_x log max_k p_k)) / T", None, source="Liang et al. 2018"),
+    _of_features("knn", "KNN", "distance of f/abs(f) to that of the 50th nearest training example", fit_knn,
+                 source="Sun et al. 2022"),
+    _of_features("mahalanobis", "Mahalanobis", "min_c (f - m_c)' S^-1 (f - m_c), S the covariance within classes",
+                 fit_mahalanobis, "labels", source="Lee et al. 2018"),
+    _of_features("relative_mahalanobis", "relative Mahalanobis", "Mahalanobis - (f - m)' S_all^-1 (f - m)",
+                 fit_relative_mahalanobis, "labels", source="Ren et al. 2021"),
+    _of_features("vim", "ViM", "a residual - logsumexp_k z_k, a = mean max_k z_k / mean residual in training", fit_vim,
+                 "kernel", source="Wang et al. 2022"),
+    _of_features("react", "ReAct", "energy of min(f, c), c the 90th percentile of training features", fit_react,
+                 "kernel", source="Sun et al. 2021"),
+    _of_features("ash", "ASH-B", "energy of f with its largest tenth set to sum f / their number, the rest to 0",
+                 fit_ash, "kernel", source="Djurisic et al. 2023"),
+    _of_features("scale", "SCALE", "energy of f exp(sum f / sum of its largest 15 %)", fit_scale, "kernel",
+                 source="Xu et al. 2024"),
+    _of_features("fdbd", "fDBD", "-sum_k (max z - z_k) / abs(w_max - w_k) / abs(f - m)", fit_fdbd, "kernel",
+                 source="Liu & Qin 2024"),
+    _of_features("nnguide", "NNGuide", "energy times the mean over 100 nearest of cos(f, f_i) logsumexp z_i",
+                 fit_nnguide, "kernel", source="Park et al. 2023"),
+    _of_features("residual", "residual", "length of f, from where all z_k are equal, outside the principal space",
+                 fit_residual, "kernel", source="Wang et al. 2022"),
+    _of_features("kl_matching", "KL-matching", "min_c KL(p, mean p of training examples predicted as c)",
+                 fit_kl_matching, "kernel", source="Hendrycks et al. 2022"),
 )
 # fmt: on
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax.experimental import multihost_utils
@@ -26,7 +27,9 @@ from mixup_jax.data.load import run_spec
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, Inputs, batches_of
 from mixup_jax.data.text import Vocabulary
 from mixup_jax.devices.mesh import by_rows, device_mesh, process_rows
+from mixup_jax.errors import InputError
 from mixup_jax.libraries import fast_to_run
+from mixup_jax.metrics.feature_scores import Training
 from mixup_jax.models import init_variables, model_of
 from mixup_jax.progress import duration
 from mixup_jax.runs.records import Predictions
@@ -87,20 +90,29 @@ def plain(model: nn.Module, standardise: Callable[[jax.Array], jax.Array]) -> Fo
 
 
 def predict_records(
-    network: Network, sets: Mapping[str, ExampleSet], meta: Mapping[str, Any], report: Callable[[str], None]
+    network: Network,
+    sets: Mapping[str, ExampleSet],
+    meta: Mapping[str, Any],
+    report: Callable[[str], None],
+    *,
+    features: bool = False,
 ) -> dict[str, Predictions]:
     """Returns the record of every set by name, in the first process only; all processes must call it together.
 
-    Names are those in `OWN_SPLITS` or of other data sets.
+    Names are those in `OWN_SPLITS` or of other data sets.  With `features`, the records also hold the penultimate
+    features.
     """
-    predict = make_predict(network.forward, network.mesh, batch_size=network.config.evaluation.batch_size)
+    forward = with_features(network) if features else network.forward
+    predict = make_predict(forward, network.mesh, batch_size=network.config.evaluation.batch_size)
     total = sum(len(data.inputs) for data in sets.values())
     done, before, start = 0, 0, 0.0  # the clock starts after the first set, which waits for the compiler
     records = {}
     for name, data in sets.items():
-        logits = predict(network.variables, data.inputs)
+        found = predict(network.variables, data.inputs)
         if jax.process_index() == 0:  # only there, because reading the labels of a streamed set takes time
-            records[name] = record_of(logits, name, data, network.spec, meta)
+            record = record_of(found[:, : network.spec.classes], name, data, network.spec, meta)
+            beyond = found[:, network.spec.classes :].astype(np.float16) if features else None
+            records[name] = replace(record, features=beyond)
         done += len(data.inputs)
         if not before:
             before, start = done, time.monotonic()
@@ -108,6 +120,66 @@ def predict_records(
         estimate = "to be measured" if before == done < total else duration(left)
         report(f"predicted {name}: {done:,} of {total:,} examples | ETA {estimate}")
     return records
+
+
+def with_features(network: Network) -> Forward:
+    """Returns the usual prediction, `[B, K + D]`: the logits, then the input of the network's last layer."""
+
+    def forward(variables: Mapping[str, Any], inputs: jax.Array, rows: jax.Array) -> jax.Array:
+        logits, (_, features) = _to_last_layer(network, variables, inputs)
+        return jnp.concatenate([logits, features.astype(logits.dtype)], axis=1)
+
+    return forward
+
+
+def training_features(
+    network: Network, train: ExampleSet, meta: Mapping[str, Any], report: Callable[[str], None]
+) -> Training | None:
+    """Returns the features of training examples without augmentation, and the last layer, in the first process only."""
+    paths = list[tuple[str, ...]]()
+
+    def note_path(variables: Mapping[str, Any], inputs: jax.Array) -> jax.Array:
+        logits, (path, _) = _to_last_layer(network, variables, inputs)
+        paths.append(path)
+        return logits
+
+    shape = (1, *input_shape(network.spec, network.config.data))
+    nothing = jnp.zeros(shape, jnp.int32 if network.spec.task == "text" else jnp.uint8)
+    jax.eval_shape(note_path, network.variables, nothing)
+    layer = network.variables["params"]
+    for part in paths[0]:
+        layer = layer[part]
+    records = predict_records(network, {"train": train}, meta, report, features=True)
+    if not records:
+        return None
+    features = records["train"].features
+    assert features is not None
+    return Training(features, train.labels, *(_on_host(layer[name]) if name in layer else None for name in _HEAD))
+
+
+_HEAD = ("kernel", "bias")
+
+
+def _on_host(array: jax.Array) -> npt.NDArray[np.float32]:
+    return np.asarray(array.addressable_data(0), np.float32)
+
+
+def _to_last_layer(
+    network: Network, variables: Mapping[str, Any], inputs: jax.Array
+) -> tuple[jax.Array, tuple[tuple[str, ...], jax.Array]]:
+    """Returns the logits, and the path and the input of the last linear layer that is called."""
+    calls = list[tuple[tuple[str, ...], jax.Array]]()
+
+    def note(call: Any, arguments: Any, keywords: Any, context: Any) -> Any:
+        if isinstance(context.module, nn.Dense) and context.method_name == "__call__":
+            calls.append((context.module.path, arguments[0]))
+        return call(*arguments, **keywords)
+
+    with nn.intercept_methods(note):
+        logits = network.model.apply(variables, network.standardise(inputs), train=False)
+    if not calls or calls[-1][1].ndim != 2:
+        raise InputError(f"{network.config.model.name} has no last linear layer; expected one to take features before")
+    return logits, calls[-1]
 
 
 def record_of(logits: Logits, name: str, data: ExampleSet, spec: DatasetSpec, meta: Mapping[str, Any]) -> Predictions:

@@ -44,6 +44,7 @@ class Checks:
             raise self._wrong("ood", ood, "an object with one entry a data set")
         for name, entry in ood.items():
             self._ood(key("ood", name), entry)
+        self._each("", evaluation, "ood_groups", self._group)
         return test_name
 
     def _config(self, config: Any) -> None:
@@ -110,6 +111,11 @@ class Checks:
         self._number(key(where, "temperature"), entry.get("temperature"), optional=True)
         if entry.get("temperature") is not None and not entry["temperature"] > 0:
             raise self._wrong(key(where, "temperature"), entry["temperature"], "a number above 0")
+
+    def _group(self, where: str, entry: Any) -> None:
+        if not isinstance(entry, dict):
+            raise self._wrong(where, entry, "an object with sets and scores")
+        self._each(where, entry, "scores", self._score)
 
     def _separation(self, where: str, entry: Any) -> None:
         self._counted(where, entry, ("n_in", "n_out"))

@@ -31,7 +31,7 @@ from mixup_jax.methods.method import VARIANTS
 from mixup_jax.report import formatting
 from mixup_jax.report.comparisons import make_comparisons
 from mixup_jax.report.groups import Group, Summary, make_groups
-from mixup_jax.report.quantities import Quantity, ood_names, sections
+from mixup_jax.report.quantities import GROUPS, Quantity, ood_names, sections
 from mixup_jax.report.runs import load_runs
 from mixup_jax.report.tables import markdown_table
 from mixup_jax.runs.files import write_atomically
@@ -100,6 +100,8 @@ def _label(quantity: Quantity) -> str:
     if parts[0] == "ood":
         named = quantity.label.replace(" on it", f" on {parts[1]}")
         return named if named != quantity.label else f"{quantity.label} against {parts[1]}"
+    if parts[0] == GROUPS:
+        return f"{quantity.label}, mean of the {parts[1]} sets"
     if parts[0] == "noise_floor":
         return f"Noise floor of {quantity.label}"
     return f"{quantity.label}, after temperature scaling" if parts[0] == "after_temperature" else quantity.label

@@ -47,6 +47,8 @@ class Section:
     quantities: tuple[Quantity, ...]
 
 
+GROUPS = "ood_groups"
+_OF_DOCUMENT = ("ood", GROUPS)
 _AFTER = ", after temperature scaling"
 
 
@@ -79,8 +81,75 @@ def sections(ood_names: Sequence[str]) -> list[Section]:
             tuple(of_row(row, "after_temperature/") for row in table.METRICS if row.section == "more"),
         ),
         Section("Selective prediction, as trained", tuple(selective)),
+        *(Section(title, quantities) for title, quantities in _ON_REQUEST.items()),
         *(Section(f"Out of distribution: {name}", _foreign(f"ood/{name}/")) for name in ood_names),
+        *(
+            Section(f"Out of distribution: mean of the {group} sets", _of_group(f"{GROUPS}/{group}/scores/"))
+            for group in ("near", "far")
+        ),
     ]
+
+
+def _conformal() -> tuple[Quantity, ...]:
+    names = {"thr": "THR", "aps": "APS", "raps": "RAPS"}
+    states = {"as_trained": "", "after_temperature": _AFTER}
+    numbers = {
+        "coverage": "coverage",
+        "mean_size": "classes in a set",
+        "worst_class_coverage": "coverage of worst class",
+    }
+    return tuple(
+        Quantity(f"extra/conformal/{state}/{rule}/{key}", f"{name}: {words}{suffix}")
+        for state, suffix in states.items()
+        for rule, name in names.items()
+        for key, words in numbers.items()
+    )
+
+
+def _recalibrations() -> tuple[Quantity, ...]:
+    names = ("none", "temperature", *("svs", "sms", "vector_scaling", "dirichlet", "ensemble_temperature"))
+    places = {"cross_fitted": "cross-fitted on validation", "here": "on test"}
+    return tuple(
+        Quantity(f"extra/recalibration/{place}/{name}/{key}", f"{name.replace('_', ' ')}, {words}: {label}", "lower")
+        for place, words in places.items()
+        for name in names
+        for key, label in (("nll", "NLL"), ("minus_temperature", "less that after temperature"))
+    )
+
+
+def _of_groups(name: str) -> tuple[Quantity, ...]:
+    return (
+        Quantity(f"extra/{name}/worst_accuracy", "Accuracy of the worst", "higher"),
+        Quantity(f"extra/{name}/accuracy_gap", "Accuracy, best less worst", "lower"),
+        Quantity(f"extra/{name}/worst_ece_15", "ECE of the worst", "lower", 15),
+        Quantity(f"extra/{name}/ece_15_gap", "ECE, worst less best", "lower", 15),
+    )
+
+
+_PARTS = {"nll": "NLL", "brier": "Brier score", "brier_top_label": "Brier score of being right"}
+_ON_REQUEST = {
+    "Refinement and calibration parts": tuple(
+        Quantity(f"extra/refinement/{key}_{part}", f"{label}: {part}", "lower")
+        for key, label in _PARTS.items()
+        for part in ("refinement", "calibration")
+    ),
+    "Recalibration: NLL, and how far it is from that after temperature scaling": _recalibrations(),
+    "Test of calibration": (Quantity("extra/calibration_test/p_value", "p-value of being calibrated"),),
+    "Conformal sets that should cover 90 %": _conformal(),
+    "Classes": _of_groups("classes"),
+    "Groups": _of_groups("groups"),
+    "Differences within the ensemble": (
+        Quantity("ensemble/mutual_information", "Mutual information (nats)"),
+        Quantity("ensemble/disagreement", "Disagreement"),
+    ),
+}
+"""The sections of what was asked for with `--extra`, and of ensembles."""
+
+
+def _of_group(prefix: str) -> tuple[Quantity, ...]:
+    """Returns the mean AUROC and FPR95 of each score over a group of out-of-distribution sets."""
+    shown = [row for row in table.DETECTION if row.key in ("auroc", "fpr95_ood")]
+    return tuple(of_row(row, f"{prefix}{score.key}/", f" by {score.label}") for score in table.SCORES for row in shown)
 
 
 def _foreign(prefix: str) -> tuple[Quantity, ...]:
@@ -103,20 +172,23 @@ def ood_names(runs: Sequence[RunRecord]) -> list[str]:
 
 def value(run: RunRecord, quantity: Quantity) -> float | None:
     """Returns a run's number, or None if its evaluation.json does not have it."""
-    where = run.evaluation if quantity.path[0] == "ood" else run.result
+    where = run.evaluation if quantity.path[0] in _OF_DOCUMENT else run.result
     found = dig(where, *quantity.path)
     return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
 
 
 def interval(run: RunRecord, quantity: Quantity) -> tuple[float, float] | None:
     """Returns the 95 % interval over test examples of a run's number, or None if there is none."""
-    parent = dig(run.evaluation if quantity.path[0] == "ood" else run.result, *quantity.path[:-1])
+    parent = dig(run.evaluation if quantity.path[0] in _OF_DOCUMENT else run.result, *quantity.path[:-1])
     found = dig(parent, "intervals", quantity.path[-1])
     return (float(found[0]), float(found[1])) if found else None
 
 
 def examples(run: RunRecord, quantity: Quantity) -> str:
     """Returns the number of examples behind a run's number, such as "10,000" or "10,000 in, 5,000 out"."""
+    if quantity.path[0] == GROUPS:
+        sets = dig(run.evaluation, *quantity.path[:2], "sets")
+        return ", ".join(map(str, sets)) if isinstance(sets, list) else ""
     if quantity.path[0] != "ood":
         return f"{run.result['n']:,}"
     numbers = run.evaluation["ood"].get(quantity.path[1])

@@ -46,12 +46,17 @@ UNREADABLE = (
 """What Python and numpy raise for a damaged file."""
 
 
+MAPPED = 1 << 26
+"""Bytes from which on an array that may be memory-mapped is, if it is stored without compression."""
+
+
 def read_npz(
-    path: Path, wanted: Sequence[str], limit: int = DEFAULT_LIMIT
+    path: Path, wanted: Sequence[str], limit: int = DEFAULT_LIMIT, mapped: Sequence[str] = ()
 ) -> tuple[dict[str, npt.NDArray[Any]], list[str]]:
     """Returns those of the wanted arrays that an `.npz` holds, and the names of all that it holds.
 
-    Other arrays are not decompressed.
+    Other arrays are not decompressed.  Large ones of those named in `mapped` are read-only memory maps, if they are
+    stored without compression (as by `numpy.savez`); they do not count towards the limit.
 
     Raises:
       InputError: the wanted arrays together exceed `limit` bytes.
@@ -69,12 +74,42 @@ def read_npz(
                     raise ValueError(f"it holds the array {name[:60]!r} twice")
                 members[name] = info
             chosen = {name: members[name] for name in wanted if name in members}
-            check_size(path, sum(info.file_size for info in chosen.values()), limit)
+            in_place = {name for name, info in chosen.items() if name in mapped and _may_be_mapped(info)}
+            check_size(path, sum(info.file_size for name, info in chosen.items() if name not in in_place), limit)
             for info in chosen.values():
                 if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     # numpy writes no others, and LZMA allocates as much memory as the file claims to need.
                     raise ValueError(f"compression method {info.compress_type} is not one that numpy writes")
-            return {name: _read_member(archive, info) for name, info in chosen.items()}, sorted(members)
+            arrays = {
+                name: _map_member(path, file, info) if name in in_place else _read_member(archive, info)
+                for name, info in chosen.items()
+            }
+            return arrays, sorted(members)
+
+
+def _may_be_mapped(info: zipfile.ZipInfo) -> bool:
+    plain = info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1  # bit 0: encrypted
+    return plain and info.file_size == info.compress_size >= MAPPED
+
+
+def _map_member(path: Path, file: IO[bytes], info: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    """Returns an array of an archive as a read-only map of its bytes in the file."""
+    file.seek(info.header_offset)
+    header = file.read(_LOCAL_HEADER.size)
+    mark, name_size, extra_size = _LOCAL_HEADER.unpack(header)
+    if mark != b"PK\3\4":
+        raise ValueError("its directory names a place that holds no array")
+    start = info.header_offset + len(header) + name_size + extra_size
+    if start + info.file_size > path.stat().st_size:
+        raise ValueError("it ends within an array")
+    file.seek(start)
+    shape, fortran, dtype = _check_header(file, start + info.file_size)
+    array = np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
+    return np.asarray(array)
+
+
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+"""Of a member of a ZIP archive: its mark, and the lengths of its name and of what follows it, before the bytes."""
 
 
 def map_npy(path: Path) -> npt.NDArray[Any]:
@@ -117,15 +152,18 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _check_header(file: IO[bytes], size: int) -> None:
-    """Raises ValueError unless the header describes an array of exactly the bytes that follow it in `size` bytes."""
+def _check_header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Returns shape, order and dtype from a header; the array ends at byte `size`.
+
+    Raises ValueError unless it describes an array of exactly the bytes that follow it.
+    """
     version = np.lib.format.read_magic(file)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"its format version {version} is unknown")
     try:
         with _quiet():
-            shape, _, dtype = readers[version](file)
+            shape, fortran, dtype = readers[version](file)
     except (*UNREADABLE,) as error:
         if isinstance(error, OSError):
             raise
@@ -139,3 +177,4 @@ def _check_header(file: IO[bytes], size: int) -> None:
         raise ValueError(
             f"an array of shape {list(shape)} and {dtype} takes {promised} bytes, not {size - file.tell()}"
         )
+    return shape, fortran, dtype

@@ -9,7 +9,7 @@ import csv
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -22,12 +22,15 @@ from mixup_jax.escapes import print_line
 from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, UNREADABLE, check_size, from_bfloat16, map_npy
 from mixup_jax.runs.files import shown
 from mixup_jax.runs.records import (
+    BESIDE,
     ROWS_BY_IMAGE,
     Predictions,
+    fields_beside,
     logits_of_probabilities,
     no_labels,
     parsed_meta,
     read_entries,
+    wanted_beside,
 )
 from mixup_jax.runs.tables import Columns, read_arrow, read_csv, read_parquet
 from mixup_jax.runs.torch_file import read_tensor, read_torch
@@ -62,6 +65,8 @@ class Reading:
       ignore_label: examples with this label are left out.
       limit: bytes that the arrays may take in memory; an `.npy` of logits takes none.
       labelled: labels must be there.
+      features: an `.npz` is also read for features and the last layer, as by `load_record`.
+      groups: an `.npz` is also read for groups of the examples.
     """
 
     logits_key: str | None = None
@@ -70,16 +75,22 @@ class Reading:
     ignore_label: int | None = None
     limit: int = DEFAULT_LIMIT
     labelled: bool = True
+    features: bool = False
+    groups: bool = False
 
 
 class _Found(NamedTuple):
-    """What a file holds, what is to be said about how it was read, and the names of its arrays, if they have names."""
+    """What a file holds, what is to be said about how it was read, and the names of its arrays, if they have names.
+
+    `beside` holds further fields of `Predictions`.
+    """
 
     logits: Array
     labels: Array | None
     said: Sequence[str] = ()
     names: Sequence[str] = ()
     meta: Mapping[str, Any] = MappingProxyType({})
+    beside: Mapping[str, Any] = MappingProxyType({})
 
 
 def load_predictions(
@@ -88,6 +99,8 @@ def load_predictions(
     labels: str | os.PathLike[str] | None = None,
     probabilities: bool = False,
     labelled: bool = True,
+    features: bool = False,
+    groups: bool = False,
     limit: int = DEFAULT_LIMIT,
     logits_key: str | None = None,
     labels_key: str | None = None,
@@ -117,6 +130,8 @@ def load_predictions(
       probabilities: the numbers are probabilities, not logits; this is never guessed.
       labelled: labels must be there; else, as for out-of-distribution examples, no example has one where the file
         has none.
+      features: an `.npz` is also read for features and the last layer, as by `load_record`.
+      groups: an `.npz` is also read for `groups` [N].
       limit: bytes that the arrays may take in memory; an `.npy` of logits takes none.
       logits_key: the name of the logits, or what the names of the columns of classes begin with.
       labels_key: the name of the labels.
@@ -130,7 +145,7 @@ def load_predictions(
         promises; the message names the file.
     """
     path, labels = Path(path), None if labels is None else Path(labels)
-    reading = Reading(logits_key, labels_key, flatten, ignore_label, limit, labelled)
+    reading = Reading(logits_key, labels_key, flatten, ignore_label, limit, labelled, features, groups)
     suffix = _suffix(path)
     found = _read(path, lambda: _find(path, suffix, reading))
     classes = found.labels
@@ -150,6 +165,11 @@ def load_predictions(
         )
     try:
         record = as_record(found.logits, classes, reading, path, found.meta, probabilities=probabilities)
+        if found.beside:
+            if flatten or ignore_label is not None:
+                given = ", ".join(found.beside)
+                raise InputError(f"{given} belong to whole records; expected neither --flatten nor --ignore_label")
+            record = replace(record, **found.beside)
     except InputError as error:
         raise InputError(f"predictions file {path}: {error}") from error
     if found.said:
@@ -291,13 +311,14 @@ def _find(path: Path, suffix: str, reading: Reading) -> _Found:
         return _Found(map_npy(path), None)
     if suffix == ".npz":
         _, names = read_entries(path, (), reading.limit)
-        logits, labels, said = _names(path, [name for name in names if name != "meta"], reading)
-        entries, _ = read_entries(path, [name for name in (logits, labels, "meta") if name], reading.limit)
+        logits, labels, said = _names(path, [name for name in names if name not in ("meta", *BESIDE)], reading)
+        beside = wanted_beside(features=reading.features, groups=reading.groups)
+        entries, _ = read_entries(path, [name for name in (logits, labels, "meta", *beside) if name], reading.limit)
         try:
-            meta = parsed_meta(entries.get("meta"))
+            meta, fields = parsed_meta(entries.get("meta")), fields_beside(entries)
         except InputError as error:
             raise InputError(f"predictions file {path}: {error}") from error
-        return _Found(entries[logits], entries[labels] if labels else None, said, names, meta)
+        return _Found(entries[logits], entries[labels] if labels else None, said, names, meta, fields)
     if suffix in (".pt", ".pth"):
         tensors = read_torch(path)
         logits, labels, said = _names(path, list(tensors), reading)

@@ -22,12 +22,18 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError, not_a_file
 from mixup_jax.escapes import is_plain
+from mixup_jax.metrics.feature_scores import Training, check_features
 from mixup_jax.metrics.logits import SUM_TOLERANCE, UNLABELLED, check_labels, check_logits
 from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, UNREADABLE, read_npz
 from mixup_jax.runs.files import LARGEST, MIB, shown, unique, write_atomically
 
 MOST_ROUNDING = 0.5
 """The largest allowed distance between 1 and the sum of a row of rounded probabilities, for any number of classes."""
+
+OF_TRAINING = ("train_features", "train_labels", "head_kernel", "head_bias")
+"""The entries of a file that are the fields of `Training`, in their order."""
+BESIDE = ("features", "groups", *OF_TRAINING)
+MAPPABLE = ("features", "train_features")
 
 LARGEST_LOGIT = 1e100
 """The largest allowed logit: far beyond that of any network, and far enough from overflow for all sums."""
@@ -47,11 +53,17 @@ class Predictions:
         out-of-distribution one.
       meta: JSON-serialisable facts about the origin: `dataset`, `split`, `step`, `config`,
         `versions`, `seed`, `device_count`.  Empty for a file from elsewhere.
+      features: float16 (or wider) `[N, D]`, the input of the network's last layer; None where nobody asked for it.
+      groups: whole numbers or texts `[N]`, a group of each example, of which accuracy and calibration are wanted.
+      training: features of training examples and the last layer, which scores of features are fitted on.
     """
 
     logits: npt.NDArray[np.floating]
     labels: npt.NDArray[np.int32]
     meta: dict[str, Any] = field(default_factory=dict)
+    features: npt.NDArray[np.floating] | None = None
+    training: Training | None = None
+    groups: npt.NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         logits = check_logits(np.asarray(self.logits))
@@ -59,6 +71,15 @@ class Predictions:
         labels = check_labels(np.asarray(self.labels), *logits.shape)
         object.__setattr__(self, "logits", logits)
         object.__setattr__(self, "labels", labels)
+        if self.groups is not None and (self.groups.shape != labels.shape or self.groups.dtype.kind not in "iuU"):
+            raise InputError(
+                f"groups have shape {list(self.groups.shape)} and dtype {self.groups.dtype}; expected whole numbers or "
+                f"texts [{len(labels)}], one for each example"
+            )
+        if self.features is not None:
+            check_features("features", self.features)
+            if len(self.features) != len(logits):
+                raise InputError(f"features have {len(self.features)} rows; expected {len(logits)}, as the logits have")
 
     @property
     def name(self) -> str:
@@ -80,11 +101,23 @@ def _check_magnitude(logits: npt.NDArray[np.floating]) -> None:
 def save_predictions(path: str | os.PathLike[str], predictions: Predictions) -> None:
     """Writes a record as a compressed `.npz` with the entries `logits`, `labels` and `meta` (JSON text).
 
+    Features, if there are any, are written in float16 and without compression, so that they can be memory-mapped.
     The file appears whole or not at all, and the same record gives the same bytes.  Raises OSError where the
     folder cannot be written, and ValueError for NaN or infinity in `meta`, which are not JSON.
     """
-    meta = np.array(json.dumps(predictions.meta, allow_nan=False))
-    write_arrays(path, {"logits": predictions.logits, "labels": predictions.labels, "meta": meta})
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "logits": predictions.logits,
+        "labels": predictions.labels,
+        "meta": np.array(json.dumps(predictions.meta, allow_nan=False)),
+    }
+    if predictions.groups is not None:
+        arrays["groups"] = predictions.groups
+    if predictions.features is not None:
+        arrays["features"] = predictions.features.astype(np.float16)
+    if (training := predictions.training) is not None:
+        given = (training.features.astype(np.float16), training.labels, training.kernel, training.bias)
+        arrays |= {name: array for name, array in zip(OF_TRAINING, given, strict=True) if array is not None}
+    write_arrays(path, arrays)
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -94,14 +127,14 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, npt.NDArray[
         for name, array in arrays.items():
             # With the first date of the ZIP format instead of the current one: the same record gives the same bytes,
             # and a clock set before 1980, which ZIP cannot represent, is no problem.
-            with archive.open(_member(f"{name}.npy"), "w", force_zip64=True) as file:
+            with archive.open(_member(f"{name}.npy", name in MAPPABLE), "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
     write_atomically(Path(path), buffer.getvalue())
 
 
-def _member(name: str) -> zipfile.ZipInfo:
+def _member(name: str, stored: bool) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name)
-    info.compress_type = zipfile.ZIP_DEFLATED
+    info.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
     return info
 
 
@@ -158,6 +191,8 @@ def load_record(
     *,
     probabilities: bool = False,
     labelled: bool = True,
+    features: bool = False,
+    groups: bool = False,
     limit: int = DEFAULT_LIMIT,
 ) -> Predictions:
     """Reads a record that was written by `save_predictions`, or by any other program with `numpy.savez`.
@@ -166,6 +201,9 @@ def load_record(
       path: an `.npz` with `logits` `[N, K]` and `labels` `[N]`; `meta` (JSON text) may be absent.
       probabilities: the entry `logits` holds probabilities, whose logarithms are taken.
       labelled: whether `labels` are required; if not, a file without them has unlabelled examples.
+      features: whether to read `features` `[N, D]`, `train_features` `[M, D]`, `train_labels` `[M]`, `head_kernel`
+        `[D, K]` and `head_bias` `[K]` too, as far as they are there; large ones are memory-mapped.
+      groups: whether to read `groups` `[N]` too.
       limit: bytes that the arrays may take in memory; what the file claims is checked before it is decompressed.
 
     Raises:
@@ -173,7 +211,9 @@ def load_record(
         lacks an entry, or an entry breaks what `Predictions` promises; the message names the file.
     """
     path = Path(path)
-    entries, names = read_entries(path, ("logits", "labels", "meta"), limit)
+    entries, names = read_entries(
+        path, ("logits", "labels", "meta", *wanted_beside(features=features, groups=groups)), limit
+    )
     missing = [name for name in ("logits", "labels") if name not in entries and (labelled or name == "logits")]
     if missing:
         found = ", ".join(shown(name) for name in names[:8]) or "nothing"
@@ -183,9 +223,22 @@ def load_record(
     try:
         logits = logits_of_probabilities(entries["logits"]) if probabilities else entries["logits"]
         labels = entries["labels"] if "labels" in entries else no_labels(logits)
-        return Predictions(logits, labels, parsed_meta(entries.get("meta")))
+        return Predictions(logits, labels, parsed_meta(entries.get("meta")), **fields_beside(entries))
     except InputError as error:
         raise InputError(f"predictions file {path}: {error}") from error
+
+
+def wanted_beside(*, features: bool, groups: bool) -> Sequence[str]:
+    """Returns the entries of an `.npz` to read besides logits, labels and meta."""
+    return (*(("features", *OF_TRAINING) if features else ()), *(("groups",) if groups else ()))
+
+
+def fields_beside(entries: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    """Returns those fields of `Predictions` besides logits, labels and meta that the entries of an `.npz` give."""
+    found: dict[str, Any] = {name: entries[name] for name in ("features", "groups") if name in entries}
+    if "train_features" in entries:
+        found["training"] = Training(*(entries.get(name) for name in OF_TRAINING))  # type: ignore[arg-type]
+    return found
 
 
 def read_entries(path: Path, wanted: Sequence[str], limit: int) -> tuple[dict[str, npt.NDArray[Any]], list[str]]:
@@ -195,7 +248,7 @@ def read_entries(path: Path, wanted: Sequence[str], limit: int) -> tuple[dict[st
             f"predictions file {path} {not_a_file(path)}; expected an .npz with logits [N, K] and labels [N]"
         )
     try:
-        return read_npz(path, wanted, limit)
+        return read_npz(path, wanted, limit, mapped=MAPPABLE)
     except InputError:
         raise
     except PermissionError as error:

@@ -1,0 +1,348 @@
+"""Out-of-distribution (OOD) scores of penultimate features, fitted on those of training examples.
+
+Every `fit_...` takes the `Training` examples of a network and returns a function from features `[n, D]` to scores
+`[n]`, higher = more OOD.  The formulae are those of the papers as OpenOOD (arXiv:2306.09301) has them; docs/metrics.md,
+"Out-of-distribution scores", says where they differ.  Logits are those of the head, `features @ kernel + bias`.  Sums
+are in float64, except for inner products with the whole of the training features, which are in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mixup_jax.errors import InputError
+from mixup_jax.metrics.logits import check_labels, in_threads, rows_of
+from mixup_jax.metrics.softmax import Floats, Ints
+
+FeatureScore = Callable[[Floats], Floats]
+
+NEIGHBOURS = 50
+GUIDES = 100
+REACT_PERCENTILE, ASH_PERCENTILE, SCALE_PERCENTILE = 90.0, 90.0, 85.0
+ROWS = 1024
+BANK_ROWS = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What feature scores are fitted on.
+
+    Attributes:
+      features: floating point `[M, D]`, the penultimate features of training examples; may be memory-mapped.
+      labels: integer `[M]` in [0, K), or None.
+      kernel: floating point `[D, K]`, the weights of the last layer, or None.
+      bias: floating point `[K]`; zeros if there is a kernel alone.
+    """
+
+    features: npt.NDArray[np.floating]
+    labels: npt.NDArray[np.integer] | None = None
+    kernel: npt.NDArray[np.floating] | None = None
+    bias: npt.NDArray[np.floating] | None = None
+
+    def __post_init__(self) -> None:
+        size = check_features("train_features", self.features)
+        if self.kernel is not None and (self.kernel.ndim != 2 or len(self.kernel) != size):
+            raise InputError(f"head_kernel has shape {list(self.kernel.shape)}; expected [{size}, K]")
+        if self.bias is not None and (self.kernel is None or self.bias.shape != self.kernel.shape[1:]):
+            raise InputError(f"head_bias has shape {list(self.bias.shape)}; expected [K], as head_kernel [D, K] has")
+        for name, array in (("head_kernel", self.kernel), ("head_bias", self.bias)):
+            if array is not None and not (np.issubdtype(array.dtype, np.floating) and np.isfinite(array).all()):
+                raise InputError(f"{name} has dtype {array.dtype}, or NaN or infinity in it; expected finite floats")
+        if self.labels is not None:
+            classes = int(self.labels.max(initial=0)) + 1 if self.kernel is None else self.kernel.shape[1]
+            checked = check_labels(np.asarray(self.labels), len(self.features), classes)
+            if checked.min() < 0:
+                raise InputError("train_labels contain -1 (no label); expected a class for every training example")
+
+    def logits(self, features: Floats) -> Floats:
+        """Returns the logits of the head, float64 `[n, K]`."""
+        assert self.kernel is not None
+        found: Floats = features @ self.kernel.astype(np.float64)
+        return found if self.bias is None else found + self.bias
+
+
+def check_features(name: str, features: npt.NDArray[np.floating]) -> int:
+    """Returns D of features `[N, D]`; raises InputError for another shape or dtype, NaN or infinity."""
+    if features.ndim != 2 or 0 in features.shape or not np.issubdtype(features.dtype, np.floating):
+        raise InputError(
+            f"{name} have shape {list(features.shape)} and dtype {features.dtype}; expected floating point [N, D]"
+        )
+    for rows in rows_of(len(features), ROWS):
+        if not np.isfinite(features[rows]).all():
+            raise InputError(f"{name} contain NaN or infinity; expected finite numbers (float16 ends at 65504)")
+    return int(features.shape[1])
+
+
+def apply(score: FeatureScore, features: npt.NDArray[np.floating]) -> Floats:
+    """Returns the score of each row of features `[N, D]`, a block of rows at a time, float64 `[N]`."""
+    out = np.empty(len(features))
+
+    def work(rows: slice) -> None:
+        out[rows] = score(features[rows].astype(np.float64))
+
+    in_threads(work, list(rows_of(len(features), ROWS)))
+    return out
+
+
+def _log_total(logits: Floats) -> Floats:
+    top = logits.max(axis=1)
+    total: Floats = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
+    return total
+
+
+def _mean_of(training: Training) -> Floats:
+    mean: Floats = training.features.mean(axis=0, dtype=np.float64)
+    return mean
+
+
+def _covariance(training: Training, centres: Floats, of_row: Ints | None = None) -> Floats:
+    """Returns the mean outer product of the training features around centres `[C, D]`; row i has centre `of_row[i]`."""
+    size = training.features.shape[1]
+    total = np.zeros((size, size))
+    for rows in rows_of(len(training.features), BANK_ROWS):
+        centred = training.features[rows] - centres[0 if of_row is None else of_row[rows]]
+        total += centred.T @ centred
+    covariance: Floats = total / len(training.features)
+    return covariance
+
+
+def _whitening(covariance: Floats) -> Floats:
+    """Returns `[D, R]` of rank R whose product with its transpose is the pseudo-inverse of a covariance."""
+    values, vectors = np.linalg.eigh(covariance)
+    kept = values > len(values) * np.finfo(np.float64).eps * values[-1]
+    whitening: Floats = vectors[:, kept] / np.sqrt(values[kept])
+    return whitening
+
+
+def fit_mahalanobis(training: Training) -> FeatureScore:
+    """Returns the squared Mahalanobis distance to the nearest class mean, with the covariance within classes.
+
+    Source: Lee et al. (2018, arXiv:1807.03888), of the last layer alone.  Classes without an example are left out.
+    """
+    assert training.labels is not None
+    classes, of_row = np.unique(training.labels, return_inverse=True)
+    means = np.zeros((len(classes), training.features.shape[1]))
+    for place in range(len(classes)):
+        means[place] = training.features[of_row == place].mean(axis=0, dtype=np.float64)
+    whitening, origin = _whitening(_covariance(training, means, of_row)), means.mean(axis=0)
+    centres = (means - origin) @ whitening
+    lengths = np.square(centres).sum(axis=1)
+
+    def score(features: Floats) -> Floats:
+        white = (features - origin) @ whitening
+        nearest: Floats = np.square(white).sum(axis=1) + (lengths - 2 * (white @ centres.T)).min(axis=1)
+        return nearest
+
+    return score
+
+
+def fit_relative_mahalanobis(training: Training) -> FeatureScore:
+    """Returns `fit_mahalanobis` less the distance to the mean of all, with the covariance of all.
+
+    Source: Ren et al. (2021, arXiv:2106.09022).
+    """
+    of_classes, mean = fit_mahalanobis(training), _mean_of(training)
+    whitening = _whitening(_covariance(training, mean[None]))
+    return lambda features: of_classes(features) - np.square((features - mean) @ whitening).sum(axis=1)
+
+
+def _unit(features: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Returns the rows divided by their lengths; a row of zeros stays."""
+    lengths = np.sqrt(np.square(features).sum(axis=1, keepdims=True))
+    return np.divide(features, lengths, out=np.zeros_like(features), where=lengths > 0)
+
+
+def _largest(queries: npt.NDArray[np.float32], bank: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.float32]:
+    """Returns the k largest inner products of each query `[n, D]` with the rows of a bank `[M, D]`, the least first."""
+    from mixup_jax.metrics.compiled import keep_largest
+
+    kept = np.full((len(queries), k), -np.inf, np.float32)
+    for rows in rows_of(len(bank), BANK_ROWS):
+        keep_largest(np.ascontiguousarray(queries @ bank[rows].T), kept)
+    return kept
+
+
+def fit_knn(training: Training) -> FeatureScore:
+    """Returns the distance to the 50th nearest training example, of features divided by their length.
+
+    Source: Sun et al. (2022, arXiv:2204.06507).  Of fewer than 50 training examples it is the furthest.
+    """
+    mean = _unit(training.features.astype(np.float32)).mean(axis=0)
+    k = min(NEIGHBOURS, len(training.features))
+    # |a - b|^2 = |a|^2 - 2 (a b - |b|^2 / 2): the last column of the bank brings the second term.  Distances do not
+    # depend on the origin; from the mean the rounding is least.
+    centred = _unit(training.features.astype(np.float32)) - mean
+    bank = np.column_stack([centred, -np.square(centred).sum(axis=1) / 2])
+
+    def score(features: Floats) -> Floats:
+        queries = _unit(features) - mean
+        products = _largest(np.column_stack([queries, np.ones(len(queries))]).astype(np.float32), bank, k)
+        squared = np.square(queries).sum(axis=1) - 2.0 * products[:, 0].astype(np.float64)
+        distance: Floats = np.sqrt(np.maximum(squared, 0.0))
+        return distance
+
+    return score
+
+
+def fit_nnguide(training: Training) -> FeatureScore:
+    """Returns minus the negative energy times the mean guidance of the 100 nearest training examples.
+
+    The guidance of an example is the cosine of both features times the training example's negative energy.
+    Source: Park et al. (2023, arXiv:2309.14888), with all training examples (alpha = 1).
+    """
+    k = min(GUIDES, len(training.features))
+    energy = np.concatenate(
+        [
+            _log_total(training.logits(training.features[rows].astype(np.float64)))
+            for rows in rows_of(len(training.features), BANK_ROWS)
+        ]
+    )
+    bank = (_unit(training.features.astype(np.float32)) * energy[:, None]).astype(np.float32)
+
+    def score(features: Floats) -> Floats:
+        guidance = _largest(_unit(features).astype(np.float32), bank, k).mean(axis=1, dtype=np.float64)
+        return -guidance * _log_total(training.logits(features))
+
+    return score
+
+
+def principal_dimension(size: int) -> int:
+    """Returns the dimension of the principal space of features of a size, as in the code of ViM's authors.
+
+    1000 from 2048 features on, 512 from 768 on; for fewer, which they do not have, half, as OpenOOD's 256 of 512.
+    """
+    return 1000 if size >= 2048 else 512 if size >= 768 else size // 2
+
+
+def _outside(training: Training) -> Callable[[Floats], Floats]:
+    """Returns the length of features outside the principal space, with the origin where all logits are equal."""
+    assert training.kernel is not None
+    bias = np.zeros(training.kernel.shape[1]) if training.bias is None else training.bias.astype(np.float64)
+    origin = -np.linalg.pinv(training.kernel.astype(np.float64).T) @ bias
+    _, vectors = np.linalg.eigh(_covariance(training, origin[None]))  # eigenvalues ascend
+    rest = vectors[:, : len(origin) - principal_dimension(len(origin))]
+
+    def length(features: Floats) -> Floats:
+        found: Floats = np.sqrt(np.square((features - origin) @ rest).sum(axis=1))
+        return found
+
+    return length
+
+
+def fit_residual(training: Training) -> FeatureScore:
+    """Returns the length of the features outside the principal space of the training features (Wang et al. 2022)."""
+    return _outside(training)
+
+
+def fit_vim(training: Training) -> FeatureScore:
+    """Returns the virtual logit less logsumexp of the logits: the residual, scaled to the mean largest logit.
+
+    Source: Wang et al. (2022, arXiv:2203.10807).
+    """
+    length = _outside(training)
+    largest = apply(lambda features: training.logits(features).max(axis=1), training.features).mean()
+    scale = largest / apply(length, training.features).mean()
+    return lambda features: scale * length(features) - _log_total(training.logits(features))
+
+
+def fit_react(training: Training) -> FeatureScore:
+    """Returns the energy after features are cut off at the 90th percentile of all training features.
+
+    Source: Sun et al. (2021, arXiv:2111.12797).
+    """
+    threshold = float(np.percentile(training.features.astype(np.float32), REACT_PERCENTILE))
+    return lambda features: -_log_total(training.logits(np.minimum(features, threshold)))
+
+
+def _kept(features: Floats, percentile: float) -> tuple[npt.NDArray[np.bool_], int]:
+    """Returns which features of each row are kept when the lowest `percentile` % are dropped, and how many.
+
+    Of equal ones the first are kept.
+    """
+    size = features.shape[1]
+    k = max(size - round(size * percentile / 100), 1)
+    least = np.partition(features, size - k, axis=1)[:, size - k, None]
+    above, equal = features > least, features == least
+    kept: npt.NDArray[np.bool_] = above | (equal & (equal.cumsum(axis=1) <= k - above.sum(axis=1, keepdims=True)))
+    return kept, k
+
+
+def fit_ash(training: Training) -> FeatureScore:
+    """Returns the energy after the largest tenth of the features share the sum of all, and the others are 0 (ASH-B).
+
+    Source: Djurisic et al. (2023, arXiv:2209.09858).
+    """
+
+    def score(features: Floats) -> Floats:
+        kept, k = _kept(features, ASH_PERCENTILE)
+        return -_log_total(training.logits(kept * (features.sum(axis=1) / k)[:, None]))
+
+    return score
+
+
+def fit_scale(training: Training) -> FeatureScore:
+    """Returns the energy after features are scaled by exp(sum of all / sum of the largest 15 %).
+
+    Source: Xu et al. (2024, arXiv:2310.00227).
+    """
+
+    def score(features: Floats) -> Floats:
+        kept, _ = _kept(features, SCALE_PERCENTILE)
+        largest = (features * kept).sum(axis=1)
+        ratio = np.divide(features.sum(axis=1), largest, out=np.ones_like(largest), where=largest > 0)
+        return -_log_total(training.logits(features * np.exp(ratio)[:, None]))
+
+    return score
+
+
+def fit_fdbd(training: Training) -> FeatureScore:
+    """Returns minus the sum of distances to the other classes' boundaries, over the distance to the training mean.
+
+    Source: Liu & Qin (2024, arXiv:2312.11536).  Classes of equal weights have no boundary and are left out.
+    """
+    assert training.kernel is not None
+    mean, weights = _mean_of(training), training.kernel.T.astype(np.float64)
+    lengths = np.square(weights).sum(axis=1)
+    apart = np.sqrt(np.maximum(lengths[:, None] + lengths - 2 * (weights @ weights.T), 0.0))
+    np.fill_diagonal(apart, 0.0)
+    inverse = np.divide(1.0, apart, out=np.zeros_like(apart), where=apart > 0)
+
+    def score(features: Floats) -> Floats:
+        logits = training.logits(features)
+        gaps = logits.max(axis=1, keepdims=True) - logits
+        sums = (gaps * inverse[logits.argmax(axis=1)]).sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return -np.nan_to_num(sums / np.sqrt(np.square(features - mean).sum(axis=1)), nan=0.0, posinf=np.inf)
+
+    return score
+
+
+def fit_kl_matching(training: Training) -> FeatureScore:
+    """Returns the least KL divergence of the probabilities from the mean probabilities of a predicted class.
+
+    Source: Hendrycks et al. (2022, arXiv:1911.11132).  Classes that no training example is predicted as are left out.
+    """
+    assert training.kernel is not None
+    sums = np.zeros((training.kernel.shape[1],) * 2)
+    count = np.zeros(len(sums))
+    for rows in rows_of(len(training.features), BANK_ROWS):
+        logits = training.logits(training.features[rows].astype(np.float64))
+        of_row = np.eye(len(sums))[logits.argmax(axis=1)]
+        sums += of_row.T @ np.exp(logits - _log_total(logits)[:, None])
+        count += of_row.sum(axis=0)
+    means = sums[count > 0] / count[count > 0, None]
+    log_means = np.log(np.maximum(means, np.finfo(np.float64).tiny))
+
+    def score(features: Floats) -> Floats:
+        logits = training.logits(features)
+        log_probabilities = logits - _log_total(logits)[:, None]
+        probabilities = np.exp(log_probabilities)
+        entropy = -(probabilities * log_probabilities).sum(axis=1)
+        least: Floats = (probabilities @ -log_means.T).min(axis=1) - entropy
+        return least
+
+    return score
