@@ -9,6 +9,7 @@ import mixup_jax
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.ensemble import mean_of_records
+from mixup_jax.evaluation.export import format_table, render
 from mixup_jax.evaluation.extras import EXTRAS
 from mixup_jax.metrics.conformal import RULES
 from mixup_jax.runs.records import Predictions, load_record, save_predictions
@@ -173,7 +174,7 @@ def test_an_evaluation_has_the_analyses_it_is_asked_for(tmp_path):
     assert set(document["results"]["validation"]["extra"]) == set(EXTRAS) - {"groups", "conformal", "recalibration"}
     assert "warning" not in extra["conformal"]
     assert "not exchangeable" in document["results"]["blurred"]["extra"]["conformal"]["warning"]
-    conformal = extra["conformal"]["after_temperature"]["thr"]
+    conformal = extra["conformal"]["with_temperature"]["thr"]
     low, high = conformal["intervals"]["coverage"]
     assert low < conformal["coverage"] < high
     crossed = extra["recalibration"]["cross_fitted"]
@@ -183,6 +184,10 @@ def test_an_evaluation_has_the_analyses_it_is_asked_for(tmp_path):
     after = document["results"]["test"]["after_temperature"]["nll"]
     assert extra["recalibration"]["here"]["temperature"]["nll"] == pytest.approx(after, abs=1e-12)
     assert crossed[extra["recalibration"]["best"]]["nll"] == min(one["nll"] for one in crossed.values())
+    shown = format_table(document)
+    assert "conformal/with_temperature/thr/coverage" in shown
+    assert "blurred: these examples are not exchangeable" in shown
+    assert "extra/groups/groups/3/accuracy" in render(document, tmp_path / "x.csv")
     assert "extra" not in mixup_jax.evaluate(read)["results"]["test"]
     for wrong, match in (
         ("conformal", "'conformal' has no validation record"),

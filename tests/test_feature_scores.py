@@ -9,6 +9,7 @@ from scipy.stats import entropy
 
 import mixup_jax
 from mixup_jax.errors import InputError
+from mixup_jax.evaluation.export import format_table, render
 from mixup_jax.metrics import auroc, gen_score, table
 from mixup_jax.metrics.feature_scores import Training, apply, principal_dimension
 from mixup_jax.runs import arrays_file
@@ -159,6 +160,8 @@ def test_records_keep_features_map_them_and_are_scored_only_when_asked(training,
     assert full["features"] == {"size": SIZE, "train_examples": 400}
     assert full["ood_groups"]["far"]["scores"]["vim"]["auroc"] == full["ood"]["far"]["scores"]["vim"]["auroc"]
     assert full["ood_groups"]["near"]["sets"] == ["near"]
+    assert "mean of the near sets (near)" in format_table(full)
+    assert "ood_groups,far,raw,vim/auroc," in render(full, tmp_path / "x.csv")
     without = Predictions(test.logits, test.labels, {}, test.features, Training(training.features))
     some = mixup_jax.evaluate(without, ood=foreign, features=True)["ood"]["near"]
     assert some["scores"]["vim"] is None

@@ -81,8 +81,11 @@ def _csv(document: Mapping[str, Any]) -> str:
         for name, entry in document[part].items():
             states = [("raw", entry), ("temperature", entry["after_temperature"]), *entry.get("posthoc", {}).items()]
             for state, numbers in states:
-                for row in _numbers(numbers or {}):
-                    writer.writerow((part, spreadsheet(name), state, *row))
+                for path, *row in _numbers(numbers or {}):
+                    writer.writerow((part, spreadsheet(name), state, spreadsheet(path), *row))
+    for group, entry in document.get("ood_groups", {}).items():
+        for row in _numbers(entry["scores"]):
+            writer.writerow(("ood_groups", group, "raw", *row))
     return buffer.getvalue()
 
 
@@ -115,16 +118,19 @@ class Table:
 def tables(document: Mapping[str, Any]) -> list[Table]:
     """Returns the document of `evaluate_records` as tables.
 
-    There is one for each entry of `results`, with intervals, noise floors and a column for each fitted method; then one
-    for all entries of `ood`.
+    There is one for each entry of `results`, with intervals, noise floors and a column for each fitted method; one for
+    what it has on request; then one for all entries of `ood`, and one for each group of them.
     """
     fitted_on = document["temperature_fitted_on"]
     found = [
         _result_table(f"{name} (T fitted here)" if name == fitted_on else name, entry)
         for name, entry in document["results"].items()
     ]
+    found += [_numbers_table(name, entry["extra"]) for name, entry in document["results"].items() if "extra" in entry]
     if document["ood"]:
         found.append(_ood_table(document["ood"]))
+    for group, entry in document.get("ood_groups", {}).items():
+        found.append(_numbers_table(f"mean of the {group} sets ({', '.join(entry['sets'])})", entry["scores"]))
     return found
 
 
@@ -141,6 +147,11 @@ def format_table(document: Mapping[str, Any]) -> str:
         parts.append(f"{left_out} validation examples, whose true class has probability 0, are left out of the fit.")
     if "at_bound" in fit:
         parts.append(f"T is at its bound, {fit['at_bound']:g}: the validation NLL has no minimum within the bounds.")
+    parts += [
+        f"{name}: {entry['extra']['conformal']['warning']}."
+        for name, entry in document["results"].items()
+        if "warning" in entry.get("extra", {}).get("conformal", {})
+    ]
     return "\n\n".join(parts)
 
 
@@ -162,6 +173,16 @@ def _result_table(name: str, entry: Mapping[str, Any]) -> Table:
             label = row.label.replace("\N{MINUS SIGN}", "-")  # a terminal may support ASCII only
             rows.append((label, *cells, f"{floor['mean']:.4f} ({floor['p95']:.4f})" if floor else ""))
     return Table(f"{name}: n = {entry['n']}{left_out}, fractions, not percent", tuple(header), tuple(rows))
+
+
+def _numbers_table(name: str, entry: Mapping[str, Any]) -> Table:
+    """Returns all numbers of an entry by their paths, but not those of each single group of examples."""
+    rows = [
+        (path, "" if value is None else f"{value:.4f}", _span(None if low is None else [low, high]))
+        for path, value, low, high in _numbers(entry)
+        if "/groups/" not in path and "/by_size/" not in path
+    ]
+    return Table(f"{name}: on request", ("", "value", "95 % interval"), tuple(rows))
 
 
 def _ood_table(entries: Mapping[str, Mapping[str, Any]]) -> Table:

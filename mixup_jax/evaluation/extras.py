@@ -55,7 +55,7 @@ def _conformal(material: Material) -> dict[str, Any]:
     found: dict[str, Any] = {"level": LEVEL}
     if material.record.meta.get("shift_of"):
         found["warning"] = SHIFTED
-    states = {"as_trained": 1.0} | ({"after_temperature": material.temperature} if material.temperature else {})
+    states = {"as_trained": 1.0} | ({"with_temperature": material.temperature} if material.temperature else {})
     for state, temperature in states.items():
         held_out, own = material.validation, material.record
         found[state] = {}
@@ -101,7 +101,7 @@ EXTRAS: Mapping[str, Extra] = {
     "conformal": Extra(
         _conformal,
         "sets of classes, calibrated on the validation record to hold the label with probability `level`: of `thr`, "
-        "`aps` and `raps`, `as_trained` and `after_temperature`, `coverage` with its exact interval, `mean_size`, "
+        "`aps` and `raps`, `as_trained` and `with_temperature`, `coverage` with its exact interval, `mean_size`, "
         "`empty`, `by_size`, `worst_class_coverage` and `class_gap`; `warning` on shifted data",
         validated=True,
     ),

@@ -92,7 +92,7 @@ def sections(ood_names: Sequence[str]) -> list[Section]:
 
 def _conformal() -> tuple[Quantity, ...]:
     names = {"thr": "THR", "aps": "APS", "raps": "RAPS"}
-    states = {"as_trained": "", "after_temperature": _AFTER}
+    states = {"as_trained": "", "with_temperature": _AFTER}
     numbers = {
         "coverage": "coverage",
         "mean_size": "classes in a set",
