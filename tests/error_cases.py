@@ -343,6 +343,9 @@ CASES: dict[str, list[Case]] = {
         Case("an unknown post-hoc method", f"{EVALUATE} --validation=validation.npz --posthoc=platt"),
         Case("a post-hoc method without validation data", f"{EVALUATE} --posthoc=isotonic"),
         Case("features asked of a file without them", f"{EVALUATE} --ood=noise.npz --features"),
+        Case("an unknown analysis", f"{EVALUATE} --extra=fairness"),
+        Case("conformal sets without validation data", f"{EVALUATE} --extra=conformal"),
+        Case("groups that the file does not have", f"{EVALUATE} --extra=groups"),
         Case("a near set that is not there", f"{EVALUATE} --ood=noise.npz --near=mnist"),
         Case(
             "features of many passes",

@@ -80,6 +80,7 @@ DOORS = {
         *(
             "--all_intervals",
             "--features",
+            "--extra",
             "--posthoc",
             "--output",
             "--max_gib",
@@ -134,6 +135,7 @@ FITTING = {
     "--steps": ["train", "eval", "train,eval", "train,"],
     "--checkpoint": ["last", "best", "10", "20", "007", "٣", "99999999999999999999"],
     "--datasets": ["test", "mnist,gaussian_noise", "folder:pets", "folder:", "arrays:scans.npz", "test,test", "hf:x"],
+    "--extra": ["classes", "conformal,refinement", "groups", "recalibration", "calibration_test,calibration_test"],
     "--posthoc": ["isotonic", "vector_scaling,isotonic", "isotonic,isotonic"],
     "--coordinator": ["10.0.0.1:1", "[::1]:80", ":", "a:0", "a:99999", "a:²"],
     "--logits_key": ["logits", "labels", "x"],
