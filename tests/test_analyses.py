@@ -12,6 +12,8 @@ from mixup_jax.evaluation.ensemble import mean_of_records
 from mixup_jax.evaluation.export import format_table, render
 from mixup_jax.evaluation.extras import EXTRAS
 from mixup_jax.metrics.conformal import RULES
+from mixup_jax.report.quantities import sections
+from mixup_jax.report.runs import dig
 from mixup_jax.runs.records import Predictions, load_record, save_predictions
 
 
@@ -184,6 +186,13 @@ def test_an_evaluation_has_the_analyses_it_is_asked_for(tmp_path):
     after = document["results"]["test"]["after_temperature"]["nll"]
     assert extra["recalibration"]["here"]["temperature"]["nll"] == pytest.approx(after, abs=1e-12)
     assert crossed[extra["recalibration"]["best"]]["nll"] == min(one["nll"] for one in crossed.values())
+    on_page = [quantity for section in sections([]) for quantity in section.quantities if quantity.path[0] == "extra"]
+    assert len(on_page) > 40
+    assert all(
+        isinstance(dig(document["results"]["test"], *quantity.path), float)
+        for quantity in on_page
+        if quantity.path[-2:] != ("temperature", "minus_temperature")
+    )
     shown = format_table(document)
     assert "conformal/with_temperature/thr/coverage" in shown
     assert "blurred: these examples are not exchangeable" in shown
@@ -199,4 +208,4 @@ def test_an_evaluation_has_the_analyses_it_is_asked_for(tmp_path):
         mixup_jax.evaluate(logits, labels, extra=["groups"])
     mean = mean_of_records([read, Predictions(logits / 3, labels)])
     expected = metrics.ensemble_disagreement([logits, logits / 3])
-    assert mixup_jax.evaluate(mean)["results"]["test"]["ensemble"] == expected
+    assert mixup_jax.evaluate(mean)["results"]["test"]["ensemble"] == pytest.approx(expected)

@@ -12,6 +12,8 @@ from mixup_jax.errors import InputError
 from mixup_jax.evaluation.export import format_table, render
 from mixup_jax.metrics import auroc, gen_score, table
 from mixup_jax.metrics.feature_scores import Training, apply, principal_dimension
+from mixup_jax.report.quantities import GROUPS, sections
+from mixup_jax.report.runs import dig
 from mixup_jax.runs import arrays_file
 from mixup_jax.runs.records import Predictions, load_record, save_predictions
 
@@ -160,6 +162,9 @@ def test_records_keep_features_map_them_and_are_scored_only_when_asked(training,
     assert full["features"] == {"size": SIZE, "train_examples": 400}
     assert full["ood_groups"]["far"]["scores"]["vim"]["auroc"] == full["ood"]["far"]["scores"]["vim"]["auroc"]
     assert full["ood_groups"]["near"]["sets"] == ["near"]
+    on_page = [quantity for section in sections([]) for quantity in section.quantities if quantity.path[0] == GROUPS]
+    missing = {quantity.path[3] for quantity in on_page if dig(full, *quantity.path) is None}
+    assert missing == {"odin"}
     assert "mean of the near sets (near)" in format_table(full)
     assert "ood_groups,far,raw,vim/auroc," in render(full, tmp_path / "x.csv")
     without = Predictions(test.logits, test.labels, {}, test.features, Training(training.features))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.analyses import ensemble_disagreement
+from mixup_jax.metrics.analyses import Disagreement
 from mixup_jax.metrics.logits import blocks
 from mixup_jax.metrics.softmax import Floats, log_softmax
 from mixup_jax.runs.records import Predictions
@@ -37,11 +37,16 @@ def mean_of_records(records: Sequence[Predictions]) -> Predictions:
         for key, value in first.meta.items()
         if key != "step" and all(record.meta.get(key) == value for record in records)
     }
-    logits: Floats = np.empty(first.logits.shape)
+    logits, differences = np.empty(first.logits.shape), Disagreement()
     for rows in blocks(*logits.shape):
-        logits[rows] = _log_mean(np.stack([log_softmax(record.logits[rows]) for record in records]))
-    differences = {"ensemble": ensemble_disagreement([record.logits for record in records])} if len(records) > 1 else {}
-    return Predictions(logits, first.labels, {**shared, "members": len(records), **differences}, groups=first.groups)
+        members = np.stack([log_softmax(record.logits[rows]) for record in records])
+        logits[rows] = _log_mean(members)
+        if len(records) > 1:
+            differences.add(members)
+    meta = {**shared, "members": len(records)}
+    if len(records) > 1:
+        meta["ensemble"] = differences.means()
+    return Predictions(logits, first.labels, meta, groups=first.groups)
 
 
 def _log_mean(log_probabilities: Floats) -> Floats:

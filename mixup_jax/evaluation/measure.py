@@ -15,7 +15,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.evaluation.by_image import counts_by_image, intervals_by_image, without_intervals
 from mixup_jax.evaluation.checks import check_held_out, check_same_network, shared_rows
 from mixup_jax.evaluation.extras import Material, check_extras, extras_of
-from mixup_jax.evaluation.ood import FeatureScores, check_near, group_entry, ood_entry
+from mixup_jax.evaluation.ood import FeatureScores, check_features, check_near, group_entry, ood_entry
 from mixup_jax.evaluation.recalibration import (
     POSTHOC,
     Recalibration,
@@ -175,6 +175,8 @@ def evaluate_records(
     for name, record in ood.items():
         check_same_network(f"out-of-distribution record {name}", record, test)
         shared[name], _ = shared_rows(record, test)
+    if features:
+        check_features(test, ood)
     check_near(near, list(ood))
     check_extras(extra, test, validated=validation is not None)
     check_posthoc(posthoc)
@@ -214,7 +216,7 @@ def evaluate_records(
             examined(record, temperature),
             temperature,
             all_intervals=all_intervals,
-            of_features=by_features.pairs(record, name) if by_features else {},
+            of_features=by_features.pairs(record) if by_features else {},
             missing=by_features.missing if by_features else {},
         )
         for name, record in ood.items()

@@ -28,6 +28,21 @@ NO_PAIRS: Pairs = {}
 NONE_MISSING: Mapping[str, str] = {}
 
 
+def check_features(test: Predictions, ood: Mapping[str, Predictions]) -> None:
+    """Raises InputError for a record that lacks the features that scores of features need."""
+    if test.features is None or test.training is None:
+        raise InputError(
+            "scores of features need features and train_features (and train_labels, head_kernel, head_bias) of "
+            "the test record, which lacks them; expected an .npz or a record that holds them"
+        )
+    size = test.training.features.shape[1]
+    records = {"the test record": test} | {f"out-of-distribution record {name}": one for name, one in ood.items()}
+    for name, record in records.items():
+        if record.features is None or record.features.shape[1] != size:
+            found = "lacks features" if record.features is None else f"has features of size {record.features.shape[1]}"
+            raise InputError(f"{name} {found}; expected features [N, {size}], as train_features have")
+
+
 class FeatureScores:
     """The scores of features, fitted on the training examples of the test record.
 
@@ -38,12 +53,8 @@ class FeatureScores:
     """
 
     def __init__(self, test: Predictions) -> None:
-        """Fits the scores; raises InputError if the record lacks features of test or training examples."""
-        if test.features is None or test.training is None:
-            raise InputError(
-                "scores of features need features and train_features (and train_labels, head_kernel, head_bias) of "
-                "the test record, which lacks them; expected an .npz or a record that holds them"
-            )
+        """Fits the scores; the records have passed `check_features`."""
+        assert test.training is not None
         training = test.training
         self.examples, self.size = training.features.shape
         rows = [score for score in table.SCORES if score.fit is not None]
@@ -52,17 +63,15 @@ class FeatureScores:
             score.key: f"the test record has no {' and no '.join(names)}" for score, names in lacking.items() if names
         }
         self._fitted = {score: score.fit(training) for score in rows if score.fit and score.key not in self.missing}
-        self._inside = self._of(test, "the test record")
+        self._inside = self._of(test)
 
-    def pairs(self, outside: Predictions, name: str) -> Pairs:
+    def pairs(self, outside: Predictions) -> Pairs:
         """Returns the scores of the test examples and of those of an out-of-distribution record."""
-        found = self._of(outside, f"out-of-distribution record {name}")
+        found = self._of(outside)
         return {score: (self._inside[score], found[score]) for score in found}
 
-    def _of(self, record: Predictions, name: str) -> dict[Score, Floats]:
-        if record.features is None or record.features.shape[1] != self.size:
-            found = "lacks features" if record.features is None else f"has features of size {record.features.shape[1]}"
-            raise InputError(f"{name} {found}; expected features [N, {self.size}], as train_features have")
+    def _of(self, record: Predictions) -> dict[Score, Floats]:
+        assert record.features is not None
         return {score: apply(fitted, record.features) for score, fitted in self._fitted.items()}
 
 

@@ -16,7 +16,7 @@ from mixup_jax.metrics.examined import examine
 from mixup_jax.metrics.logits import blocks, check_logits
 from mixup_jax.metrics.replicates import sorted_run
 from mixup_jax.metrics.resampling import row_counts
-from mixup_jax.metrics.softmax import log_softmax
+from mixup_jax.metrics.softmax import Floats, log_softmax
 from mixup_jax.metrics.temperature import fit_temperature
 
 MOST_GROUPS = 10_000
@@ -133,17 +133,34 @@ def ensemble_disagreement(members: Sequence[npt.ArrayLike]) -> dict[str, float]:
     tables = [check_logits(np.asarray(member)) for member in members]
     if len(tables) < 2 or any(table.shape != tables[0].shape for table in tables):
         raise InputError(f"{len(tables)} members, or of different shapes; expected at least two of the same examples")
-    information, differing = 0.0, 0
+    sums = Disagreement()
     n, classes = tables[0].shape
     for rows in blocks(n, classes * len(tables)):
-        logs = np.stack([log_softmax(table[rows]) for table in tables])
-        p = np.exp(logs)
+        sums.add(np.stack([log_softmax(table[rows]) for table in tables]))
+    return sums.means()
+
+
+class Disagreement:
+    """The sums of `ensemble_disagreement` over blocks of examples."""
+
+    def __init__(self) -> None:
+        self._examples, self._information, self._differing = 0, 0.0, 0.0
+
+    def add(self, log_probabilities: Floats) -> None:
+        """Adds some examples: the log-probabilities of at least two members, `[M, n, K]`."""
+        p = np.exp(log_probabilities)
         mean = p.mean(axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
             of_mean = -np.nansum(mean * np.log(mean), axis=1)
-            of_members = -np.nansum(p * logs, axis=2).mean(axis=0)
-        information += float(np.maximum(of_mean - of_members, 0.0).sum())
-        top = logs.argmax(axis=2)
-        differing += sum(int((top[i] != top[j]).sum()) for i, j in combinations(range(len(tables)), 2))
-    pairs = len(tables) * (len(tables) - 1) // 2
-    return {"mutual_information": information / n, "disagreement": differing / (n * pairs)}
+            of_members = -np.nansum(p * log_probabilities, axis=2).mean(axis=0)
+        self._examples += p.shape[1]
+        self._information += float(np.maximum(of_mean - of_members, 0.0).sum())
+        pairs = list(combinations(log_probabilities.argmax(axis=2), 2))
+        self._differing += sum(int((one != other).sum()) for one, other in pairs) / len(pairs)
+
+    def means(self) -> dict[str, float]:
+        """Returns what `ensemble_disagreement` does."""
+        return {
+            "mutual_information": self._information / self._examples,
+            "disagreement": self._differing / self._examples,
+        }

@@ -171,11 +171,12 @@ def fit_knn(training: Training) -> FeatureScore:
 
     Source: Sun et al. (2022, arXiv:2204.06507).  Of fewer than 50 training examples it is the furthest.
     """
-    mean = _unit(training.features.astype(np.float32)).mean(axis=0)
+    unit = _unit(training.features.astype(np.float32))
+    mean = unit.mean(axis=0)
     k = min(NEIGHBOURS, len(training.features))
     # |a - b|^2 = |a|^2 - 2 (a b - |b|^2 / 2): the last column of the bank brings the second term.  Distances do not
     # depend on the origin; from the mean the rounding is least.
-    centred = _unit(training.features.astype(np.float32)) - mean
+    centred = unit - mean
     bank = np.column_stack([centred, -np.square(centred).sum(axis=1) / 2])
 
     def score(features: Floats) -> Floats:

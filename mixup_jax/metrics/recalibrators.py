@@ -18,7 +18,8 @@ from mixup_jax.metrics.calibration import equal_mass_cuts, tie_ends
 from mixup_jax.metrics.softmax import Bools, Floats, Ints, check_labelled, log_softmax
 from mixup_jax.metrics.temperature import fit_temperature
 
-_MOST_STEPS = 500
+_STEPS, _STEPS_OF_WIDE, _WIDE = 100, 20, 300
+"""The most steps of a fit, and those for more classes than `_WIDE`, where a step of a matrix takes a second."""
 _KNOTS = 6
 _LEAST = 1e-12  # of a confidence whose logarithm is taken
 
@@ -87,7 +88,8 @@ def fit_dirichlet(logits: npt.ArrayLike, labels: npt.ArrayLike, penalty: float =
     """Returns Dirichlet calibration, W log p + b, with the penalty "ODIR" of Kull et al. (2019).
 
     The NLL plus penalty times the mean square of the weights off the diagonal, plus penalty times that of b, is
-    minimised.  Kull et al. choose both factors by cross-validation; here they are given.
+    minimised.  Kull et al. choose both factors by cross-validation; here they are given.  With many classes and few
+    examples the minimum is far away, and the fit ends after 100 steps (20 for more than 300 classes).
     """
     checked, classes = check_labelled(logits, labels)
     k = checked.shape[1]
@@ -129,7 +131,8 @@ def _fit_affine(
         slope_of_bias = (residual.mean(axis=0) + 2 * of_bias * bias) * unit_of_bias
         return float(value), np.concatenate([slope.ravel(), slope_of_bias])
 
-    options = {"maxiter": _MOST_STEPS, "maxfun": 2 * _MOST_STEPS, "ftol": 1e-12, "gtol": 1e-7, "maxcor": 20}
+    steps = _STEPS if k <= _WIDE else _STEPS_OF_WIDE
+    options = {"maxiter": steps, "maxfun": 2 * steps, "ftol": 1e-12, "gtol": 1e-7, "maxcor": 20}
     found = minimize(loss, np.zeros(penalty.size + k), jac=True, method="L-BFGS-B", options=options)
     change, bias = parts(found.x)
     return (1.0 + change if off is None else np.eye(k) + change), bias
