@@ -37,8 +37,9 @@ def mean_of_records(records: Sequence[Predictions]) -> Predictions:
         for key, value in first.meta.items()
         if key != "step" and all(record.meta.get(key) == value for record in records)
     }
-    logits, differences = np.empty(first.logits.shape), Disagreement()
-    for rows in blocks(*logits.shape):
+    logits: Floats = np.empty(first.logits.shape)
+    differences = Disagreement()
+    for rows in blocks(*first.logits.shape):
         members = np.stack([log_softmax(record.logits[rows]) for record in records])
         logits[rows] = _log_mean(members)
         if len(records) > 1:

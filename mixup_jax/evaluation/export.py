@@ -84,8 +84,8 @@ def _csv(document: Mapping[str, Any]) -> str:
                 for path, *row in _numbers(numbers or {}):
                     writer.writerow((part, spreadsheet(name), state, spreadsheet(path), *row))
     for group, entry in document.get("ood_groups", {}).items():
-        for row in _numbers(entry["scores"]):
-            writer.writerow(("ood_groups", group, "raw", *row))
+        for path, *row in _numbers(entry["scores"]):
+            writer.writerow(("ood_groups", group, "raw", path, *row))
     return buffer.getvalue()
 
 
