@@ -13,7 +13,7 @@ from mixup_jax.devices import cluster
 from mixup_jax.escapes import print_line
 from mixup_jax.evaluation.arrays import evaluate
 from mixup_jax.evaluation.export import format_table
-from mixup_jax.evaluation.extras import EXTRAS
+from mixup_jax.evaluation.extras import NAMES
 from mixup_jax.evaluation.modes import evaluate_checkpoint, evaluate_files, evaluate_runs, evaluate_score_files
 from mixup_jax.evaluation.recalibration import POSTHOC
 from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, GIB
@@ -47,7 +47,7 @@ examples:
 All numbers are fractions, never percent; docs/metrics.md defines them.
 """
 SAVE_AS = Flag("save_as", "DIR", "folder to write, which the report reads like a run's", type=path)
-EXTRA = Flag("extra", "A,B", f"further analyses: {', '.join(EXTRAS)}", type=names)
+EXTRA = Flag("extra", "A,B", f"further analyses: {', '.join(NAMES)}", type=names)
 FEATURES = Flag("features", None, "also score foreign data by penultimate features, in the files or of the network")
 OOD = Flag("ood", "O[,O2]", "out-of-distribution file, labels not needed; repeatable", type=paths, repeats=True)
 ALL_INTERVALS = Flag("all_intervals", None, "bootstrap adaptive, smooth and class-wise ECE as well (seconds more)")

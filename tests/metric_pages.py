@@ -150,8 +150,8 @@ Every example of the test record counts as in-distribution, labelled or not.
 | `mean_confidence` | of the out-of-distribution set |
 | `intervals` | {{key: [low, high]}}, 95 %, of the numbers below |
 | `scores` | {{score: the numbers below, their `intervals`, and the mean score of each set, `mean_in` and \
-`mean_out` (null where infinite)}}, of {scores}; where features were asked for, \
-of {of_features}; `odin` where it was asked for, without means |
+`mean_out` (null where infinite)}}, of {scores}; on request `gen`, and \
+of features {of_features}; `odin` where it was asked for, without means |
 | `no_information` | {{score: why it is null in `scores`}}; only where one is |
 | `temperature`, `after_temperature` | as in an entry of `results`; without scores of features |
 

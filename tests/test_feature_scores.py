@@ -156,8 +156,10 @@ def test_records_keep_features_map_them_and_are_scored_only_when_asked(training,
 
     foreign = {"near": near, "far": far}
     plain = mixup_jax.evaluate(test, ood=foreign)
-    full = mixup_jax.evaluate(read, ood=foreign, features=True, near=["near"])
-    assert not set(ROWS) & set(plain["ood"]["far"]["scores"])
+    full = mixup_jax.evaluate(read, ood=foreign, features=True, near=["near"], extra=["gen"])
+    expected = auroc(gen_score(test.logits), gen_score(far.logits))
+    assert full["ood"]["far"]["scores"]["gen"]["auroc"] == pytest.approx(expected, abs=1e-12)
+    assert not {"gen", *ROWS} & set(plain["ood"]["far"]["scores"])
     assert set(ROWS) < set(full["ood"]["far"]["scores"])
     assert full["features"] == {"size": SIZE, "train_examples": 400}
     assert full["ood_groups"]["far"]["scores"]["vim"]["auroc"] == full["ood"]["far"]["scores"]["vim"]["auroc"]

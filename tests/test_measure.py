@@ -81,7 +81,7 @@ def test_measure_holds_the_intervals_and_the_noise_floor():
     entry = measure(predictions)
     assert {"accuracy", "ece_15", "ece_100", "oe_15", "oe_100", "nll", "brier", "mce_15"} <= set(entry["intervals"])
     dear = set(measure(predictions, all_intervals=True)["intervals"]) - set(entry["intervals"])
-    assert dear == {"adaptive_ece_15", "smooth_ece", "classwise_ece_15", "tace_15", "aurc", "e_aurc"}
+    assert dear == {"adaptive_ece_15", "smooth_ece", "classwise_ece_15", "tace_15", "aurc", "e_aurc", "augrc"}
     assert entry["intervals"]["ece_100"] == list(metrics.bootstrap_intervals(confidence, correct)["ece_100"])
     assert entry["noise_floor"]["ece_15"] == metrics.noise_floor(confidence, 15)._asdict()
     assert set(entry["noise_floor"]) == {"ece_15", "ece_100"}

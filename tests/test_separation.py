@@ -32,7 +32,6 @@ def test_every_score_has_the_numbers_of_scikit_learn_before_and_after_the_temper
             "entropy": -(p * np.log(p)).sum(axis=1),
             "energy": -scipy.special.logsumexp(z, axis=1),
             "max_logit": -z.max(axis=1),
-            "gen": (p**0.1 * (1 - p) ** 0.1).sum(axis=1),
         }
         truth = np.r_[np.zeros(150), np.ones(90)]
         assert set(side["scores"]) == set(golden)
@@ -127,7 +126,8 @@ def test_an_ensemble_has_the_mean_of_the_probabilities(seed, members):
     mean = np.mean([scipy.special.softmax(r.logits.astype(np.float64), axis=1) for r in records], axis=0)
     combined = mean_of_records(records)
     np.testing.assert_allclose(scipy.special.softmax(combined.logits, axis=1), mean, rtol=1e-12)
-    assert combined.meta == {"members": members}
+    assert combined.meta["members"] == members
+    assert ("ensemble" in combined.meta) == (members > 1)
     backwards = mean_of_records(records[::-1])
     np.testing.assert_allclose(combined.logits, backwards.logits, rtol=1e-12)
 
@@ -138,7 +138,8 @@ def test_an_ensemble_keeps_small_probabilities_and_what_the_members_agree_on():
     ]
     combined = mean_of_records(sure)
     assert combined.logits.tolist() == [[0.0, -2000.0, -np.inf]]
-    assert combined.meta == {"dataset": "a", "members": 2}
+    differences = {"mutual_information": 0.0, "disagreement": 0.0}
+    assert combined.meta == {"dataset": "a", "members": 2, "ensemble": differences}
     with pytest.raises(InputError, match="member 2 of the ensemble has other examples"):
         mean_of_records([record(0), record(1)])
     with pytest.raises(InputError, match="ensemble of 0 records"):

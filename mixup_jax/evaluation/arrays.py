@@ -51,7 +51,7 @@ def evaluate(
         what looks like probabilities.
       posthoc: further methods to fit on the validation examples: those of `--posthoc`.
       extra: further analyses: "classes", "groups", "refinement", "calibration_test",
-        "conformal", "recalibration".
+        "conformal", "recalibration"; "gen" adds this score to `ood`.
       features: also score by the penultimate features that the records or files hold.
       near: those of `ood` that are near the data; the means of them and of the others, which are far, are added.
       all_intervals: also bootstrap adaptive, smooth and class-wise ECE (some seconds more).

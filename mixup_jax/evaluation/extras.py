@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from mixup_jax.errors import InputError, unknown_name
 from mixup_jax.evaluation.recalibration import compared
+from mixup_jax.metrics import table
 from mixup_jax.metrics.analyses import by_group, calibration_test, refinement_parts
 from mixup_jax.metrics.conformal import RULES, conformal_threshold, coverage_of, prediction_sets
 from mixup_jax.metrics.examined import Examined
@@ -109,12 +110,17 @@ EXTRAS: Mapping[str, Extra] = {
 """The analyses by name."""
 
 
+SCORES = tuple(score.key for score in table.SCORES if score.on_request is not None)
+"""The names in `--extra` of scores that are made on request; their numbers are those of the entries of `ood`."""
+NAMES = (*EXTRAS, *SCORES)
+
+
 def check_extras(names: Sequence[str], test: Predictions, *, validated: bool) -> None:
     """Raises InputError for a name that is not in EXTRAS, or an analysis that lacks what it needs."""
     for name in names:
-        if name not in EXTRAS:
-            raise unknown_name("extra analysis", name, EXTRAS)
-        if EXTRAS[name].validated and not validated:
+        if name not in NAMES:
+            raise unknown_name("extra analysis", name, NAMES)
+        if name in EXTRAS and EXTRAS[name].validated and not validated:
             raise InputError(f"the extra analysis {name!r} has no validation record; expected one to fit on")
         if name == "groups" and test.groups is None:
             raise InputError(
@@ -130,5 +136,7 @@ def extras_of(names: Sequence[str], material: Material, *, of_validation: bool =
     return {
         name: EXTRAS[name].make(material)
         for name in names
-        if not (EXTRAS[name].validated and of_validation) and not (name == "groups" and material.record.groups is None)
+        if name in EXTRAS
+        and not (EXTRAS[name].validated and of_validation)
+        and not (name == "groups" and material.record.groups is None)
     }

@@ -15,7 +15,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.evaluation.by_image import counts_by_image, intervals_by_image, without_intervals
 from mixup_jax.evaluation.checks import check_held_out, check_same_network, shared_rows
 from mixup_jax.evaluation.extras import Material, check_extras, extras_of
-from mixup_jax.evaluation.ood import FeatureScores, check_features, check_near, group_entry, ood_entry
+from mixup_jax.evaluation.ood import FeatureScores, check_features, check_near, group_entry, on_request, ood_entry
 from mixup_jax.evaluation.recalibration import (
     POSTHOC,
     Recalibration,
@@ -216,7 +216,7 @@ def evaluate_records(
             examined(record, temperature),
             temperature,
             all_intervals=all_intervals,
-            of_features=by_features.pairs(record) if by_features else {},
+            further={**on_request(test, record, extra), **(by_features.pairs(record) if by_features else {})},
             missing=by_features.missing if by_features else {},
         )
         for name, record in ood.items()

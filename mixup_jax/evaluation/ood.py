@@ -43,6 +43,15 @@ def check_features(test: Predictions, ood: Mapping[str, Predictions]) -> None:
             raise InputError(f"{name} {found}; expected features [N, {size}], as train_features have")
 
 
+def on_request(test: Predictions, outside: Predictions, names: Sequence[str]) -> Pairs:
+    """Returns the scores of logits that are made only on request, as far as they are among the names."""
+    return {
+        score: (score.on_request(test.logits), score.on_request(outside.logits))
+        for score in table.SCORES
+        if score.on_request is not None and score.key in names
+    }
+
+
 class FeatureScores:
     """The scores of features, fitted on the training examples of the test record.
 
@@ -81,7 +90,7 @@ def ood_entry(
     temperature: float | None,
     *,
     all_intervals: bool = False,
-    of_features: Pairs = NO_PAIRS,
+    further: Pairs = NO_PAIRS,
     missing: Mapping[str, str] = NONE_MISSING,
 ) -> dict[str, Any]:
     """Returns one entry of `ood`: how well scores tell two sets apart, which were `examined`.
@@ -90,7 +99,7 @@ def ood_entry(
       score ("msp"), n_in, n_out, the numbers of `metrics.table.DETECTION`, mean_confidence (of the OOD set) and
       `intervals`: {key: [low, high]}, 95 %; `scores`: for each further score of `metrics.table.SCORES` the same
       numbers, intervals and the mean score of each set (None where infinite); `temperature`; and
-      `after_temperature`, the keys before it for logits / temperature, without scores of features.  The last two are
+      `after_temperature`, the keys before it for logits / temperature, without the `further` scores.  The last two are
       None without one.
     """
     level = have_level(inside[0].energy) and have_level(outside[0].energy)
@@ -100,7 +109,7 @@ def ood_entry(
         pairs = {score: (score_in, others[score]) for score, score_in in scores_of(examples).items()}
         nothing = {score.key: NO_LEVEL for score in pairs if score.level and not level}
         if number == 0:
-            pairs, nothing = {**pairs, **of_features}, {**nothing, **missing}
+            pairs, nothing = {**pairs, **further}, {**nothing, **missing}
         entries.append(_separated(examples, foreign, pairs, nothing, all_intervals))
     return {**entries[0], "temperature": temperature, "after_temperature": None if temperature is None else entries[1]}
 

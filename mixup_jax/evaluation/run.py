@@ -21,6 +21,7 @@ from mixup_jax.devices.processes import by_first, is_first
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import print_line
 from mixup_jax.evaluation.confident import pictures_of
+from mixup_jax.evaluation.extras import EXTRAS
 from mixup_jax.evaluation.measure import SCHEMA, evaluate_records
 from mixup_jax.metrics.measuring import separation
 from mixup_jax.prediction.predict import OWN_SPLITS, Network, predict_records, restore, training_features
@@ -172,7 +173,9 @@ def _finished(workdir: Path, step: int, config: dict[str, Any], ood: Mapping[str
 
 def _has_extras(evaluation: Mapping[str, Any], extra: Sequence[str]) -> bool:
     tests = [entry for name, entry in evaluation["results"].items() if name.endswith("/test")]
-    return all(name in entry.get("extra", {}) for entry in tests for name in extra)
+    results = all(name in entry.get("extra", {}) for entry in tests for name in extra if name in EXTRAS)
+    foreign = evaluation["ood"].values()
+    return results and all(name in entry["scores"] for entry in foreign for name in extra if name not in EXTRAS)
 
 
 def _relabelled(evaluation: dict[str, Any], asked_for: str, workdir: Path) -> dict[str, Any]:

@@ -183,6 +183,9 @@ def add_to_cells(confidence: Any, correct: Any, width: float, lanes: int, exampl
     return inside
 
 
+_LOOK = 64  # values that are compared at once with the least that is kept
+
+
 @compiled([types.void(given(types.float32, 2), filled(types.float32, 2))])
 def keep_largest(values: Any, kept: Any) -> None:
     """Puts the largest of `values` `[n, M]` and of `kept` `[n, k]` into `kept`, row by row, the least of them first.
@@ -192,16 +195,21 @@ def keep_largest(values: Any, kept: Any) -> None:
     k = kept.shape[1]
     for row in range(values.shape[0]):
         heap = kept[row]
-        for column in range(values.shape[1]):
-            value = values[row, column]
-            if value <= heap[0]:
-                continue
-            place, child = 0, 1
-            while child < k:
-                if child + 1 < k and heap[child + 1] < heap[child]:
-                    child += 1
-                if heap[child] >= value:
-                    break
-                heap[place] = heap[child]
-                place, child = child, 2 * child + 1
-            heap[place] = value
+        for start in range(0, values.shape[1], _LOOK):
+            part = values[row, start : start + _LOOK]
+            least, larger = heap[0], 0
+            for i in range(part.size):  # without a branch, so that the compiler can vectorise it
+                larger += part[i] > least
+            for i in range(part.size if larger else 0):
+                value = part[i]
+                if value <= heap[0]:
+                    continue
+                place, child = 0, 1
+                while child < k:
+                    if child + 1 < k and heap[child + 1] < heap[child]:
+                        child += 1
+                    if heap[child] >= value:
+                        break
+                    heap[place] = heap[child]
+                    place, child = child, 2 * child + 1
+                heap[place] = value
