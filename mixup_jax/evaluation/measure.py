@@ -209,6 +209,7 @@ def evaluate_records(
             _labelled(record, record.name or name)
             results[record.name or name] = entry(record, examined(record, temperature))
     tested = examined(test, temperature)
+    results = {test_name: entry(test, tested), **results}
     by_features = FeatureScores(test) if features else None
     foreign = {
         name: ood_entry(
@@ -232,7 +233,7 @@ def evaluate_records(
         "posthoc": recalibration.as_json(),
         **({"temperature_fit": fit} if fit else {}),
         **({"test_rows_in": shared} if shared else {}),
-        "results": {test_name: entry(test, tested), **results},
+        "results": results,
         **({"features": {"size": by_features.size, "train_examples": by_features.examples}} if by_features else {}),
         "ood": {name: of_pixels(entry) for name, entry in foreign.items()},
         **({"ood_groups": group_entry(near, foreign)} if near else {}),
