@@ -106,7 +106,7 @@ def bootstrap_intervals(
     mean over test sets of this size; compare it with `noise_floor`, not with zero.
 
     docs/metrics.md has how often the intervals of 95 % hold: about as often for means, more often for calibration
-    errors of nearly calibrated networks, less often for mce.
+    errors of nearly calibrated networks, far less often for mce.
 
     Args:
       confidence: `[N]` in [0, 1], N >= 1.
