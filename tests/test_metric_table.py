@@ -43,8 +43,8 @@ def test_every_row_is_defined_under_a_heading_that_has_a_table():
     for row in ROWS:
         assert row.equation
         assert f"\n## {row.where}\n" in page
-        assert page.count(f"| `{row.key}` |") == 1
-    assert all(page.count(f"| `{score.key}` |") == 1 for score in table.SCORES)
+        assert page.count(f"| `{row.key}` | {row.label} |") == 1  # the table of coverage names the key again
+    assert all(page.count(f"| `{score.key}` | {score.label} |") == 1 for score in table.SCORES)
 
 
 def test_keys_are_unique_and_the_order_of_intervals_names_rows():
