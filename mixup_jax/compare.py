@@ -6,22 +6,20 @@ The page is that of `report`; runs and files may stand on it together.  Neither 
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixup_jax.command import CommandParser, callable_module, path, run_command
-from mixup_jax.errors import InputError, local_path
-from mixup_jax.escapes import is_plain, print_line
+from mixup_jax.errors import InputError
+from mixup_jax.escapes import print_line
 from mixup_jax.evaluation.arrays import Given, record_of
-from mixup_jax.evaluation.measure import evaluate_records
-from mixup_jax.evaluation.numbers import ARGUMENTS, FLAGS, Wording, check_numbers
+from mixup_jax.evaluation.networks import evaluate_networks
+from mixup_jax.evaluation.numbers import ARGUMENTS, FLAGS
 from mixup_jax.report import STYLES
 from mixup_jax.report.workers import cores
 from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, GIB
-from mixup_jax.runs.formats import load_predictions
-from mixup_jax.runs.records import Predictions
+from mixup_jax.runs.named_files import load_named
 
 if TYPE_CHECKING:
     from mixup_jax.report.build import Page
@@ -32,8 +30,7 @@ examples:
   # Three networks, each by its logits [N, K] and labels [N]: numpy.savez("resnet.npz", logits=..., labels=...)
   python -m mixup_jax.compare resnet.npz vit.npz mlp=runs/mlp-v2/test.npz --output=compared
   # Held-out records, to fit a temperature on, and two out-of-distribution sets, without labels:
-  python -m mixup_jax.compare resnet.npz vit.npz --validation resnet=r-val.npz vit=v-val.npz \\
-      --ood svhn:resnet=r-svhn.npz svhn:vit=v-svhn.npz noise:vit=v-noise.npz
+  python -m mixup_jax.compare a.npz b.npz --validation a=a-val.npz b=b-val.npz --ood svhn:a=a-svhn.npz noise:b=b-n.npz
   # A folder of records, named by their files, beside an evaluated run of mixup_jax.main:
   python -m mixup_jax.compare results/*.npz runs/fm-mixup-0
   # As a paper needs it: figures as PDF at column widths, tables in LaTeX:
@@ -41,8 +38,6 @@ examples:
 
 Differences are taken from the first network, over the same examples: their labels must be equal and in the same order.
 """
-Sides = Mapping[str, Mapping[str, Predictions]]
-"""Records by the name of a set, and by the name of the network."""
 
 
 def compare(
@@ -66,6 +61,7 @@ def compare(
       InputError: there is no network, a name is not that of one, or a record is one that `evaluate` refuses.
     """
     from mixup_jax.report.build import make_page
+    from mixup_jax.report.runs import run_of_records
 
     said = bool(probabilities)
     tests = {name: record_of(given, None, said) for name, given in models.items()}
@@ -74,76 +70,15 @@ def compare(
         set_name: {name: record_of(given, None, said, labelled=False) for name, given in by_name.items()}
         for set_name, by_name in (ood or {}).items()
     }
-    return make_page(networks(tests, held_out, foreign, probabilities, ARGUMENTS))
-
-
-def networks(
-    tests: Mapping[str, Predictions],
-    validation: Mapping[str, Predictions],
-    ood: Sides,
-    probabilities: bool | None,
-    wording: Wording,
-) -> list[RunRecord]:
-    """Evaluates the records of networks, by their names, and returns what the report needs of each."""
-    from mixup_jax.report.runs import run_of_records
-
-    if not tests:
-        raise InputError("no network given; expected at least one, such as resnet=test.npz")
-    for what, names in (("validation", validation), *((f"ood {one}", by_name) for one, by_name in ood.items())):
-        for name in names:
-            if name not in tests:
-                raise InputError(f"{what} names {name!r}, which is no network here; expected one of {', '.join(tests)}")
-    found = []
-    for name, test in tests.items():
-        if not is_plain(name):
-            raise InputError(f"name {name!r} of a network has characters that cannot be printed; expected plain text")
-        outside = {one: by_name[name] for one, by_name in ood.items() if name in by_name}
-        held_out = validation.get(name)
-        records = {name: test, f"validation of {name}": held_out}
-        records |= {f"{one} of {name}": record for one, record in outside.items()}
-        check_numbers({what: record for what, record in records.items() if record}, probabilities, wording)
-        try:
-            document = evaluate_records(test, validation=held_out, ood=outside, test_name="test", config={}, step=0)
-        except InputError as error:
-            raise InputError(f"network {name}: {error}") from error
-        found.append(run_of_records(name, document, test, outside))
-    return found
-
-
-def named(texts: Sequence[str], flag: str) -> dict[str, Path]:
-    """Returns the paths of `NAME=PATH` by their names, in order; a path without a name is called like its file.
-
-    Files of one name are called by their folder as well.
-    """
-    pairs = [(text.partition("=")[0], text.partition("=")[2]) if _has_name(text) else ("", text) for text in texts]
-    places = [(name, local_path(place)) for name, place in pairs]
-    stems = Counter(place.stem for name, place in places if not name)
-    found: dict[str, Path] = {}
-    for name, place in places:
-        own = name or (place.stem if stems[place.stem] == 1 else f"{place.parent.name}/{place.stem}")
-        if own in found:
-            raise InputError(f"{flag} has two records called {own}: {found[own]} and {place}; expected NAME=PATH")
-        found[own] = place
-    return found
-
-
-def _has_name(text: str) -> bool:
-    return "=" in text and not Path(text).exists()
+    evaluated = evaluate_networks(tests, held_out, foreign, probabilities, ARGUMENTS)
+    return make_page([run_of_records(*network) for network in evaluated])
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command with these arguments, prints the path of the page and returns 0."""
-    parser = CommandParser(
-        prog="python -m mixup_jax.compare",
-        description="Write the page of `report` about any networks: of each a file of logits and labels, or a run.",
-        epilog=EXAMPLES,
-    )
-    parser.add_argument(
-        "networks",
-        nargs="+",
-        metavar="[NAME=]PATH",
-        help="test record that `evaluate` reads, or folder of a run",
-    )
+    description = "Write the page of `report` about any networks: of each a file of logits and labels, or a run."
+    parser = CommandParser(prog="python -m mixup_jax.compare", description=description, epilog=EXAMPLES)
+    parser.add_argument("networks", nargs="+", metavar="[NAME=]PATH", help="test record, or folder of a run")
     more: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
     parser.add_argument("--validation", metavar="NAME=PATH", help="held-out record, to fit a temperature on", **more)
     parser.add_argument("--ood", metavar="SET:NAME=PATH", help="out-of-distribution record, labels not needed", **more)
@@ -158,49 +93,25 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--jobs", type=int, default=cores(), metavar="N", help="processes; default: %(default)s")
     parser.add_argument("--style", choices=STYLES, default="page", help="of the files: page (default) or paper")
     arguments = parser.parse_args(list(argv))
-    if arguments.jobs < 1:
-        raise InputError(f"--jobs is {arguments.jobs}; expected at least 1")
     if arguments.probabilities and arguments.logits:
         raise InputError("--logits given with --probabilities; expected one of them")
     # Imported here, because --help need not wait a second for the drawing libraries.
     from mixup_jax.report.build import write_report
-    from mixup_jax.report.runs import load_runs
+    from mixup_jax.report.runs import load_runs, run_of_records
 
     folders = [text for text in arguments.networks if Path(text).is_dir()]
+    names = ("probabilities", "logits_key", "labels_key", "flatten", "ignore_label")
+    options = {name: getattr(arguments, name) for name in names}
     said = True if arguments.probabilities else False if arguments.logits else None
 
     def runs() -> list[RunRecord]:
         files = [text for text in arguments.networks if text not in folders]
-        records = records_of(arguments, files)
-        return [*(load_runs(folders) if folders else []), *(networks(*records, said, FLAGS) if files else [])]
+        records = load_named(files, arguments.validation, arguments.ood, options, arguments.max_gib)
+        evaluated = evaluate_networks(*records, said, FLAGS) if files else []
+        return [*(load_runs(folders) if folders else []), *(run_of_records(*network) for network in evaluated)]
 
     print_line(write_report(runs, arguments.output, arguments.jobs, arguments.style))
     return 0
-
-
-def records_of(
-    arguments: Any, tests: Sequence[str]
-) -> tuple[dict[str, Predictions], dict[str, Predictions], dict[str, dict[str, Predictions]]]:
-    """Reads the files that the command names: test records, validation records and out-of-distribution records."""
-    if not 0 < arguments.max_gib < float("inf"):
-        raise InputError(f"--max_gib={arguments.max_gib} is not a size; expected a number above 0, such as 8")
-
-    def read(files: Mapping[str, Path], *, labelled: bool = True) -> dict[str, Predictions]:
-        names = ("probabilities", "logits_key", "labels_key", "flatten", "ignore_label")
-        options = {name: getattr(arguments, name) for name in names} | {"limit": int(arguments.max_gib * GIB)}
-        return {name: load_predictions(file, labelled=labelled, **options) for name, file in files.items()}
-
-    by_set: dict[str, list[str]] = {}
-    for text in arguments.ood:
-        set_name, colon, rest = text.partition(":")
-        if not (colon and set_name and "=" in rest):
-            raise InputError(f"--ood {text} is not of the form SET:NAME=PATH; expected such as svhn:resnet=r-svhn.npz")
-        by_set.setdefault(set_name, []).append(rest)
-    for text in arguments.validation:
-        if "=" not in text:
-            raise InputError(f"--validation {text} names no network; expected NAME=PATH, such as resnet=r-val.npz")
-    foreign = {one: read(named(texts, f"--ood {one}"), labelled=False) for one, texts in by_set.items()}
-    return read(named(tests, "the command")), read(named(arguments.validation, "--validation")), foreign
 
 
 callable_module(__name__, compare)

@@ -29,7 +29,7 @@ examples:
   python -m mixup_jax.evaluate --predictions=logits.npy --labels=labels.npy --output=e.json --output=e.tex
   # Probabilities in a table with the columns label, 0, 1, ..; two more calibration methods:
   python -m mixup_jax.evaluate --predictions=p.csv --validation=v.csv --probabilities --posthoc=vector_scaling,isotonic
-  # Arrays with names of their own; pixels of segmentation, of which those labelled 255 do not count:
+  # Arrays with names of their own; pixels of segmentation:
   python -m mixup_jax.evaluate --predictions=out.pt --logits_key=outputs --labels_key=targets
   python -m mixup_jax.evaluate --predictions=pixels.npz --flatten --ignore_label=255
   # Without logits: confidences [N] in and out of distribution, and their histogram:
@@ -40,7 +40,6 @@ examples:
   python -m mixup_jax.evaluate --workdir=runs/fm-mixup-0 --datasets=test,mnist,gaussian_noise --checkpoint=best
   # The same network predicting in another way, kept as a run of its own that the report can read:
   python -m mixup_jax.evaluate --workdir=runs/fm-dropout-0 --mc_dropout=10 --save_as=runs/fm-dropout-0+mc10
-  python -m mixup_jax.evaluate --workdir=runs/fm-mixup-0 --batch_norm_examples=5000 --save_as=runs/fm-mixup-0+bn5000
   # A deep ensemble of evaluated runs:
   python -m mixup_jax.evaluate --ensemble=runs/fm-mixup-0,runs/fm-mixup-1 --save_as=runs/fm-mixup-ensemble
 
@@ -75,8 +74,7 @@ FILES = Mode("predictions", "evaluate files of predictions (starts at once; need
     *OUTPUT,
 ))  # fmt: skip
 SCORES = Mode("scores", "evaluate files of one number an example, without logits", evaluate_score_files, (
-    Flag("scores", "S", "file with confidence [N] (and correct [N], for calibration) or score [N], high = foreign",
-         type=path),
+    Flag("scores", "S", "file with confidence [N] (and correct [N]) or score [N], high = foreign", type=path),
     OOD,
     Flag("figure", "FILE", "histogram of the confidences: .png, .svg or .pdf", type=path),
     ALL_INTERVALS,
@@ -103,11 +101,7 @@ ENSEMBLE = Mode("ensemble", "evaluate the mean of the probabilities of several r
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command with these arguments and returns its exit code, 0.
-
-    Raises:
-      InputError: the flags contradict each other, or name something that cannot be read or written.
-    """
+    """Runs the command with these arguments and returns its exit code, 0; InputError if they are wrong."""
     description = "Measures accuracy, calibration and out-of-distribution detection."
     parser = CommandParser(prog="python -m mixup_jax.evaluate", description=description, epilog=EXAMPLES)
     mode, given = parser.parse_mode(argv, (FILES, SCORES, RUN, ENSEMBLE))

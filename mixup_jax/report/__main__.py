@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 
 from mixup_jax.command import CommandParser, path, run_command
-from mixup_jax.errors import InputError
 from mixup_jax.escapes import print_line
 from mixup_jax.methods.method import listed
 from mixup_jax.report import STYLES
@@ -48,8 +47,6 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--style", choices=STYLES, default="page", help="of the files: page (default) or paper")
     arguments = parser.parse_args(list(argv))
-    if arguments.jobs < 1:
-        raise InputError(f"--jobs is {arguments.jobs}; expected at least 1")
     # Imported here, because --help need not wait a second for the drawing libraries.
     from mixup_jax.report.build import build_report
 

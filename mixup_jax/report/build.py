@@ -84,6 +84,8 @@ def write_report(
     runs: Callable[[], Sequence[RunRecord]], output: str | Path, jobs: int = 1, style: str = "page"
 ) -> Path:
     """Writes the report about runs and returns its path; they are read only if `output` can be written to."""
+    if jobs < 1:
+        raise InputError(f"--jobs is {jobs}; expected at least 1")
     _check_places(Path(output), (PAGE, DATA, *TABLES))
     return make_page(runs(), jobs, style).save(output)
 
