@@ -23,6 +23,9 @@ from mixup_jax.report.runs import load_run
 from mixup_jax.runs.pictures import load_pictures, save_pictures
 from mixup_jax.runs.records import load_record
 
+# One process makes the folder that all these tests look at.
+pytestmark = pytest.mark.xdist_group("serving")
+
 DOCS = Path(__file__).parents[1] / "docs"
 CLASSES = ("=Äpfel", "cat", "dog")
 SMALL = (
@@ -154,17 +157,24 @@ def test_predictions_are_those_of_the_evaluation_and_broken_images_are_named(pla
         np.testing.assert_allclose(values, [*probabilities[order], unlike], atol=2e-6)
 
 
-def test_what_the_page_on_serving_says_is_so(place, expected, pixels, monkeypatch):
+@pytest.fixture(scope="module")
+def served(place):
+    """What the commands of docs/serving.md printed."""
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.chdir(place)
+        run_commands("serving.md")
+    return printed.getvalue()
+
+
+def test_what_the_page_on_serving_says_is_so(place, served, expected, pixels, monkeypatch):
     """Its commands, and its programs that need jax and TensorFlow alone."""
     monkeypatch.chdir(place)
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        run_commands("serving.md")
-    assert "pets/test/cat/0.png: " in printed.getvalue()
+    assert "pets/test/cat/0.png: " in served
     assert len((place / "predictions.csv").read_text(encoding="utf-8").splitlines()) == 1 + 9 + 7
     with_jax, with_tensorflow = blocks("serving.md", "python")
     names: dict[str, object] = {}
-    with contextlib.redirect_stdout(printed):
+    with contextlib.redirect_stdout(io.StringIO()):
         exec(compile(with_jax, "serving.md", "exec"), names)
     np.testing.assert_array_equal(names["images"], pixels[[4, 8]])
     _same(names["answer"], {name: values[[4, 8]] for name, values in expected.items()})
@@ -173,6 +183,7 @@ def test_what_the_page_on_serving_says_is_so(place, expected, pixels, monkeypatc
     _same(names["same"], {name: values[[4, 8]] for name, values in expected.items()})
 
 
+@pytest.mark.usefixtures("served")
 def test_the_exported_network_takes_any_number_of_images(place, expected, pixels):
     network = jax.export.deserialize(bytearray((place / "deployed" / "network.stablehlo").read_bytes()))
     facts = json.loads((place / "deployed" / "network.json").read_text())
