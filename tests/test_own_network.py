@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import flax.linen as nn
@@ -17,6 +18,7 @@ from mixup_jax.evaluate import main as evaluate
 from mixup_jax.main import main as train
 from mixup_jax.models import check_model, model_of
 from mixup_jax.models.own import check_contract
+from mixup_jax.prediction.artefact import write_artefacts
 
 PAGE = Path(__file__).parents[1] / "docs" / "own-network.md"
 IMAGE = jax.ShapeDtypeStruct((12, 12, 1), jnp.float32)
@@ -207,3 +209,15 @@ def test_statistics_of_one_device_and_hidden_places_that_are_missing_are_refused
         check_contract("mine", Plain(), IMAGE, 3, hidden=False, mapped=True)
     with pytest.raises(InputError, match=r"places \[0\], and its 'places' is missing; expected mix at 0, 1"):
         check_contract("mine", Plain(), IMAGE, 3, hidden=True, mapped=False)
+
+
+@pytest.mark.parametrize(("size", "exported"), [(len, False), (lambda x: x.shape[0], True)])
+def test_a_network_for_one_batch_size_is_refused_before_anything_is_written(size: Any, exported: bool, tmp_path: Path):
+    config = SimpleNamespace(model=SimpleNamespace(name="nets:Own"))
+    network = SimpleNamespace(config=config, variables={}, forward=lambda _, x, rows: x.reshape(size(x), -1))
+    served = SimpleNamespace(network=network, input_shape=(2, 2, 1), outputs=lambda logits: {"logits": logits})
+    with pytest.raises(InputError if not exported else AttributeError) as raised:  # facts that it lacks come after
+        write_artefacts(served, tmp_path / "export", print)  # type: ignore[arg-type]
+    assert (tmp_path / "export").exists() == exported
+    if not exported:
+        assert "'nets:Own', but it cannot be traced for any number of images (TypeError" in str(raised.value)

@@ -182,6 +182,12 @@ def _called(name: str, call: Callable[..., Any], *arguments: Any) -> Any:
         raise _broken(name, f"its call fails with {_text(error)}", CALL) from error
 
 
+def fixed_batch(name: str, error: Exception) -> InputError:
+    """Returns what to say of a network that cannot be traced for batches of any size, because of `error`."""
+    problem = f"it cannot be traced for any number of images ({_text(error)})"
+    return _broken(name, problem, "x.shape[0] where it uses len(x), and a reshape to (x.shape[0], -1)")
+
+
 def _broken(name: str, problem: str, expected: str) -> InputError:
     return InputError(f"model.name is {name!r}, but {problem}; expected {expected} ({CONTRACT})")
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import export
 
 from mixup_jax.libraries import load_tensorflow
+from mixup_jax.models.own import fixed_batch, is_own
 from mixup_jax.prediction.served import Served, facts_of
 from mixup_jax.runs.files import write_atomically, write_json
 from mixup_jax.runs.provenance import provenance
@@ -35,10 +36,19 @@ def write_artefacts(served: Served, folder: Path, report: Callable[[str], None])
     """Writes the network, its facts and, where TensorFlow is installed, a SavedModel; returns their paths.
 
     `served` must be portable (`served.open_served`).  The number of images is a symbol: any batch size is taken.
+
+    Raises:
+      InputError: the network is the user's, and its program needs a fixed batch size; nothing is written.
     """
     function, (batch,) = portable(served), export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *served.input_shape), jnp.uint8)
-    blob = export.export(function, platforms=PLATFORMS)(images).serialize()
+    name = served.network.config.model.name
+    try:
+        blob = export.export(function, platforms=PLATFORMS)(images).serialize()
+    except Exception as error:  # anything: the network may be the user's program
+        if not is_own(name):
+            raise
+        raise fixed_batch(name, error) from error
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / NETWORK, bytes(blob))
     write_json(folder / FACTS, {**facts_of(served), "platforms": PLATFORMS, **provenance()})
