@@ -326,3 +326,10 @@ def test_fourteen_lines_are_told_apart_by_dashes_or_shape_wherever_they_share_a_
         if one[0] == other[0]:
             assert one[1] != other[1]
             assert one[2] != other[2]
+
+
+def test_letters_that_the_font_lacks_are_drawn_without_a_warning(recwarn):
+    figure = Figure()
+    figure.text(0.1, 0.5, "日本")
+    assert all(to_svg_and_png(figure))
+    assert list(recwarn) == []

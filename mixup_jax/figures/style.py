@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -81,8 +82,13 @@ STYLE = {
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """Draws with these settings only during the block, and then restores the caller's settings."""
-    with matplotlib.rc_context():
+    """Draws with these settings only during the block, and then restores the caller's settings.
+
+    A letter that the font lacks, such as a Chinese one in the name of a class, is drawn as a box, without a warning for
+    each; what can be read off a figure has it.
+    """
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
         yield
