@@ -22,6 +22,15 @@ FOUND = [
     ("evaluate", ["--predictions=line\nerror: forged.npz"]),
     ("evaluate", ["--predictions=\x1b[31mred\x1b[2J.npz", "--ood=a\u202egpj.exe.npz"]),
     ("evaluate", ["--predictions=/", "--labels=labels.npy"]),
+    (
+        "main",
+        [
+            "--config=configs/quickstart.py:mixup",
+            "--workdir=new",
+            "--data_dir=data",
+            "--config.model.weights=/dev/full",
+        ],
+    ),
     ("main", ["--config=quickstart", "--workdir=line\nerror: forged.run", "--data_dir=data"]),
     ("report", ["line\nerror: forged.run", "\x1b[31mred\x1b[2J.run"]),
 ]

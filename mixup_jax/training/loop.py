@@ -25,7 +25,7 @@ from mixup_jax.runs import workdir as run_folder
 from mixup_jax.runs.provenance import provenance
 from mixup_jax.state import TrainState
 from mixup_jax.store.checkpoint import Checkpoints
-from mixup_jax.store.verify import check_state, checksum
+from mixup_jax.store.verify import check_state, checksum, steps_in
 from mixup_jax.training.logs import check_loggers, open_logs
 from mixup_jax.training.parallel import check_divisible, splits_groups
 from mixup_jax.training.recorder import Recorder
@@ -61,6 +61,11 @@ def train(
     check_agreement("data", _data_facts(data))
     run_folder.check(workdir, config)
     checkpoints_folder = workdir / run_folder.CHECKPOINTS
+    words = 0 if data.vocabulary is None else len(data.vocabulary)
+    weights = None
+    # Before the folder is locked, so that a wrong file leaves nothing there.
+    if config.model.weights and not steps_in(checkpoints_folder):
+        weights = starting_weights(config, spec, words, report)
     with (
         locked(workdir, report),
         Checkpoints(checkpoints_folder, keep=config.checkpoint.keep, report=report) as checkpoints,
@@ -72,9 +77,12 @@ def train(
             run_folder.check_same(before["config"], config, workdir)
             check_same_data(data, before, workdir)
         vocabulary, embedding = data.vocabulary, None
-        weights, started = None, {key: before[key] for key in ("weights",) if key in before}
-        if config.model.weights and last is None:
-            weights = starting_weights(config, spec, 0 if vocabulary is None else len(vocabulary), report)
+        started = {key: before[key] for key in ("weights",) if key in before}
+        if last is not None:
+            weights = None
+        elif config.model.weights and weights is None:  # all checkpoints are damaged
+            weights = starting_weights(config, spec, words, report)
+        if weights is not None:
             started = {"weights": checksum(weights)}
         _write_config(workdir, config)
         if last == config.epochs * steps_per_epoch and _validated(before):

@@ -83,11 +83,17 @@ def images(root: Path) -> Iterator[Path]:
 
 
 def _files(root: Path) -> Iterator[str]:
-    """Yields the paths of all files that are not hidden; no folder is visited twice through links."""
+    """Yields the paths of all files that are not hidden; no folder is visited twice through links.
+
+    Raises:
+      InputError: a folder cannot be read.
+    """
     seen = set()
 
-    def refuse(error: OSError) -> None:
-        raise error  # os.walk would ignore a folder that cannot be read
+    def refuse(error: OSError) -> None:  # os.walk would ignore the folder
+        raise InputError(
+            f"folder {error.filename} cannot be read ({error.strerror}); expected folders that may be read"
+        ) from error
 
     for folder, below, files in os.walk(root, onerror=refuse, followlinks=True):
         if (real := os.path.realpath(folder)) in seen:
