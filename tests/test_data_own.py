@@ -22,7 +22,8 @@ from mixup_jax.data.feed import feed_of
 from mixup_jax.data.images import channel_statistics, fit, open_upright, shape_of
 from mixup_jax.data.load import load_ood, load_split, load_test, load_training_data
 from mixup_jax.data.own import own_spec, record_name, short_name
-from mixup_jax.data.sources import folder, own_tfds
+from mixup_jax.data.sources import own_tfds
+from mixup_jax.data.sources.folder import images
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import is_file_name
 from mixup_jax.evaluation.run import evaluate_workdir
@@ -486,4 +487,4 @@ def test_a_network_trains_on_a_folder_and_is_evaluated_on_foreign_images(pets, t
 
 def test_a_folder_that_goes_away_while_it_is_read_is_named(tmp_path: Path):
     with pytest.raises(InputError, match=r"folder .*gone cannot be read \(No such file or directory\)"):
-        list(folder.images(tmp_path / "gone"))
+        list(images(tmp_path / "gone"))
