@@ -22,6 +22,7 @@ FOUND = [
     ("evaluate", ["--predictions=line\nerror: forged.npz"]),
     ("evaluate", ["--predictions=\x1b[31mred\x1b[2J.npz", "--ood=a\u202egpj.exe.npz"]),
     ("evaluate", ["--predictions=/", "--labels=labels.npy"]),
+    ("main", ["--config=configs/quickstart.py:mixup", "--workdir=trained", "--data_dir=data"]),
     (
         "main",
         [

@@ -157,6 +157,14 @@ def steps_in(directory: Path) -> list[int]:
     return sorted(int(name) for name in names if name == str(int(name)))
 
 
+def newest_facts(directory: Path) -> dict[str, Any]:
+    """Returns the facts of the newest checkpoint of a folder whose facts can be read; empty if there is none."""
+    for step in reversed(steps_in(directory)):
+        if facts := _read_facts(directory / str(step))[0]:
+            return facts
+    return {}
+
+
 def inspect(directory: Path, step: int) -> Stored:
     """Reads a whole checkpoint, and compares it with its checksums."""
     path = directory / str(step)

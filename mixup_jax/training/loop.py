@@ -25,7 +25,7 @@ from mixup_jax.runs import workdir as run_folder
 from mixup_jax.runs.provenance import provenance
 from mixup_jax.state import TrainState
 from mixup_jax.store.checkpoint import Checkpoints
-from mixup_jax.store.verify import check_state, checksum, steps_in
+from mixup_jax.store.verify import check_state, checksum, newest_facts, steps_in
 from mixup_jax.training.logs import check_loggers, open_logs
 from mixup_jax.training.parallel import check_divisible, splits_groups
 from mixup_jax.training.recorder import Recorder
@@ -63,7 +63,9 @@ def train(
     checkpoints_folder = workdir / run_folder.CHECKPOINTS
     words = 0 if data.vocabulary is None else len(data.vocabulary)
     weights = None
-    # Before the folder is locked, so that a wrong file leaves nothing there.
+    # Before the folder is locked, so that a refusal leaves nothing there: config.json may have been lost or replaced.
+    if "config" in (facts := newest_facts(checkpoints_folder)):
+        run_folder.check_same(facts["config"], config, workdir)
     if config.model.weights and not steps_in(checkpoints_folder):
         weights = starting_weights(config, spec, words, report)
     with (
@@ -73,7 +75,6 @@ def train(
         last = checkpoints.last
         before = {} if last is None else checkpoints.restore_facts(last)
         if before:
-            # Compare with the checkpoint, because config.json may have been lost or replaced.
             run_folder.check_same(before["config"], config, workdir)
             check_same_data(data, before, workdir)
         vocabulary, embedding = data.vocabulary, None
