@@ -53,6 +53,8 @@ def keep(run: Path, folder: Path) -> None:
         save_rows(record_path(target, name, step), record, ROWS[name])
     if run.name in WITH_CHECKPOINT:
         shutil.copytree(run / CHECKPOINTS, target / CHECKPOINTS, dirs_exist_ok=True)
+        for mark in target.rglob("commit_success.txt"):  # that it is there counts; orbax wrote where the run was
+            mark.write_text("Checkpoint commit was successful")
     write_json(target / "training.json", training(run))
     write_json(target / "config.json", evaluation["config"])
 
