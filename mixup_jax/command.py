@@ -108,7 +108,7 @@ def callable_module(name: str, function: Callable[..., Any]) -> None:
     """
     module = sys.modules[name]
     module.__class__ = type("CallableModule", (ModuleType,), {"__call__": staticmethod(function)})
-    module.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    module.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]  # read by inspect
     module.__doc__ = function.__doc__
 
 

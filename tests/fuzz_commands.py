@@ -278,7 +278,7 @@ def without_the_long_work(home: Path) -> Iterator[None]:
             "mixup_jax.prediction.served.restore",
             *("mixup_jax.data.__main__.prepare", "mixup_jax.data.__main__.prepare_glove"),
             *("mixup_jax.report.build.plan_figures", "mixup_jax.devices.processes.jax.distributed.initialize"),
-            *("mixup_jax.ahead.compile.compile_ahead", "mixup_jax.report.evidence.make_groups"),
+            *("mixup_jax.ahead.compile.compile_ahead", "mixup_jax.report.document_tables.make_groups"),
         ):
             stack.enter_context(mock.patch(name, side_effect=accept))
         stack.enter_context(mock.patch.dict(os.environ, HOME=str(home), TFDS_DATA_DIR=str(home / "data")))

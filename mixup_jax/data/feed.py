@@ -90,7 +90,7 @@ class ResidentFeed:
         sharding = None if self.config.parallel == "pmap" else NamedSharding(mesh, PartitionSpec())
         labels = jax.ShapeDtypeStruct((examples,), jnp.int32, sharding=sharding)
         inputs = jax.ShapeDtypeStruct((examples, *example.shape), example.dtype, sharding=sharding)
-        return Resident(inputs, labels), labels  # type: ignore[arg-type]
+        return Resident(inputs, labels), labels  # type: ignore[arg-type]  # shapes in the place of arrays
 
 
 @dataclass(frozen=True)

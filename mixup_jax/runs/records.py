@@ -237,7 +237,7 @@ def fields_beside(entries: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
     """Returns those fields of `Predictions` besides logits, labels and meta that the entries of an `.npz` give."""
     found: dict[str, Any] = {name: entries[name] for name in ("features", "groups") if name in entries}
     if "train_features" in entries:
-        found["training"] = Training(*(entries.get(name) for name in OF_TRAINING))  # type: ignore[arg-type]
+        found["training"] = Training(*(entries.get(name) for name in OF_TRAINING))  # type: ignore[arg-type]  # it checks them
     return found
 
 
