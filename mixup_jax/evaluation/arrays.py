@@ -12,7 +12,8 @@ import numpy.typing as npt
 from mixup_jax.errors import InputError, local_path
 from mixup_jax.evaluation.measure import evaluate_records
 from mixup_jax.evaluation.numbers import ARGUMENTS, as_probabilities, check_numbers
-from mixup_jax.runs.formats import Reading, as_record, load_predictions
+from mixup_jax.runs.formats import as_record, load_predictions
+from mixup_jax.runs.names import Reading
 from mixup_jax.runs.records import Predictions
 
 Given = npt.ArrayLike | tuple[npt.ArrayLike, npt.ArrayLike] | Predictions | str | os.PathLike[str]

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ import numpy.typing as npt
 from mixup_jax.errors import InputError, not_a_file, unknown_name
 from mixup_jax.escapes import print_line
 from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, UNREADABLE, check_size, from_bfloat16, map_npy
-from mixup_jax.runs.files import shown
+from mixup_jax.runs.names import LABEL, LABELS_NAMES, Reading, chosen_name, columns_of, listed, names_of
 from mixup_jax.runs.records import (
     BESIDE,
     ROWS_BY_IMAGE,
@@ -36,47 +35,9 @@ from mixup_jax.runs.tables import Columns, read_arrow, read_csv, read_parquet
 from mixup_jax.runs.torch_file import read_tensor, read_torch
 
 Array = npt.NDArray[Any]
-_LABEL = "label"
-_COLUMN = f"a column {_LABEL!r}, with -1 for an example without one"
+_COLUMN = f"a column {LABEL!r}, with -1 for an example without one"
 TABLES = {".csv": read_csv, ".tsv": read_csv, ".parquet": read_parquet, ".arrow": read_arrow}
 FORMATS = (".npz", ".npy", *TABLES, ".csv.gz", ".pt", ".pth")
-
-LOGITS_NAMES = (
-    *("logits", "logit", "predictions", "preds", "outputs", "output", "scores", "probabilities", "probs"),
-    *("y_pred", "y_score", "arr_0", "0", "tensor"),
-)
-LABELS_NAMES = ("labels", "label", "label_ids", "targets", "target", "y_true", "y", "arr_1", "1", "tensor")
-"""The names that are tried, in this order; the last are numpy's for arrays without a name, and places in a tuple."""
-_PLAIN = ("logits", "labels", "label", "tensor")
-_NUMBERED = re.compile(r"(.*?)(0|[1-9][0-9]{0,8})")
-_INDEX = re.compile(r"|Unnamed: ?[0-9]+|index|idx|id|__index_level_[0-9]+__", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How files are to be read.
-
-    Attributes:
-      logits_key: the name of the logits: of an array, a tensor or a column of lists, or what the names of the columns
-        of classes begin with; None tries `LOGITS_NAMES`.
-      labels_key: the name of the labels; None tries `LABELS_NAMES`.
-      flatten: logits have further axes, `[N, K, ..]` or, where the labels `[N, ..]` say so, `[N, .., K]`; every
-        position becomes an example.
-      ignore_label: examples with this label are left out.
-      limit: bytes that the arrays may take in memory; an `.npy` of logits takes none.
-      labelled: labels must be there.
-      features: an `.npz` is also read for features and the last layer, as by `load_record`.
-      groups: an `.npz` is also read for groups of the examples.
-    """
-
-    logits_key: str | None = None
-    labels_key: str | None = None
-    flatten: bool = False
-    ignore_label: int | None = None
-    limit: int = DEFAULT_LIMIT
-    labelled: bool = True
-    features: bool = False
-    groups: bool = False
 
 
 class _Found(NamedTuple):
@@ -158,7 +119,7 @@ def load_predictions(
     elif suffix == ".npy":
         labelled = False
     if classes is None and labelled:
-        holds = f" (it holds {_list(found.names)})" if found.names else ""
+        holds = f" (it holds {listed(found.names)})" if found.names else ""
         expected = "labels [N]" if found.names else _COLUMN
         raise InputError(
             f"predictions file {path} lacks labels{holds}; expected {expected}, or --labels_key to name them"
@@ -247,10 +208,10 @@ def load_vectors(
 
     def places(names: Sequence[str]) -> dict[str, str]:
         """Returns the names of the vectors that are there."""
-        chosen = {what: _chosen(path, names, what, None, usual) for what, usual in wanted.items()}
+        chosen = {what: chosen_name(path, names, what, None, usual) for what, usual in wanted.items()}
         found = {what: name for what, name in chosen.items() if name is not None}
         if not found:
-            raise InputError(f"predictions file {path} holds {_list(names)}; expected one of {', '.join(wanted)}")
+            raise InputError(f"predictions file {path} holds {listed(names)}; expected one of {', '.join(wanted)}")
         return found
 
     def find() -> dict[str, Array]:
@@ -311,7 +272,7 @@ def _find(path: Path, suffix: str, reading: Reading) -> _Found:
         return _Found(map_npy(path), None)
     if suffix == ".npz":
         _, names = read_entries(path, (), reading.limit)
-        logits, labels, said = _names(path, [name for name in names if name not in ("meta", *BESIDE)], reading)
+        logits, labels, said = names_of(path, [name for name in names if name not in ("meta", *BESIDE)], reading)
         beside = wanted_beside(features=reading.features, groups=reading.groups)
         entries, _ = read_entries(path, [name for name in (logits, labels, "meta", *beside) if name], reading.limit)
         try:
@@ -321,13 +282,13 @@ def _find(path: Path, suffix: str, reading: Reading) -> _Found:
         return _Found(entries[logits], entries[labels] if labels else None, said, names, meta, fields)
     if suffix in (".pt", ".pth"):
         tensors = read_torch(path)
-        logits, labels, said = _names(path, list(tensors), reading)
+        logits, labels, said = names_of(path, list(tensors), reading)
         arrays = [read_tensor(path, tensors[name], reading.limit) for name in (logits, labels) if name]
         return _Found(arrays[0], arrays[1] if labels else None, said, list(tensors))
     said_of_columns: list[str] = []
 
     def choose(names: Sequence[str], of_lists: frozenset[int]) -> Columns:
-        columns, said = _columns(path, names, of_lists, reading)
+        columns, said = columns_of(path, names, of_lists, reading)
         said_of_columns[:] = said
         return columns
 
@@ -343,104 +304,12 @@ def _labels_file(path: Path, limit: int) -> Array:
 
     def tensor() -> Array:
         tensors = read_torch(path)
-        name = _chosen(path, list(tensors), "labels", None, LABELS_NAMES)
+        name = chosen_name(path, list(tensors), "labels", None, LABELS_NAMES)
         if name is None:
-            raise InputError(f"labels file {path} holds {_list(list(tensors))}; expected one tensor of integers [N]")
+            raise InputError(f"labels file {path} holds {listed(list(tensors))}; expected one tensor of integers [N]")
         return read_tensor(path, tensors[name], limit)
 
     return np.asarray(_read(path, tensor))
-
-
-def _names(path: Path, names: list[str], reading: Reading) -> tuple[str, str | None, list[str]]:
-    """Returns the names of the logits and, if they are there, of the labels, and what is to be said of the choice."""
-    logits = _chosen(path, names, "logits", reading.logits_key, LOGITS_NAMES)
-    rest = [name for name in names if name != logits]
-    labels = _labels_of(path, rest, reading, LABELS_NAMES)
-    if logits is None:
-        raise InputError(
-            f"predictions file {path} lacks logits (it holds {_list(names)}); "
-            "expected logits and labels, or --logits_key to name them"
-        )
-    return logits, labels, _choice({"logits": logits, "labels": labels}, reading)
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(shown(name) for name in names[:8]) or "nothing"
-
-
-def _choice(chosen: dict[str, str | None], reading: Reading) -> list[str]:
-    asked = (reading.logits_key, reading.labels_key)
-    return [
-        f"{name[:40]!r} is taken for the {what}"
-        for what, name in chosen.items()
-        if name is not None and name not in (*_PLAIN, *asked)
-    ]
-
-
-def _chosen(path: Path, names: Sequence[str], what: str, key: str | None, usual: Sequence[str]) -> str | None:
-    """Returns the name that was asked for, or else the first of the usual ones that is there."""
-    if key is None:
-        return next((name for name in usual if name in names), None)
-    if key not in names:
-        raise InputError(f"predictions file {path} holds {_list(names)}; expected {key!r}, as --{what}_key says")
-    return key
-
-
-def _labels_of(path: Path, names: Sequence[str], reading: Reading, usual: Sequence[str]) -> str | None:
-    if not reading.labelled and reading.labels_key not in names:
-        return None if reading.labels_key else _chosen(path, names, "labels", None, usual)
-    return _chosen(path, names, "labels", reading.labels_key, usual)
-
-
-def _columns(path: Path, names: Sequence[str], of_lists: frozenset[int], reading: Reading) -> tuple[Columns, list[str]]:
-    """Returns the columns of classes 0 .. K-1 in this order, or the one of lists; that of labels; and what to say."""
-    if names.count(_LABEL) > 1:
-        raise InputError(f"predictions file {path} has {names.count(_LABEL)} columns named {_LABEL!r}; expected one")
-    label = _labels_of(path, names, reading, [name for name in LABELS_NAMES if name != "1"])
-    labels = [] if label is None else [names.index(label)]
-    lists = [names[place] for place in sorted(of_lists)]
-    if lists:
-        logits = _chosen(path, lists, "logits", reading.logits_key, [*LOGITS_NAMES, *lists[:1] * (len(lists) == 1)])
-        if logits is None:
-            raise InputError(f"predictions file {path} has lists in {_list(lists)}; expected --logits_key to say which")
-        return Columns([names.index(logits)], labels), _choice({"logits": logits, "labels": label}, reading)
-    classes, left_out = _class_columns(path, names, label, reading.logits_key)
-    said = _choice({"labels": label}, reading)
-    return Columns(classes, labels), said + [f"column {name[:40]!r} is left out" for name in left_out[:8]]
-
-
-def _class_columns(
-    path: Path, names: Sequence[str], label: str | None, prefix_asked: str | None
-) -> tuple[list[int], list[str]]:
-    """Returns the places of the columns of classes 0 .. K-1, in this order, and the names of columns left out."""
-    places: dict[tuple[str, int], int] = {}
-    left_out = []
-    for place, name in enumerate(names):
-        match = _NUMBERED.fullmatch(name)
-        if name == label:
-            continue
-        asked = match is not None and match[1] == prefix_asked
-        if (_INDEX.fullmatch(name) and not asked) or (prefix_asked is not None and not asked):
-            left_out.append(name)
-            continue
-        if match is None:
-            raise InputError(
-                f"predictions file {path}: column {name[:40]!r} is neither {_LABEL!r} nor a class; "
-                "expected classes named 0, 1, .. with or without a text before the number, such as logit_0 "
-                "(--logits_key=logit_ takes these alone)"
-            )
-        if (match[1], int(match[2])) in places:
-            raise InputError(f"predictions file {path} has two columns named {name[:40]!r}; expected one")
-        places[match[1], int(match[2])] = place
-    prefix = next(iter(places), (prefix_asked or "", 0))[0]
-    classes = len(places)
-    missing = [f"{prefix}{number}" for number in range(max(classes, 2)) if (prefix, number) not in places]
-    if missing:
-        raise InputError(
-            f"predictions file {path} lacks the column {missing[0][:40]!r} (it has {classes} besides {_LABEL!r}); "
-            "expected a column for each class, numbered from 0"
-        )
-    return [places[prefix, number] for number in range(classes)], left_out
 
 
 def _whole(path: Path, labels: Array) -> Array:
