@@ -10,7 +10,7 @@ from mixup_jax import metrics
 from mixup_jax.metrics.resampling import interval_around
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-import interval_coverage as simulation
+import interval_simulation as simulation
 
 
 @pytest.mark.parametrize("decimals", [2, 9])
