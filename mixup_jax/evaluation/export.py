@@ -27,15 +27,18 @@ def check_suffix(output: Path) -> None:
 def render(document: Mapping[str, Any], output: Path) -> str:
     """Returns the text of a file of results in the format of its suffix.
 
-    `.json`, or no suffix: the document itself.  `.md`: Markdown tables.  `.tex`: LaTeX tables (tabular, without
-    packages).  `.csv`: one line per number, unrounded, with the columns of `_CSV_HEADER`.
+    `.json`, or no suffix: the document itself.  `.md`: Markdown tables.  `.tex`: LaTeX tables for a paper (they need
+    booktabs), without the examples on which the temperature was fitted.  `.csv`: one line per number, unrounded, with the columns of `_CSV_HEADER`.
     """
     check_suffix(output)
     suffix = output.suffix.lower()
     if suffix == ".md":
         return "\n\n".join(_markdown(table) for table in tables(document)) + "\n"
     if suffix == ".tex":
-        return "\n\n".join(_latex(table) for table in tables(document)) + "\n"
+        fitted_on = document["temperature_fitted_on"]
+        tested = {name: entry for name, entry in document["results"].items() if name != fitted_on}
+        needs = r"% Needs \usepackage{booktabs}."
+        return "\n\n".join([needs, *(_latex(table) for table in tables({**document, "results": tested}))]) + "\n"
     if suffix == ".csv":
         return _csv(document)
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
@@ -59,11 +62,11 @@ def _latex(table: Table) -> str:
             r"\begin{table}",
             rf"\caption{{{latex(table.title)}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}",
-            r"\hline",
+            r"\toprule",
             line(table.header),
-            r"\hline",
+            r"\midrule",
             *(line(row) for row in table.rows),
-            r"\hline",
+            r"\bottomrule",
             r"\end{tabular}",
             r"\end{table}",
         ]
