@@ -28,7 +28,8 @@ def render(document: Mapping[str, Any], output: Path) -> str:
     """Returns the text of a file of results in the format of its suffix.
 
     `.json`, or no suffix: the document itself.  `.md`: Markdown tables.  `.tex`: LaTeX tables for a paper (they need
-    booktabs), without the examples on which the temperature was fitted.  `.csv`: one line per number, unrounded, with the columns of `_CSV_HEADER`.
+    booktabs), without the examples on which the temperature was fitted.  `.csv`: one line per number, unrounded, with
+    the columns of `_CSV_HEADER`.
     """
     check_suffix(output)
     suffix = output.suffix.lower()
