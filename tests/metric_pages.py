@@ -26,13 +26,15 @@ def line(cells: list[str]) -> str:
 
 
 def rows_table(rows: list[Metric]) -> str:
-    """Returns the rows as a Markdown table: definition, range, what is better, interval, source."""
-    header = ["key", "name", "definition", "range", "better", "95 % interval", "source"]
+    """Returns the rows as a Markdown table: definition, range, what is better, interval and what it covers, source."""
+    header = ["key", "name", "definition", "range", "better", "95 % interval", "it covers", "source"]
     return (
         line(header)
         + line(["---"] * len(header))
         + "".join(
-            line([f"`{row.key}`", row.label, row.equation, limits(row), row.aim, interval(row), row.source])
+            line(
+                [f"`{row.key}`", row.label, row.equation, limits(row), row.aim, interval(row), row.covered, row.source]
+            )
             for row in rows
         )
     )
@@ -69,9 +71,10 @@ def slow(row: Metric) -> bool:
 
 
 def interval(row: Metric) -> str:
-    if row.interval is None:
+    if row.interval is None or row.interval.withheld:
         return ""
-    return "with `--all_intervals`" if row.interval.slow else "always"
+    when = "with `--all_intervals`" if row.interval.slow else "always"
+    return f"{when} ({row.interval.name})" if row.interval.name else when
 
 
 def metrics_page(text: str) -> str:

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+import scipy.optimize
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,12 +49,24 @@ def test_replicates_are_the_metrics_of_the_resampled_sets():
                 assert found[name][row] == pytest.approx(value, abs=1e-12)
 
 
-def test_interval_of_accuracy_is_the_binomial_one():
-    confidence, correct = draw(np.random.default_rng(1), 4000)
-    low, high = bootstrap_intervals(confidence, correct)["accuracy"]
-    accuracy = correct.mean()
-    half_width = 1.96 * np.sqrt(accuracy * (1 - accuracy) / 4000)
-    assert (low, high) == pytest.approx((accuracy - half_width, accuracy + half_width), abs=0.1 * half_width)
+@pytest.mark.parametrize("level", [0.8, 0.95])
+@pytest.mark.parametrize(("hits", "n"), [(0, 1), (1, 1), (7, 9), (0, 300), (300, 300), (1800, 2000)])
+def test_interval_of_accuracy_is_wilsons(hits, n, level):
+    golden = scipy.stats.binomtest(hits, n).proportion_ci(level, "wilson")
+    assert metrics.wilson_interval(hits, n, level) == pytest.approx(tuple(golden), abs=1e-12)
+    found = bootstrap_intervals(np.full(n, 0.9), np.arange(n) < hits, resamples=2, level=level)["accuracy"]
+    assert found == metrics.wilson_interval(hits, n, level)
+
+
+def test_two_runs_that_are_right_on_the_same_examples_may_still_differ_by_a_little():
+    correct, n, z = np.arange(300) < 250, 300, 1.959963984540054
+    found = paired_bootstrap_differences(np.full(n, 0.9), correct, np.full(n, 0.8), correct, resamples=2)["accuracy"]
+    # Tango's score statistic of the difference d, with none discordant, is n d / sqrt(n d (1 - d)).
+    golden = scipy.optimize.brentq(lambda d: n * d / np.sqrt(n * d * (1 - d)) - z, 1e-6, 0.5)
+    assert found == pytest.approx((0.0, -golden, golden), abs=1e-9)
+    apart = np.zeros(50), np.ones(20)
+    of_sets = paired_bootstrap_auroc_difference(*apart, *apart, resamples=2)
+    assert of_sets == pytest.approx((0.0, -(z**2) / (20 + z**2), z**2 / (20 + z**2)), abs=1e-9)
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.1])
@@ -103,12 +117,6 @@ def test_a_higher_level_gives_a_wider_interval():
     confidence, correct = draw(np.random.default_rng(5), 300)
     narrow, wide = (bootstrap_intervals(confidence, correct, level=level)["ece_15"] for level in (0.5, 0.99))
     assert wide.low < narrow.low < narrow.high < wide.high
-
-
-def test_difference_of_a_run_with_itself_is_exactly_zero():
-    confidence, correct = draw(np.random.default_rng(6), 200)
-    for difference in paired_bootstrap_differences(confidence, correct, confidence, correct, resamples=50).values():
-        assert difference == (0.0, 0.0, 0.0)
 
 
 def test_difference_is_that_of_the_metrics_and_pairing_narrows_it():
@@ -258,6 +266,7 @@ def test_every_interval_holds_its_value_and_every_difference_of_a_run_with_itsel
         confidence, correct, confidence, correct, names=EVERY, losses_a=losses, losses_b=losses, resamples=20
     )
     assert set(same) == set(found)
+    assert same.pop("accuracy") == resampling.no_difference(300, 0.95)
     assert all(difference == (0.0, 0.0, 0.0) for difference in same.values())
 
 

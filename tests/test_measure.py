@@ -11,6 +11,7 @@ from mixup_jax import metrics
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.export import format_table
 from mixup_jax.evaluation.measure import evaluate_records, examined, ood_entry, result_entry
+from mixup_jax.metrics.measuring import separation
 from mixup_jax.runs.records import Predictions
 
 
@@ -79,7 +80,8 @@ def test_measure_holds_the_intervals_and_the_noise_floor():
     predictions = record(0)
     confidence, correct = metrics.confidence_and_correct(predictions.logits, predictions.labels)
     entry = measure(predictions)
-    assert {"accuracy", "ece_15", "ece_100", "oe_15", "oe_100", "nll", "brier", "mce_15"} <= set(entry["intervals"])
+    assert {"accuracy", "ece_15", "ece_100", "oe_15", "oe_100", "nll", "brier"} <= set(entry["intervals"])
+    assert "mce_15" not in entry["intervals"]
     dear = set(measure(predictions, all_intervals=True)["intervals"]) - set(entry["intervals"])
     assert dear == {"adaptive_ece_15", "smooth_ece", "classwise_ece_15", "tace_15", "aurc", "e_aurc", "augrc"}
     assert entry["intervals"]["ece_100"] == list(metrics.bootstrap_intervals(confidence, correct)["ece_100"])
@@ -93,7 +95,9 @@ def test_measure_holds_the_intervals_and_the_noise_floor():
 def test_a_number_is_never_outside_its_interval(n):
     same = Predictions(np.tile([1.3, 0.1, 0.2], (n, 1)), np.full(n, 1))
     varied = record(n, n=n)
-    for entry in (measure(same), measure(varied)):
+    right = 10 * np.eye(varied.logits.shape[1])[varied.labels]
+    for entry in (measure(same), measure(varied), measure(Predictions(right, varied.labels))):
+        assert entry["intervals"]["accuracy"][0] < entry["intervals"]["accuracy"][1]
         for name, (low, high) in entry["intervals"].items():
             least, most = {"confidence_minus_accuracy": (-1, 1), "nll": (0, np.inf), "brier": (0, 2)}.get(name, (0, 1))
             assert least <= low <= entry[name] <= high <= most
@@ -377,3 +381,9 @@ def test_all_intervals_reach_the_rank_metrics_of_every_score():
         assert set(numbers["intervals"]) == {"auroc", "aupr_in", "aupr_out", "fpr95_ood", "fpr95_id"}
         for name, (low, high) in numbers["intervals"].items():
             assert 0 <= low <= numbers[name] <= high <= 1
+
+
+def test_shares_of_0_of_two_sets_that_are_apart_have_wilsons_interval():
+    found = separation(np.zeros(50), np.ones(20), slow=True)["intervals"]
+    assert found["fpr95_ood"] == pytest.approx(metrics.wilson_interval(0, 50))
+    assert found["fpr95_id"] == pytest.approx(metrics.wilson_interval(0, 20))

@@ -15,7 +15,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.metrics.binning import bin_edges, equal_width_index
 from mixup_jax.metrics.calibration import calibration_error, overconfidence_error
 from mixup_jax.metrics.examined import Examined
-from mixup_jax.metrics.resampling import interval_around, resample_counts
+from mixup_jax.metrics.resampling import interval_around, resample_counts, wilson_interval
 from mixup_jax.metrics.softmax import Floats, Ints
 
 BINS = (15, 100)
@@ -56,6 +56,8 @@ def intervals_by_image(rows: Sequence[int], examples: Examined) -> dict[str, lis
         replicates = np.concatenate([part[key] for part in parts])
         if np.isfinite(value) and np.isfinite(replicates).all():
             intervals[key] = list(interval_around(float(value), replicates, 0.95, 0.0))
+    if (accuracy := float(measured["accuracy"][0])) in (0.0, 1.0):  # as if an image were a single example
+        intervals["accuracy"] = list(wilson_interval(int(accuracy) * len(rows), len(rows)))
     return intervals
 
 

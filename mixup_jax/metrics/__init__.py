@@ -62,7 +62,13 @@ from mixup_jax.metrics.recalibrators import (
     fit_svs,
 )
 from mixup_jax.metrics.replicates import NoiseFloor, adaptive_noise_floor, noise_floor, smooth_noise_floor
-from mixup_jax.metrics.resampling import Difference, Interval, bootstrap_interval_of, paired_bootstrap_difference_of
+from mixup_jax.metrics.resampling import (
+    Difference,
+    Interval,
+    bootstrap_interval_of,
+    paired_bootstrap_difference_of,
+    wilson_interval,
+)
 from mixup_jax.metrics.selective import RiskCoverage, accuracy_at_coverage, augrc, aurc, e_aurc, risk_coverage
 from mixup_jax.metrics.smooth import Residuals, residuals, smooth_ece
 from mixup_jax.metrics.softmax import confidence_and_correct, log_softmax, max_probability
@@ -84,4 +90,5 @@ __all__ = [
     "nll_of_each", "noise_floor", "oe", "paired_bootstrap_auroc_difference", "paired_bootstrap_difference_of",
     "paired_bootstrap_differences", "prediction_sets", "refinement_parts", "residuals", "risk_coverage", "scale",
     "smooth_ece", "smooth_noise_floor", "tace", "tally", "tally_examples", "top_k_accuracy",
+    "wilson_interval",
 ]

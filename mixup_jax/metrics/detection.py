@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.order import ascending, both_ascending, sum_of_wins, wins
+from mixup_jax.metrics.resampling import Interval, wilson_interval
 from mixup_jax.metrics.softmax import Floats
 
 
@@ -42,14 +43,15 @@ def auroc(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:
     return sum_of_wins(outside, inside) / (2 * len(inside) * len(outside))
 
 
-def auroc_interval(score_in: npt.ArrayLike, score_out: npt.ArrayLike, level: float = 0.95) -> tuple[float, float]:
+def auroc_interval(score_in: npt.ArrayLike, score_out: npt.ArrayLike, level: float = 0.95) -> Interval:
     """Returns the ends of a confidence interval for the AUROC, which it contains, within [0, 1].
 
     The variance is that of DeLong et al. (1988), `var(P_out)/M + var(P_in)/N`, computed exactly in N log N steps.
     P_out of an OOD example is the share of in-distribution examples below it (a tie counts 1/2); P_in likewise.
     The interval is normal in logit(AUROC) (Pepe, 2003, section 5.2.3), so it stays inside [0, 1] and is longer
-    towards 1/2.  It says how much the AUROC would vary with other test sets of these sizes.  For AUROC 0 or 1 the
-    variance and the length are 0; a set of a single example adds no variance.
+    towards 1/2.  It says how much the AUROC would vary with other test sets of these sizes.  A set of a single example
+    adds no variance.  For AUROC 0 or 1 the variance is 0; the interval is then Wilson's for as many pairs of an example
+    of each set as the smaller set allows, no example in two of them, which is longer than it need be.
     """
     if not 0 < level < 1:
         raise InputError(f"level is {level}; expected a number between 0 and 1, such as 0.95")
@@ -58,12 +60,15 @@ def auroc_interval(score_in: npt.ArrayLike, score_out: npt.ArrayLike, level: flo
     share_out, share_in = wins_out / (2 * len(inside)), 1.0 - wins_in / (2 * len(outside))
     variance = sum(float(share.var(ddof=1)) / len(share) for share in (share_out, share_in) if len(share) > 1)
     area = int(wins_out.sum()) / (2 * len(inside) * len(outside))
-    if variance == 0.0 or not 0.0 < area < 1.0:
-        return area, area
+    if area in (0.0, 1.0):
+        pairs = min(len(inside), len(outside))
+        return wilson_interval(int(area) * pairs, pairs, level)
+    if variance == 0.0:
+        return Interval(area, area)
     reach = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(variance) / (area * (1 - area))
     centre = math.log(area / (1 - area))
     low, high = ((1 + math.tanh((centre + sign * reach) / 2)) / 2 for sign in (-1, 1))  # the inverse of the logit
-    return min(low, area), max(high, area)
+    return Interval(min(low, area), max(high, area))
 
 
 def aupr_out(score_in: npt.ArrayLike, score_out: npt.ArrayLike) -> float:

@@ -23,7 +23,9 @@ from mixup_jax.metrics.resampling import (
     difference_around,
     gathered,
     interval_around,
+    no_difference,
     resample_counts,
+    wilson_interval,
 )
 from mixup_jax.metrics.softmax import Floats, Ints
 
@@ -98,12 +100,12 @@ def bootstrap_intervals(
 ) -> dict[str, Interval]:
     """Returns confidence intervals, by default for accuracy, and for ECE and OE at each number of bins.
 
-    Nonparametric bootstrap (Efron & Tibshirani, 1993): the examples are drawn with replacement,
-    `resamples` times, and all numbers use the same resamples.  The interval spans the percentiles
-    (1 - level)/2 and (1 + level)/2 of the replicates, minus the bootstrap's estimate of the bias (the
-    mean of the replicates minus the measured value).  Without this correction the interval of ECE lies
-    too high, often above the measured value, because resampling adds noise.  The interval is for the
-    mean over test sets of this size; compare it with `noise_floor`, not with zero.
+    That of accuracy is Wilson's (1927), without resamples.  All others are made by the nonparametric bootstrap (Efron
+    & Tibshirani, 1993): the examples are drawn with replacement, `resamples` times, and all numbers use the same
+    resamples.  The interval spans the percentiles (1 - level)/2 and (1 + level)/2 of the replicates, minus the
+    bootstrap's estimate of the bias (the mean of the replicates minus the measured value).  Without this correction the
+    interval of ECE lies too high, often above the measured value, because resampling adds noise.  The interval is for
+    the mean over test sets of this size; compare it with `noise_floor`, not with zero.
 
     docs/metrics.md has how often the intervals of 95 % hold: about as often for means, more often for calibration
     errors of nearly calibrated networks, far less often for mce.
@@ -128,7 +130,10 @@ def bootstrap_intervals(
     wanted = named_replicates(names, n_bins)
     _check_losses(losses or {})
     limits = {row.key: row.limits for row in table.METRICS}
-    return intervals_of(confidence, correct, wanted, losses or {}, limits, resamples, level, seed)
+    found = intervals_of(confidence, correct, wanted, losses or {}, limits, resamples, level, seed)
+    if "accuracy" in found:
+        found["accuracy"] = wilson_interval(int(np.count_nonzero(correct)), len(np.asarray(correct)), level)
+    return found
 
 
 def _check_losses(losses: Mapping[str, npt.ArrayLike]) -> None:
@@ -154,7 +159,8 @@ def paired_bootstrap_differences(
     """Returns numbers of run a minus those of run b on the same test set, with intervals.
 
     Each resample takes the same examples for both runs, so variation that they share cancels.  The interval is
-    made as in `bootstrap_intervals`.  It covers the sampling of the test set, not that of training seeds.
+    made by the bootstrap, as in `bootstrap_intervals`, but that of accuracy is Tango's (1998) where both runs are right
+    on the same examples.  It covers the sampling of the test set, not that of training seeds.
 
     Run b has the same examples in the same order, and losses of the same names.  The other arguments are those of
     `bootstrap_intervals`.
@@ -181,10 +187,13 @@ def paired_bootstrap_differences(
     rows = max(1, PAIR_CHUNK // run_a.n)
     replicates = gathered(difference(counts) for counts in resample_counts(run_a.n, resamples, seed, rows))
     furthest = {"confidence_minus_accuracy": 2.0} | dict.fromkeys(run_a.losses, np.inf)
-    return {
+    found = {
         name: difference_around(float(measured[name][0]), replicates[name], level, furthest.get(name, 1.0))
         for name in measured
     }
+    if "accuracy" in found and np.array_equal(np.asarray(correct_a), np.asarray(correct_b)):
+        found["accuracy"] = no_difference(run_a.n, level)
+    return found
 
 
 def paired_bootstrap_auroc_difference(
@@ -200,6 +209,7 @@ def paired_bootstrap_auroc_difference(
     """Returns AUROC of run a minus that of run b on the same two data sets, with its interval.
 
     In-distribution and OOD examples are resampled separately.  Each resample takes the same examples for both runs.
+    Where both AUROCs are 1, or both 0, the interval is that of `no_difference` for the pairs of `auroc_interval`.
 
     The scores of run b are of the same examples as those of run a, in the same order.
     """
@@ -220,6 +230,9 @@ def paired_bootstrap_auroc_difference(
     rows = max(1, PAIR_CHUNK // max(sizes_a))
     resampled = (resample_counts(size, resamples, [seed, half], rows) for half, size in enumerate(sizes_a))
     replicates = np.concatenate([difference(*pair) for pair in zip(*resampled, strict=True)])
+    ends = {float(auroc(*(np.ones((1, size), np.int64) for size in sizes_a))[0]) for auroc in (auroc_a, auroc_b)}
+    if ends in ({0.0}, {1.0}):
+        return no_difference(min(sizes_a), level)
     return difference_around(float(measured[0]), replicates, level)
 
 

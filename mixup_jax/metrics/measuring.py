@@ -16,7 +16,7 @@ from mixup_jax.metrics.intervals import intervals_of
 from mixup_jax.metrics.order import both_ascending
 from mixup_jax.metrics.proper import brier_decomposition
 from mixup_jax.metrics.replicates import with_bins
-from mixup_jax.metrics.resampling import bootstrap_interval_of
+from mixup_jax.metrics.resampling import bootstrap_interval_of, wilson_interval
 from mixup_jax.metrics.softmax import Floats
 from mixup_jax.metrics.table import Bootstrap, Metric, Score
 
@@ -85,11 +85,14 @@ def intervals(
     made = {
         row: row.interval
         for row in rows
-        if row.interval is not None and (slow or not row.interval.slow) and numbers.get(row.key) is not None
+        if row.interval is not None
+        and not row.interval.withheld
+        and (slow or not row.interval.slow)
+        and numbers.get(row.key) is not None
     }
-    together = {row: how for row, how in made.items() if how.replicates is not None or how.each is not None}
+    together = {row: how for row, how in made.items() if how.own is None and (how.replicates or how.each)}
     found = _together(given, together, numbers) if together else {}
-    found |= {row.key: _alone(given, row, how) for row, how in made.items() if row not in together}
+    found |= {row.key: _alone(given, row, how, numbers[row.key]) for row, how in made.items() if row not in together}
     order = {key: place for place, key in enumerate(table.INTERVALS)}
     return dict(sorted(found.items(), key=lambda item: order.get(item[0], len(order))))
 
@@ -112,7 +115,7 @@ def _together(
     }
 
 
-def _alone(given: Given, row: Metric, how: Bootstrap) -> list[float]:
+def _alone(given: Given, row: Metric, how: Bootstrap, measured: float | None) -> list[float]:
     """Returns the interval of a row by the row's own function, or else by computing the row for every resample."""
     if how.own is not None:
         return list(how.own(*given.arguments(row)))
@@ -125,6 +128,10 @@ def _alone(given: Given, row: Metric, how: Bootstrap) -> list[float]:
     # Arrays of the same examples are resampled together, the scores of two sets separately.
     sets = vectors if row.of == table.SETS else [tuple(vector for (vector,) in vectors)]
     low, high = bootstrap_interval_of(number, *sets)
+    if how.share_of and measured is not None and measured in row.limits:
+        n = len(given.vectors[how.share_of])
+        ends = wilson_interval(round(measured * n), n)
+        low, high = min(low, ends.low), max(high, ends.high)
     return [max(low, row.limits[0]), min(high, row.limits[1])]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,6 +79,30 @@ def gathered(parts: Iterator[dict[str, Floats]]) -> dict[str, Floats]:
     """Returns the replicates of each number, joined over the chunks."""
     chunks = list(parts)
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
+def wilson_interval(hits: int, n: int, level: float = 0.95) -> Interval:
+    """Returns Wilson's interval (1927) of a binomial share, given `hits` among n; its length is above 0 at 0 and 1 too.
+
+    Of shares from 0.5 to 0.99 of 300 examples an interval of 95 % holds 93 to 98 % (the exact one of Clopper and
+    Pearson, which is longer, 95 to 99 %), and nearer to 1 at least 90 %.
+    """
+    if not 0 < level < 1:
+        raise InputError(f"level is {level}; expected a number between 0 and 1, such as 0.95")
+    z_squared, share = NormalDist().inv_cdf((1 + level) / 2) ** 2, hits / n
+    centre = (share + z_squared / (2 * n)) / (1 + z_squared / n)
+    reach = (z_squared * (share * (1 - share) / n + z_squared / (4 * n * n))) ** 0.5 / (1 + z_squared / n)
+    low, high = (centre - reach if hits else 0.0), (centre + reach if hits < n else 1.0)
+    return Interval(min(low, share), max(high, share))
+
+
+def no_difference(n: int, level: float) -> Difference:
+    """Returns the difference 0 of two shares of n pairs of which none differs, with Tango's interval (1998).
+
+    Every resample has the difference 0 as well, so that a bootstrap would be sure of it after a single pair.
+    """
+    reach = 1.0 - wilson_interval(n, n, level).low
+    return Difference(0.0, -reach, reach)
 
 
 def interval_around(

@@ -59,6 +59,7 @@ from mixup_jax.metrics.replicates import (
     smooth_noise_floor,
     smooth_replicates,
 )
+from mixup_jax.metrics.resampling import wilson_interval
 from mixup_jax.metrics.selective import accuracy_at_coverage, augrc, aurc, e_aurc
 from mixup_jax.metrics.smooth import smooth_ece
 from mixup_jax.metrics.softmax import Bools, Floats, Ints
@@ -66,6 +67,8 @@ from mixup_jax.metrics.softmax import Bools, Floats, Ints
 BIN_COUNTS = (15, 100)
 """15 bins as in most of the literature, 100 as in the mixup paper's code."""
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
+
+POPULATION = "population"
 
 BINS_PAGE, MORE_PAGE = "Calibration: bins, ECE, OE, MCE", "Calibration beyond equally wide bins"
 CONFIDENCE_PAGE, PROPER_PAGE = "Confidence and correctness", "Proper scores"
@@ -77,16 +80,25 @@ class Bootstrap:
     """How the 95 % interval of a metric is made: by one of the first three, or else by calling it for every resample.
 
     Attributes:
-      replicates: returns the metric of many resamples at once.
-      each: returns a number for each example, whose mean is the metric; it takes the same arguments as the metric.
       own: returns the interval; it takes the same arguments as the metric.
+      replicates: returns the metric of many resamples at once; where `own` is given too, for differences alone.
+      each: returns a number for each example, whose mean is the metric; it takes the same arguments as the metric.
       slow: whether it takes a second or more for 10,000 examples; it is then made only if all intervals are asked for.
+      name: whose interval it is, if not the bootstrap's.
+      population: whether the mean of the metric is the same for every n, so that the interval covers its value on
+        infinitely many examples.  It covers the mean over test sets of this size otherwise.
+      share_of: of a metric that is a share of one set, the name of the set; at 0 and 1 its interval holds Wilson's.
+      withheld: whether the interval is not reported, because it does not hold what it says.
     """
 
     replicates: Replicates | None = None
     each: Callable[..., Floats | Bools] | None = None
     own: Callable[..., Sequence[float]] | None = None
     slow: bool = False
+    name: str = ""
+    population: bool = False
+    share_of: str = ""
+    withheld: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,6 +149,13 @@ class Metric:
     source: str = ""
 
     @property
+    def covered(self) -> str:
+        """What its interval covers, in a few words; nothing if it has none."""
+        if self.interval is None or self.interval.withheld:
+            return ""
+        return POPULATION if self.interval.population else "mean at this n"
+
+    @property
     def full_vector(self) -> bool:
         """Whether it is computed from the probabilities of all classes, and so needs the logits."""
         return "logits" in self.of
@@ -172,6 +191,10 @@ class Score:
 def mean(values: Floats | Bools) -> float:
     """Returns the mean over the examples."""
     return float(values.mean())
+
+
+def _interval_of_share(outcomes: Bools) -> Sequence[float]:
+    return wilson_interval(int(outcomes.sum()), len(outcomes))
 
 
 def _nll(log_likelihood: Floats) -> float:
@@ -224,13 +247,15 @@ _RESAMPLED = Bootstrap(slow=True)
 METRICS: tuple[Metric, ...] = (
     Metric("accuracy", "Accuracy", mean, ("correct",), "higher",
            "share of the examples whose largest logit is that of the label", CONFIDENCE_PAGE,
-           interval=Bootstrap(accuracy_replicates), unscaled=True, **_TEST),
+           interval=Bootstrap(accuracy_replicates, own=_interval_of_share, name="Wilson", population=True),
+           unscaled=True, **_TEST),
     Metric("nll", "Negative log-likelihood (nats)", _nll, ("log_likelihood",), "lower",
            "-mean_i log p_i[y_i]; null where infinite", PROPER_PAGE,
-           limits=(0.0, math.inf), interval=Bootstrap(each=np.negative), **_TEST),
+           limits=(0.0, math.inf), interval=Bootstrap(each=np.negative, population=True), **_TEST),
     Metric("brier", "Brier score (sum over classes)", mean, ("brier",), "lower",
            "mean_i sum_k (p_ik - 1[k = y_i])^2", PROPER_PAGE,
-           limits=(0.0, 2.0), interval=Bootstrap(each=lambda brier: brier), source="Brier 1950", **_TEST),
+           limits=(0.0, 2.0), interval=Bootstrap(each=lambda brier: brier, population=True), source="Brier 1950",
+           **_TEST),
     *(_of_bins(f"ece_{bins}", f"ECE, {bins} bins", ece, calibration_error,
                "sum_m n_m/n abs(acc_m - conf_m)",
                floor=partial(noise_floor, n_bins=bins), source="Guo et al. 2017, eq. 3", **_TEST)
@@ -240,12 +265,14 @@ METRICS: tuple[Metric, ...] = (
                source="Thulasidasan et al. 2019, section 3", **_TEST)
       for bins in BIN_COUNTS),
     _of_bins("mce_15", "MCE, 15 bins", mce, partial(calibration_error, norm="max"),
-             "max over non-empty bins of abs(acc_m - conf_m)", source="Guo et al. 2017, eq. 4", **_TEST),
+             "max over non-empty bins of abs(acc_m - conf_m)", source="Guo et al. 2017, eq. 4",
+             interval=Bootstrap(of_bins(partial(calibration_error, norm="max")), withheld=True),
+             **_TEST),
     Metric("mean_confidence", "Mean confidence", mean, ("confidence",), "",
            "mean_i max_k p_ik", CONFIDENCE_PAGE, required=True, section=""),
     Metric("confidence_minus_accuracy", "Confidence \N{MINUS SIGN} accuracy", confidence_minus_accuracy, ("bins_15",),
            "near 0", "mean confidence - accuracy, signed", BINS_PAGE,
-           limits=(-1.0, 1.0), interval=Bootstrap(gap_replicates), **_TEST),
+           limits=(-1.0, 1.0), interval=Bootstrap(gap_replicates, population=True), **_TEST),
     _of_bins("ece_over_15", "Over-confident part of ECE, 15 bins", _part("over", ece_direction), signed_error,
              "sum_m n_m/n max(conf_m - acc_m, 0)", **_MORE),
     _of_bins("ece_under_15", "Under-confident part of ECE, 15 bins", _part("under", ece_direction),
@@ -279,7 +306,7 @@ METRICS: tuple[Metric, ...] = (
            ("confidence", "correct"), "lower",
            "mean_i (confidence_i - correct_i)^2 = reliability - resolution + uncertainty + within-bin variance - "
            "within-bin covariance; not the Brier score of all classes",
-           interval=Bootstrap(each=lambda confidence, correct: np.square(confidence - correct)),
+           interval=Bootstrap(each=lambda confidence, correct: np.square(confidence - correct), population=True),
            source="Murphy 1973; Stephenson et al. 2008", summary=False),
     _brier_part("reliability", "lower", "sum_m n_m/n (conf_m - acc_m)^2", interval=Bootstrap(of_bins(_reliability))),
     _brier_part("resolution", "higher", "sum_m n_m/n (acc_m - acc)^2",
@@ -322,17 +349,17 @@ _SLOWLY: dict[str, Any] = _DETECTED | {"interval": _RESAMPLED}
 DETECTION: tuple[Metric, ...] = (
     Metric("auroc", "AUROC", auroc, SETS, "higher",
            "P(out > in) + P(out = in)/2, the exact Mann-Whitney statistic; chance 1/2",
-           interval=Bootstrap(own=auroc_interval), **_DETECTED),
+           interval=Bootstrap(own=auroc_interval, name="DeLong", population=True), **_DETECTED),
     Metric("aupr_in", "AUPR, in-distribution as positive", aupr_in, SETS, "higher",
            "average precision of finding in-distribution by low scores", short="AUPR-in", **_SLOWLY),
     Metric("aupr_out", "AUPR, out-of-distribution as positive", aupr_out, SETS, "higher",
            "average precision, sum_t (R_t - R_(t-1)) P_t, of finding OOD by high scores", short="AUPR-out", **_SLOWLY),
     Metric("fpr95_ood", "FPR95-OOD (share of in-distribution flagged)", fpr95_ood, SETS, "lower",
            "share of in-distribution **flagged** when at least 95 % of OOD is caught", short="FPR95-ood",
-           source="Zhang et al. 2023 (FPR@95)", **_SLOWLY),
+           source="Zhang et al. 2023 (FPR@95)", **_SLOWLY | {"interval": Bootstrap(slow=True, share_of="score_in")}),
     Metric("fpr95_id", "FPR95-ID (share of OOD accepted)", fpr95_id, SETS, "lower",
            "share of OOD **accepted** when at least 95 % of in-distribution is accepted (FPR95 in many papers)",
-           short="FPR95-id", **_SLOWLY),
+           short="FPR95-id", **_SLOWLY | {"interval": Bootstrap(slow=True, share_of="score_out")}),
 )
 """The numbers of two sets of scores (higher = more OOD), in-distribution and out-of-distribution."""
 
@@ -368,6 +395,15 @@ SCORES: tuple[Score, ...] = (
                  fit_kl_matching, "kernel", source="Hendrycks et al. 2022"),
 )
 # fmt: on
+
+
+def what_intervals_cover() -> str:
+    """Returns what the intervals of these rows cover, in words for a reader of a page of numbers."""
+    unbiased = [row.short or row.label for row in (*METRICS, *DETECTION) if row.covered == POPULATION]
+    return (
+        f"The intervals of {', '.join(unbiased)} cover the value on infinitely many examples. All others cover the "
+        "mean of the number over test sets of this size, for calibration errors more than that on infinitely many."
+    )
 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:

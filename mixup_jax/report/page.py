@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from mixup_jax import __version__
 from mixup_jax.escapes import visible
+from mixup_jax.metrics import table
 from mixup_jax.report import formatting, sentences
 from mixup_jax.report.claims import AS_CLAIMED, CONTRARY, UNDECIDED, Finding
 from mixup_jax.report.comparisons import Comparison
@@ -335,6 +336,7 @@ def render(contents: Contents) -> str:
         judged=any(run.config for run in plain_runs),
         finding_row=finding_row,
         seeds=formatting.seeds,
+        covered=table.what_intervals_cover(),
         group_blocks=group_blocks(contents.sections, groups),
         runs=runs,
         seeds_differ=any(len(group.runs) > 1 for group in groups),
