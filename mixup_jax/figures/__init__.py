@@ -1,9 +1,10 @@
 """The figures, for the report, for notebooks and for TensorBoard.
 
 Each is a pure function of bins, confidences or numbers.  It draws into the given axes, or into a new figure, and
-returns the axes; `axes.figure` is the figure.  It does not import pyplot, and it neither uses nor changes the caller's
-matplotlib settings.  For each there is a function NAME_figure, which returns a `drawn.Drawn`: the axes, a description
-in words, and the values that the figure shows.  The report's table of figures (`report/figure_table.py`) uses these.
+returns the axes; `axes.figure` is the figure.  One of several panels makes a figure and returns it.  It does not import
+pyplot, and it neither uses nor changes the caller's matplotlib settings.  For each there is a function NAME_figure,
+which returns a `drawn.Drawn`: the axes, a description in words, and the values that the figure shows.  The report's
+table of figures (`report/figure_table.py`) uses these.
 
   reliability_diagram   accuracy against confidence, with Wilson's intervals
   reliability_overlay   the same of several networks in one diagram

@@ -18,19 +18,17 @@ THICKNESS = 0.74  # of all bars of a method together; the rest of the row is emp
 
 
 def method_bars(
-    values: Mapping[str, Mapping[str, Sequence[float]]], ax: Axes | None = None, *, label: str = "", title: str = ""
+    values: Mapping[str, Mapping[str, Sequence[float]]], ax: Axes | None = None, *, label: str = ""
 ) -> Axes:
     """Draws numbers of several methods as bars: the mean, a line of the sample standard deviation, and every seed.
+
+    There is a row for each method, the first on top.
 
     Args:
       values: by number, such as "ECE" and "OE" (at most 4), and by method the value of each seed, such as
         `{"ECE": {"erm": [0.07, 0.08], "mixup": [0.02]}}`.  A method that lacks a number has no bar for it.
       ax: where to draw; None makes a new figure.
       label: of the axis of the numbers.
-      title: plain text above the figure.
-
-    Returns:
-      The axes; a row for each method, the first on top.
 
     Raises:
       InputError: there is no number or more than 4, no method, or a method without a value.
@@ -57,7 +55,6 @@ def method_bars(
         axes.set(ylim=(len(methods) - 0.1, -0.15), yticks=[], xlabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.spines["left"].set_visible(False)
-        axes.set_title(title, loc="left", color=INK)
         if len(values) > 1:
             show_legend(axes, own=ax is None, ncols=2)
     return axes

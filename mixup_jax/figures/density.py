@@ -19,6 +19,7 @@ from mixup_jax.metrics.softmax import Bools, Floats
 
 CELLS = 25
 """The number of cells of a density along confidence, and along accuracy."""
+WIDTH = 7.2  # of the figure, inches
 FINE = 40  # points in a cell of accuracy, at which a posterior is summed
 SHADES = (
     (0.0003, "#e3eef7"),
@@ -66,17 +67,14 @@ def joint_density(seeds: Outcomes, cells: int = CELLS) -> Floats:
     return np.asarray(total / len(seeds))
 
 
-def density_over_epochs(by_epoch: Mapping[int, Outcomes], *, width: float = 7.2) -> Figure:
+def density_over_epochs(by_epoch: Mapping[int, Outcomes]) -> Figure:
     """Draws `joint_density` at several epochs side by side, each with its mean confidence and accuracy as a cross.
 
-    Below the diagonal the network is over-confident, above it under-confident.
+    Below the diagonal the network is over-confident, above it under-confident.  The cross of panel i has the id
+    `panel-i.mean`.
 
     Args:
       by_epoch: the first argument of `joint_density` by epoch, drawn in order of epochs.
-      width: of the figure, inches.
-
-    Returns:
-      The figure; the cross of panel i has the id `panel-i.mean`.
 
     Raises:
       InputError: there is no epoch, or one of them has nothing to draw.
@@ -87,7 +85,7 @@ def density_over_epochs(by_epoch: Mapping[int, Outcomes], *, width: float = 7.2)
     densities = [joint_density(by_epoch[epoch]) for epoch in epochs]
     with style():
         panels = max(len(epochs), 4)  # with fewer epochs, the panels do not become larger
-        figure = new_figure(width, width / panels + 0.95)
+        figure = new_figure(WIDTH, WIDTH / panels + 0.95)
         row = figure.subplots(1, panels, sharex=True, sharey=True, squeeze=False)[0]
         for axes in row[len(epochs) :]:
             axes.set_visible(False)

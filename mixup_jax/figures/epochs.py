@@ -53,9 +53,6 @@ def over_epochs(
       from_zero: whether the axis of the number begins at 0.
       smooth: draw `smoothed` means, over the means as they were logged, which are faint.
 
-    Returns:
-      The axes.
-
     Raises:
       InputError: a name has no seed, or its seeds have no epoch in common.
     """
@@ -113,15 +110,10 @@ def over_epochs_figure(
     return Drawn(axes, alt, columns=("group", "seed", "epoch", key), rows=rows)
 
 
-def training_curve(loss: Sequence[tuple[float, float]], accuracy: Sequence[tuple[float, float]]) -> Figure:
+def training_curve(loss: Logged, accuracy: Logged) -> Figure:
     """Draws training loss, `smoothed` over its faint curve, and validation accuracy, one above the other.
 
-    Args:
-      loss: (epoch, training loss) in order of epochs.
-      accuracy: (epoch, validation accuracy in [0, 1]) in order of epochs.
-
-    Returns:
-      The figure.
+    Both are (epoch, number) pairs in order of epochs.
     """
     with style():
         figure = new_figure(3.45, 2.7)

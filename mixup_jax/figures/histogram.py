@@ -11,9 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
 from mixup_jax.errors import InputError
-from mixup_jax.escapes import visible
 from mixup_jax.figures.drawn import Column, Drawn, Lines, add_columns
-from mixup_jax.figures.style import INK, LINES, PALE, drawing_in, on_one_line, show_legend
+from mixup_jax.figures.style import LINES, PALE, drawing_in, on_one_line, show_legend
 from mixup_jax.metrics.binning import bin_edges, bin_index
 from mixup_jax.metrics.softmax import Floats
 
@@ -40,7 +39,6 @@ def confidence_histogram(
     ood: Mapping[str, Floats] | None = None,
     ax: Axes | None = None,
     *,
-    title: str = "",
     in_name: str = "in-distribution",
     scale: Literal["linear", "log"] = "linear",
     top: float | None = None,
@@ -52,14 +50,10 @@ def confidence_histogram(
       in_distribution: confidences `[N]` in [0, 1].
       ood: confidences `[N_k]` of each out-of-distribution set by its name.
       ax: where to draw; None makes a new figure.
-      title: plain text above the figure.
       in_name: the name of the in-distribution set in the legend.
       scale: of the shares; on a logarithmic one, an empty bin is below the axis.
       top: the largest share on the axis, to make figures comparable; None fits the data.
       bottom: the smallest share on a logarithmic axis; None is half an example of the largest set.
-
-    Returns:
-      The axes.
 
     Raises:
       InputError: a set holds no example or a confidence outside [0, 1].
@@ -84,7 +78,6 @@ def confidence_histogram(
             # The default labels are formulas, which are turned off so that names with dollar signs stay as they are.
             axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             axes.yaxis.set_minor_locator(NullLocator())
-        axes.set_title(visible(title), loc="left", color=INK)
         show_legend(axes, own=ax is None)
     return axes
 
@@ -115,7 +108,7 @@ def confidence_figure(
     return Drawn(axes, alt, add_columns(axes, columns), ("set", "low", "high", "share"), _share_rows(shares))
 
 
-def winning_scores(scores: Mapping[str, Sequence[Floats]], ax: Axes | None = None, *, title: str = "") -> Axes:
+def winning_scores(scores: Mapping[str, Sequence[Floats]], ax: Axes | None = None) -> Axes:
     """Draws the histogram of the winning score, the largest softmax probability, of several methods.
 
     For several seeds it draws the mean of their shares.
@@ -123,10 +116,6 @@ def winning_scores(scores: Mapping[str, Sequence[Floats]], ax: Axes | None = Non
     Args:
       scores: by method, the winning scores of each seed, `[N]` in [0, 1].
       ax: where to draw; None makes a new figure.
-      title: plain text above the figure.
-
-    Returns:
-      The axes.
 
     Raises:
       InputError: a method has no seed, or a seed no example or a score outside [0, 1].
@@ -141,7 +130,6 @@ def winning_scores(scores: Mapping[str, Sequence[Floats]], ax: Axes | None = Non
             line.set(label=f"{on_one_line(name)}, mean {mean:.3f}", gid=f"curve-{index}.line")
         axes.set(xlim=(0, 1), xlabel="winning score", ylabel="share of examples")
         axes.set_ylim(bottom=0)
-        axes.set_title(title, loc="left")
         show_legend(axes, own=ax is None)
     return axes
 

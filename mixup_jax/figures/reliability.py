@@ -86,9 +86,6 @@ def reliability_diagram(
       title: plain text above the diagram.
       legend: whether to explain the colours.
 
-    Returns:
-      The axes of the diagram.
-
     Raises:
       InputError: the bins hold no example.
     """
@@ -182,19 +179,14 @@ def reliability_figure(bins: Bins, name: str, title: str, legend: bool = False) 
     return Drawn(axes, alt, add_columns(axes, columns, COUNTS_DEPTH), BIN_COLUMNS, rows)
 
 
-def reliability_overlay(bins: Mapping[str, Bins], ax: Axes | None = None, *, counts_ax: Axes | None = None) -> Axes:
-    """Draws accuracy against confidence of several networks in one diagram, and below how their confidence is spread.
+def reliability_overlay(bins: Mapping[str, Bins]) -> Axes:
+    """Draws a figure of several networks: accuracy against confidence in one diagram, below how confidence is spread.
 
     A line joins the bins that have examples enough, with Wilson's 95 % interval of each accuracy; bins of few examples
     (`few`) are small hollow points that no line joins.
 
     Args:
       bins: by name, with the same edges; empty bins have no point.
-      ax: where to draw; None makes a new figure.
-      counts_ax: where to draw the shares of the examples; if `ax` is given, None leaves them out.
-
-    Returns:
-      The axes of the diagram.
 
     Raises:
       InputError: there are no bins, those of a name hold no example, or their edges differ.
@@ -204,11 +196,9 @@ def reliability_overlay(bins: Mapping[str, Bins], ax: Axes | None = None, *, cou
         raise InputError(f"bins of {', '.join(bins) or 'nothing'} hold no example; expected at least one for each name")
     if not all(np.array_equal(one.edges, first.edges) for one in bins.values()):
         raise InputError(f"bins of {', '.join(bins)} have different edges; expected the same for all names")
-    own = ax is None
     with style():
-        if ax is None:
-            figure = new_figure(4.6, 4.7 + 0.09 * len(bins))
-            ax, counts_ax = figure.subplots(2, 1, height_ratios=(5, 1), sharex=True)
+        figure = new_figure(4.6, 4.7 + 0.09 * len(bins))
+        ax, counts_ax = figure.subplots(2, 1, height_ratios=(5, 1), sharex=True)
         ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
         for index, (name, one) in enumerate(bins.items()):
             colour, dashes = LINES[index % len(LINES)]
@@ -225,15 +215,12 @@ def reliability_overlay(bins: Mapping[str, Bins], ax: Axes | None = None, *, cou
             for points, drawn in ((line, known), (dots, sparse)):
                 # A line of no points that is not clipped would count in the layout, at the corner of the figure.
                 points.set_clip_on(not drawn.any())
-            if counts_ax is not None:
-                share = counts_ax.stairs(one.count / one.n, one.edges, color=colour, linestyle=dashes, linewidth=1.2)
-                share.set_gid(f"{part}.shares")
+            share = counts_ax.stairs(one.count / one.n, one.edges, color=colour, linestyle=dashes, linewidth=1.2)
+            share.set_gid(f"{part}.shares")
         ax.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
-        if counts_ax is not None:
-            counts_ax.set(xlim=(0, 1), ylabel="share")
-            counts_ax.set_ylim(bottom=0)
-        (ax if counts_ax is None else counts_ax).set_xlabel("confidence")
-        show_legend(ax, own=own)
+        counts_ax.set(xlim=(0, 1), xlabel="confidence", ylabel="share")
+        counts_ax.set_ylim(bottom=0)
+        show_legend(ax, own=True)
     return ax
 
 
@@ -263,7 +250,7 @@ def overlay_figure(bins: Mapping[str, Bins]) -> Drawn:
     return Drawn(axes, alt, readings, ("group", "mean_confidence", "accuracy", "examples"), rows)
 
 
-def bin_scatter(bins: Mapping[str, Bins], ax: Axes | None = None, *, title: str = "") -> Axes:
+def bin_scatter(bins: Mapping[str, Bins], ax: Axes | None = None) -> Axes:
     """Draws every bin as a point at its mean confidence and accuracy; the area is its share of the examples.
 
     Points below the diagonal are over-confident, those above it under-confident.
@@ -271,10 +258,6 @@ def bin_scatter(bins: Mapping[str, Bins], ax: Axes | None = None, *, title: str 
     Args:
       bins: by name, such as the name of a method; empty bins have no point.
       ax: where to draw; None makes a new figure.
-      title: plain text above the figure.
-
-    Returns:
-      The axes.
 
     Raises:
       InputError: there are no bins, or those of a name hold no example.
@@ -294,7 +277,6 @@ def bin_scatter(bins: Mapping[str, Bins], ax: Axes | None = None, *, title: str 
             key.set(label=on_one_line(name), gid=f"curve-{index}.line")
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="mean confidence of the bin", ylabel="accuracy of the bin")
         axes.set_aspect("equal")
-        axes.set_title(title, loc="left")
         show_legend(axes, own=ax is None)
     return axes
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from mixup_jax import metrics
 from mixup_jax.errors import InputError
 from mixup_jax.figures.drawn import Column, Drawn, add_columns
-from mixup_jax.figures.style import INK, LINES, MARKERS, drawing_in, on_one_line, show_legend
+from mixup_jax.figures.style import LINES, MARKERS, drawing_in, on_one_line, show_legend
 from mixup_jax.metrics.softmax import Bools, Floats
 
 STEPS = 200
@@ -37,9 +37,7 @@ def risk_at_grid(confidence: Floats, correct: Bools) -> Floats:
     return risk[answered - 1]
 
 
-def risk_coverage(
-    outcomes: Mapping[str, Sequence[tuple[Floats, Bools]]], ax: Axes | None = None, *, title: str = ""
-) -> Axes:
+def risk_coverage(outcomes: Mapping[str, Sequence[tuple[Floats, Bools]]], ax: Axes | None = None) -> Axes:
     """Draws the error among the most confident examples against the share of examples answered.
 
     For several seeds it draws the mean, over a band from the lowest to the highest value.  Ties count by
@@ -48,10 +46,6 @@ def risk_coverage(
     Args:
       outcomes: by name, for each seed the confidence of each example `[N]` and whether it is correct `[N]`.
       ax: where to draw; None makes a new figure.
-      title: plain text above the figure.
-
-    Returns:
-      The axes.
 
     Raises:
       InputError: a name has no seed, or its arrays are malformed.
@@ -70,7 +64,6 @@ def risk_coverage(
             line.set(gid=f"curve-{index}.line", marker=marker, markersize=4, markevery=places)
         axes.set(xlim=(0, 1), xlabel="coverage: share of examples answered", ylabel="error among them")
         axes.set_ylim(bottom=0)
-        axes.set_title(title, loc="left", color=INK)
         show_legend(axes, own=ax is None)
     return axes
 

@@ -23,9 +23,6 @@ def alpha_sweep(values: Mapping[float, Sequence[float]], ax: Axes | None = None,
       ax: where to draw; None makes a new figure.
       label: of the number, at its axis.
 
-    Returns:
-      The axes.
-
     Raises:
       InputError: there is no alpha, or one of them has no value.
     """
@@ -55,12 +52,9 @@ def seed_spread(values: Mapping[str, Sequence[float]], ax: Axes | None = None, *
     """Draws the value of every seed, and behind the values their mean and sample standard deviation.
 
     Args:
-      values: the value of each seed by name; a single value has no spread.
+      values: the value of each seed by name, a line each, the first on top; a single value has no spread.
       ax: where to draw; None makes a new figure.
       label: of the number, at its axis.
-
-    Returns:
-      The axes; a line for each name, the first on top.
 
     Raises:
       InputError: a name has no value.

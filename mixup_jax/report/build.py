@@ -26,11 +26,10 @@ from mixup_jax.report.runs import RunRecord, load_runs
 from mixup_jax.report.workers import workers
 from mixup_jax.runs.files import write_atomically
 
-PAGE, DATA, FIGURES, PAPER = "index.html", "results.json", "figures", "paper.tex"
+PAGE, DATA, CSV, FIGURES, PAPER = "index.html", "results.json", "table.csv", "figures", "paper.tex"
 TABLES = {
     "table.md": tables.markdown_table,
     "table.tex": tables.latex_table,
-    "table.csv": tables.csv_table,
 }
 FIGURES_OF_A_PROCESS = 30
 """With fewer figures for each, further processes take longer to start than they save."""
@@ -86,7 +85,7 @@ def write_report(
     """Writes the report about runs and returns its path; they are read only if `output` can be written to."""
     if jobs < 1:
         raise InputError(f"--jobs is {jobs}; expected at least 1")
-    _check_places(Path(output), (PAGE, DATA, *TABLES))
+    _check_places(Path(output), (PAGE, DATA, CSV, *TABLES))
     return make_page(runs(), jobs, style).save(output)
 
 
@@ -116,6 +115,7 @@ def make_page(runs: Sequence[RunRecord], jobs: int = 1, style: str = "page") -> 
     files |= {f"{FIGURES}/{table.file_name}.csv": table.csv for table in small_tables.values()}
     files |= {DATA: as_json(found)}
     files |= {name: write(groups, numbers).encode() for name, write in TABLES.items()}
+    files[CSV] = tables.csv_table(groups, numbers)
     if paper:
         files[PAPER] = tables.latex_of_paper(groups, numbers).encode()
     return Page(files | {PAGE: page.render(contents).encode()}, found)

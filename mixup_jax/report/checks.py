@@ -73,13 +73,16 @@ class Checks:
 
     def _result(self, where: str, entry: Any) -> None:
         self._numbers(where, entry)
-        after = entry.get("after_temperature")
-        temperature = entry.get("temperature")
+        self._scaling(where, entry, self._numbers)
+
+    def _scaling(self, where: str, entry: Mapping[str, Any], check: Callable[[str, Any], None]) -> None:
+        """Checks a temperature, and what is measured after it."""
+        after, temperature = entry.get("after_temperature"), entry.get("temperature")
         self._number(key(where, "temperature"), temperature, optional=after is None)
         if temperature is not None and not temperature > 0:
             raise self._wrong(key(where, "temperature"), temperature, "a number above 0")
         if after is not None:
-            self._numbers(key(where, "after_temperature"), after)
+            check(key(where, "after_temperature"), after)
 
     def _numbers(self, where: str, entry: Any) -> None:
         self._counted(where, entry, ("n",))
@@ -104,13 +107,7 @@ class Checks:
 
     def _ood(self, where: str, entry: Any) -> None:
         self._separation(where, entry)
-        after = entry.get("after_temperature")
-        if after is not None:
-            self._separation(key(where, "after_temperature"), after)
-            self._number(key(where, "temperature"), entry.get("temperature"))
-        self._number(key(where, "temperature"), entry.get("temperature"), optional=True)
-        if entry.get("temperature") is not None and not entry["temperature"] > 0:
-            raise self._wrong(key(where, "temperature"), entry["temperature"], "a number above 0")
+        self._scaling(where, entry, self._separation)
 
     def _group(self, where: str, entry: Any) -> None:
         if not isinstance(entry, dict):

@@ -8,7 +8,7 @@ telling it apart, and no less accurate.  Pure functions of numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -239,26 +239,3 @@ def ood_temperature_remark(
         f"{confidence_after:.4f} (mixup as trained: {mixup_confidence:.4f}) and its AUROC from {auroc:.4f} to "
         f"{auroc_after:.4f} (mixup: {mixup_auroc:.4f})."
     )
-
-
-def compare(
-    judged: Sequence[Claim],
-    baseline: Mapping[str, Summary],
-    mixup: Mapping[str, Summary],
-    intervals: Mapping[str, Interval],
-    examples: Mapping[str, str],
-) -> list[Finding]:
-    """Returns a finding for every claim whose number both sides have.
-
-    Args:
-      judged: the claims.
-      baseline: summaries by key.
-      mixup: summaries by key.
-      intervals: 95 % intervals of mixup minus baseline by key; some may be missing.
-      examples: the number of examples behind each number, in words, by key.
-    """
-    return [
-        find(claim, baseline[claim.key], mixup[claim.key], intervals.get(claim.key), examples.get(claim.key, ""))
-        for claim in judged
-        if claim.key in baseline and claim.key in mixup
-    ]

@@ -17,9 +17,9 @@ from mixup_jax.report.claims import (
     Remark,
     caveat,
     claims,
-    compare,
     confidence_remark,
     coverage,
+    find,
     headline,
     ood_temperature_remark,
     seed_error,
@@ -73,14 +73,14 @@ def make_comparisons(groups: Sequence[Group], run_all: RunAll = serially) -> tup
 
 
 def _compare(baseline: Group, mixup: Group, run_all: RunAll) -> Comparison:
-    judged = claims([name for name in ood_names(baseline.runs) if name in ood_names(mixup.runs)])
     intervals = paired_intervals(baseline.runs, mixup.runs, run_all)
-    sides = [
-        {claim.key: found for claim in judged if (found := group.summary(Quantity(claim.key, "")))}
-        for group in (baseline, mixup)
-    ]
-    counted = {claim.key: examples(mixup.first, Quantity(claim.key, "")) for claim in judged}
-    findings = compare(judged, sides[0], sides[1], intervals, counted)
+    findings = []
+    for claim in claims([name for name in ood_names(baseline.runs) if name in ood_names(mixup.runs)]):
+        quantity = Quantity(claim.key, "")
+        before, after = baseline.summary(quantity), mixup.summary(quantity)
+        if before and after:
+            n = examples(mixup.first, quantity)
+            findings.append(find(claim, before, after, intervals.get(claim.key), n))
     remarks = [Remark("Under-confidence", _confidence(baseline, mixup))]
     remarks.append(Remark("After temperature scaling", _temperature(baseline, mixup, intervals.get("temperature"))))
     remarks += [Remark(f"On {name}", _ood_temperature(name, baseline, mixup)) for name in ood_names(baseline.runs)]

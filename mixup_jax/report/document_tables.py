@@ -17,7 +17,7 @@ from mixup_jax.report.comparisons import make_comparisons
 from mixup_jax.report.groups import Group, Summary, make_groups
 from mixup_jax.report.quantities import GROUPS, Quantity, ood_names, sections
 from mixup_jax.report.runs import load_runs
-from mixup_jax.report.tables import markdown_table
+from mixup_jax.report.tables import line, markdown_table
 
 TABLE = "table.md"
 BLOCK = re.compile(
@@ -48,10 +48,10 @@ def methods_table(groups: Sequence[Group], keys: Sequence[str]) -> str:
             raise unknown_name("key of a table", key, known)
     chosen = [known[key] for key in keys]
     header = ["method", "seeds", *(_label(quantity) for quantity in chosen)]
-    lines = [_line(header), _line(["---", "---:", *["---:"] * len(chosen)])]
+    lines = [line(header), line(["---", "---:", *["---:"] * len(chosen)])]
     for group in groups:
         cells = [_spread(group.summary(quantity)) for quantity in chosen]
-        lines.append(_line([_short(group), str(len(group.runs)), *cells]))
+        lines.append(line([_short(group), str(len(group.runs)), *cells]))
     return "\n".join(lines) + "\n"
 
 
@@ -64,12 +64,12 @@ def claims_table(groups: Sequence[Group], names: Sequence[str] = ()) -> str:
     comparisons, reason = make_comparisons(chosen)
     if not comparisons:
         return f"{reason}\n"
-    lines = [_line(["claim", "baseline", "mixup", "finding"]), _line(["---", "---:", "---:", "---"])]
+    lines = [line(["claim", "baseline", "mixup", "finding"]), line(["---", "---:", "---:", "---"])]
     for comparison in comparisons:
         pair = f"{_short(comparison.mixup)} against {_short(comparison.baseline)}" if len(comparisons) > 1 else ""
         for finding in comparison.findings:
             claim = f"{pair}: {finding.claim.text}" if pair else finding.claim.text
-            lines.append(_line([claim, _spread(finding.baseline), _spread(finding.mixup), finding.outcome]))
+            lines.append(line([claim, _spread(finding.baseline), _spread(finding.mixup), finding.outcome]))
     return "\n".join(lines) + "\n"
 
 
@@ -100,10 +100,6 @@ def _spread(summary: Summary | None) -> str:
         return formatting.NONE
     mean = f"{summary.mean:.{DIGITS}f}".replace("-", MINUS)
     return mean if summary.std is None else f"{mean} ± {summary.std:.{DIGITS}f}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def load_regime(folder: Path) -> Regime | None:

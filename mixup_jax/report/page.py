@@ -111,23 +111,16 @@ def five_numbers(groups: Sequence[Group]) -> Five:
 
 
 @dataclass(frozen=True)
-class NumberRow:
-    """A line of the table: a number's key, its name, which values are better, and a cell for each column."""
-
-    key: str
-    label: str
-    aim: str
-    cells: tuple[Cell, ...]
-
-
-@dataclass(frozen=True)
 class NumberBlock:
-    """A block of the table: the key of its first number, its heading, its number of examples, and its lines."""
+    """A block of the table: the key of its first number, its heading, its number of examples, and its lines.
+
+    A line is a number and a cell for each column.
+    """
 
     key: str
     title: str
     examples: str
-    rows: tuple[NumberRow, ...]
+    rows: tuple[tuple[Quantity, tuple[Cell, ...]], ...]
 
 
 def group_blocks(sections: Sequence[Section], groups: Sequence[Group]) -> list[NumberBlock]:
@@ -162,10 +155,8 @@ def _blocks(
 ) -> list[NumberBlock]:
     blocks = []
     for section in sections:
-        rows = [
-            NumberRow(quantity.key, quantity.label, quantity.aim, cells(quantity)) for quantity in section.quantities
-        ]
-        rows = [row for row in rows if any(cell.text != formatting.NONE for cell in row.cells)]
+        rows = [(quantity, cells(quantity)) for quantity in section.quantities]
+        rows = [row for row in rows if any(cell.text != formatting.NONE for cell in row[1])]
         counted = list(dict.fromkeys(filter(None, (examples(run, section.quantities[0]) for run in runs))))
         if rows:
             blocks.append(NumberBlock(section.quantities[0].key, section.title, "; ".join(counted), tuple(rows)))
@@ -372,7 +363,7 @@ def _compared(groups: Sequence[Group]) -> str:
 def _subject(groups: Sequence[Group]) -> str:
     runs = [run for group in groups for run in group.runs]
     data = dict.fromkeys(run.config.data.name for run in runs if run.config)
-    models = dict.fromkeys(_model(run) for run in runs if run.config)
+    models = dict.fromkeys(run.config.model.label for run in runs if run.config)
     counts = dict.fromkeys(f"{run.result['n']:,}" for run in runs)
     trained = sum(run.config is not None for run in runs)
     counted = [
@@ -380,7 +371,3 @@ def _subject(groups: Sequence[Group]) -> str:
     ]
     parts = [", ".join(data), ", ".join(models), " and ".join(counted), f"n = {' or '.join(counts)} test examples"]
     return " · ".join(part for part in parts if part)
-
-
-def _model(run: RunRecord) -> str:
-    return run.config.model.label if run.config else ""

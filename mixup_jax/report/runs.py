@@ -165,11 +165,11 @@ def _temperature(result: Mapping[str, Any]) -> float | None:
     return None if value is None else float(value)
 
 
-def dig(value: Any, *path: str, default: Any = None) -> Any:
-    """Returns `value[path[0]][path[1]]...`, or `default` if a key is missing."""
+def dig(value: Any, *path: str) -> Any:
+    """Returns `value[path[0]][path[1]]...`, or None if a key is missing."""
     for key in path:
         if not isinstance(value, Mapping) or key not in value:
-            return default
+            return None
         value = value[key]
     return value
 
@@ -213,6 +213,7 @@ def load_run(folder: Path) -> RunRecord:
         check_agreement(evaluation, test_name, test, ood)
     except InputError as error:
         raise InputError(f"{path}: {error}; {evaluate_again(folder)}") from error
+    named = {test_name.removesuffix("/test"): test, **ood}
     run = RunRecord(
         folder=folder,
         recorded=evaluation["config"],
@@ -222,18 +223,13 @@ def load_run(folder: Path) -> RunRecord:
         ood=ood,
         progress=read_lines(folder / "metrics.jsonl"),
         epochs=_epochs(folder / "epochs"),
-        pictures=load_pictures(folder, step, _sizes(test_name, test, ood)),
+        pictures=load_pictures(folder, step, {name: len(record.labels) for name, record in named.items()}),
     )
     try:
         _ = run.config
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return run
-
-
-def _sizes(test_name: str, test: RecordedSet, ood: Mapping[str, RecordedSet]) -> dict[str, int]:
-    named = {test_name.removesuffix("/test"): test, **ood}
-    return {name: len(record.labels) for name, record in named.items()}
 
 
 def _examined(record: Predictions, temperature: float | None) -> RecordedSet:

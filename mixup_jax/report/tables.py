@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 
 from mixup_jax import escapes
 from mixup_jax.report import formatting
-from mixup_jax.report.groups import Group, best_of
+from mixup_jax.report.figure import csv_bytes
+from mixup_jax.report.groups import Group, best_of, summaries_of
 from mixup_jax.report.quantities import Quantity, Section, examples, interval, ood_names
 
 NOTE = "Mean ± sample standard deviation over seeds. Fractions, not percent. n is the number of test examples."
@@ -22,12 +21,12 @@ CSV_COLUMNS = (
 def markdown_table(groups: Sequence[Group], sections: Sequence[Section]) -> str:
     """Returns the main table in Markdown: mean ± sample standard deviation, and n, for every group."""
     header = [escapes.markdown(group.name) + f" ({formatting.seeds(group.seeds)})" for group in groups]
-    lines = [_line(["number", "n", *header]), _line(["---", "---", *["---:"] * len(groups)])]
+    lines = [line(["number", "n", *header]), line(["---", "---", *["---:"] * len(groups)])]
     for section in sections:
         rows = [_row(groups, quantity, escapes.markdown) for quantity in section.quantities]
         if any(rows):
-            lines.append(_line([f"**{escapes.markdown(section.title)}**", "", *[""] * len(groups)]))
-            lines += [_line(row) for row in rows if row]
+            lines.append(line([f"**{escapes.markdown(section.title)}**", "", *[""] * len(groups)]))
+            lines += [line(row) for row in rows if row]
     return "\n".join(lines) + f"\n\n{NOTE}\n"
 
 
@@ -122,28 +121,21 @@ def _floating(groups: Sequence[Group], columns: Mapping[Quantity, str], shown: s
     ])  # fmt: skip
 
 
-def csv_table(groups: Sequence[Group], sections: Sequence[Section]) -> str:
+def csv_table(groups: Sequence[Group], sections: Sequence[Section]) -> bytes:
     """Returns one line for each group and number, with all digits; the cell of a missing number is empty.
 
-    The interval is that of a single seed over test examples.  An apostrophe precedes text that a spreadsheet
-    would take for a formula.
+    The interval is that of a single seed over test examples.
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    rows = []
     for section in sections:
         for quantity in section.quantities:
-            for group in groups:
-                summary = group.summary(quantity)
-                if summary is None:
-                    continue
+            for group, summary in summaries_of(groups, quantity).items():
                 low, high = (interval(group.first, quantity) if len(group.runs) == 1 else None) or (None, None)
                 named = [group.name, group.first.kind, group.first.test_name, " ".join(map(str, group.seeds))]
                 described = [section.title, quantity.key, quantity.label]
                 counted = [quantity.bins, examples(group.first, quantity).replace(",", "")]
-                numbers = [summary.mean, summary.std, summary.n_seeds, low, high]
-                writer.writerow([*map(escapes.spreadsheet, [*named, *described]), *counted, *numbers])
-    return buffer.getvalue()
+                rows.append([*named, *described, *counted, summary.mean, summary.std, summary.n_seeds, low, high])
+    return csv_bytes(CSV_COLUMNS, rows)
 
 
 def _row(groups: Sequence[Group], quantity: Quantity, escape: Callable[[str], str]) -> list[str]:
@@ -155,7 +147,8 @@ def _row(groups: Sequence[Group], quantity: Quantity, escape: Callable[[str], st
     return [escape(quantity.label), "; ".join(counted), *map(escape, cells)]
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """Returns a line of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
