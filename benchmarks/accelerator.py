@@ -10,8 +10,6 @@ ended at any moment; parts for which there was no time are named in `left_out`. 
 sizes on a CPU, with made-up images.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import datetime

@@ -3,8 +3,6 @@
 They take and return plain values, and import jax and torch inside, after the environment is set.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import tempfile

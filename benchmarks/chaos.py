@@ -11,8 +11,6 @@ must be those of an undisturbed run, bit for bit; otherwise the exit code is 1. 
 starts, except in the modes called cold.
 """
 
-from __future__ import annotations
-
 import argparse
 import collections
 import contextlib

@@ -7,8 +7,6 @@ Batches of 128 in float32, channels last, padded by half of the kernel.  The sid
 separate processes and take turns.  A ratio above 1 means that we are faster.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """Results of benchmarks in Markdown: tables, the machine, and writing them between two marks of a document."""
 
-from __future__ import annotations
-
 import datetime
 import importlib.metadata
 import os

@@ -7,8 +7,6 @@ Both sides take 1,000 examples (uint8 images, int32 tokens) in batches of 500 an
 separate processes and take turns.  A ratio above 1 means that we are faster.
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 from networks import CASES, Case, torch_inputs, torch_network

@@ -7,8 +7,6 @@ momentum, L2 regularisation in the loss and images that the host has standardise
 normalisation.
 """
 
-from __future__ import annotations
-
 import json
 from functools import partial
 from typing import Any

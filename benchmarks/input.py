@@ -10,8 +10,6 @@ step on the device; the others do both, as their users' code does.  PyTorch's re
 its transform is written here as torchvision has it; that of tf.data decodes only the crop.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import random

@@ -10,8 +10,6 @@ that is there is not simulated again.  `--write` writes the tables of docs/metri
 (It is not called coverage.py because numba would then load it instead of the package of that name.)
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import time

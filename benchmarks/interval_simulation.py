@@ -1,7 +1,5 @@
 """The simulations of benchmarks/interval_coverage.py: test sets of a known population, and how often intervals hold."""
 
-from __future__ import annotations
-
 import math
 
 import numba

@@ -1,7 +1,5 @@
 """Calls each library for each metric of benchmarks/metrics.py, on inputs that are made before."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Timing a call, and timings of ours alone: for sizes and resamples that no other library has, and a file of 4 GB."""
 
-from __future__ import annotations
-
 import os
 import statistics
 import subprocess

@@ -6,8 +6,6 @@
 docs/benchmarks-metrics.md, which it writes, says how everything is measured.  A peer that is not installed is left out.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -8,8 +8,6 @@ step on v5e 2x2 are compared, from records of benchmarks/scaling.py, which are m
 Aims: 1.02 on the CPU, 1.01 on the TPU.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The same networks for both sides, in the compared sizes: ours by config, theirs as modules of PyTorch."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

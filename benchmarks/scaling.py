@@ -6,8 +6,6 @@ makes the records that are missing in docs/results/scaling, in order of importan
 needs libtpu), and writes the tables from all records.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import re

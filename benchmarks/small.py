@@ -1,7 +1,5 @@
 """A network and images so small that what is measured is not the network."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

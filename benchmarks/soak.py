@@ -11,8 +11,6 @@ Open files and threads must not grow.  The log must have exactly one line for ev
 code is 1 otherwise.
 """
 
-from __future__ import annotations
-
 import argparse
 import datetime
 import json

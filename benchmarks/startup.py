@@ -8,8 +8,6 @@ is XLA's work on programs, or reading them from the cache.  Tracing and lowering
 are part of the time that the first step takes beyond the second.
 """
 
-from __future__ import annotations
-
 import os
 import statistics
 import subprocess

@@ -8,8 +8,6 @@ with alpha 0.2, and updates by SGD with momentum and weight decay.  The sides ru
 processes and take turns.  A ratio above 1 means that we are faster.
 """
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Runs a grid on a Ray cluster, or on this machine as a cluster of one: `python launch/sweep.py --help`."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import shutil

@@ -1,7 +1,5 @@
 """The common parts of all commands: flags, one-line messages for a user's mistakes, and exit codes."""
 
-from __future__ import annotations
-
 import argparse
 import inspect
 import os

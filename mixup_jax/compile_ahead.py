@@ -1,7 +1,5 @@
 """The command that compiles ahead: `python -m mixup_jax.compile_ahead --config=FILE[:VARIANT] --topology=NAME`."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Reading `--config=configs/NAME.py:VARIANT` (or a config by its NAME) and its `--config.KEY=VALUE` overrides."""
 
-from __future__ import annotations
-
 import dataclasses
 import typing
 from collections.abc import Iterator, Sequence

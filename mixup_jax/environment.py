@@ -1,7 +1,5 @@
 """Failures of the machine, explained in one line with a remedy: packages, space, memory, network, permissions."""
 
-from __future__ import annotations
-
 import errno
 import socket
 import urllib.error

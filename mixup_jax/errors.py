@@ -1,7 +1,5 @@
 """A user's mistakes, as opposed to defects of this package."""
 
-from __future__ import annotations
-
 import difflib
 import errno
 import os

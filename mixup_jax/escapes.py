@@ -1,7 +1,5 @@
 """Escaping text from files and users for the place where it is shown, and checking parts of file names."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import sys

@@ -3,8 +3,6 @@
 Neither loads jax or TensorFlow to judge logits that are there already.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 

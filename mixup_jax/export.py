@@ -1,7 +1,5 @@
 """The command that writes a network for use elsewhere: `python -m mixup_jax.export --workdir=RUN`."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 

@@ -4,8 +4,6 @@ Such a file defines `get_grid()`, which returns a list of `PlannedRun`; `planned
 config that differ in their seed, `planned_methods` those of several of its variants.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import re
 from collections import Counter

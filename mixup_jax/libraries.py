@@ -1,7 +1,5 @@
 """Settings of libraries: memory allocation of the C library, XLA's compiler on a CPU, importing TensorFlow."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import sys

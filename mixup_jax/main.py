@@ -1,7 +1,5 @@
 """The command that trains: `python -m mixup_jax.main --config=FILE[:VARIANT] --workdir=DIR`."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 

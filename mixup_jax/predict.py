@@ -1,7 +1,5 @@
 """The command that applies a trained network: `python -m mixup_jax.predict --workdir=RUN IMAGES...`."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

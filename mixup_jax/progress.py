@@ -1,7 +1,5 @@
 """Progress lines: how far work is, and how long it will take."""
 
-from __future__ import annotations
-
 import contextlib
 import sys
 import threading

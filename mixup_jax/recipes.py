@@ -1,7 +1,5 @@
 """What config files of the same kind share; their headers say where each number is from."""
 
-from __future__ import annotations
-
 from ml_collections import ConfigDict
 
 from mixup_jax.config import apply_variant, base_config

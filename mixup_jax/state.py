@@ -1,7 +1,5 @@
 """What a training step takes and returns: a batch, the state, and the random keys that a run draws from."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import jax

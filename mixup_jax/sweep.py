@@ -1,7 +1,5 @@
 """The command that runs a grid: `python -m mixup_jax.sweep --grid=FILE --output=DIR`."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import shlex

@@ -17,8 +17,6 @@ Switches    --init      ours: He normal, fan-out; head N(0, 1/D), bias 0.  torch
             The other PyTorch program is taken to have had torch's side of all three.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import math

@@ -1,7 +1,5 @@
 """Compiles a config's training step and prediction for devices that this machine need not have, without the data."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import time

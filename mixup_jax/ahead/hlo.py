@@ -3,8 +3,6 @@
 The input is the text of optimised HLO, from `jax.stages.Compiled.as_text()` for CPU, GPU or TPU.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterator

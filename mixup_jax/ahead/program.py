@@ -1,7 +1,5 @@
 """Memory, FLOPs, bytes, cycles and collectives of a program, read from it after it is compiled or exported."""
 
-from __future__ import annotations
-
 import math
 import re
 import time

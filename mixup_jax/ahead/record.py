@@ -1,7 +1,5 @@
 """The record of compiling ahead: what a step needs, lower bounds of its time, and warnings; and the record as text."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence

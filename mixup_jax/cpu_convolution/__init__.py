@@ -23,8 +23,6 @@ result fails.
 numba is imported only before a convolution uses the kernels.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import partial

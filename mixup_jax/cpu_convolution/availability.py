@@ -6,8 +6,6 @@ environment.  That comparison runs in a separate process, so that a crash cannot
 beside Python's compiled modules or in the user's cache.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform

@@ -1,7 +1,5 @@
 """The vector registers of this processor, and compiling and caching the kernels' functions."""
 
-from __future__ import annotations
-
 import hashlib
 import platform
 from collections.abc import Callable

@@ -4,8 +4,6 @@ For one row of outputs, the inputs of a row of the kernel, in all channels, are 
 only copied into a larger one with margins, and the products read it there.
 """
 
-from __future__ import annotations
-
 import numba
 
 from mixup_jax.cpu_convolution.compiling import symbol

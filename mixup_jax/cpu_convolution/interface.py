@@ -4,8 +4,6 @@ XLA passes C structures to a kernel, which reads them word by word.  `WORDS` has
 that comes with jaxlib, `xla/ffi/api/c_api.h`, says where the installed version puts it.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

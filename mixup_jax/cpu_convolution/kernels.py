@@ -4,8 +4,6 @@ Images are `[B, H, W, C]` and kernels `[h, w, C, K]`, all float32.  The last dim
 the numbers in a vector register.
 """
 
-from __future__ import annotations
-
 import ctypes
 import functools
 import os

@@ -1,7 +1,5 @@
 """Products of matrices whose sums stay in registers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any

@@ -4,8 +4,6 @@ The work is cut into parts.  The calling thread offers them to XLA's threads and
 so that it never depends on busy threads.  Then it waits for the parts that other threads have begun.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numba

@@ -3,8 +3,6 @@
 Distances in memory are counted in float32 numbers (4 bytes).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any

@@ -8,8 +8,6 @@ time, which fits the cache.
 In exact arithmetic the result is the convolution; its rounding errors are about those of a sum of products.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numba

@@ -3,8 +3,6 @@
 Every value is a word of 64 bits at the place given in `interface.WORDS`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

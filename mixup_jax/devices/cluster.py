@@ -1,7 +1,5 @@
 """The flags of a run in several processes: how many processes there are, and which one this is."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

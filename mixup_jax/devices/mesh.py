@@ -5,8 +5,6 @@ batch, and they return their arguments.  Their `mesh` is the one over which jit 
 device and under pmap.
 """
 
-from __future__ import annotations
-
 import math
 from functools import partial
 from typing import Any, TypeVar

@@ -4,8 +4,6 @@ Every process runs the same command and computes on its own devices. All process
 first writes the other files.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -6,8 +6,6 @@ it is closed without a LEAVE message, the process at the other end prints a line
 others.  If a whole machine fails, no connection is closed, and jax's heartbeats end the other processes.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import secrets

@@ -1,7 +1,5 @@
 """Bars: numbers of several methods side by side."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

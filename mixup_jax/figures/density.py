@@ -1,7 +1,5 @@
 """The joint density of confidence and accuracy, epoch by epoch."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """A figure with a description for readers who cannot see it, and with the values that it shows."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

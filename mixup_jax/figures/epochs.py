@@ -1,7 +1,5 @@
 """Numbers over the epochs of training: of several methods, and loss and accuracy of one run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

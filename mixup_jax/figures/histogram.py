@@ -1,7 +1,5 @@
 """Histograms of confidence: of one network in and out of distribution, and of several networks on one set."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Literal

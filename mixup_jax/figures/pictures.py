@@ -1,7 +1,5 @@
 """Single examples as pictures, with what a network says of them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

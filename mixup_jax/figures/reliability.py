@@ -1,7 +1,5 @@
 """Accuracy against confidence, bin by bin: the reliability diagram, and the same as points."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Risk and coverage: the error among the most confident examples against the share of examples answered."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

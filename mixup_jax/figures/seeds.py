@@ -1,7 +1,5 @@
 """A number of several seeds: against the strength of mixup, and the single values with their mean and spread."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 

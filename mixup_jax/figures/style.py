@@ -8,8 +8,6 @@ Parts of a figure have an id in the SVG, such as `curve-0.line`: the part before
 set or value that it belongs to, numbered in the order of the arguments.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import warnings

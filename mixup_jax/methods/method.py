@@ -4,8 +4,6 @@ To add a method, add its row to `VARIANTS`.  If it needs a new number, add a fie
 one place: `losses.batch_loss` for a term of the loss, `mixing.mix_batch` for a way of mixing.
 """
 
-from __future__ import annotations
-
 import math
 import textwrap
 from dataclasses import dataclass, fields

@@ -1,7 +1,5 @@
 """How a batch is mixed in one step: the function `mix` that the network calls, and the training targets."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple

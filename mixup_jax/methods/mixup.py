@@ -9,8 +9,6 @@ permutation from `fold_in(key, g)` only, so a pair does not depend on how many d
 batch, and a device that holds whole groups mixes them without communication.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

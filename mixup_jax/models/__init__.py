@@ -8,8 +8,6 @@ fields that its row fixes, and the keys of `config.model` for which it has a fie
 `own` has what is particular to it.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -17,8 +17,6 @@ after max-pooling handles a quarter of the values. If a < 0, the sign of the ker
 Parameters, running statistics and values are those of `Layers.conv` and `Layers.norm`, up to rounding.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """The layers of the networks, and their constants."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any

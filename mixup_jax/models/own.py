@@ -4,8 +4,6 @@ docs/own-network.md has the contract that they keep to.  `check_contract` holds 
 shapes alone, so that nothing is computed.
 """
 
-from __future__ import annotations
-
 import ast
 import dataclasses
 import importlib

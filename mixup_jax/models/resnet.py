@@ -1,7 +1,5 @@
 """Residual networks (He et al., "Deep Residual Learning", CVPR 2016; Xie et al., "ResNeXt", CVPR 2017)."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The sentence network of Kim, "Convolutional Neural Networks for Sentence Classification", EMNLP 2014."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import flax.linen as nn

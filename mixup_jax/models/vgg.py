@@ -5,8 +5,6 @@ Deep Learning Using Abstention", ICML 2019): convolutions with bias, global aver
 4096-wide layers only on request, and optional dropout after every activation.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import flax.linen as nn

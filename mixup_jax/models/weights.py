@@ -4,8 +4,6 @@ torchvision and timm give the layers of a ResNet the same names; `from_torch` tr
 flax's order of axes.  `fitted` compares weights with a network's.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Wide residual networks (Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import flax.linen as nn

@@ -1,7 +1,5 @@
 """`python -m mixup_jax.report RUN... --output=DIR`: writes one page about evaluated runs."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Builds the report from run folders: reads, checks, computes, draws and writes, in that order."""
 
-from __future__ import annotations
-
 import html
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Checks the form of evaluation.json before anything is computed from it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce

@@ -5,8 +5,6 @@ calibrated, less over-confident, less confident on data unlike their training da
 telling it apart, and no less accurate.  Pure functions of numbers.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

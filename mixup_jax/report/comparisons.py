@@ -1,7 +1,5 @@
 """Compares each mixup group with its nearest baseline."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -4,8 +4,6 @@ They are taken from the first group of the page, over the same test examples, wh
 how it was trained.  Networks with other test labels are not paired: the table says so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

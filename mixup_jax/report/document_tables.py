@@ -1,7 +1,5 @@
 """The tables that documents show of runs: made from their records, and written between two comments."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

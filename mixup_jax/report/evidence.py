@@ -14,8 +14,6 @@ beside the runs.  Within a line, `state` says whether the config file was run, a
     <!-- state ../configs/mr.py results/mr -->ready to run<!-- end -->
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 

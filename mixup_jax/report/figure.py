@@ -1,7 +1,5 @@
 """A figure of the report: its place on the page, and its files."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

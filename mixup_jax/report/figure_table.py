@@ -3,8 +3,6 @@
 To add a figure, write a function in `mixup_jax.figures` that returns a `Drawn`, and its row in `FIGURES`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial

@@ -4,8 +4,6 @@ Every filter has a token such as `group-0`, made of its kind and number, never o
 lists the tokens of its filters, and is shown while all of them are on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 

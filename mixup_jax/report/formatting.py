@@ -1,7 +1,5 @@
 """Formats numbers, names and settings for the page, the tables and the file names."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Groups of runs that differ only in their seed, with mean and spread."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Sequence

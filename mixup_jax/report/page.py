@@ -3,8 +3,6 @@
 The template escapes all text, so names and notes are not escaped here.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence

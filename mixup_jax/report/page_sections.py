@@ -1,7 +1,5 @@
 """The parts of the page with figures and small tables: one question each, in their order."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -5,8 +5,6 @@ maximum softmax probability, for VGG-16 trained on STL-10, single networks witho
 results are figures.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

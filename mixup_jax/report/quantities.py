@@ -1,7 +1,5 @@
 """The reported numbers, their names, and their places in evaluation.json."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

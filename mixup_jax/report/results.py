@@ -1,7 +1,5 @@
 """results.json: everything on the page as data."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Reads run folders, and refuses those whose files contradict each other."""
 
-from __future__ import annotations
-
 import glob
 import os
 from collections.abc import Mapping, Sequence

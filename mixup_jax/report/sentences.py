@@ -1,7 +1,5 @@
 """Sentences that say what figures and tables show, from the numbers of the groups."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 
 from mixup_jax.report import formatting

@@ -1,7 +1,5 @@
 """The main table in Markdown, LaTeX and CSV: mean, sample standard deviation and n of every group."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 from mixup_jax import escapes

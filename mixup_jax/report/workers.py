@@ -1,7 +1,5 @@
 """Runs independent tasks one after another, or in several processes."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence

@@ -4,8 +4,6 @@ Nothing is unpickled.  Before an array is read, the size that its header claims 
 and with a limit, so that a false header allocates nothing.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import struct

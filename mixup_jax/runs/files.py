@@ -1,7 +1,5 @@
 """Files of a run: writing them atomically, and reading JSON from any source within limits of size and depth."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

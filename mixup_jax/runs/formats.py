@@ -3,8 +3,6 @@
 Each reader only finds the numbers; `Predictions` checks them, so every format has the same rules.
 """
 
-from __future__ import annotations
-
 import csv
 import os
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Trains and evaluates the runs of a grid, several at a time, each in separate processes."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

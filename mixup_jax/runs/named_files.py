@@ -1,7 +1,5 @@
 """Files of several networks, named on a command line as NAME=PATH."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path

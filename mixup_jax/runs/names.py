@@ -1,7 +1,5 @@
 """Which arrays and columns of a file are the logits and the labels: those asked for, or the usual names."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The origin of a result: the versions, commit and machine that produced it."""
 
-from __future__ import annotations
-
 import platform
 import subprocess
 from importlib import metadata

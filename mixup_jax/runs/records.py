@@ -4,8 +4,6 @@ This module imports numpy but not jax, so that a predictions file can be read an
 for jax to start.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import math

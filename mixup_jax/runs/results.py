@@ -1,7 +1,5 @@
 """The results that the project keeps: logits and labels of networks that somebody else has trained."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 import zipfile

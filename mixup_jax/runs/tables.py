@@ -4,8 +4,6 @@ Memory holds the numbers that are wanted and one block more, so a file may be la
 is not.  What a file claims to hold is never allocated before it is there.
 """
 
-from __future__ import annotations
-
 import csv
 import gzip
 import re

@@ -6,8 +6,6 @@ A file of predictions that asks for anything else is refused; in a network's che
 Before torch 1.6 such a file was several pickles, and the numbers after them.
 """
 
-from __future__ import annotations
-
 import math
 import pickletools
 import zipfile

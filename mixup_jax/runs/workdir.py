@@ -1,7 +1,5 @@
 """The folder of one run."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket

@@ -1,7 +1,5 @@
 """Writing and reading the arrays of a checkpoint in orbax's format, with few threads and one array after another."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

@@ -5,8 +5,6 @@ A checkpoint holds three items, so that a reader reads only what it needs: `vari
 whenever they are read).  A checkpoint can be evaluated without any other file.
 """
 
-from __future__ import annotations
-
 import errno
 import logging
 import os

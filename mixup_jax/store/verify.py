@@ -4,8 +4,6 @@ Checksums are computed from values, not from files, so they do not depend on the
 arranges its files.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -1,7 +1,5 @@
 """The weights of networks: of `.safetensors` and PyTorch's files, without torch and without unpickling, and of runs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

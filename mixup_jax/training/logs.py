@@ -1,7 +1,5 @@
 """The logs of a run's metrics: `metrics.jsonl`, and the trackers that its config names."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import json

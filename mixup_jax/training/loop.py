@@ -1,7 +1,5 @@
 """A training run, from its config to its last checkpoint."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path

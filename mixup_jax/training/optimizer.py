@@ -1,7 +1,5 @@
 """Optimisers with weight decay and bounds, learning rate schedules, and the moving average of weights."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 

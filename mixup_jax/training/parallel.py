@@ -9,8 +9,6 @@ Everything random is drawn for the global batch.  So both ways train on the same
 and agree up to float rounding.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """Writes the results of a run while it trains: metrics, progress, checkpoints and validation records."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

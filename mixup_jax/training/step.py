@@ -5,8 +5,6 @@
 A method is a set of numbers (`Method`), not a step of its own.  The step is the same for images and for text.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

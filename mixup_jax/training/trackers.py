@@ -3,8 +3,6 @@
 Each is written by its own library, which is imported when it is used.  None is needed, and none can stop a run.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import os

@@ -1,7 +1,5 @@
 """Builds a run from its config: the compiled training step, the compiled prediction and the initial state."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial

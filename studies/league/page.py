@@ -3,8 +3,6 @@
 Protocol: docs/results/league/protocol.md.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

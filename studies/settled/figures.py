@@ -1,7 +1,5 @@
 """The study's figures: changes by mixup against how over-confident ERM is, and against the size of the training set."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Paired differences over seeds: their intervals, p values corrected by Holm's method, and verdicts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """What is measured of each network, from its kept records alone, and how networks are paired."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`python -m studies.settled.page [FOLDER]`: writes README.md and figures/*.svg of the study from its records."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -8,8 +8,6 @@ confidence depends, keep eleven bits each, and no two classes become equal.  `la
 taken away, for scores that depend on it (energy, maximum logit).
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

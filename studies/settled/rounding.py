@@ -3,8 +3,6 @@
 RUNS has the runs' own folders, whose records are float32; the same rows are measured from both.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
