@@ -19,19 +19,19 @@ from mixup_jax.errors import InputError
 from mixup_jax.figures import (
     alpha_sweep,
     confidence_histogram,
-    histogram_shares,
     reliability_diagram,
     risk_coverage,
     seed_spread,
     to_pixels,
     to_png,
     to_svg,
-    to_svg_and_png,
     training_curve,
-    wilson_interval,
 )
+from mixup_jax.figures.epochs import smoothed
+from mixup_jax.figures.histogram import histogram_shares
+from mixup_jax.figures.reliability import few, wilson_interval
 from mixup_jax.figures.risk import GRID, risk_at_grid
-from mixup_jax.figures.style import LINES, MARKERS, SKY
+from mixup_jax.figures.style import LINES, MARKERS, SKY, to_svg_and_png
 from mixup_jax.metrics.binning import bin_confidences
 from mixup_jax.metrics.calibration import ece, oe
 from mixup_jax.metrics.selective import accuracy_at_coverage
@@ -58,7 +58,7 @@ def test_reliability_bars_are_the_bins():
 
 def test_bins_of_few_examples_are_fainter_than_the_others():
     bins = some_bins()
-    sparse = figures.few(bins)[bins.count > 0]
+    sparse = few(bins)[bins.count > 0]
     assert sparse.any()
     assert not sparse.all()
     solid = [patch for patch in reliability_diagram(bins).patches if to_hex(patch.get_facecolor()) == SKY]
@@ -71,8 +71,8 @@ def test_an_overlay_joins_the_bins_that_have_examples_enough_and_shows_the_other
     axes = figures.reliability_overlay(bins)
     lines = {line.get_gid(): line for line in axes.lines if line.get_gid()}
     for index, one in enumerate(bins.values()):
-        enough = ~figures.few(one) & (one.count > 0)
-        sparse = figures.few(one) & (one.count > 0)
+        enough = ~few(one) & (one.count > 0)
+        sparse = few(one) & (one.count > 0)
         np.testing.assert_allclose(lines[f"curve-{index}.line"].get_xdata(), one.confidence[enough])
         np.testing.assert_allclose(lines[f"curve-{index}.line"].get_ydata(), one.accuracy[enough])
         np.testing.assert_allclose(lines[f"curve-{index}.few"].get_ydata(), one.accuracy[sparse])
@@ -93,7 +93,7 @@ def test_an_overlay_of_other_edges_or_of_nothing_is_refused():
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=90))
 def test_smoothing_takes_means_over_the_same_reach_on_both_sides(values):
-    found = figures.smoothed(np.array(values))
+    found = smoothed(np.array(values))
     reach = len(values) // 20
     for place, smooth in enumerate(found):
         side = min(reach, place, len(values) - 1 - place)
@@ -105,7 +105,7 @@ def test_a_smoothed_loss_lies_over_the_loss_as_it_was_logged():
     by_part = {line.get_gid(): line for line in figures.over_epochs({"mine": [pairs]}, smooth=True).lines}
     logged = [value for _, value in pairs]
     np.testing.assert_allclose(by_part["curve-0.logged"].get_ydata(), logged)
-    np.testing.assert_allclose(by_part["curve-0.line"].get_ydata(), figures.smoothed(np.array(logged)))
+    np.testing.assert_allclose(by_part["curve-0.line"].get_ydata(), smoothed(np.array(logged)))
 
 
 @pytest.mark.parametrize("n_bins", [1, 15, 100])

@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mixup_jax.ahead.program import Call, compile_program, export_record
 from mixup_jax.ahead.record import SCHEMA, program_record, warnings
-from mixup_jax.ahead.topology import Target, chips, find_target
+from mixup_jax.ahead.topology import Target, find_target
 from mixup_jax.config import Config, to_dict
 from mixup_jax.data.feed import feed_of
 from mixup_jax.data.sets import DatasetSpec
@@ -81,7 +81,7 @@ def compile_ahead(
             "name": target.name,
             "platform": target.platform,
             "devices": target.mesh.devices.size,
-            "chips": chips(target),
+            "chips": target.chips,
             "device": None if target.chip is None else dataclasses.asdict(target.chip),
         },
         "assumed": assumed,

@@ -94,6 +94,11 @@ class Target:
     layout: tuple[int, ...]
     chip: Chip | None
 
+    @property
+    def chips(self) -> int:
+        """The number of chips; on some TPUs a chip is two devices."""
+        return math.prod(self.layout)
+
 
 def set_up(name: str) -> None:
     """Configures jax before its first use of a device: no accelerator, and the topology's number of virtual devices."""
@@ -157,8 +162,3 @@ def _options(kind: str, layout: tuple[int, ...]) -> dict[str, Any]:
     if min(layout[:2]) < 2:
         options["chips_per_host_bounds"] = [*(min(side, 2) for side in (*layout, 1, 1)[:2]), 1]
     return options
-
-
-def chips(target: Target) -> int:
-    """Returns the number of chips; on some TPUs a chip is two devices."""
-    return math.prod(target.layout)

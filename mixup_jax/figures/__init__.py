@@ -2,9 +2,9 @@
 
 Each is a pure function of bins, confidences or numbers.  It draws into the given axes, or into a new figure, and
 returns the axes; `axes.figure` is the figure.  One of several panels makes a figure and returns it.  It does not import
-pyplot, and it neither uses nor changes the caller's matplotlib settings.  For each there is a function NAME_figure,
-which returns a `drawn.Drawn`: the axes, a description in words, and the values that the figure shows.  The report's
-table of figures (`report/figure_table.py`) uses these.
+pyplot, and it neither uses nor changes the caller's matplotlib settings.  For each its module has a function
+NAME_figure, which returns a `drawn.Drawn`: the axes, a description in words, and the values that the figure shows.  The
+report's table of figures (`report/figure_table.py`) uses these.
 
   reliability_diagram   accuracy against confidence, with Wilson's intervals
   reliability_overlay   the same of several networks in one diagram
@@ -22,69 +22,32 @@ table of figures (`report/figure_table.py`) uses these.
   examples              single examples as pictures, with what is said of them
 """
 
-from mixup_jax.figures.bars import method_bars, method_bars_figure
-from mixup_jax.figures.density import density_figure, density_over_epochs, joint_density
-from mixup_jax.figures.drawn import Drawn
-from mixup_jax.figures.epochs import over_epochs, over_epochs_figure, smoothed, training_curve, training_figure
-from mixup_jax.figures.histogram import (
-    confidence_figure,
-    confidence_histogram,
-    histogram_shares,
-    winning_scores,
-    winning_scores_figure,
-)
-from mixup_jax.figures.pictures import Shown, examples, examples_figure
-from mixup_jax.figures.reliability import (
-    bin_scatter,
-    few,
-    overlay_figure,
-    reliability_diagram,
-    reliability_figure,
-    reliability_overlay,
-    scatter_figure,
-    wilson_interval,
-)
-from mixup_jax.figures.risk import risk_coverage, risk_coverage_figure
-from mixup_jax.figures.seeds import alpha_sweep, alpha_sweep_figure, seed_spread, seed_spread_figure
-from mixup_jax.figures.style import for_paper, to_pixels, to_png, to_svg, to_svg_and_png
+from mixup_jax.figures.bars import method_bars
+from mixup_jax.figures.density import density_over_epochs, joint_density
+from mixup_jax.figures.epochs import over_epochs, training_curve
+from mixup_jax.figures.histogram import confidence_histogram, winning_scores
+from mixup_jax.figures.pictures import examples
+from mixup_jax.figures.reliability import bin_scatter, reliability_diagram, reliability_overlay
+from mixup_jax.figures.risk import risk_coverage
+from mixup_jax.figures.seeds import alpha_sweep, seed_spread
+from mixup_jax.figures.style import to_pixels, to_png, to_svg
 
 __all__ = [
-    "Drawn",
-    "Shown",
     "alpha_sweep",
-    "alpha_sweep_figure",
     "bin_scatter",
-    "confidence_figure",
     "confidence_histogram",
-    "density_figure",
     "density_over_epochs",
     "examples",
-    "examples_figure",
-    "few",
-    "for_paper",
-    "histogram_shares",
     "joint_density",
     "method_bars",
-    "method_bars_figure",
     "over_epochs",
-    "over_epochs_figure",
-    "overlay_figure",
     "reliability_diagram",
-    "reliability_figure",
     "reliability_overlay",
     "risk_coverage",
-    "risk_coverage_figure",
-    "scatter_figure",
     "seed_spread",
-    "seed_spread_figure",
-    "smoothed",
     "to_pixels",
     "to_png",
     "to_svg",
-    "to_svg_and_png",
     "training_curve",
-    "training_figure",
-    "wilson_interval",
     "winning_scores",
-    "winning_scores_figure",
 ]

@@ -21,4 +21,4 @@ neither jax nor TensorFlow is imported.
 """
 
 STYLES = ("page", "paper")
-"""Styles of the files beside the page: figures as on the page, or of a paper (`figures.for_paper`) with paper.tex."""
+"""Styles of the files beside the page: figures as on the page, or of a paper (`style.for_paper`) with paper.tex."""

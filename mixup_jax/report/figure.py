@@ -12,7 +12,8 @@ from markupsafe import Markup
 
 from mixup_jax import escapes
 from mixup_jax.escapes import visible
-from mixup_jax.figures import Drawn, for_paper, to_svg, to_svg_and_png
+from mixup_jax.figures.drawn import Drawn
+from mixup_jax.figures.style import for_paper, to_svg, to_svg_and_png
 
 DROPPED = ("metadata", "style", "title")
 GLYPH = re.compile(r"DejaVuSans[A-Za-z-]*-[0-9a-f]+")
@@ -79,7 +80,7 @@ class Figure:
 
 
 def finish(plan: FigurePlan, paper: bool = False) -> Figure:
-    """Draws a figure and returns it with its files; for a `paper` they are `figures.for_paper`."""
+    """Draws a figure and returns it with its files; for a `paper` they are `style.for_paper`."""
     drawn = plan.draw()
     data = csv_bytes(drawn.columns, drawn.rows) if drawn.rows else b""
     if not paper:

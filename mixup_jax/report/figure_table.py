@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from mixup_jax import figures
+from mixup_jax.figures import bars, density, epochs, histogram, pictures, reliability, risk, seeds
 from mixup_jax.metrics.softmax import Floats
 from mixup_jax.report import formatting
 from mixup_jax.report.figure import FigurePlan
@@ -104,7 +104,7 @@ def _overlay(material: Material) -> Plans:
     bins = {group.name: pooled_bins(group, N_BINS) for group in groups}
     rest = len(material.groups) - len(groups)
     below = f"{len(groups)} of {len(material.groups)} groups; all of them below" if rest else ""
-    draw = partial(figures.overlay_figure, bins)
+    draw = partial(reliability.overlay_figure, bins)
     parts = material.filters.of_curves(groups)
     yield FigurePlan("overlay", "reliability-of-all", draw, "Accuracy against confidence", below, parts=parts)
 
@@ -120,7 +120,7 @@ def _reliability(material: Material) -> Plans:
             yield FigurePlan(
                 kind,
                 f"{material.slugs[name]}-{kind}",
-                partial(figures.reliability_figure, run.bins(N_BINS, scaled=scaled), described, title),
+                partial(reliability.reliability_figure, run.bins(N_BINS, scaled=scaled), described, title),
                 heading,
                 filters=token,
                 run=name,
@@ -133,9 +133,9 @@ def _confidence(material: Material) -> Plans:
         return
     sets = [recorded for _, run, _ in material.runs for recorded in (run.test, *run.ood.values())]
     # All histograms of a page share their axes; logarithmic ones begin at half an example of the largest set.
-    top = 1.05 * max(float(figures.histogram_shares(one.trained.confidence).max()) for one in sets)
+    top = 1.05 * max(float(histogram.histogram_shares(one.trained.confidence).max()) for one in sets)
     bottom = 0.5 / max(len(one.labels) for one in sets)
-    draw = partial(figures.confidence_figure, top=top, bottom=bottom)
+    draw = partial(histogram.confidence_figure, top=top, bottom=bottom)
     scales: tuple[tuple[str, Literal["linear", "log"], str], ...] = (
         ("confidence", "linear", ""),
         ("confidence-log", "log", ", logarithmic"),
@@ -162,7 +162,7 @@ def _risk(material: Material) -> Plans:
         # The MSP score also ranks examples whose confidence rounds to 1.
         examined = [run.test.trained.only_labelled() for run in group.runs]
         outcomes[group.name] = [(-one.msp, one.correct) for one in examined]
-    draw = partial(figures.risk_coverage_figure, outcomes)
+    draw = partial(risk.risk_coverage_figure, outcomes)
     heading = "Error among the surest examples"
     yield FigurePlan("risk-coverage", "risk-coverage", draw, heading, parts=material.filters.of_curves(material.groups))
 
@@ -188,7 +188,7 @@ def _bars(
         for quantity, summaries in found.items()
     }
     parts = material.filters.of_values(pair for summaries in found.values() for pair in summaries.items())
-    draw = partial(figures.method_bars_figure, values, title, BARS_AXIS)
+    draw = partial(bars.method_bars_figure, values, title, BARS_AXIS)
     return FigurePlan("methods", file_name, draw, *above, parts=parts)
 
 
@@ -204,7 +204,7 @@ def _spread(material: Material) -> Plans:
             yield FigurePlan(
                 "seeds",
                 f"seeds-{formatting.slug(quantity.key, set())}",
-                partial(figures.seed_spread_figure, values, quantity.label, names),
+                partial(seeds.seed_spread_figure, values, quantity.label, names),
                 quantity.label,
                 f"{quantity.aim} is better",
                 material.filters.of_key(quantity.key),
@@ -227,7 +227,7 @@ def _sweep(material: Material) -> Plans:
             yield FigurePlan(
                 "alpha",
                 formatting.slug(f"alpha {quantity.key}", taken),
-                partial(figures.alpha_sweep_figure, values, quantity.label),
+                partial(seeds.alpha_sweep_figure, values, quantity.label),
                 quantity.label,
                 f"{quantity.aim} is better",
                 parts=material.filters.of_values(found.items()),
@@ -242,7 +242,7 @@ def _epochs(material: Material) -> Plans:
             yield FigurePlan(
                 "epochs",
                 formatting.slug(f"{group.name} epochs", taken),
-                partial(figures.density_figure, by_epoch, group.name),
+                partial(density.density_figure, by_epoch, group.name),
                 group.name,
                 formatting.count_seeds(len(group.runs)),
                 material.filters.of_group(group),
@@ -258,7 +258,7 @@ def _scatter(material: Material) -> Plans:
             continue
         bins = {one.name: pooled_bins(one, N_BINS) for one in (baseline, group) if one is not None}
         name = formatting.slug(f"{group.name} scatter", taken)
-        draw = partial(figures.scatter_figure, bins)
+        draw = partial(reliability.scatter_figure, bins)
         yield FigurePlan("scatter", name, draw, group.name, filters=material.filters.of_group(group))
 
 
@@ -285,7 +285,7 @@ def _winning_scores(material: Material) -> Plans:
             yield FigurePlan(
                 "scores",
                 f"winning-scores-{formatting.slug(ood, set())}",
-                partial(figures.winning_scores_figure, scores, ood),
+                partial(histogram.winning_scores_figure, scores, ood),
                 ood,
                 "mean of the seeds" if any(len(group.runs) > 1 for group in material.groups) else "",
                 material.filters.of_ood(ood),
@@ -303,19 +303,19 @@ def _pictures(material: Material) -> Plans:
                 yield FigurePlan(
                     "pictures",
                     formatting.slug(f"{group.name} pictures {name}", taken),
-                    partial(figures.examples_figure, shown, group.run_name(run), name),
+                    partial(pictures.examples_figure, shown, group.run_name(run), name),
                     f"{group.name}: {'mistakes' if record is run.test else name}",
                     filters=material.filters.of_group(group),
                 )
 
 
-def _shown(run: RunRecord, name: str, record: RecordedSet) -> list[figures.Shown]:
+def _shown(run: RunRecord, name: str, record: RecordedSet) -> list[pictures.Shown]:
     """Returns the pictures that are kept of a data set, with what the record says of them."""
     if run.pictures is None:
         return []
     names, kept = dict(enumerate(run.class_names)), run.pictures.of(name)
     return [
-        figures.Shown(
+        pictures.Shown(
             pixels,
             row,
             names.get(predicted, f"class {predicted}"),
@@ -333,7 +333,7 @@ def _over_epochs(material: Material) -> Plans:
         found = {group: by_seed for group, by_seed in logged_by.items() if by_seed}
         values = {group.name: by_seed for group, by_seed in found.items()}
         options = {"from_zero": key != CONFIDENCE, "smooth": key == LOSS}
-        draw = partial(figures.over_epochs_figure, values, key, label, **options)
+        draw = partial(epochs.over_epochs_figure, values, key, label, **options)
         name = f"training-{formatting.slug(key, set())}"
         plan = FigurePlan("over-epochs", name, draw, label, parts=material.filters.of_curves(found))
         plans += [plan] if found else []
@@ -348,7 +348,7 @@ def _training(material: Material) -> Plans:
             yield FigurePlan(
                 "training",
                 f"{material.slugs[name]}-training",
-                partial(figures.training_figure, loss, accuracy, name),
+                partial(epochs.training_figure, loss, accuracy, name),
                 "Training",
                 "the loss is that of the method itself",
                 run=name,

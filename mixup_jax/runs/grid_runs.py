@@ -40,7 +40,8 @@ def run_all(runs: Sequence[PlannedRun], output: Path, data_dir: Path | None, *, 
     If it is interrupted, it asks the runs to end and waits until they have saved.
     """
     shares: SimpleQueue[set[int]] = SimpleQueue()
-    for share in core_shares(_cores(), jobs):
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    for share in core_shares(cores, jobs):
         shares.put(share)
     running: set[subprocess.Popen[bytes]] = set()
 
@@ -78,10 +79,6 @@ def core_shares(cores: Sequence[int], jobs: int) -> list[set[int]]:
     if each == 0:
         return [set(cores)] * jobs
     return [set(cores[job * each : (job + 1) * each]) for job in range(jobs)]
-
-
-def _cores() -> list[int]:
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def start(command: Sequence[str], workdir: Path) -> subprocess.Popen[bytes]:

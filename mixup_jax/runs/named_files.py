@@ -57,8 +57,11 @@ def named(texts: Sequence[str], flag: str) -> dict[str, Path]:
 
     Files of one name are called by their folder as well.
     """
-    pairs = [(text.partition("=")[0], text.partition("=")[2]) if _has_name(text) else ("", text) for text in texts]
-    places = [(name, local_path(place)) for name, place in pairs]
+    places = []
+    for text in texts:
+        name, equals, rest = text.partition("=")
+        has_name = equals and not Path(text).exists()
+        places.append((name, local_path(rest)) if has_name else ("", local_path(text)))
     stems = Counter(place.stem for name, place in places if not name)
     found: dict[str, Path] = {}
     for name, place in places:
@@ -67,7 +70,3 @@ def named(texts: Sequence[str], flag: str) -> dict[str, Path]:
             raise InputError(f"{flag} has two records called {own}: {found[own]} and {place}; expected NAME=PATH")
         found[own] = place
     return found
-
-
-def _has_name(text: str) -> bool:
-    return "=" in text and not Path(text).exists()

@@ -24,19 +24,9 @@ _INDEX = re.compile(r"|Unnamed: ?[0-9]+|index|idx|id|__index_level_[0-9]+__", re
 
 @dataclass(frozen=True)
 class Reading:
-    """How files are to be read.
+    """How files are to be read: the arguments of `formats.load_predictions` of these names.
 
-    Attributes:
-      logits_key: the name of the logits: of an array, a tensor or a column of lists, or what the names of the columns
-        of classes begin with; None tries `LOGITS_NAMES`.
-      labels_key: the name of the labels; None tries `LABELS_NAMES`.
-      flatten: logits have further axes, `[N, K, ..]` or, where the labels `[N, ..]` say so, `[N, .., K]`; every
-        position becomes an example.
-      ignore_label: examples with this label are left out.
-      limit: bytes that the arrays may take in memory; an `.npy` of logits takes none.
-      labelled: labels must be there.
-      features: an `.npz` is also read for features and the last layer, as by `load_record`.
-      groups: an `.npz` is also read for groups of the examples.
+    A key that is None tries `LOGITS_NAMES` or `LABELS_NAMES`.
     """
 
     logits_key: str | None = None

@@ -187,8 +187,6 @@ def no_labels(logits: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
 def load_record(
     path: str | os.PathLike[str],
     *,
-    probabilities: bool = False,
-    labelled: bool = True,
     features: bool = False,
     groups: bool = False,
     limit: int = DEFAULT_LIMIT,
@@ -197,8 +195,6 @@ def load_record(
 
     Args:
       path: an `.npz` with `logits` `[N, K]` and `labels` `[N]`; `meta` (JSON text) may be absent.
-      probabilities: the entry `logits` holds probabilities, whose logarithms are taken.
-      labelled: whether `labels` are required; if not, a file without them has unlabelled examples.
       features: whether to read `features` `[N, D]`, `train_features` `[M, D]`, `train_labels` `[M]`, `head_kernel`
         `[D, K]` and `head_bias` `[K]` too, as far as they are there; large ones are memory-mapped.
       groups: whether to read `groups` `[N]` too.
@@ -209,19 +205,17 @@ def load_record(
         lacks an entry, or an entry breaks what `Predictions` promises; the message names the file.
     """
     path = Path(path)
-    entries, names = read_entries(
-        path, ("logits", "labels", "meta", *wanted_beside(features=features, groups=groups)), limit
-    )
-    missing = [name for name in ("logits", "labels") if name not in entries and (labelled or name == "logits")]
+    wanted = ("logits", "labels", "meta", *wanted_beside(features=features, groups=groups))
+    entries, names = read_entries(path, wanted, limit)
+    missing = [name for name in ("logits", "labels") if name not in entries]
     if missing:
         found = ", ".join(shown(name) for name in names[:8]) or "nothing"
         raise InputError(
             f"predictions file {path} lacks {' and '.join(missing)} (it holds {found}); expected logits and labels"
         )
     try:
-        logits = logits_of_probabilities(entries["logits"]) if probabilities else entries["logits"]
-        labels = entries["labels"] if "labels" in entries else no_labels(logits)
-        return Predictions(logits, labels, parsed_meta(entries.get("meta")), **fields_beside(entries))
+        meta = parsed_meta(entries.get("meta"))
+        return Predictions(entries["logits"], entries["labels"], meta, **fields_beside(entries))
     except InputError as error:
         raise InputError(f"predictions file {path}: {error}") from error
 

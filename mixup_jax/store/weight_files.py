@@ -1,5 +1,6 @@
 """The weights of networks: of `.safetensors` and PyTorch's files, without torch and without unpickling, and of runs."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,14 +75,10 @@ def _read_safetensors(path: Path) -> dict[str, Array]:
         if name != "__metadata__":
             begin, end = entry["data_offsets"]
             dtype, shape = np.dtype(SAFE_TYPES[entry["dtype"]]), tuple(entry["shape"])
-            if not 0 <= begin <= end <= len(content) or end - begin != _size(shape) * dtype.itemsize:
+            if not 0 <= begin <= end <= len(content) or end - begin != math.prod(shape) * dtype.itemsize:
                 raise ValueError(f"{name} does not fill its bytes")
             arrays[name] = content[begin:end].view(dtype).reshape(shape)
     return arrays
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    return int(np.prod([int(side) for side in shape], dtype=object))
 
 
 def _read_torch(path: Path) -> dict[str, Array]:

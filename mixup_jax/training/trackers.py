@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -27,19 +27,6 @@ IDS_FILE = "trackers.json"
 DIAGRAM = "validation_reliability"
 
 
-class Tracker(Protocol):
-    """Takes scalars and pictures by the number of steps taken so far."""
-
-    def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Takes scalars by their names."""
-
-    def write_picture(self, step: int, name: str, pixels: npt.NDArray[np.uint8]) -> None:
-        """Takes a picture `[H, W, 3]`."""
-
-    def close(self) -> None:
-        """Writes what is left."""
-
-
 class TensorBoard:
     """TensorBoard events through clu."""
 
@@ -51,11 +38,11 @@ class TensorBoard:
         self._writer: Any = metric_writers.SummaryWriter(str(workdir))
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Writes each scalar under its name."""
+        """Writes scalars by their names, after so many steps."""
         self._writer.write_scalars(step, dict(scalars))
 
     def write_picture(self, step: int, name: str, pixels: npt.NDArray[np.uint8]) -> None:
-        """Writes an image."""
+        """Writes a picture `[H, W, 3]`, after so many steps."""
         self._writer.write_images(step, {name: pixels[None]})
 
     def close(self) -> None:
@@ -129,6 +116,8 @@ class Mlflow:
         """Marks the run as finished."""
         self._client.set_terminated(self._run)
 
+
+Tracker = TensorBoard | Wandb | Mlflow
 
 TRACKERS: dict[str, tuple[Callable[[Config, Path], Tracker], tuple[str, ...]]] = {
     "tensorboard": (TensorBoard, ("tensorflow", "tensorboard")),
