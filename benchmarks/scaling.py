@@ -179,11 +179,13 @@ def shared_table() -> str:
             step = record["steps"]["train"]
             exchanged = sum(group["bytes"] for group in step["collectives"] if group["kind"] != "all-reduce")
             computing = step["bounds"]["estimated_seconds"]
+            # An estimate without some of the convolutions is none.
+            estimated = not any(group["kind"] == "fusion" for group in step["unestimated"])
             rows.append(
                 [
                     *(str(chips), str(per_chip), f"{step['flops'] / 1e12:.3f}", f"{step['model_flops'] / 1e12:.3f}"),
-                    *(f"{step['flops'] / step['model_flops']:.2f}", f"{exchanged / 1e6:.1f}", f"{computing * 1e3:.1f}"),
-                    f"{TOGETHER / computing:,.0f}",
+                    *(f"{step['flops'] / step['model_flops']:.2f}", f"{exchanged / 1e6:.1f}"),
+                    *((f"{computing * 1e3:.1f}", f"{TOGETHER / computing:,.0f}") if estimated else ("–", "–")),
                 ]
             )
     header = ["chips", "images a chip", "TFLOP", "the network's own", "ratio", "MB gathered", "computing, ms"]

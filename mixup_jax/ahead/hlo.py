@@ -31,6 +31,8 @@ _SOURCE = re.compile(r'op_name="([^"]*)"')
 _CHAIN = re.compile(r'chain_id="(\w+)"')
 _TARGET = re.compile(r'custom_call_target="([^"]*)"')
 _CYCLES = re.compile(r'"estimated_cycles":"?(\d+)')
+_NO_ESTIMATE = 2**63 - 1
+"""What the TPU compiler writes for an operation that it could not estimate, such as some fusions with a convolution."""
 
 
 class Shape(NamedTuple):
@@ -128,20 +130,22 @@ def estimated_cycles(text: str) -> int | None:
     The body of a loop counts once.  Asynchronous collectives and copies do not count.
     """
     cycles = [int(number) for number in _CYCLES.findall(text)]
-    return sum(cycles) if cycles else None
+    return sum(number for number in cycles if number != _NO_ESTIMATE) if cycles else None
 
 
 def unestimated(text: str) -> list[Unestimated]:
     """Returns the operations of a compiled module that may take time but have no estimate of cycles, largest first.
 
-    These are operations of WEIGHTY outside of fusions; the estimate of a fusion includes the operations in it.
+    These are operations of WEIGHTY outside of fusions, and those that the compiler says it could not estimate; the
+    estimate of a fusion includes the operations in it.
     """
     instructions = list(_instructions(text))
     fused = {name for one in instructions if one.opcode == "fusion" for name in _called(one)}
-    alone = [one for one in instructions if one.computation not in fused and one.opcode in WEIGHTY]
     found: dict[str, list[int]] = {}
-    for one in alone:
-        if not _CYCLES.search(one.rest):
+    for one in instructions:
+        estimate = _CYCLES.search(one.rest)
+        missing = one.opcode in WEIGHTY if estimate is None else int(estimate[1]) == _NO_ESTIMATE
+        if missing and one.computation not in fused:
             found.setdefault(one.opcode, []).append(sum(shape.bytes for shape in _results(one)))
     kinds = (Unestimated(kind, len(sizes), sum(sizes)) for kind, sizes in found.items())
     return sorted(kinds, key=lambda kind: -kind.bytes)
