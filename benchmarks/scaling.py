@@ -185,7 +185,7 @@ def shared_table() -> str:
                 [
                     *(str(chips), str(per_chip), f"{step['flops'] / 1e12:.3f}", f"{step['model_flops'] / 1e12:.3f}"),
                     *(f"{step['flops'] / step['model_flops']:.2f}", f"{exchanged / 1e6:.1f}"),
-                    *((f"{computing * 1e3:.1f}", f"{TOGETHER / computing:,.0f}") if estimated else ("–", "–")),
+                    *((f"{computing * 1e3:.1f}", f"{TOGETHER / computing:,.0f}") if estimated else ("-", "-")),
                 ]
             )
     header = ["chips", "images a chip", "TFLOP", "the network's own", "ratio", "MB gathered", "computing, ms"]
