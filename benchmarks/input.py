@@ -66,9 +66,9 @@ def write_photographs(folder: Path) -> int:
 def ours(folder: Path, workers: int, batch: int) -> Run:
     """The batches of a streamed run."""
     from mixup_jax.data.catalog import dataset_spec
-    from mixup_jax.data.stream import CentreCrops, Records, TrainingBatches, ahead
+    from mixup_jax.data.stream import Records, StreamedImages, TrainingBatches, ahead
 
-    images = CentreCrops(Records(dataset_spec("imagenet2012"), "train", folder), np.arange(PHOTOGRAPHS), SIZE, workers)
+    images = StreamedImages(Records(dataset_spec("imagenet2012"), "train", folder), np.arange(PHOTOGRAPHS), workers)
     made = TrainingBatches(images, seed=0, batch_size=batch, epochs=10_000, rows=range(batch))
     return batches(ahead(made, workers))
 

@@ -47,11 +47,12 @@ class DataConfig:
         made (best epoch, temperature); never the test split.  0 holds out a tenth.
       split_seed: the seed of that split; separate from `seed`, so that runs of different seeds share their validation
         set and can be paired.
-      crop: of images, at random: "pad", after zero-padding, for sets that are held in memory; "random_resized",
-        8 % to 100 % of a photograph's area brought to one size, for sets that are streamed.
+      crop: of images, at random: "pad", after zero-padding; "random_resized", 8 % to 100 % of an image's area brought
+        to one size, for sets that are streamed (of those of the catalogue the only one).
       crop_padding: pixels on each side of the crop after padding; 0 is off.
-      image_size: height and width that photographs are brought to; 0 is the data set's own.
-      workers: processes that decode photographs; 0 decodes in threads.  The result does not depend on it.
+      image_size: height and width that ImageNet's and a user's own images are brought to; 0 is the data set's own.
+      workers: processes that decode photographs which are cut at random; 0 decodes in threads.  The result does not
+        depend on it.
       flip: random horizontal flip.
       rotation: random rotation by up to so many degrees either way; 0 is off.
       policy: random operations on images, "randaugment" or "trivialaugment"; empty is none.

@@ -14,11 +14,9 @@ import pytest
 from PIL import Image
 
 from mixup_jax.config import Config, DataConfig, EvaluationConfig, ModelConfig
-from mixup_jax.data import own_examples
 from mixup_jax.data.__main__ import main as data_command
 from mixup_jax.data.cache import arrays_folder
 from mixup_jax.data.catalog import dataset_spec, training_spec
-from mixup_jax.data.feed import feed_of
 from mixup_jax.data.images import channel_statistics, fit, open_upright, shape_of
 from mixup_jax.data.load import load_ood, load_split, load_test, load_training_data
 from mixup_jax.data.own import own_spec, record_name, short_name
@@ -388,41 +386,6 @@ def test_a_real_set_that_tfds_has_built_is_found_by_name(tmp_path):
     np.testing.assert_allclose(found.inputs[3].astype(int), expected, atol=12)  # what JPEG costs
     with pytest.raises(InputError, match="has one example of each class; expected more"):
         own_spec("tfds:imagenet2012", tmp_path, quiet)
-
-
-def test_what_is_too_large_for_memory_is_streamed_from_its_files(pets, data_dir, monkeypatch):
-    pytest.importorskip("grain")
-    monkeypatch.setattr(own_examples, "RESIDENT_BYTES", 1000)
-    lines = []
-    spec = own_spec(pets, data_dir, lines.append)
-    assert spec.streams
-    assert any("too many for memory" in line for line in lines)
-    config = Config(data=DataConfig(name=pets, crop="random_resized", crop_padding=0, image_size=0, workers=0))
-    data = load_training_data(config.data, data_dir)
-    assert (len(data.train), len(data.validation)) == (20, 6)
-    assert data.train.inputs[np.arange(3)].shape == (3, 12, 12, 3)
-    assert sorted(data.train.labels.tolist()) == [0] * 10 + [1] * 10
-    assert not feed_of(config, spec).resident
-    with pytest.raises(InputError, match=r"8 images of folder:.* would take 0\.0 GiB of memory; expected at most"):
-        load_ood(pets, dataset_spec("cifar10"), data_dir)
-
-
-def test_a_network_trains_on_files_that_are_streamed(pets, tmp_path, data_dir, monkeypatch):
-    pytest.importorskip("grain")
-    monkeypatch.setattr(own_examples, "RESIDENT_BYTES", 1000)
-    config = Config(
-        epochs=1,
-        batch_size=8,
-        tensorboard=False,
-        data=DataConfig(name=pets, crop="random_resized", crop_padding=0, workers=1),
-        model=ModelConfig(name="resnet8", width=2),
-        evaluation=EvaluationConfig(ood=(), batch_size=8),
-    )
-    loop.train(config, tmp_path / "run", data_dir, report=quiet)
-    evaluation = evaluate_workdir(
-        tmp_path / "run", datasets=None, checkpoint="last", data_dir=data_dir, force=False, report=quiet
-    )
-    assert evaluation["results"][f"{short_name(pets)}/test"]["n"] == 8
 
 
 def test_foreign_images_are_brought_to_the_shape_of_the_network(pets, tmp_path, data_dir):

@@ -70,7 +70,7 @@ def flops(method: Method, mesh: Mesh, batch: int, text: bool) -> float:
     train_step = make_train_step(
         network, optimizer, method, classes=CLASSES, standardise=lambda x: x if text else x / 255.0, mesh=mesh
     )
-    feed = StreamedFeed(Config(batch_size=batch, data=DataConfig(flip=False)))
+    feed = StreamedFeed(Config(batch_size=batch, data=DataConfig(flip=False, crop_padding=0)))
     step = make_step(train_step, feed, mesh, parallel="jit")
 
     def placed(tree: Any, *axes: str) -> Any:

@@ -25,7 +25,7 @@ from mixup_jax.data.images import centre_box, decode, random_box
 from mixup_jax.data.load import load_test, load_training_data
 from mixup_jax.data.prepare import describe, prepare
 from mixup_jax.data.sets import ExampleSet
-from mixup_jax.data.stream import CentreCrops, Records, TrainingBatches, ahead, crop_draws, epoch_order
+from mixup_jax.data.stream import Records, StreamedImages, TrainingBatches, ahead, crop_draws, epoch_order
 from mixup_jax.devices.mesh import device_mesh, process_rows
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.run import evaluate_workdir
@@ -53,8 +53,8 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def images(imagenet: Path) -> CentreCrops:
-    return CentreCrops(Records(SPEC, "train", imagenet), np.arange(TRAIN), SIZE, workers=0)
+def images(imagenet: Path) -> StreamedImages:
+    return StreamedImages(Records(SPEC.sized(SIZE), "train", imagenet), np.arange(TRAIN), workers=0)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_an_epoch_visits_every_example_once_in_an_order_of_its_own():
     assert len({tuple(crop_draws(*key).ravel()) for key in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))}) == 4
 
 
-def test_the_batch_of_a_step_depends_on_nothing_but_its_number(images: CentreCrops):
+def test_the_batch_of_a_step_depends_on_nothing_but_its_number(images: StreamedImages):
     made = TrainingBatches(images, seed=4, batch_size=8, epochs=2, rows=range(8))
     assert len(made) == 2 * (TRAIN // 8)
     straight = list(ahead(made, workers=0))
@@ -174,7 +174,7 @@ def test_the_batch_of_a_step_depends_on_nothing_but_its_number(images: CentreCro
     assert not np.array_equal(made[0][0], dataclasses.replace(made, seed=5)[0][0])
 
 
-def test_worker_processes_make_the_same_batches(images: CentreCrops):
+def test_worker_processes_make_the_same_batches(images: StreamedImages):
     made = TrainingBatches(images, seed=4, batch_size=4, epochs=1, rows=range(4))
     for given_, expected in zip(ahead(made, workers=2), ahead(made, workers=0), strict=True):
         np.testing.assert_array_equal(given_[0], expected[0])
@@ -206,7 +206,7 @@ def test_workers_outlive_a_signal_to_the_job_and_end_with_a_parent_that_is_kille
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_that_is_none_is_named(images: CentreCrops, workers: int):
+def test_an_image_that_is_none_is_named(images: StreamedImages, workers: int):
     broken = dataclasses.replace(images, records=Broken(**images.records.__getstate__()))
     with pytest.raises(InputError, match=r"image 13 of imagenet2012/train in .* cannot be decoded \(OSError: .*build"):
         list(ahead(TrainingBatches(broken, seed=0, batch_size=TRAIN, epochs=1, rows=range(TRAIN)), workers))
@@ -244,11 +244,12 @@ def test_validation_is_a_part_of_the_training_split(imagenet: Path, config: Conf
 
 
 @pytest.mark.parametrize("parallel", ["jit", "pmap"])
-def test_the_feed_lays_a_batch_over_the_devices(images: CentreCrops, parallel: str):
+def test_the_feed_lays_a_batch_over_the_devices(images: StreamedImages, parallel: str):
     mesh = device_mesh(jax.devices()[:4])
     np.testing.assert_array_equal(process_rows(mesh, 8), np.arange(8))
     made = TrainingBatches(images, seed=4, batch_size=8, epochs=1, rows=process_rows(mesh, 8))
-    config = Config(seed=4, batch_size=8, epochs=1, parallel=parallel, data=DataConfig(workers=0))
+    data = DataConfig(workers=0, crop="random_resized", crop_padding=0)
+    config = Config(seed=4, batch_size=8, epochs=1, parallel=parallel, data=data)
     fed = list(StreamedFeed(config).fed(ExampleSet(images, None, "made"), jax.random.key(0), mesh, 1))
     assert len(fed) == 1
     pixels, labels = fed[0]

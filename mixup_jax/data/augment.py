@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 
 from mixup_jax.config import DataConfig
+from mixup_jax.data.random_augment import augmented
 from mixup_jax.data.sets import DatasetSpec
 from mixup_jax.errors import InputError
 
@@ -48,6 +49,8 @@ def transform(images: jax.Array, crops: Crops, *, padding: int) -> jax.Array:
     """Rotates images `[B, H, W, C]`, pads them with black, crops them to their size, and mirrors left to right."""
     if crops.angle is not None:
         images = jax.vmap(rotate)(images, crops.angle)
+    if not padding:
+        return mirror(images, crops.mirrored)
     padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
 
     def one(image: jax.Array, corner: jax.Array, mirrored: jax.Array) -> jax.Array:
@@ -55,6 +58,20 @@ def transform(images: jax.Array, crops: Crops, *, padding: int) -> jax.Array:
         return jnp.where(mirrored, crop[:, ::-1], crop)
 
     return jax.vmap(one)(padded, crops.corner, crops.mirrored)
+
+
+def augment_batch(
+    images: jax.Array, config: DataConfig, key: jax.Array, batch: int, share: Callable[[Any], Any]
+) -> jax.Array:
+    """Returns this device's part of a batch of images, augmented as the config says.
+
+    Random numbers are drawn for the global batch of `batch` images; `share` maps them to those of this device.
+    """
+    padding = config.crop_padding
+    if padding or config.flip or config.rotation:
+        crops = share(draw_crops(key, batch, padding=padding, flip=config.flip, rotation=config.rotation))
+        images = transform(images, crops, padding=padding)
+    return augmented(images, config, key, batch, share)
 
 
 def mirror(images: jax.Array, mirrored: jax.Array) -> jax.Array:
@@ -115,12 +132,13 @@ def check_augmentation(config: DataConfig, spec: DatasetSpec) -> None:
         raise InputError(
             f"data.policy is {config.policy!r} and data.erase is {config.erase}; expected '' and 0: {spec.name} is text"
         )
-    if spec.streams and (config.crop != "random_resized" or config.crop_padding or config.rotation):
+    cuts = config.crop == "random_resized"
+    if (spec.always_cut or (spec.streams and cuts)) and (not cuts or config.crop_padding or config.rotation):
         raise InputError(
             f"data.crop is {config.crop!r}, data.crop_padding {config.crop_padding} and data.rotation "
             f"{config.rotation}; expected 'random_resized', 0 and 0: {spec.name} is streamed"
         )
-    if not spec.streams and (config.crop != "pad" or config.image_size not in (0, *spec.shape[:1])):
+    if not spec.streams and (cuts or config.image_size not in (0, *spec.shape[:1])):
         raise InputError(
             f"data.crop is {config.crop!r} and data.image_size {config.image_size}; expected 'pad' and 0: "
             f"{spec.name} is held in memory as it is"

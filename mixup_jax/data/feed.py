@@ -16,16 +16,17 @@ import itertools
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpy.typing as npt
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mixup_jax.config import Config
-from mixup_jax.data import augment
-from mixup_jax.data.random_augment import augmented
+from mixup_jax.data.augment import augment_batch
 from mixup_jax.data.sets import DatasetSpec, ExampleSet
 from mixup_jax.data.stream import TrainingBatches, ahead
 from mixup_jax.devices.mesh import AXIS, by_rows, process_rows, replicate
@@ -75,15 +76,10 @@ class ResidentFeed:
 
     def batch(self, fed: tuple[Any, ...], step: jax.Array, key: jax.Array, share: Share) -> Batch:
         """Gathers the rows of the step, and augments them as the config says."""
-        (examples, order), data, crops = fed, self.config.data, None
-        rows = batch_rows(order, step, self.config.batch_size)
-        if data.crop_padding or data.flip or data.rotation:
-            crops = augment.draw_crops(
-                key, self.config.batch_size, padding=data.crop_padding, flip=data.flip, rotation=data.rotation
-            )
-        rows, crops = share((rows, crops))
-        batch = gather_batch(examples, rows, crops, padding=data.crop_padding)
-        return batch._replace(inputs=augmented(batch.inputs, data, key, self.config.batch_size, share))
+        examples, order = fed
+        batch = gather_batch(examples, share(batch_rows(order, step, self.config.batch_size)))
+        images = augment_batch(batch.inputs, self.config.data, key, self.config.batch_size, share)
+        return batch._replace(inputs=images)
 
     def shapes(self, example: jax.ShapeDtypeStruct, examples: int, mesh: Mesh) -> tuple[Any, ...]:
         """Returns the shapes of `(examples, order)`."""
@@ -102,11 +98,28 @@ class StreamedFeed:
     resident: bool = False
 
     def fed(self, train: ExampleSet, key: jax.Array, mesh: Mesh, first_step: int) -> Fed:
-        """Yields `(images, labels)`, sharded over the devices, until the end of the run."""
-        config, waiting = self.config, None
-        rows = process_rows(mesh, config.batch_size)
-        batches = TrainingBatches(train.photographs, config.seed, config.batch_size, config.epochs, rows)
-        with closing(ahead(batches, config.data.workers, first_step)) as made:
+        """Yields `(images, labels)`, sharded over the devices, until the end of the run.
+
+        Images that are not cut at random come in the order of `ResidentFeed`, so that a run does not depend on whether
+        its images fit in memory.
+        """
+        config, waiting, whole = self.config, None, train.streamed
+
+        @lru_cache(maxsize=2)
+        def order(epoch: int) -> npt.NDArray[Any]:
+            return np.asarray(epoch_order(key, epoch, len(train)))
+
+        cuts = config.data.crop == "random_resized"
+        batches = TrainingBatches(
+            whole.originals if cuts else whole,
+            config.seed,
+            config.batch_size,
+            config.epochs,
+            process_rows(mesh, config.batch_size),
+            order=None if cuts else order,
+        )
+        workers = config.data.workers if cuts else whole.workers
+        with closing(ahead(batches, workers, first_step)) as made:
             for images, labels in made:
                 # Start the transfer of the next batch before yielding the current one.
                 last, waiting = waiting, (self._place(images, mesh), self._place(labels, mesh))
@@ -122,12 +135,9 @@ class StreamedFeed:
         return jax.make_array_from_process_local_data(by_rows(mesh), rows)
 
     def batch(self, fed: tuple[Any, ...], step: jax.Array, key: jax.Array, share: Share) -> Batch:
-        """Augments the images as the config says; they were cropped on the host."""
+        """Augments the images as the config says; those that are cut at random were cut on the host."""
         images, labels = fed
-        if self.config.data.flip:
-            mirrored = augment.draw_crops(key, self.config.batch_size, padding=0, flip=True).mirrored
-            images = augment.mirror(images, share(mirrored))
-        images = augmented(images, self.config.data, key, self.config.batch_size, share)
+        images = augment_batch(images, self.config.data, key, self.config.batch_size, share)
         return Batch(images, labels, jnp.ones(labels.shape, jnp.float32))
 
     def shapes(self, example: jax.ShapeDtypeStruct, examples: int, mesh: Mesh) -> tuple[Any, ...]:
@@ -166,9 +176,6 @@ def batch_rows(order: jax.Array, step: jax.Array, batch_size: int) -> jax.Array:
     return jax.lax.dynamic_slice_in_dim(order, position * batch_size, batch_size)
 
 
-def gather_batch(resident: Resident, rows: jax.Array, crops: augment.Crops | None, *, padding: int) -> Batch:
-    """Returns the batch of the given rows, augmented unless `crops` is None, every example with weight 1."""
-    inputs = resident.inputs[rows]
-    if crops is not None:
-        inputs = augment.transform(inputs, crops, padding=padding)
-    return Batch(inputs, resident.labels[rows], jnp.ones(rows.shape, jnp.float32))
+def gather_batch(resident: Resident, rows: jax.Array) -> Batch:
+    """Returns the batch of the given rows, every example with weight 1."""
+    return Batch(resident.inputs[rows], resident.labels[rows], jnp.ones(rows.shape, jnp.float32))

@@ -26,11 +26,13 @@ class Given(NamedTuple):
 
     Attributes:
       name: the path of its file, or the name of its array with its split and row, such as `x.npz[test 3]`.
-      item: the path, the bytes of an image file, or pixels uint8 `[h, w, c]`.
+      items: of which it is one: paths, the bytes of image files, or pixels uint8 `[h, w, c]`; read when accessed.
+      row: its place in them.
     """
 
     name: str
-    item: Any
+    items: Any
+    row: int = 0
 
 
 def given_images(arguments: Sequence[str], data_dir: Path) -> list[Given]:
@@ -43,15 +45,15 @@ def given_images(arguments: Sequence[str], data_dir: Path) -> list[Given]:
         origin, _, place = argument.partition(":") if is_own(argument) else ("", "", argument)
         path = local_path(place)
         if path.is_dir() and origin in ("", "folder"):
-            found += [Given(str(file), file) for file in folder.images(path)]
+            found += [Given(str(file), (file,)) for file in folder.images(path)]
         elif origin or path.suffix == ".npz":
             rows = (ORIGINS[origin] if origin else arrays).find(place, data_dir, False)
             if rows.task != "image":
                 raise InputError(f"{argument} holds {rows.task}s; expected images")
             for split, part in rows.splits.items():
-                found += [Given(f"{argument}[{split} {row}]", item) for row, item in enumerate(part.items)]
+                found += [Given(f"{argument}[{split} {row}]", part.items, row) for row in range(len(part.items))]
         elif path.is_file():
-            found.append(Given(str(path), path))
+            found.append(Given(str(path), (path,)))
         else:
             raise InputError(f"{argument} {not_a_file(path)}; expected an image, a folder of images or an .npz of them")
     if not found:
@@ -60,17 +62,13 @@ def given_images(arguments: Sequence[str], data_dir: Path) -> list[Given]:
     return found
 
 
-def decoded(
-    given: Sequence[Given], spec: DatasetSpec, size: int, at_once: int
-) -> Iterator[tuple[list[Given], Pixels, list[str]]]:
+def decoded(given: Sequence[Given], spec: DatasetSpec, at_once: int) -> Iterator[tuple[list[Given], Pixels, list[str]]]:
     """Yields images as the evaluation of a network trained on `spec` sees them, at most `at_once` together.
-
-    `size` is the height and width of a streamed set's images.
 
     Yields:
       (the images that could be decoded, their pixels uint8 `[n, H, W, C]`, and the others, each with the reason).
     """
-    read = partial(_cut, size=size) if spec.streams else partial(_fit, shape=spec.shape)
+    read = partial(_seen, spec=spec)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(given), at_once):
             some = given[start : start + at_once]
@@ -80,17 +78,15 @@ def decoded(
             yield [one for one, _ in whole], images, [reason for reason in made if isinstance(reason, str)]
 
 
-def _fit(item: Any, shape: tuple[int, ...]) -> Pixels:
-    return fit(open_upright(item), shape)
-
-
-def _cut(item: Any, size: int) -> Pixels:
-    return cut(open_upright(item).convert("RGB"), size, None)
+def _seen(item: Any, spec: DatasetSpec) -> Pixels:
+    """Returns an image as evaluation sees it."""
+    picture = open_upright(item)
+    return cut(picture, spec.shape, None) if spec.always_cut else fit(picture, spec.shape)
 
 
 def _tried(read: Callable[[Any], Pixels], given: Given) -> Pixels | str:
     """Returns the pixels of an image, or why there are none."""
     try:
-        return read(given.item)
+        return read(given.items[given.row])
     except Exception as error:  # Pillow may raise any exception here
         return f"{given.name} ({type(error).__name__}: {error})"

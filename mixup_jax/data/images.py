@@ -88,16 +88,18 @@ def decode(data: bytes, size: int, draws: npt.NDArray[np.float64] | None) -> npt
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as file:
-        return cut(file.convert("RGB"), size, draws)
+        return cut(file, (size, size, 3), draws)
 
 
-def cut(image: Image.Image, size: int, draws: npt.NDArray[np.float64] | None) -> npt.NDArray[np.uint8]:
-    """Cuts a rectangle out of an image of mode RGB, as `decode` does."""
+def cut(picture: Image.Image, shape: tuple[int, ...], draws: npt.NDArray[np.float64] | None) -> npt.NDArray[np.uint8]:
+    """Cuts a rectangle out of an image, as `decode` does, and resizes it to uint8 `[H, W, C]`."""
     from PIL import Image
 
-    box = centre_box(*image.size) if draws is None else random_box(*image.size, draws)
+    height, width, channels = shape
+    picture = picture.convert("L" if channels == 1 else "RGB")
+    box = centre_box(*picture.size) if draws is None else random_box(*picture.size, draws)
     corners = (box.left, box.top, box.left + box.width, box.top + box.height)
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=corners))
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box=corners)).reshape(shape)
 
 
 def open_upright(image: Path | bytes | npt.NDArray[np.uint8]) -> Image.Image:
@@ -168,6 +170,11 @@ def fit(picture: Image.Image, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     # Cut first: with `resize(box=...)`, pixels outside of the box would affect its edge.
     cut = picture.crop((left, top, left + cut_width, top + cut_height))
     return np.asarray(cut.resize((width, height), Image.Resampling.BILINEAR)).reshape(shape)
+
+
+def rows_of_sheet(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Returns which images `contact_sheet` shows, int64."""
+    return np.concatenate([np.flatnonzero(labels == label)[:COLUMNS] for label in np.unique(labels)[:MOST_ROWS]])
 
 
 def contact_sheet(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int32]) -> bytes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,10 @@ from mixup_jax.data.catalog import check_ood_name, dataset_spec, is_shift, train
 from mixup_jax.data.corruptions import PLANS, corrupted_images
 from mixup_jax.data.images import match_shape
 from mixup_jax.data.noise import NOISES, noise_images, noise_tokens
-from mixup_jax.data.own import fingerprint, is_own, open_files, own_spec, spec_of
+from mixup_jax.data.own import fingerprint, is_own, own_spec, spec_of
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, train_validation_split
 from mixup_jax.data.sources import tfds as tfds_source
-from mixup_jax.data.stream import open_streamed
+from mixup_jax.data.stream import open_own, open_streamed
 from mixup_jax.data.text import Encoder, Vocabulary, build_vocabulary, embedding_table, load_vectors
 from mixup_jax.errors import InputError, not_a_folder, unknown_name
 from mixup_jax.escapes import print_line
@@ -73,14 +74,18 @@ def recorded_spec(
     return run_spec(config, data_dir) if own is None else spec_of(own)
 
 
-def load_training_data(config: DataConfig, data_dir: str | os.PathLike[str]) -> TrainingData:
+def load_training_data(
+    config: DataConfig, data_dir: str | os.PathLike[str], spec: DatasetSpec | None = None
+) -> TrainingData:
     """Reads a prepared training split and divides it as the config says.
+
+    `spec` is the result of `run_spec`, which looks at all files of a user's own set; without it, it is made here.
 
     The result depends on the config only, so training and evaluation get the same validation examples
     and the same vocabulary.  The vocabulary is made from the training examples (and from the commonest
     words of the vectors' file, see `DataConfig.common_words`).  A user's own validation split is used as it is.
     """
-    spec = run_spec(config, data_dir)
+    spec = spec or run_spec(config, data_dir)
     opened = partial(open_split, spec, data_dir=data_dir, image_size=config.image_size, workers=config.workers)
     whole = opened("train")
     given, own = "validation" in spec.splits, is_own(config.name)
@@ -102,9 +107,11 @@ def load_training_data(config: DataConfig, data_dir: str | os.PathLike[str]) -> 
     return TrainingData(encoder.encoded(train), encoder.encoded(validation), encoder, own_data, own_spec)
 
 
-def load_test(config: DataConfig, data_dir: str | os.PathLike[str], encoder: Encoder | None) -> ExampleSet:
-    """Reads the test split of a run's data set; text needs the run's encoder."""
-    spec = run_spec(config, data_dir)
+def load_test(
+    config: DataConfig, data_dir: str | os.PathLike[str], encoder: Encoder | None, spec: DatasetSpec | None = None
+) -> ExampleSet:
+    """Reads the test split of a run's data set; text needs the run's encoder.  `spec`: see `load_training_data`."""
+    spec = spec or run_spec(config, data_dir)
     found = open_split(spec, "test", data_dir, image_size=config.image_size, workers=config.workers)
     return _encoded(found, config.name, encoder)
 
@@ -136,7 +143,7 @@ def load_ood(
         return _noise(name, like, data_dir, encoder, n, seed)
     if is_own(name):
         spec = own_spec(name, data_dir, like=like)
-        return _encoded(read_split(spec, "test", data_dir), name, encoder)
+        return _encoded(open_split(spec, "test", data_dir), name, encoder)
     found = _encoded(load_split(name, "test", data_dir), name, encoder)
     if is_shift(name, like):
         return found
@@ -160,16 +167,22 @@ def read_split(spec: DatasetSpec, split: str, data_dir: str | os.PathLike[str]) 
     if split not in spec.splits:
         raise unknown_name(f"split of {name}", split, spec.splits)
     folder = arrays_folder(data_dir, name)
-    try:
+    with _remedy(spec, data_dir):
         cached = read_cache(folder, split)
-    except InputError as error:
-        # A damaged or incomplete cache can only be replaced as a whole.
-        command = prepare_command(name if spec.sources else spec.description, data_dir)
-        remedy = f"to build it again, delete {folder} and run: {command}"
-        raise InputError(f"{error}; {remedy}") from error
     if isinstance(cached, ExampleSet):
         return cached
     return _decode(spec, Path(data_dir).expanduser(), folder)[split]
+
+
+@contextlib.contextmanager
+def _remedy(spec: DatasetSpec, data_dir: str | os.PathLike[str]) -> Iterator[None]:
+    """Adds what to do to the message of an InputError: a damaged or incomplete cache is replaced as a whole."""
+    try:
+        yield
+    except InputError as error:
+        folder = arrays_folder(data_dir, spec.name)
+        command = prepare_command(spec.name if spec.sources else spec.description, data_dir)
+        raise InputError(f"{error}; to build it again, delete {folder} and run: {command}") from error
 
 
 def first_embedding(
@@ -201,8 +214,10 @@ def open_split(
     """Returns a split of any set, in memory or streamed."""
     if not spec.streams:
         return read_split(spec, split, data_dir)
-    opened = open_streamed if spec.sources else open_files
-    return opened(spec, split, Path(data_dir).expanduser(), spec.sized(image_size).shape[0], workers)
+    if spec.always_cut:
+        return open_streamed(spec.sized(image_size), split, Path(data_dir).expanduser(), workers)
+    with _remedy(spec, data_dir):
+        return open_own(spec, split, Path(data_dir).expanduser())
 
 
 def _encoded(examples: ExampleSet, name: str, encoder: Encoder | None) -> ExampleSet:

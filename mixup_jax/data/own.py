@@ -12,20 +12,26 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
-from mixup_jax.data.cache import arrays_folder, cached_splits, default_data_dir, require_writable, write_cache
-from mixup_jax.data.own_examples import foreign_examples, own_examples
-from mixup_jax.data.sets import DatasetSpec, ExampleSet
+from mixup_jax.data.cache import (
+    arrays_folder,
+    cached_splits,
+    default_data_dir,
+    require_writable,
+    write_cache,
+    write_images,
+)
+from mixup_jax.data.images import PixelSums
+from mixup_jax.data.own_examples import OwnExamples, foreign_examples, own_examples
+from mixup_jax.data.sets import DatasetSpec
 from mixup_jax.data.sources import arrays, folder, own_tfds, tables
 from mixup_jax.data.sources.published import Say, timed
-from mixup_jax.data.stream import CentreCrops, FileRecords, require_grain
 from mixup_jax.errors import InputError, local_path
 from mixup_jax.escapes import print_line
 from mixup_jax.runs.files import write_json
@@ -65,7 +71,7 @@ def record_name(name: str) -> str:
 
 def fingerprint(spec: DatasetSpec, examples: int) -> str:
     """Returns a SHA-256 of a set's measurements and its number of training examples; its path does not matter."""
-    facts = [examples, spec.classes, spec.class_names, spec.shape, spec.mean, spec.std, spec.streams, spec.task]
+    facts = [examples, spec.classes, spec.class_names, spec.shape, spec.mean, spec.std, spec.task]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -106,13 +112,17 @@ def own_spec(
             say(note)
         if empty := [split for split, part in found.splits.items() if not len(part.items)]:
             raise InputError(f"{name} has no examples (split {empty[0]}); expected at least one")
-        spec, splits = (
+        examples = (
             foreign_examples(short, found, like, name, say)
             if like
             else own_examples(short, found, image_size, name, say)
         )
         (kept / "spec.json").unlink(missing_ok=True)
-        (_write_index if spec.streams else write_cache)(kept, splits)
+        try:
+            spec = _written(examples, kept, say)
+        except InputError:
+            shutil.rmtree(kept, ignore_errors=True)
+            raise
         write_json(kept / "spec.json", {"format": FORMAT, "stamp": stamp, "spec": asdict(spec)})
     say(f"prepared in {kept}")
     return spec
@@ -140,32 +150,29 @@ def _read_spec(kept: Path, stamp: str) -> DatasetSpec | None:
     try:
         record = json.loads((kept / "spec.json").read_bytes())
         spec = spec_of(record["spec"])
-        whole = spec.streams or cached_splits(kept) == tuple(spec.splits)
+        whole = cached_splits(kept) == tuple(spec.splits)
         return spec if whole and (record["format"], record["stamp"]) == (FORMAT, stamp) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None  # absent or damaged: the set is prepared again
+
+
+def _written(examples: OwnExamples, kept: Path, say: Say) -> DatasetSpec:
+    """Writes all examples of a set, and returns its entry with the mean and deviation of its training images."""
+    spec = examples.spec
+    if spec.task == "text":
+        write_cache(kept, examples.texts())
+        return spec
+    sums = {"train": PixelSums()} if spec.trains else {}
+    write_images(kept, examples.source, spec.shape, examples.labels, examples.images(sums, say), examples.files)
+    if not spec.trains:
+        return spec
+    mean, std = sums["train"].statistics()
+    if min(std) <= 0:
+        raise InputError(f"{examples.name} has training images whose pixels are all alike; expected images that differ")
+    return replace(spec, mean=mean, std=std)
 
 
 def spec_of(facts: Mapping[str, Any]) -> DatasetSpec:
     """Returns the entry whose fields were written as JSON, which has no tuples."""
     fields: dict[str, Any] = {key: tuple(fact) if isinstance(fact, list) else fact for key, fact in facts.items()}
     return DatasetSpec(**fields)
-
-
-def _write_index(folder: Path, splits: Mapping[str, ExampleSet]) -> None:
-    """Writes the list of files of a streamed set, with their labels."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for split, examples in splits.items():
-        write_json(
-            folder / f"{split}-files.json",
-            {"source": examples.source, "files": examples.array.tolist(), "labels": examples.labels.tolist()},
-        )
-
-
-def open_files(spec: DatasetSpec, split: str, data_dir: Path, size: int, workers: int) -> ExampleSet:
-    """Returns a split of a user's own streamed set; see `stream.open_streamed` for those of the catalogue."""
-    require_grain(spec.name)
-    index = json.loads((arrays_folder(data_dir, spec.name) / f"{split}-files.json").read_bytes())
-    labels = np.array(index["labels"], np.int32)
-    records = FileRecords(spec, split, data_dir, tuple(index["files"]), labels)
-    return ExampleSet(CentreCrops(records, np.arange(len(records)), size, workers), labels, index["source"])

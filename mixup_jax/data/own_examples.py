@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 
@@ -16,23 +17,70 @@ from mixup_jax.data.images import PixelSums, fit, open_upright, shape_of
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, permutation, text_set
 from mixup_jax.data.sources.published import Say
 from mixup_jax.data.sources.rows import Found, Lazy, Rows
+from mixup_jax.data.stream import require_grain
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.logits import UNLABELLED
 
 RESIDENT_BYTES = 2**31
-"""Images are streamed if all splits together would take more than this in memory."""
+"""A set is streamed if the images of all splits together would take more than this in memory."""
 LARGEST_SIDE = 224
 TEST_SHARE = 10
 """If there is no test split, one in this many examples of each class is drawn for it with seed 0."""
 SHOWN = 5
 SECONDS_BETWEEN_REPORTS = 5.0
-AT_ONCE = 512
+AT_ONCE = 64
+"""The number of images that are held in memory while a set is prepared."""
 
 
-def own_examples(
-    short: str, found: Found, image_size: int, name: str, say: Say
-) -> tuple[DatasetSpec, dict[str, ExampleSet]]:
-    """Returns the entry of a user's own set, and its examples by split."""
+@dataclass(frozen=True)
+class OwnExamples:
+    """A user's own data set, of which the images are not decoded yet.
+
+    Attributes:
+      spec: its entry, for images without mean and deviation.
+      rows: the examples, by the splits in which they were found.
+      labels: by the splits of the entry, which has one, "test", if it is read as out-of-distribution input.
+      source: a line about its source.
+      name: as the user wrote it.
+    """
+
+    spec: DatasetSpec
+    rows: Mapping[str, Rows]
+    labels: Mapping[str, npt.NDArray[np.int32]]
+    source: str
+    name: str
+
+    @property
+    def files(self) -> dict[str, list[str]]:
+        """By split, the image files of a set that is streamed, out of which rectangles may be cut; empty for others."""
+        cuts = self.spec.streams and self.spec.trains
+        return {split: list(map(str, part.items)) for split, part in self.rows.items() if cuts and part.files}
+
+    def texts(self) -> dict[str, ExampleSet]:
+        """Returns the examples of every split, which are texts."""
+        texts: dict[str, list[str]] = {split: [] for split in self.labels}
+        for split, part in self.rows.items():
+            texts[self._split(split)] += _texts(part)
+        return {split: text_set(some, self.labels[split], self.source) for split, some in texts.items()}
+
+    def images(self, sums: Mapping[str, PixelSums], say: Say) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
+        """Decodes all images and yields some after the other, uint8 `[n, H, W, C]`, with their split.
+
+        Their pixels are added to the sums of the split, if there are any.
+        """
+        shape = self.spec.shape
+        for split, some in _each(self.rows, lambda item: fit(open_upright(item), shape), self.name, say, "decoded"):
+            pixels = np.stack(some)
+            if split in sums:
+                sums[split].add(pixels)
+            yield self._split(split), pixels
+
+    def _split(self, found: str) -> str:
+        return found if found in self.labels else "test"
+
+
+def own_examples(short: str, found: Found, image_size: int, name: str, say: Say) -> OwnExamples:
+    """Returns the examples of a user's own set."""
     rows, source = _with_test(found, name, say)
     names, labels = _classes(rows, found.class_names, name, say)
     spec = DatasetSpec(
@@ -44,35 +92,31 @@ def own_examples(
         sources=(),
         class_names=names,
     )
-    if found.task == "text":
-        return spec, {split: text_set(_texts(part), labels[split], source) for split, part in rows.items()}
-    shape, streams = _shape(rows, image_size, name, say)
-    decoded = _decoded(rows, shape, name, say, keep=not streams)
-    mean, std = decoded["train"][1]
-    if min(std) <= 0:
-        raise InputError(f"{name} has training images whose pixels are all alike; expected images that differ")
-    spec = replace(spec, shape=shape, mean=mean, std=std, streams=streams)
-    inputs = {split: np.array(list(map(str, part.items)), object) for split, part in rows.items()} if streams else {}
-    return spec, {split: ExampleSet(inputs.get(split, decoded[split][0]), labels[split], source) for split in rows}
+    if found.task == "image":
+        spec = replace(spec, shape=_shape(rows, image_size, name, say))
+    return OwnExamples(_streamed_if_large(spec, labels, say), rows, labels, source, name)
 
 
-def foreign_examples(
-    short: str, found: Found, like: DatasetSpec, name: str, say: Say
-) -> tuple[DatasetSpec, dict[str, ExampleSet]]:
-    """Returns the entry of a user's own set as out-of-distribution input for networks of `like`, and its one split."""
+def foreign_examples(short: str, found: Found, like: DatasetSpec, name: str, say: Say) -> OwnExamples:
+    """Returns the examples of a user's own set as out-of-distribution input for networks of `like`."""
     if found.task != like.task:
         raise InputError(f"{name} holds {found.task}s; expected {like.task}s, as {like.name} does")
     rows = {"test": found.splits["test"]} if "test" in found.splits else dict(found.splits)
     spec = DatasetSpec(
         short, classes=0, splits={"test": "test"}, description=name, shape=like.shape, task=like.task, sources=()
     )
-    n = sum(len(part.items) for part in rows.values())
-    unlabelled = np.full(n, UNLABELLED, np.int32)
-    if found.task == "text":
-        return spec, {"test": text_set([text for part in rows.values() for text in _texts(part)], unlabelled, name)}
-    _check_memory(n, like.shape, name)
-    images = np.concatenate([pixels for pixels, _ in _decoded(rows, like.shape, name, say, keep=True).values()])
-    return spec, {"test": ExampleSet(images, unlabelled, name)}
+    labels = {"test": np.full(sum(len(part.items) for part in rows.values()), UNLABELLED, np.int32)}
+    return OwnExamples(_streamed_if_large(spec, labels, say), rows, labels, name, name)
+
+
+def _streamed_if_large(spec: DatasetSpec, labels: Mapping[str, npt.NDArray[np.int32]], say: Say) -> DatasetSpec:
+    """Returns the entry of a set of images, which says whether they are too many for memory."""
+    size = sum(map(len, labels.values())) * math.prod(spec.shape) if spec.task == "image" else 0
+    if size <= RESIDENT_BYTES:
+        return spec
+    require_grain(spec.description)
+    say(f"too many for memory ({size / 2**30:.1f} GiB): images are kept on disk, and read while they are used")
+    return replace(spec, streams=True)
 
 
 def _with_test(found: Found, name: str, say: Say) -> tuple[dict[str, Rows], str]:
@@ -138,53 +182,24 @@ def _texts(rows: Rows) -> list[str]:
     return [" ".join(text.split()) for text in texts]
 
 
-def _shape(rows: Mapping[str, Rows], image_size: int, name: str, say: Say) -> tuple[tuple[int, ...], bool]:
-    """Returns the shape in which images are stored, and whether they are too many for memory."""
-    shapes = [shape for _, _, some in _each(rows, shape_of, name, say, "measured") for shape in some]
-    sizes = {shape[:2] for shape in shapes}
-    colour = max(shape[2] for shape in shapes)
-    height, width = next(iter(sizes))
+def _shape(rows: Mapping[str, Rows], image_size: int, name: str, say: Say) -> tuple[int, ...]:
+    """Returns the shape in which images are stored."""
+    shapes = np.concatenate([some for _, some in _each(rows, shape_of, name, say, "measured")])
+    height, width, colour = shapes.max(axis=0).tolist()
+    several = bool(np.any(shapes[:, :2] != shapes[0, :2]))
     if image_size:
         height = width = image_size
-    elif len(sizes) > 1 or max(height, width) > LARGEST_SIDE:
-        height = width = min(LARGEST_SIDE, int(np.median([min(shape[:2]) for shape in shapes])))
-        found = "have several sizes" if len(sizes) > 1 else "are large"
+    elif several or max(height, width) > LARGEST_SIDE:
+        height = width = min(LARGEST_SIDE, int(np.median(shapes[:, :2].min(axis=1))))
+        found = "have several sizes" if several else "are large"
         say(f"images {found}: each is cut to a square in its middle and brought to {height}x{width}")
-    if len(shapes) * height * width * colour <= RESIDENT_BYTES:
-        return (height, width, colour), False
-    if not all(part.files for part in rows.values()):
-        _check_memory(len(shapes), (height, width, colour), name)
-    say("too many for memory: they are read and decoded while a network trains")
-    return (min(height, width), min(height, width), 3), True
-
-
-def _check_memory(n: int, shape: tuple[int, ...], name: str) -> None:
-    size = n * int(np.prod(shape))
-    if size > RESIDENT_BYTES:
-        raise InputError(
-            f"{n:,} images of {name} would take {size / 2**30:.1f} GiB of memory; expected at most "
-            f"{RESIDENT_BYTES / 2**30:.0f} GiB (only a folder of image files to train on is streamed)"
-        )
-
-
-def _decoded(
-    rows: Mapping[str, Rows], shape: tuple[int, ...], name: str, say: Say, *, keep: bool
-) -> dict[str, tuple[npt.NDArray[np.uint8], tuple[tuple[float, ...], tuple[float, ...]]]]:
-    """Returns the images of every split, uint8 `[N, H, W, C]` (empty without `keep`), and their statistics."""
-    images = {split: np.empty((len(part.items) if keep else 0, *shape), np.uint8) for split, part in rows.items()}
-    sums = {split: PixelSums() for split in rows}
-    for split, start, some in _each(rows, lambda item: fit(open_upright(item), shape), name, say, "decoded"):
-        pixels = np.stack(some)
-        sums[split].add(pixels)
-        if keep:
-            images[split][start : start + len(pixels)] = pixels
-    return {split: (images[split], sums[split].statistics()) for split in rows}
+    return height, width, colour
 
 
 def _each(
     rows: Mapping[str, Rows], function: Callable[[Any], Any], name: str, say: Say, what: str
-) -> Iterator[tuple[str, int, list[Any]]]:
-    """Yields (split, first row, what `function` returns of some rows) for all examples, computed in threads.
+) -> Iterator[tuple[str, list[Any]]]:
+    """Yields (split, what `function` returns of some rows) for all examples in order, computed in threads.
 
     If it failed for some rows, an InputError at the end names the first ones with the reasons.
     """
@@ -208,7 +223,7 @@ def _each(
                     last = monotonic()
                     say(f"{what} {done:,} of {total:,} images")
                 if not broken:
-                    yield split, start, made
+                    yield split, made
     if broken:
         more = f", and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
         raise InputError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from mixup_jax.data.cache import (
     write_cache,
 )
 from mixup_jax.data.catalog import dataset_spec
-from mixup_jax.data.images import channel_statistics, contact_sheet
+from mixup_jax.data.images import channel_statistics, contact_sheet, rows_of_sheet
 from mixup_jax.data.load import open_split, read_split
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, check_labels, permutation
 from mixup_jax.data.sources.debian import Debian
@@ -150,10 +150,16 @@ def describe(spec: DatasetSpec, data_dir: Path) -> Iterator[str]:
         mean, std = channel_statistics(arrays.array)
         yield f"  {split}: {_shape(arrays.array)}, {_balance(arrays.labels, spec.classes)}"
         yield f"  {split}: mean {_numbers(mean)}, standard deviation {_numbers(std)} (pixels / 255, by channel)"
-        sheet = folder / f"{split}-contact-sheet.png"
-        with contextlib.suppress(OSError):  # the folder may be read-only
-            write_atomically(sheet, contact_sheet(arrays.array, arrays.labels))
-            yield f"  {split}: a row of images for each class in {sheet}"
+        yield from _sheet(spec, split, data_dir, arrays)
+
+
+def _sheet(spec: DatasetSpec, split: str, data_dir: Path, examples: ExampleSet) -> Iterator[str]:
+    """Writes a contact sheet beside the images, and yields a line about it."""
+    shown = examples.part(rows_of_sheet(examples.labels))
+    sheet = arrays_folder(data_dir, spec.name) / f"{split}-contact-sheet.png"
+    with contextlib.suppress(OSError):  # the folder may be read-only
+        write_atomically(sheet, contact_sheet(shown.inputs[:], shown.labels))
+        yield f"  {split}: a row of images for each class in {sheet}"
 
 
 def _describe_streamed(spec: DatasetSpec, data_dir: Path) -> Iterator[str]:
@@ -167,7 +173,10 @@ def _describe_streamed(spec: DatasetSpec, data_dir: Path) -> Iterator[str]:
         mean, std = channel_statistics(sample.inputs[:])
         yield f"  {split}: {len(whole):,} images; {len(rows)} of them looked at:"
         yield f"  {split}: labels from {sample.labels.min()} to {sample.labels.max()}"
-        yield f"  {split}: mean {_numbers(mean)}, standard deviation {_numbers(std)} (pixels / 255, centre crops)"
+        yield f"  {split}: mean {_numbers(mean)}, standard deviation {_numbers(std)} (pixels / 255, as evaluated)"
+        if not spec.always_cut:  # their labels need not be read first
+            yield f"  {split}: {_size(spec.shape)}, {_balance(whole.labels, spec.classes)}"
+            yield from _sheet(spec, split, data_dir, whole)
 
 
 def check(spec: DatasetSpec, split: str, examples: ExampleSet) -> None:
@@ -208,7 +217,11 @@ def _text_lines(spec: DatasetSpec, split: str, sentences: ExampleSet) -> Iterato
 
 def _shape(images: npt.NDArray[Any]) -> str:
     count, *size = images.shape
-    return f"{count:,} images of {'x'.join(map(str, size))}"
+    return f"{count:,} images of {_size(size)}"
+
+
+def _size(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _balance(labels: npt.NDArray[np.int32], classes: int) -> str:

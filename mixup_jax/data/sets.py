@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mixup_jax.errors import InputError
 
 if TYPE_CHECKING:
-    from mixup_jax.data.stream import CentreCrops
+    from mixup_jax.data.stream import StreamedImages
 
 Labels = npt.NDArray[np.int32]
 
@@ -35,7 +35,7 @@ class DatasetSpec:
       resized: whether the published images have other sizes and are resized to `shape` during preparation.
       keep_classes: the labels that are kept; all if empty.
       per_class: keep this many of each class, the first in tensorflow-datasets's order; 0 keeps all.
-      streams: whether it is too large for memory, so that photographs are read, decoded and cropped batch by batch.
+      streams: whether it is too large for memory, so that images are read batch by batch.
       sources: where preparation looks for it, in this order; names of `prepare.SOURCES`.  Empty for a user's own
         set, which `own` prepares.
       class_names: in the order of the labels; empty if they are not known.
@@ -63,12 +63,17 @@ class DatasetSpec:
         """Whether it is for training; other sets are for evaluation only."""
         return "train" in self.splits
 
+    @property
+    def always_cut(self) -> bool:
+        """Whether images are cut out of photographs of any size each time they are read; others have one size."""
+        return self.streams and bool(self.sources)
+
     def sized(self, size: int) -> DatasetSpec:
         """Returns the set with images of another height and width; 0 is the set's own."""
         return replace(self, shape=(size, size, *self.shape[2:])) if size else self
 
 
-Inputs: TypeAlias = "npt.NDArray[Any] | CentreCrops"
+Inputs: TypeAlias = "npt.NDArray[Any] | StreamedImages"
 """The inputs of an `ExampleSet`."""
 
 
@@ -79,14 +84,14 @@ class ExampleSet:
       inputs: one of
         images in memory, in pixel units from 0 to 255: uint8 `[N, H, W, C]`, or float32 for noise (which may
         exceed the range);
-        photographs that are decoded when they are read;
+        images on disk, which are read when they are accessed;
         texts, an array `[N]` of str, none with a line break;
         tokens, int32 `[N, L]`, 0 after the end of a text.
       source: one line saying where the examples come from.
     """
 
     def __init__(self, inputs: Inputs, labels: Labels | None, source: str) -> None:
-        """Takes the labels; None for photographs, whose labels are then read when they are first used."""
+        """Takes the labels; None for images on disk whose labels are to be read when they are first used."""
         self.inputs = inputs
         self.source = source
         self._labels = labels
@@ -99,7 +104,7 @@ class ExampleSet:
         """The class of each example, int32 `[N]`; -1 for an example without a label."""
         if self._labels is not None:
             return self._labels
-        return self.photographs.read_labels()
+        return self.streamed.read_labels()
 
     @property
     def are_texts(self) -> bool:
@@ -107,7 +112,7 @@ class ExampleSet:
         return isinstance(self.inputs, np.ndarray) and self.inputs.dtype == object
 
     @property
-    def photographs(self) -> CentreCrops:
+    def streamed(self) -> StreamedImages:
         """The inputs of a streamed set."""
         assert not isinstance(self.inputs, np.ndarray)
         return self.inputs

@@ -1,4 +1,4 @@
-"""Sets that do not fit in memory: worker processes read, decode and crop their batches ahead of time.
+"""Sets that do not fit in memory: worker processes or threads make their batches ahead of time.
 
 The order of an epoch depends on (seed, epoch) only, and a crop on (seed, epoch, example) only.  So a batch can be made
 from the number of its step: a run can resume at any step, and its result does not depend on the number of training
@@ -8,12 +8,13 @@ processes or of workers.
 from __future__ import annotations
 
 import importlib.util
+import math
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -21,9 +22,11 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mixup_jax.data.images import TRIES, cut, decode, open_upright
+from mixup_jax.data.cache import arrays_folder, kept_files, kept_images
+from mixup_jax.data.images import TRIES, cut, decode, fit, open_upright
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, Labels, check_labels, permutation, raw_bits
 from mixup_jax.data.sources import tfds as tfds_source
+from mixup_jax.data.sources.rows import Blocks
 from mixup_jax.errors import InputError
 
 LABELS_AT_ONCE = 512
@@ -39,7 +42,10 @@ Images = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Records:
-    """One split of a set that tensorflow-datasets built as array_record; each process opens it when it first reads."""
+    """One split of a set that tensorflow-datasets built as array_record; each process opens it when it first reads.
+
+    `spec.shape` is that to which images are brought.
+    """
 
     spec: DatasetSpec
     split: str
@@ -50,12 +56,12 @@ class Records:
         return tfds_source.open_split(self.spec, self.split, self.data_dir)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"spec": self.spec, "split": self.split, "data_dir": self.data_dir}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __len__(self) -> int:
         return len(self._source)
 
-    def read(self, rows: Sequence[int]) -> tuple[list[bytes], Labels]:
+    def read(self, rows: Sequence[int]) -> tuple[list[Any], Labels]:
         """Returns the image files and labels of some records, in this order."""
         examples = self._source.__getitems__(list(rows))
         labels = np.array([example[self.spec.label] for example in examples], np.int32)
@@ -63,47 +69,96 @@ class Records:
             check_labels(self.spec, self.split, labels)
         return [example["image"] for example in examples], labels
 
-    def decode(self, file: bytes, size: int, draw: npt.NDArray[np.float64] | None) -> Images:
-        """Decodes an image and cuts it."""
-        return decode(file, size, draw)
+    def decode(self, item: Any, draw: npt.NDArray[np.float64] | None) -> Images:
+        """Decodes an image and cuts it; without a draw, as evaluation sees it."""
+        return decode(item, self.spec.shape[0], draw)
 
-    def crops(
-        self, rows: Sequence[int], size: int, draws: Sequence[npt.NDArray[np.float64] | None]
-    ) -> tuple[Images, Labels]:
-        """Returns the images of some records, cut by `images.decode` with these draws, and their labels."""
-        files, labels = self.read(rows)
-        images = np.empty((len(files), size, size, 3), np.uint8)
-        for image, file, row, draw in zip(images, files, rows, draws, strict=True):
+    def called(self, row: int) -> tuple[str, str]:
+        """Returns what a message calls a record, and what it should be."""
+        return (
+            f"image {row} of {self.spec.name}/{self.split} in {self.data_dir}",
+            "the set as tensorflow-datasets builds it: build it",
+        )
+
+    def crops(self, rows: Sequence[int], draws: Sequence[npt.NDArray[np.float64] | None]) -> tuple[Images, Labels]:
+        """Returns the images of some records, uint8 `[n, H, W, C]`, decoded with these draws, and their labels."""
+        images = np.empty((len(rows), *self.spec.shape), np.uint8)
+        items, labels = self.read(rows)
+        for image, item, row, draw in zip(images, items, rows, draws, strict=True):
             try:
-                image[:] = self.decode(file, size, draw)
+                image[:] = self.decode(item, draw)
             except Exception as error:  # Pillow may raise any exception here
+                name, expected = self.called(row)
                 raise InputError(
-                    f"image {row} of {self.spec.name}/{self.split} in {self.data_dir} cannot be decoded "
-                    f"({type(error).__name__}: {error}); expected the set as tensorflow-datasets builds it: build it"
+                    f"{name} cannot be decoded ({type(error).__name__}: {error}); expected {expected}"
                 ) from error
         return images, labels
+
+    @property
+    def originals(self) -> Records:
+        """The records out of which rectangles are cut."""
+        return self
 
 
 @dataclass(frozen=True)
 class FileRecords(Records):
-    """One split of a user's own set of image files."""
+    """The image files of one split of a user's own set."""
 
     files: tuple[str, ...] = ()
     labels: Labels = field(default_factory=lambda: np.empty(0, np.int32))
 
-    def __getstate__(self) -> dict[str, Any]:
-        return vars(self)
-
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.labels)
 
-    def read(self, rows: Sequence[int]) -> tuple[list[bytes], Labels]:
-        """Returns the files and labels of these rows."""
-        return [Path(self.files[row]).read_bytes() for row in rows], self.labels[list(rows)]
+    def read(self, rows: Sequence[int]) -> tuple[list[Any], Labels]:
+        """Returns the paths and labels of these rows."""
+        return [Path(self.files[row]) for row in rows], self.labels[list(rows)]
 
-    def decode(self, file: bytes, size: int, draw: npt.NDArray[np.float64] | None) -> Images:
-        """Decodes an image as `images.open_upright` does and cuts it."""
-        return cut(open_upright(file).convert("RGB"), size, draw)
+    def decode(self, item: Any, draw: npt.NDArray[np.float64] | None) -> Images:
+        """Decodes an image as `images.open_upright` does; without a draw it is brought to its shape by `images.fit`."""
+        picture = open_upright(item)
+        return fit(picture, self.spec.shape) if draw is None else cut(picture, self.spec.shape, draw)
+
+    def called(self, row: int) -> tuple[str, str]:
+        """Returns the path of an image."""
+        return self.files[row], "a whole image: repair or delete it"
+
+
+@dataclass(frozen=True)
+class KeptRecords(FileRecords):
+    """The pixels of one split of a user's own set, as `cache` keeps them.
+
+    Attributes:
+      path: of the array of images.
+      start: the place of its first pixel in the file, in bytes.
+    """
+
+    path: Path = Path()
+    start: int = 0
+
+    @cached_property
+    def _pixels(self) -> Blocks:
+        sizes = np.full(len(self), math.prod(self.spec.shape))
+        return Blocks(self.path.open("rb"), self.start + np.cumsum(sizes) - sizes, sizes, self.spec.shape)
+
+    def read(self, rows: Sequence[int]) -> tuple[list[Any], Labels]:
+        """Returns the rows and their labels."""
+        return list(rows), self.labels[list(rows)]
+
+    def decode(self, item: Any, draw: npt.NDArray[np.float64] | None) -> Images:
+        """Returns the pixels of a row as they are, or cuts them."""
+        pixels: Any = self._pixels[item]
+        return pixels if draw is None else super().decode(pixels, draw)
+
+    def called(self, row: int) -> tuple[str, str]:
+        """Returns the number of an image in the file."""
+        return f"image {row} of {self.path}", "the file as it was written: delete its folder"
+
+    @property
+    def originals(self) -> Records:
+        """The image files, where there are any, else the pixels."""
+        files = kept_files(self.path.parent, self.split)
+        return FileRecords(self.spec, self.split, self.data_dir, files, self.labels) if files else self
 
 
 class Indexed(Protocol[Batch]):
@@ -115,34 +170,38 @@ class Indexed(Protocol[Batch]):
 
 
 @dataclass(frozen=True)
-class CentreCrops:
-    """Centre crops of photographs for evaluation; indexed like an array `[N, size, size, 3]`, decoded when accessed.
+class StreamedImages:
+    """Images as evaluation sees them; indexed like an array `[N, H, W, C]`, read when accessed.
 
     Attributes:
       rows: the chosen records, int64 `[N]`.
-      workers: the number of processes that decode for `batches`.
+      workers: the number of processes that read and decode for `batches`; 0 for threads.
     """
 
     records: Records
     rows: npt.NDArray[np.int64]
-    size: int
     workers: int
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, some: slice | npt.NDArray[Any]) -> Images:
-        """Returns the images at these positions, uint8 `[n, size, size, 3]`."""
+        """Returns the images at these positions, uint8 `[n, H, W, C]`."""
         rows = self.rows[some].tolist()
-        return self.records.crops(rows, self.size, [None] * len(rows))[0]
+        return self.records.crops(rows, [None] * len(rows))[0]
 
     def batches(self, batch_size: int, rows: npt.NDArray[np.int64]) -> Iterator[Images]:
         """Yields these rows of every batch, in order; the last batch may have fewer."""
         return ahead(_Pieces(self, batch_size, rows), self.workers)
 
-    def part(self, rows: npt.NDArray[np.int64]) -> CentreCrops:
-        """Returns the images at these positions, without decoding them."""
+    def part(self, rows: npt.NDArray[np.int64]) -> StreamedImages:
+        """Returns the images at these positions, without reading them."""
         return replace(self, rows=self.rows[rows])
+
+    @property
+    def originals(self) -> StreamedImages:
+        """The images out of which rectangles are cut."""
+        return replace(self, records=self.records.originals)
 
     def read_labels(self) -> Labels:
         """Returns the class of each image, int32 `[N]`; reads all records, which takes time."""
@@ -153,23 +212,25 @@ class CentreCrops:
 
 @dataclass(frozen=True)
 class TrainingBatches:
-    """The batches of a whole run by the number of the step, from 0: images uint8 `[n, size, size, 3]`, labels `[n]`.
+    """The batches of a whole run by the number of the step, from 0: images uint8 `[n, H, W, C]`, labels `[n]`.
 
     An epoch leaves out the last examples of its order that do not fill a batch.
 
     Attributes:
-      images: the training images; they are cropped at random, not in the centre.
-      seed: of order and crops.
+      images: the training images.
+      seed: of the order of the epochs, and of rectangles that are cut out of the images at random.
       batch_size: B, over all processes.
       epochs: of the run.
       rows: the n rows of a batch that this process feeds.
+      order: returns the order of an epoch, in which images are taken whole, as evaluation sees them.
     """
 
-    images: CentreCrops
+    images: StreamedImages
     seed: int
     batch_size: int
     epochs: int
     rows: range | npt.NDArray[np.int64] = field(repr=False)
+    order: Callable[[int], npt.NDArray[np.integer]] | None = None
 
     def __len__(self) -> int:
         return self.epochs * (len(self.images) // self.batch_size)
@@ -179,10 +240,10 @@ class TrainingBatches:
         if not 0 <= step < len(self):
             raise IndexError(step)
         epoch, position = divmod(step, len(self.images) // self.batch_size)
-        order = epoch_order(self.seed, epoch, len(self.images))
+        order = self.order(epoch) if self.order else epoch_order(self.seed, epoch, len(self.images))
         examples = order[position * self.batch_size + np.asarray(self.rows)]
-        draws = [crop_draws(self.seed, epoch, example) for example in examples.tolist()]
-        return self.images.records.crops(self.images.rows[examples].tolist(), self.images.size, draws)
+        draws = [None if self.order else crop_draws(self.seed, epoch, example) for example in examples.tolist()]
+        return self.images.records.crops(self.images.rows[examples].tolist(), draws)
 
 
 @lru_cache(maxsize=2)
@@ -246,7 +307,7 @@ def _live_as_long_as_parent(worker: int, workers: int) -> None:
 class _Pieces:
     """Some rows of every batch, by the number of the batch."""
 
-    images: CentreCrops
+    images: StreamedImages
     batch_size: int
     rows: npt.NDArray[np.int64]
 
@@ -264,9 +325,17 @@ def require_grain(name: str) -> None:
         raise InputError(f'reading {name} needs Grain, which is not installed; run: pip install "mixup_jax[stream]"')
 
 
-def open_streamed(spec: DatasetSpec, split: str, data_dir: Path, size: int, workers: int) -> ExampleSet:
-    """Returns a whole split of a set that tensorflow-datasets built."""
+def open_streamed(spec: DatasetSpec, split: str, data_dir: Path, workers: int) -> ExampleSet:
+    """Returns a whole split of a set that tensorflow-datasets built; images are brought to `spec.shape`."""
     require_grain(spec.name)
     records = Records(spec, split, data_dir)
-    images = CentreCrops(records, np.arange(len(records)), size, workers)
+    images = StreamedImages(records, np.arange(len(records)), workers)
     return ExampleSet(images, None, tfds_source.source_of(spec, data_dir))
+
+
+def open_own(spec: DatasetSpec, split: str, data_dir: Path) -> ExampleSet:
+    """Returns a whole split of a user's own set, whose pixels are read by threads, since there is nothing to decode."""
+    require_grain(spec.description)
+    kept = kept_images(arrays_folder(data_dir, spec.name), split)
+    records = KeptRecords(spec, split, data_dir, (), kept.labels, kept.path, kept.start)
+    return ExampleSet(StreamedImages(records, np.arange(len(records)), workers=0), kept.labels, kept.source)

@@ -108,11 +108,11 @@ def evaluate_workdir(
             report(f"{target}: already evaluated (step {step}); --force does it again")
             return _relabelled(done, asked_for, target) if is_first() else None
         require_writable(target / PREDICTIONS)
-        examples = load_training_data(config.data, data_dir)
+        examples = load_training_data(config.data, data_dir, spec)
         check_same_data(examples, facts, workdir)
-        network = restore(checkpoints, step, config, examples.vocabulary, data_dir)
+        network = restore(checkpoints, step, config, examples.vocabulary, data_dir, spec)
 
-    sets = _load_sets(config, examples, ood, data_dir)
+    sets = _load_sets(config, spec, examples, ood, data_dir)
     report(f"predicting {len(sets)} sets with the checkpoint of step {step}")
     made_by = provenance()
     meta = {"step": step, "seed": config.seed, "device_count": jax.device_count(), "config": shown_config, **made_by}
@@ -186,10 +186,12 @@ def _relabelled(evaluation: dict[str, Any], asked_for: str, workdir: Path) -> di
     return evaluation
 
 
-def _load_sets(config: Config, examples: TrainingData, ood: Mapping[str, str], data_dir: Path) -> dict[str, ExampleSet]:
-    spec, encoder = run_spec(config.data, data_dir).sized(config.data.image_size), examples.encoder
-    sets = {"test": load_test(config.data, data_dir, encoder), "validation": examples.validation}
-    outside = {name: load_ood(full, like=spec, data_dir=data_dir, encoder=encoder) for name, full in ood.items()}
+def _load_sets(
+    config: Config, spec: DatasetSpec, examples: TrainingData, ood: Mapping[str, str], data_dir: Path
+) -> dict[str, ExampleSet]:
+    encoder, like = examples.encoder, spec.sized(config.data.image_size)
+    sets = {"test": load_test(config.data, data_dir, encoder, spec), "validation": examples.validation}
+    outside = {name: load_ood(full, like=like, data_dir=data_dir, encoder=encoder) for name, full in ood.items()}
     return sets | {name: _some(data, config.evaluation.ood_examples) for name, data in outside.items()}
 
 

@@ -136,8 +136,8 @@ def answers(served: Served, given: Sequence[Given], broken: list[str]) -> Iterat
     network = served.network
     size = min(network.config.evaluation.batch_size, len(given))
     predict = make_predict(network.forward, network.mesh, batch_size=size)
-    names = np.array(served.class_names)
-    for whole, images, failed in decoded(given, network.spec, served.input_shape[0], AT_ONCE):
+    names, spec = np.array(served.class_names), network.spec.sized(network.config.data.image_size)
+    for whole, images, failed in decoded(given, spec, AT_ONCE):
         broken += failed
         if not whole:
             continue

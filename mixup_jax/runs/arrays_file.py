@@ -11,7 +11,7 @@ import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -44,6 +44,7 @@ UNREADABLE = (
 """What Python and numpy raise for a damaged file."""
 
 
+READ_AT_ONCE = 1 << 20
 MAPPED = 1 << 26
 """Bytes from which on an array that may be memory-mapped is, if it is stored without compression."""
 
@@ -92,6 +93,13 @@ def _may_be_mapped(info: zipfile.ZipInfo) -> bool:
 
 def _map_member(path: Path, file: IO[bytes], info: zipfile.ZipInfo) -> npt.NDArray[Any]:
     """Returns an array of an archive as a read-only map of its bytes in the file."""
+    shape, fortran, dtype = _find_member(path, file, info)
+    array = np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
+    return np.asarray(array)
+
+
+def _find_member(path: Path, file: IO[bytes], info: zipfile.ZipInfo) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Sets the file to the first number of an array that is stored as it is; returns shape, order and dtype."""
     file.seek(info.header_offset)
     header = file.read(_LOCAL_HEADER.size)
     mark, name_size, extra_size = _LOCAL_HEADER.unpack(header)
@@ -101,9 +109,7 @@ def _map_member(path: Path, file: IO[bytes], info: zipfile.ZipInfo) -> npt.NDArr
     if start + info.file_size > path.stat().st_size:
         raise ValueError("it ends within an array")
     file.seek(start)
-    shape, fortran, dtype = _check_header(file, start + info.file_size)
-    array = np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
-    return np.asarray(array)
+    return _check_header(file, start + info.file_size)
 
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
@@ -116,6 +122,35 @@ def map_npy(path: Path) -> npt.NDArray[Any]:
         _check_header(file, path.stat().st_size)
     with _quiet():
         return np.asarray(np.lib.format.open_memmap(path, mode="r"))
+
+
+def open_array(
+    path: Path, name: str, scratch: Callable[[], IO[bytes]]
+) -> tuple[IO[bytes], tuple[int, ...], bool, np.dtype]:
+    """Returns an open file at the first number of an array of an `.npz`, and the array's shape, order and dtype.
+
+    Nothing large is held in memory.  The file is the `.npz` itself if the array is stored in it as it is; a compressed
+    array is unpacked into a file of `scratch`.  All bytes are read once, to compare their checksum.
+
+    Raises:
+      one of UNREADABLE: the file is damaged, or holds pickled objects.
+    """
+    with zipfile.ZipFile(path) as archive:
+        info = next(info for info in archive.infolist() if info.filename.removesuffix(".npy") == name)
+        plain = info.compress_type == zipfile.ZIP_STORED
+        file = path.open("rb") if plain else scratch()
+        try:
+            with archive.open(info) as member:
+                while some := member.read(READ_AT_ONCE):
+                    if not plain:
+                        file.write(some)
+            if plain:
+                return file, *_find_member(path, file, info)
+            file.seek(0)
+            return file, *_check_header(file, info.file_size)
+        except BaseException:
+            file.close()
+            raise
 
 
 def from_bfloat16(bits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

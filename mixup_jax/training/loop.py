@@ -54,7 +54,7 @@ def train(
     spec = check_config(config, data_dir, report)
     check_agreement("config", to_dict(config))
     check_divisible(config.batch_size, jax.device_count())
-    data = load_training_data(config.data, data_dir)
+    data = load_training_data(config.data, data_dir, spec)
     steps_per_epoch = count_steps(config, len(data.train))
     check_agreement("data", _data_facts(data))
     run_folder.check(workdir, config)
@@ -116,7 +116,7 @@ def train(
 
 def _data_facts(data: TrainingData) -> list[Any]:
     """Returns facts that differ if two processes read different examples: source, number and bytes."""
-    facts: list[Any] = [data.train.source, len(data.train), len(data.validation)]
+    facts: list[Any] = [data.train.source, len(data.train), len(data.validation), data.own_data]
     if jax.process_count() > 1:
         facts.append(checksum(data.train.in_memory))
     return facts

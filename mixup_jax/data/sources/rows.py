@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
 
 SPLITS = {
     "train": "train",
@@ -29,7 +35,7 @@ class Rows:
       items: for each row the path of an image file, the bytes of one, pixels uint8 `[h, w, c]` with c in {1, 3}, or a
         text; the sequence may read a row only when it is accessed.
       labels: for each row a whole number or a name; None if there are no labels.
-      files: whether the items are paths, so that images can be streamed.
+      files: whether the items are paths.
     """
 
     items: Any
@@ -70,6 +76,38 @@ class Lazy:
 
     def __getitem__(self, position: Any) -> Any:
         return self.read(self.rows[position])
+
+
+class Blocks:
+    """Items that lie in a file, each read when it is asked for, from any thread.
+
+    Attributes:
+      file: which is open, and is closed with the last reference to the blocks.
+      starts, sizes: of each item in bytes, int64 `[N]`.
+      shape: of an item as pixels uint8 `[h, w, c]`; None for bytes.
+    """
+
+    def __init__(
+        self,
+        file: IO[bytes],
+        starts: npt.NDArray[np.int64],
+        sizes: npt.NDArray[np.int64],
+        shape: tuple[int, ...] | None = None,
+    ) -> None:
+        self.file, self.starts, self.sizes, self.shape = file, starts, sizes, shape
+        weakref.finalize(self, file.close)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, row: int) -> bytes | npt.NDArray[np.uint8]:
+        data = os.pread(self.file.fileno(), int(self.sizes[row]), int(self.starts[row]))
+        return data if self.shape is None else np.frombuffer(data, np.uint8).reshape(self.shape)
+
+
+def scratch(data_dir: Path) -> IO[bytes]:
+    """Returns a new file without a name, which is gone when it is closed: in the data folder, where there is one."""
+    return tempfile.TemporaryFile(dir=data_dir if os.access(data_dir, os.W_OK) else None)
 
 
 def stamp_of(paths: Iterable[Path]) -> str:

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib.util
 import json
 import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mixup_jax.data.sources.rows import SPLITS, Found, Rows, stamp_of
+import numpy as np
+
+from mixup_jax.data.sources.rows import SPLITS, Blocks, Found, Rows, scratch, stamp_of
 from mixup_jax.errors import InputError
+from mixup_jax.runs.tables import PAGES
 
 ENDINGS = (".parquet", ".arrow", ".csv")
+ROWS_AT_ONCE = 64
 WANTED = "a column `image` (as the library `datasets` writes it) or `text`, and a column `label`"
 
 
 @dataclass(frozen=True)
 class _Table:
-    """A file's columns by name, and the types that the library `datasets` noted in it."""
+    """A file's columns.
 
-    columns: dict[str, list[Any]]
+    Attributes:
+      names: of the columns.
+      features: the types that the library `datasets` noted in the file.
+      read: yields some rows after the other of these columns.
+    """
+
+    names: Sequence[str]
     features: dict[str, Any]
+    read: Callable[[Sequence[str]], Iterator[Mapping[str, list[Any]]]]
 
 
 def stamp(place: str, data_dir: Path) -> str:
@@ -31,28 +44,51 @@ def stamp(place: str, data_dir: Path) -> str:
 
 
 def find(place: str, data_dir: Path, labelled: bool) -> Found:
-    """Reads the tables of a data set; needs pyarrow, except for CSV files.
+    """Reads the tables of a data set; needs pyarrow, except for CSV files.  Images are brought to a file of their own.
 
     The split of a file is the word in its path that names one, such as `train-00000-of-00001.parquet` or
     `test/data-00000-of-00001.arrow`.
     """
-    root, names, task = Path(place).expanduser(), None, "image"
-    rows: list[Any]
-    items: dict[str, list[Any]] = {}
+    root, names, task = Path(place).expanduser(), None, ""
+    items: dict[str, Any] = {}
     labels: dict[str, list[Any]] = {}
     for path in _files(place):
-        table, split = _read(path), _split_of(path, root)
-        label = _label_column(table, path) if labelled else ""
-        if "text" in table.columns:
-            task, rows = "text", [" ".join(str(text).split()) for text in table.columns["text"]]
-        else:
-            rows = _images(table, path)
-        items.setdefault(split, []).extend(rows)
+        table, split = _open(path), _split_of(path, root)
+        label = [_label_column(table, path)] if labelled else []
+        task = task or ("text" if "text" in table.names else "image")
+        column = _input_column(table, path, task)
+        kept = items.setdefault(split, [] if task == "text" else _Packed(data_dir))
+        values: list[Any] = []
+        for some in table.read([column, *label]):
+            kept.extend(_texts(some[column]) if task == "text" else _files_in(some[column], path))
+            values += some[label[0]] if labelled else []
         if labelled:
-            labels.setdefault(split, []).extend(_labels(table.columns[label], path))
-            names = names or table.features.get(label, {}).get("names")
-    splits = {split: Rows(rows, labels.get(split)) for split, rows in items.items()}
+            labels.setdefault(split, []).extend(_labels(values, path))
+            names = names or table.features.get(label[0], {}).get("names")
+    splits = {
+        split: Rows(rows.blocks() if isinstance(rows, _Packed) else rows, labels.get(split))
+        for split, rows in items.items()
+    }
     return Found(splits, tuple(names) if names else None, task)
+
+
+class _Packed:
+    """Images in a file, one after the other."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._file, self._sizes = scratch(data_dir), list[int]()
+
+    def extend(self, images: Iterable[bytes]) -> None:
+        """Appends images."""
+        for image in images:
+            self._file.write(image)
+            self._sizes.append(len(image))
+
+    def blocks(self) -> Blocks:
+        """Returns all images."""
+        self._file.flush()
+        sizes = np.array(self._sizes, np.int64)
+        return Blocks(self._file, np.cumsum(sizes) - sizes, sizes)
 
 
 def _files(place: str) -> list[Path]:
@@ -66,34 +102,57 @@ def _files(place: str) -> list[Path]:
     return files
 
 
-def _read(path: Path) -> _Table:
+def _open(path: Path) -> _Table:
     if path.suffix == ".csv":
-        try:
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                rows = list(csv.reader(file, strict=True))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f"{path} cannot be read ({error}); expected UTF-8 with {WANTED}") from error
-        if wrong := [number for number, row in enumerate(rows, 1) if row and len(row) != len(rows[0])]:
-            raise InputError(f"{path} row {wrong[0]} has other columns than the first row; expected {WANTED}")
-        filled = [row for row in rows if row]
-        return _Table(
-            {name: [row[at] for row in filled[1:]] for at, name in enumerate(filled[0] if filled else ())}, {}
-        )
+        return _of_csv(path)
     if importlib.util.find_spec("pyarrow") is None:
         raise InputError(f'reading {path} needs pyarrow, which is not installed; run: pip install "mixup_jax[text]"')
     import pyarrow
     import pyarrow.parquet
 
+    is_parquet = path.suffix == ".parquet"
+    # A batch of Arrow's may be as large as the file, but the system reads only what is used of it.
+    opened = pyarrow.OSFile if is_parquet else pyarrow.memory_map
+
+    def read(columns: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
+        with _named(path), opened(str(path)) as file:
+            if is_parquet:
+                table = pyarrow.parquet.ParquetFile(file, pre_buffer=False, buffer_size=PAGES)
+                batches = table.iter_batches(ROWS_AT_ONCE, columns=list(columns), use_threads=False)
+            else:
+                batches = (batch.select(list(columns)) for batch in pyarrow.ipc.open_stream(file))
+            for batch in batches:
+                for start in range(0, batch.num_rows, ROWS_AT_ONCE):
+                    yield batch.slice(start, ROWS_AT_ONCE).to_pydict()
+
+    with _named(path), opened(str(path)) as file:
+        schema = pyarrow.parquet.read_schema(file) if is_parquet else pyarrow.ipc.open_stream(file).schema
+    noted = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    return _Table(schema.names, noted.get("info", {}).get("features", {}), read)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Names the file in the errors of pyarrow."""
+    import pyarrow
+
     try:
-        if path.suffix == ".parquet":
-            table = pyarrow.parquet.ParquetFile(path).read()
-        else:
-            with path.open("rb") as file:
-                table = pyarrow.ipc.open_stream(file).read_all()
+        yield
     except (OSError, pyarrow.ArrowException) as error:
         raise InputError(f"{path} cannot be read ({error}); expected a table with {WANTED}") from error
-    noted = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
-    return _Table(table.to_pydict(), noted.get("info", {}).get("features", {}))
+
+
+def _of_csv(path: Path) -> _Table:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.reader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read ({error}); expected UTF-8 with {WANTED}") from error
+    if wrong := [number for number, row in enumerate(rows, 1) if row and len(row) != len(rows[0])]:
+        raise InputError(f"{path} row {wrong[0]} has other columns than the first row; expected {WANTED}")
+    filled = [row for row in rows if row]
+    columns = {name: [row[at] for row in filled[1:]] for at, name in enumerate(filled[0] if filled else ())}
+    return _Table(list(columns), {}, lambda names: iter([columns]))
 
 
 def _split_of(path: Path, root: Path) -> str:
@@ -103,10 +162,30 @@ def _split_of(path: Path, root: Path) -> str:
 
 def _label_column(table: _Table, path: Path) -> str:
     classes = [name for name, kind in table.features.items() if isinstance(kind, dict) and "names" in kind]
-    found = [name for name in ("label", "labels") if name in table.columns] or classes
+    found = [name for name in ("label", "labels") if name in table.names] or classes
     if len(found) != 1:
-        raise InputError(f"{path} has the columns {', '.join(table.columns)}; expected {WANTED}")
+        raise InputError(f"{path} has the columns {', '.join(table.names)}; expected {WANTED}")
     return found[0]
+
+
+def _input_column(table: _Table, path: Path, task: str) -> str:
+    usual = ("text",) if task == "text" else ("image", "img", "images")
+    found = next((name for name in usual if name in table.names), None)
+    if found is None:
+        raise InputError(f"{path} has the columns {', '.join(table.names)}; expected {WANTED}")
+    return found
+
+
+def _texts(values: Iterable[Any]) -> list[str]:
+    return [" ".join(str(text).split()) for text in values]
+
+
+def _files_in(values: Iterable[Any], path: Path) -> list[bytes]:
+    """Returns the image files in a column."""
+    images: list[Any] = [value.get("bytes") if isinstance(value, dict) else value for value in values]
+    if not all(isinstance(image, bytes) for image in images):
+        raise InputError(f"{path} has images that are not in the file itself; expected the bytes of each image")
+    return images
 
 
 def _labels(values: list[Any], path: Path) -> list[Any]:
@@ -121,13 +200,3 @@ def _labels(values: list[Any], path: Path) -> list[Any]:
     if all(isinstance(value, str) and re.fullmatch(r"-?[0-9]+", value) for value in values):
         return [int(value) for value in values]  # in a CSV file numbers are text
     return values
-
-
-def _images(table: _Table, path: Path) -> list[bytes]:
-    values = next((table.columns[name] for name in ("image", "img", "images") if name in table.columns), None)
-    if values is None:
-        raise InputError(f"{path} has the columns {', '.join(table.columns)}; expected {WANTED}")
-    images: list[Any] = [value.get("bytes") if isinstance(value, dict) else value for value in values]
-    if not all(isinstance(image, bytes) for image in images):
-        raise InputError(f"{path} has images that are not in the file itself; expected the bytes of each image")
-    return images
