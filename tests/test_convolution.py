@@ -395,7 +395,8 @@ def test_another_interface_is_noticed(old, new, message):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("API_MINOR 3", "API_MINOR 4"),
+        ("API_MINOR ", "API_MINOR 1"),
+        ("XLA_FFI_Extension_Base", "XLA_FFI_InternalExtension"),
         ("STRUCT_FIELD(XLA_FFI_DeviceOrdinal_Get);", "STRUCT_FIELD(XLA_FFI_DeviceOrdinal_Get);\n  void* another;"),
         ("  int64_t* dims;", "  int64_t* dims;\n  int32_t layout;"),
         ("  XLA_FFI_Future* future;  // out\n};\n\nXLA_FFI_DEFINE_STRUCT_TRAITS(XLA_FFI_CallFrame", "};\n\n(X"),

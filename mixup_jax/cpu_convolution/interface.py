@@ -55,6 +55,7 @@ def mismatch(text: str) -> str:
     """Returns how a header differs from what the kernels expect, or an empty string."""
     text = re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.DOTALL)
     text = re.sub(r"_XLA_FFI_API_STRUCT_FIELD\((\w+)\)", r"void* \1", text)
+    text = text.replace("XLA_FFI_InternalExtension", "XLA_FFI_Extension_Base")  # its name in jaxlib 0.12
     major = re.search(r"#define XLA_FFI_API_MAJOR (\d+)", text)
     if major is None:
         return "the installed jaxlib has no header of XLA's interface for foreign functions"
