@@ -113,6 +113,17 @@ def test_the_size_of_the_chunks_does_not_matter(monkeypatch):
     assert (bootstrap_intervals(confidence, correct, resamples=50), noise_floor(confidence, resamples=50)) == whole
 
 
+@pytest.mark.parametrize("n", [1, 7, 3000, 70_000])
+def test_resamples_and_redraws_are_those_of_numpys_generator(n):
+    resamples, draws = 11, np.random.default_rng(5).integers(0, n, (11, n))
+    counts = np.concatenate(list(resampling.resample_counts(n, resamples, 5, rows=4)))
+    np.testing.assert_array_equal(counts, [np.bincount(drawn, minlength=n) for drawn in draws])
+    confidence = np.sort(np.random.default_rng(1).random(n))
+    right = np.random.default_rng(5).random((resamples, n)) < confidence
+    gaps = [ece(bin_confidences(confidence, one)) for one in right]
+    assert noise_floor(confidence, resamples=resamples, seed=5).mean == pytest.approx(np.mean(gaps), rel=1e-12)
+
+
 def test_a_higher_level_gives_a_wider_interval():
     confidence, correct = draw(np.random.default_rng(5), 300)
     narrow, wide = (bootstrap_intervals(confidence, correct, level=level)["ece_15"] for level in (0.5, 0.99))

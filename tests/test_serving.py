@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -17,6 +18,8 @@ from PIL import Image
 from scipy.special import logsumexp, softmax
 
 from mixup_jax.errors import InputError
+from mixup_jax.evaluation.measure import evaluate_records
+from mixup_jax.metrics.feature_scores import Training
 from mixup_jax.predict import main as predict
 from mixup_jax.prediction.served import open_served
 from mixup_jax.report.runs import load_run
@@ -65,6 +68,7 @@ def place(tmp_path_factory):
                 pixels = rng.integers(60 * shade, 60 * shade + 100, (20 + number, 24, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(place / "pets" / split / name / f"{number}.png")
     shutil.copytree(place / "pets" / "val" / "cat", place / "other_animals")
+    (place / "broken.jpg").write_bytes(b"\xff\xd8 no image")
     np.savez(place / "scans.npz", images=rng.integers(0, 256, (7, 9, 9), dtype=np.uint8))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
@@ -142,7 +146,6 @@ def test_a_run_must_be_evaluated_before_its_network_is_used(place):
 
 def test_predictions_are_those_of_the_evaluation_and_broken_images_are_named(place, expected, pixels):
     np.savez(place / "seen.npz", x_test=pixels, y_test=np.zeros(12, int))
-    (place / "broken.jpg").write_bytes(b"\xff\xd8 no image")
     images = [str(place / name) for name in ("broken.jpg", "pets/test", "seen.npz")]
     with pytest.raises(InputError, match=r"1 of 25 images cannot be read: .*broken.jpg \(UnidentifiedImageError"):
         predict([f"--workdir={place / 'runs' / 'pets-mixup'}", *images, f"--output={place / 't.csv'}"])
@@ -181,6 +184,30 @@ def test_what_the_page_on_serving_says_is_so(place, served, expected, pixels, mo
     pytest.importorskip("tensorflow")
     exec(compile(with_tensorflow, "serving.md", "exec"), names)
     _same(names["same"], {name: values[[4, 8]] for name, values in expected.items()})
+
+
+@pytest.mark.usefixtures("served")
+def test_a_record_of_images_has_the_logits_and_features_that_evaluate_reads(place, expected):
+    workdir = f"--workdir={place / 'runs' / 'pets-mixup'}"
+    assert predict([workdir, str(place / "pets/test"), "--features", f"--output={place / 'test.npz'}"]) == 0
+    found, animals = (load_record(place / name, features=True) for name in ("test.npz", "animals.npz"))
+    np.testing.assert_allclose(found.logits, expected["logits"], rtol=1e-4, atol=1e-5)
+    assert [Path(name).name for name in animals.meta["images"]] == [f"{number}.png" for number in range(9)]
+    head = open_served(place / "runs" / "pets-mixup").network.variables["params"]["head"]
+    kernel, bias = (np.asarray(head[name]) for name in ("kernel", "bias"))
+    np.testing.assert_allclose(animals.features @ kernel + bias, animals.logits, rtol=1e-2, atol=1e-2)
+    test = replace(
+        record(place, "12x12-test"), features=found.features, training=Training(found.features, None, kernel, bias)
+    )
+    foreign = evaluate_records(test, ood={"animals": animals}, features=True)["ood"]["animals"]
+    assert (foreign["n_out"], foreign["scores"]["vim"]["auroc"] >= 0) == (9, True)
+    for extra, message in (
+        (["--features"], "--features given without --output=FILE.npz"),
+        ([f"--output={place / 'a.txt'}"], "ends in .txt; expected a file ending in .csv or .npz"),
+        ([f"--output={place / 'a.npz'}"], "none of 1 images can be read, the first: .*broken.jpg"),
+    ):
+        with pytest.raises(InputError, match=message):
+            predict([workdir, str(place / "broken.jpg"), *extra])
 
 
 @pytest.mark.usefixtures("served")

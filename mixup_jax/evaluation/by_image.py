@@ -15,7 +15,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.metrics.binning import bin_edges, equal_width_index
 from mixup_jax.metrics.calibration import calibration_error, overconfidence_error
 from mixup_jax.metrics.examined import Examined
-from mixup_jax.metrics.resampling import interval_around, resample_counts, wilson_interval
+from mixup_jax.metrics.resampling import Counts, interval_around, resample_counts, wilson_interval
 from mixup_jax.metrics.softmax import Floats, Ints
 
 BINS = (15, 100)
@@ -89,7 +89,7 @@ class _Sums:
             weights = (None, known.confidence, known.correct)
             self.bins[bins] = [np.bincount(cell, one, images * bins).reshape(images, bins) for one in weights]
 
-    def numbers(self, weights: Ints) -> dict[str, Floats]:
+    def numbers(self, weights: Counts) -> dict[str, Floats]:
         """Returns each number `[R]` of R resamples, in which image i occurs `weights[r, i]` times."""
         drawn = weights.astype(np.float64)
         examples = np.maximum(drawn @ self.examples, 1)

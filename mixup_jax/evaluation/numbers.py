@@ -52,12 +52,10 @@ ARGUMENTS = Wording("probabilities=True", "probabilities=False")
 def look_of(numbers: npt.NDArray[np.floating]) -> Look:
     """Returns what the rows of a record `[N, K]` look like; zeros throughout are logits."""
     every = -(-len(numbers) // MOST_ROWS)
-    rows = np.asarray(numbers[::every], np.float64)
-    inside = _within_one(rows)
-    summed = inside & _sums_to_one(rows, inside)
-    hundredths = rows / 100
-    to_hundred = _within_one(hundredths)
-    percent = to_hundred & _sums_to_one(hundredths, to_hundred)
+    rows = numbers[::every]
+    lowest, highest = rows.min(axis=1).astype(np.float64), rows.max(axis=1).astype(np.float64)
+    inside, to_hundred = (_within_one(lowest / unit, highest / unit) for unit in (1, 100))
+    summed, percent = _sums_to(1, rows, inside), _sums_to(100, rows, to_hundred)
     for kind, found, least, why in (
         (PROBABILITIES, summed, SHARE_OF_SUMS, "are from 0 to 1 and sum to 1"),
         (PERCENTAGES, percent, SHARE_OF_SUMS, "are from 0 to 100 and sum to 100"),
@@ -68,14 +66,18 @@ def look_of(numbers: npt.NDArray[np.floating]) -> Look:
     return Look(LOGITS, "", len(rows))
 
 
-def _within_one(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    inside: npt.NDArray[np.bool_] = np.all((rows >= -SLACK) & (rows <= 1 + SLACK), axis=1)
+def _within_one(lowest: npt.NDArray[np.float64], highest: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    inside: npt.NDArray[np.bool_] = (lowest >= -SLACK) & (highest <= 1 + SLACK)
     return inside
 
 
-def _sums_to_one(rows: npt.NDArray[np.float64], among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    near: npt.NDArray[np.bool_] = np.abs(rows.sum(axis=1) - 1) <= sum_tolerance(rows[among])
-    return near
+def _sums_to(total: int, rows: npt.NDArray[np.floating], among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Returns which of the chosen rows have this sum, or one that rounding explains."""
+    found = among.copy()
+    if among.any():
+        chosen = rows[among].astype(np.float64) / total
+        found[among] = np.abs(chosen.sum(axis=1) - 1) <= sum_tolerance(chosen)
+    return found
 
 
 def check_numbers(records: Mapping[str, Predictions], probabilities: bool | None, say: Wording) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from mixup_jax.errors import InputError, unknown_name
 from mixup_jax.metrics.binning import Bins, bin_edges, equal_width_index
 from mixup_jax.metrics.calibration import NORMS, bin_equal_mass, calibration_error, ece
 from mixup_jax.metrics.logits import blocks, check_logits, in_threads, rows_of
-from mixup_jax.metrics.resampling import Interval, interval_around, resample_counts
+from mixup_jax.metrics.resampling import Counts, Interval, interval_around, resample_counts
 from mixup_jax.metrics.softmax import (
     Bools,
     Floats,
@@ -32,8 +32,8 @@ from mixup_jax.metrics.temperature import check_temperature
 # Parts of the examples whose sums are made apart, and the most cells of bins in all of them (48 MiB).  The number of
 # parts decides the order of additions, so it must not depend on the machine.
 _PARTS, _CELLS = 8, 1 << 21
-_COLUMNS = 1 << 20  # probabilities of whole classes held at a time: 8 MiB
-_FEWEST_COLUMNS = 16  # float32 logits of 16 neighbouring classes share a line of the cache
+_KEPT = 1 << 24  # probabilities held at a time: 128 MiB
+_CLASSES = 8  # that a thread takes at a time
 
 
 def bin_classes(
@@ -75,18 +75,69 @@ def _equal_mass(
     logits: npt.NDArray[np.floating], labels: Ints, n_bins: int, threshold: float, temperature: float
 ) -> Iterator[tuple[int, Bins]]:
     """Yields each class of which a probability is left, and its bins of equal mass."""
-    for first, probabilities in _probabilities_by_class(logits, temperature):
+    for group in _kept_by_class(logits, labels, threshold, temperature):
 
-        def bins_of(places: slice, first: int = first, probabilities: Floats = probabilities) -> list[tuple[int, Bins]]:
-            found = []
-            for k, probability in enumerate(probabilities[places], first + places.start):
-                kept = np.flatnonzero(probability > threshold) if threshold > 0.0 else np.arange(len(labels))
-                if len(kept):
-                    found.append((k, bin_equal_mass(probability[kept], labels[kept] == k, n_bins)))
-            return found
+        def work(places: slice, group: list[tuple[int, list[Floats]]] = group) -> list[tuple[int, Bins]]:
+            joined = ((k, np.concatenate(parts)) for k, parts in group[places])
+            return [(k, bin_equal_mass(np.abs(kept), np.signbit(kept), n_bins)) for k, kept in joined if len(kept)]
 
-        for part in in_threads(bins_of, list(rows_of(len(probabilities), _FEWEST_COLUMNS // 2))):
+        for part in in_threads(work, list(rows_of(len(group), _CLASSES))):
             yield from part
+
+
+def _kept_by_class(
+    logits: npt.NDArray[np.floating], labels: Ints, threshold: float, temperature: float
+) -> Iterator[list[tuple[int, list[Floats]]]]:
+    """Yields some neighbouring classes, each with its probabilities above the threshold, negative for the label.
+
+    They are in the order of the examples, in parts to be joined.  The logits are read once, and again for each list.
+    """
+    from mixup_jax.metrics.compiled_classes import count_likely, write_above
+
+    array = table_of_logits(logits)
+    n, classes = array.shape
+    lowest = threshold if threshold > 0.0 else -1.0
+    of_rows = np.empty((3, n))  # the largest logit, the sum of exponentials, and what may be above the threshold
+    parts = list(rows_of(n, -(-n // _PARTS)))
+    likely = np.zeros((len(parts), classes), np.int64)
+
+    def rows_in(part: slice) -> Iterator[tuple[slice, npt.NDArray[np.floating]]]:
+        for some in blocks(part.stop - part.start, classes):
+            rows = slice(part.start + some.start, part.start + some.stop)
+            yield rows, plain_rows(array[rows])
+
+    def count(number: slice) -> None:
+        for rows, block in rows_in(parts[number.start]):
+            if not count_likely(block, bits_of(block), temperature, lowest, *of_rows[:, rows], likely[number.start]):
+                check_logits(array)
+
+    numbers = list(rows_of(len(parts), 1))
+    in_threads(count, numbers)
+    for first, last in _together(likely.sum(axis=0)):
+        # For each class one range for each part.
+        size = likely[:, first:last].T.ravel()
+        start = (size.cumsum() - size).reshape(last - first, len(parts))
+        end, kept = start.T.copy(), np.empty(size.sum())
+
+        def write(number: slice, first: int = first, last: int = last, end: Ints = end, kept: Floats = kept) -> None:
+            for rows, block in rows_in(parts[number.start]):
+                given = plain(labels[rows], np.int64), first, last, temperature, lowest
+                write_above(block, *given, *of_rows[:, rows], end[number.start], kept)
+
+        in_threads(write, numbers)
+        ranges = (zip(of_class, end[:, k], strict=True) for k, of_class in enumerate(start))
+        yield [(k, [kept[a:b] for a, b in of_class]) for k, of_class in enumerate(ranges, first)]
+
+
+def _together(counts: Ints) -> Iterator[tuple[int, int]]:
+    """Yields the ranges of classes that have at most `_KEPT` probabilities together, or a single class."""
+    first, size = 0, 0
+    for k, count in enumerate(counts):
+        if size and size + count > _KEPT:
+            yield first, k
+            first, size = k, 0
+        size += int(count)
+    yield first, len(counts)
 
 
 def _equal_width(
@@ -134,32 +185,6 @@ def _divide(shifted: Floats, temperature: float) -> None:
     if temperature != 1.0:
         with np.errstate(over="ignore"):  # a gap that overflows becomes -inf, an impossible class
             shifted /= temperature
-
-
-def _probabilities_by_class(logits: npt.NDArray[np.floating], temperature: float) -> Iterator[tuple[int, Floats]]:
-    """Yields the probabilities of some neighbouring classes, float64 `[classes, N]`, after the first one's number."""
-    from mixup_jax.metrics.compiled_classes import totals_of_rows, write_columns
-
-    array = table_of_logits(logits)
-    n, classes = array.shape
-    top, total = np.empty(n), np.empty(n)
-
-    def sum_up(rows: slice) -> None:
-        block = plain_rows(array[rows])
-        if not totals_of_rows(block, bits_of(block), temperature, top[rows], total[rows]):
-            check_logits(array)
-
-    in_threads(sum_up, list(blocks(n, classes)))
-    width = max(_FEWEST_COLUMNS, _COLUMNS // n)
-    for first in range(0, classes, width):
-        columns = np.empty((min(width, classes - first), n))
-
-        def fill(rows: slice, first: int = first, columns: Floats = columns) -> None:
-            block = plain_rows(array[rows, first : first + len(columns)])
-            write_columns(block, top[rows], total[rows], temperature, columns[:, rows])
-
-        in_threads(fill, list(blocks(n, len(columns))))
-        yield first, columns
 
 
 def classwise_ece(
@@ -261,7 +286,7 @@ class _ClassSums:
             starts = np.flatnonzero(np.diff(cell[order], prepend=-1))
             self.classes.append((order, residual[order], starts))
 
-    def classwise_ece(self, counts: Ints) -> Floats:
+    def classwise_ece(self, counts: Counts) -> Floats:
         """Returns the class-wise ECE `[R]` of R resamples, in which example i occurs `counts[r, i]` times."""
         total = np.zeros(len(counts))
         for order, residual, starts in self.classes:

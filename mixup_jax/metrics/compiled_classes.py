@@ -1,7 +1,8 @@
-"""The compiled loop that bins the probabilities of all classes."""
+"""The compiled loops over the probabilities of all classes: their bins, and those above a threshold."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numba
@@ -89,38 +90,75 @@ def add_to_bins_of_classes(
 
 @compiled(
     [
-        types.boolean(given(number, 2), given(bits, 2), types.float64, *2 * [filled(types.float64, 1)])
+        types.boolean(
+            *(given(number, 2), given(bits, 2), *2 * [types.float64]),
+            *(*3 * [filled(types.float64, 1)], filled(types.int64, 1)),
+        )
         for number, bits in ((types.float32, types.int32), (types.float64, types.int64))
     ]
 )
-def totals_of_rows(logits: Any, bits: Any, temperature: float, top: Any, total: Any) -> bool:
-    """Writes the largest logit of each row and the sum of exp((z_k - it) / temperature); returns as the loop above."""
+def count_likely(
+    logits: Any, bits: Any, temperature: float, threshold: float, top: Any, total: Any, least: Any, count: Any
+) -> bool:
+    """Adds to each class how many of its logits may have a probability above the threshold; returns as the loop above.
+
+    Writes the largest logit of each row, the sum of exp((z_k - it) / temperature), and a logit a little lower than any
+    whose probability is above the threshold.
+    """
     probability = np.empty(logits.shape[1])
     of_largest = np.empty(1, bits.dtype)
     largest = of_largest.view(logits.dtype)  # the same memory
     valid = True
     for i in range(logits.shape[0]):
-        high = bits[i, 0]
-        for k in range(logits.shape[1]):
+        row, high = logits[i], bits[i, 0]
+        for k in range(row.size):
             high = max(high, bits[i, k])
         of_largest[0] = bits_of_largest(bits[i], high)
         top[i] = largest[0]
-        total[i] = probabilities_of_row(logits[i], top[i], temperature, probability)
+        total[i] = probabilities_of_row(row, top[i], temperature, probability)
         valid &= np.isfinite(top[i]) & (total[i] > 0.0)
+        least[i] = top[i] + temperature * (math.log(threshold * total[i]) - 1e-6) if threshold > 0.0 else -np.inf
+        for k in range(row.size):
+            count[k] += row[k] >= least[i]
     return valid
 
 
 @compiled(
     [
-        types.void(given(number, 2), *2 * [given(types.float64, 1)], types.float64, types.Array(types.float64, 2, "A"))
+        types.void(
+            *(given(number, 2), given(types.int64, 1), *2 * [types.int64], *2 * [types.float64]),
+            *(*3 * [given(types.float64, 1)], filled(types.int64, 1), filled(types.float64, 1)),
+        )
         for number in (types.float32, types.float64)
     ]
 )
-def write_columns(logits: Any, top: Any, total: Any, temperature: float, columns: Any) -> None:
-    """Writes the probabilities of rows of some classes, given `totals_of_rows`, to `[classes, rows]`."""
-    power = np.empty(logits.shape[1])
+def write_above(
+    logits: Any,
+    labels: Any,
+    first: int,
+    last: int,
+    temperature: float,
+    threshold: float,
+    top: Any,
+    total: Any,
+    least: Any,
+    place: Any,
+    kept: Any,
+) -> None:
+    """Writes the probabilities above the threshold of the classes from `first` to before `last`; see `count_likely`.
+
+    That of class `first + k` is written to `kept[place[k]]`, and its place moves on; that of the label gets a minus.
+    """
     for i in range(logits.shape[0]):
-        for k in range(power.size):
-            power[k] = exponential(at_least((logits[i, k] - top[i]) / temperature, LEAST)) / total[i]
-        for k in range(power.size):
-            columns[k, i] = power[k]
+        for start in range(first, last, _TOGETHER):
+            row, likely = logits[i, start : min(start + _TOGETHER, last)], 0
+            for k in range(row.size):
+                likely += row[k] >= least[i]
+            if likely:
+                for k in range(row.size):
+                    if row[k] >= least[i]:
+                        probability = exponential(at_least((row[k] - top[i]) / temperature, LEAST)) / total[i]
+                        if probability > threshold:
+                            of_class = start + k - first
+                            kept[place[of_class]] = -probability if labels[i] == start + k else probability
+                            place[of_class] += 1

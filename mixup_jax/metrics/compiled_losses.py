@@ -200,3 +200,25 @@ def sums_of_others(logits: Any, bits: Any, gap: Any, total: Any, squares: Any, s
         total[i] = equal + (upper * 2.0**-31 + lower * 2.0**-62)
         squares[i] = equal + sum_of_squares(powers)
         spread[i] = upper_spread * 2.0**-31 + lower_spread * 2.0**-62
+
+
+@compiled(
+    [types.boolean(given(number, 2), _LABELS, filled(types.int64, 1)) for number in (types.float32, types.float64)]
+)
+def classes_ahead(logits: Any, labels: Any, ahead: Any) -> bool:
+    """Writes how many classes have a larger logit than the label, or an equal one and come before it.
+
+    Returns False if a row contains NaN or +inf, or only -inf.
+    """
+    valid = True
+    for i in range(ahead.size):
+        row, of_label, above, finite, wrong = logits[i], logits[i, labels[i]], 0, 0, 0
+        for k in range(row.size):
+            above += row[k] > of_label
+            finite += row[k] > -np.inf
+            wrong += not row[k] < np.inf
+        for k in range(labels[i]):
+            above += row[k] == of_label
+        ahead[i] = above
+        valid &= (finite > 0) & (wrong == 0)
+    return valid

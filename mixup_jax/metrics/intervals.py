@@ -18,6 +18,7 @@ from mixup_jax.metrics.detection import check_scores
 from mixup_jax.metrics.replicates import Replicates, Resamples, SortedRun, sorted_run, with_bins
 from mixup_jax.metrics.resampling import (
     PAIR_CHUNK,
+    Counts,
     Difference,
     Interval,
     difference_around,
@@ -27,7 +28,7 @@ from mixup_jax.metrics.resampling import (
     resample_counts,
     wilson_interval,
 )
-from mixup_jax.metrics.softmax import Floats, Ints
+from mixup_jax.metrics.softmax import Floats
 
 USUAL = ("accuracy", "ece", "oe")
 
@@ -55,13 +56,12 @@ def named_replicates(names: Sequence[str], n_bins: Sequence[int]) -> dict[str, C
 
 
 def replicates_of(
-    run: SortedRun, counts: Ints, wanted: Mapping[str, Callable[[Resamples], Floats]]
+    run: SortedRun, counts: Counts, wanted: Mapping[str, Callable[[Resamples], Floats]]
 ) -> dict[str, Floats]:
     """Returns the wanted numbers and the mean losses, `[R]` each, of resamples with `counts[r, i]` of example i."""
     resamples = Resamples(run, counts)
     found = {name: replicates(resamples) for name, replicates in wanted.items()}
-    whole = np.zeros(1, np.int64)
-    return found | {name: resamples.sums_of(loss, whole)[:, 0] / run.n for name, loss in run.losses.items()}
+    return found | resamples.means()
 
 
 def intervals_of(
@@ -179,7 +179,7 @@ def paired_bootstrap_differences(
             f"losses_a names {sorted(run_a.losses)} and losses_b {sorted(run_b.losses)}; expected the same names"
         )
 
-    def difference(counts: Ints) -> dict[str, Floats]:
+    def difference(counts: Counts) -> dict[str, Floats]:
         a, b = replicates_of(run_a, counts, wanted), replicates_of(run_b, counts, wanted)
         return {name: a[name] - b[name] for name in a}
 
@@ -223,7 +223,7 @@ def paired_bootstrap_auroc_difference(
 
     auroc_a, auroc_b = _auroc_of_resamples(inside_a, outside_a), _auroc_of_resamples(inside_b, outside_b)
 
-    def difference(counts_in: Ints, counts_out: Ints) -> Floats:
+    def difference(counts_in: Counts, counts_out: Counts) -> Floats:
         return auroc_a(counts_in, counts_out) - auroc_b(counts_in, counts_out)
 
     measured = difference(*(np.ones((1, size), np.int64) for size in sizes_a))
@@ -236,13 +236,15 @@ def paired_bootstrap_auroc_difference(
     return difference_around(float(measured[0]), replicates, level)
 
 
-def _auroc_of_resamples(score_in: Floats, score_out: Floats) -> Callable[[Ints, Ints], Floats]:
+def _auroc_of_resamples(score_in: Floats, score_out: Floats) -> Callable[[Counts, Counts], Floats]:
     """Returns a function from how often each score occurs in each resample, `[R, N]` and `[R, M]`, to `[R]` AUROCs."""
     order = np.argsort(score_in)
     left, right = (np.searchsorted(score_in[order], score_out, side=side) for side in ("left", "right"))
 
-    def areas(counts_in: Ints, counts_out: Ints) -> Floats:
-        below = np.concatenate([np.zeros((len(counts_in), 1), np.int64), counts_in[:, order].cumsum(axis=1)], axis=1)
+    def areas(counts_in: Counts, counts_out: Counts) -> Floats:
+        below = np.concatenate(
+            [np.zeros((len(counts_in), 1), np.int64), counts_in[:, order].cumsum(axis=1, dtype=np.int64)], axis=1
+        )
         pairs = (counts_out * (below[:, left] + below[:, right])).sum(axis=1)
         return np.asarray(pairs / (2 * len(score_in) * len(score_out)), np.float64)
 

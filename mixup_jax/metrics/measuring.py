@@ -13,6 +13,7 @@ from mixup_jax.metrics import table
 from mixup_jax.metrics.binning import bin_confidences
 from mixup_jax.metrics.examined import Examined
 from mixup_jax.metrics.intervals import intervals_of
+from mixup_jax.metrics.logits import in_threads, rows_of
 from mixup_jax.metrics.order import both_ascending
 from mixup_jax.metrics.proper import brier_decomposition
 from mixup_jax.metrics.replicates import with_bins
@@ -71,7 +72,9 @@ def _derived_from(name: str) -> Any:
 
 def values(given: Given, rows: Sequence[Metric]) -> dict[str, float | None]:
     """Returns the number of each row that can be computed, by its key; None for an infinite one (not valid in JSON)."""
-    numbers = {row.key: given.number(row) for row in rows if given.has(row)}
+    known = [row for row in rows if given.has(row)]
+    found = in_threads(lambda place: given.number(known[place.start]), list(rows_of(len(known), 1)))
+    numbers = {row.key: number for row, number in zip(known, found, strict=True)}
     return {key: number if math.isfinite(number) else None for key, number in numbers.items()}
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.binning import bin_edges, check_confidences, equal_width_index
 from mixup_jax.metrics.classwise import class_cells
-from mixup_jax.metrics.logits import Result, blocks, check_logits, in_threads
+from mixup_jax.metrics.logits import Result, check_logits, in_threads
 from mixup_jax.metrics.softmax import (
     WIDE,
     Bools,
@@ -21,7 +21,6 @@ from mixup_jax.metrics.softmax import (
     Ints,
     bits_of,
     check_all_labelled,
-    check_labelled,
     parts_of,
     plain,
     plain_rows,
@@ -229,13 +228,14 @@ def top_k_accuracy(logits: npt.ArrayLike, labels: npt.ArrayLike, k: int) -> floa
     """
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise InputError(f"k is {k!r}; expected a whole number of at least 1")
-    logits, labels = check_labelled(logits, labels)
-    # A few rows at a time: the logits may be a file that is larger than memory.
-    return sum(in_threads(lambda rows: _hits(logits[rows], labels[rows], k), list(blocks(*logits.shape)))) / len(labels)
+    from mixup_jax.metrics.compiled_losses import classes_ahead
 
+    array, checked = table_of_logits(logits), check_all_labelled(logits, labels)
 
-def _hits(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], k: int) -> int:
-    of_label = np.take_along_axis(logits, labels[:, None], axis=1)
-    ahead = np.count_nonzero(logits > of_label, axis=1)
-    ahead += np.count_nonzero((logits == of_label) & (np.arange(logits.shape[1]) < labels[:, None]), axis=1)
-    return int(np.count_nonzero(ahead < k))
+    def hits(rows: slice) -> int:
+        block, ahead = plain_rows(array[rows]), np.empty(rows.stop - rows.start, np.int64)
+        if not classes_ahead(block, plain(checked[rows], np.int64), ahead):
+            check_logits(array)
+        return int(np.count_nonzero(ahead < k))
+
+    return sum(in_threads(hits, parts_of(array))) / len(checked)

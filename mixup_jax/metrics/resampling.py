@@ -7,8 +7,6 @@ statistic, but calls it once for every resample, which is slower.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -16,10 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-from mixup_jax.metrics.softmax import Floats, Ints
+from mixup_jax.metrics.logits import in_threads, rows_of
+from mixup_jax.metrics.softmax import Floats
 
 CHUNK = 1 << 18  # examples resampled at a time: a few megabytes, whatever the size of the set
 PAIR_CHUNK = CHUNK // 4  # of two runs; smaller arrays stay in the cache, which took a third to a half of the time off
+FEWEST_ROWS = 8  # resamples at a time, however many examples: they share one reading of the values
+_RAW = 1 << 15  # random numbers of 64 bits that a thread makes at a time
+Counts = npt.NDArray[np.integer]
 
 
 class Interval(NamedTuple):
@@ -49,30 +51,58 @@ def row_counts(n: int, resamples: int, rows: int | None = None) -> Iterator[int]
     return (min(rows, resamples - first) for first in range(0, resamples, rows))
 
 
-def resample_counts(n: int, resamples: int, seed: int | list[int], rows: int | None = None) -> Iterator[Ints]:
-    """Yields how often each of n examples occurs in each resample, int64 `[rows, n]` at a time."""
+def resample_counts(n: int, resamples: int, seed: int | list[int], rows: int | None = None) -> Iterator[Counts]:
+    """Yields how often each of n examples occurs in each resample, uint8 `[rows, n]` at a time.
+
+    An example that is drawn 256 times or more, which has a probability below 1e-500, is counted wrongly.
+    """
     from mixup_jax.metrics.compiled_resamples import count_draws
 
     check_resamples(resamples)
-    rng = np.random.default_rng(seed)
+    draws = _Draws(n, seed)
+    for now in row_counts(n, resamples, rows or max(FEWEST_ROWS, CHUNK // n)):
+        drawn, counts = draws.next(now * n).reshape(now, n), np.zeros((now, n), np.uint8)
 
-    def counted(now: int) -> Ints:
-        counts = np.zeros((now, n), np.int64)
-        count_draws(rng.integers(0, n, size=(now, n)), counts)
-        return counts
+        def count(some: slice, drawn: npt.NDArray[np.uint32] = drawn, counts: Counts = counts) -> None:
+            count_draws(drawn[some], counts[some])
 
-    # While the caller works on some resamples, a thread draws the next ones.
-    with ThreadPoolExecutor(1) as thread:
-        yield from ahead(thread, [partial(counted, now) for now in row_counts(n, resamples, rows)])
+        in_threads(count, list(rows_of(now, max(1, 2 * _RAW // n))))
+        yield counts
 
 
-def ahead(thread: ThreadPoolExecutor, calls: Sequence[Callable[[], Ints]]) -> Iterator[Ints]:
-    """Yields the results of the calls in their order; the next one is under way while the caller has one."""
-    following = thread.submit(calls[0])
-    for call in calls[1:]:
-        result, following = following.result(), thread.submit(call)
-        yield result
-    yield following.result()
+class _Draws:
+    """The numbers of `numpy.random.default_rng(seed).integers(0, n, ..)`, made in several threads."""
+
+    def __init__(self, n: int, seed: int | list[int]) -> None:
+        self.n, self.seed, self.place = n, seed, 0
+        self.spare = np.empty(0, np.uint32)
+
+    def next(self, wanted: int) -> npt.NDArray[np.uint32]:
+        """Returns the next numbers."""
+        parts, missing = [self.spare], wanted - len(self.spare)
+        while missing > 0:
+            raw = missing // 2 + 1
+            made = in_threads(self._made, list(rows_of(raw, _RAW)))
+            self.place += raw
+            parts += made
+            missing -= sum(map(len, made))
+        numbers = np.concatenate(parts)
+        self.spare = numbers[wanted:].copy()
+        return numbers[:wanted]
+
+    def _made(self, part: slice) -> npt.NDArray[np.uint32]:
+        from mixup_jax.metrics.compiled_resamples import draw_below
+
+        raw = raw_numbers(self.seed, self.place + part.start).random_raw(part.stop - part.start)
+        drawn = np.empty(2 * len(raw), np.uint32)
+        return drawn[: draw_below(raw, self.n, drawn)]
+
+
+def raw_numbers(seed: int | list[int], first: int) -> np.random.PCG64:
+    """Returns what makes the 64-bit numbers that `numpy.random.default_rng(seed)` uses, from a place on."""
+    numbers = np.random.PCG64(seed)
+    numbers.advance(first)
+    return numbers
 
 
 def gathered(parts: Iterator[dict[str, Floats]]) -> dict[str, Floats]:

@@ -90,13 +90,15 @@ def _expected_errors(score: npt.ArrayLike, correct: npt.ArrayLike) -> Floats:
     """Returns the expected number of errors among the k most confident examples, float64 `[N]` for k = 1 .. N."""
     scores = check_scores("score", score)
     outcomes = np.asarray(correct)
-    if outcomes.shape != scores.shape or not np.isin(outcomes, (0, 1)).all():
+    if outcomes.shape != scores.shape or not (outcomes.dtype == bool or np.isin(outcomes, (0, 1)).all()):
         raise InputError(
             f"correct has shape {list(outcomes.shape)} and dtype {outcomes.dtype}; "
             f"expected true or false for each of the {len(scores)} scores"
         )
     order = np.argsort(scores)
     ascending, wrong = scores[order], outcomes[order] == 0
+    if (ascending[1:] != ascending[:-1]).all():
+        return np.cumsum(wrong, dtype=np.float64)
     starts: Ints = np.flatnonzero(np.append(True, ascending[1:] != ascending[:-1]))
     sizes = np.diff(np.append(starts, len(scores)))
     errors = np.add.reduceat(wrong.astype(np.int64), starts)

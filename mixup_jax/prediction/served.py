@@ -20,8 +20,8 @@ from mixup_jax.data.load import recorded_spec
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import print_line, spreadsheet
 from mixup_jax.metrics.temperature import fit_temperature
-from mixup_jax.prediction.predict import Network, make_predict, restore
-from mixup_jax.runs.records import load_record
+from mixup_jax.prediction.predict import Forward, Logits, Network, make_predict, restore, with_features
+from mixup_jax.runs.records import Predictions, load_record, no_labels
 from mixup_jax.runs.workdir import check_own, record_path, require_checkpoints
 from mixup_jax.store.checkpoint import Checkpoints
 
@@ -37,12 +37,14 @@ class Served:
     Attributes:
       network: of one checkpoint.
       step: of the checkpoint.
+      config: of the run, as its records carry it.
       temperature: fitted on the validation examples.
       energies: the free energy of each validation example, float32, ascending.
     """
 
     network: Network
     step: int
+    config: Mapping[str, Any]
     temperature: float
     energies: jax.Array
 
@@ -91,7 +93,7 @@ def open_served(
     with Checkpoints(require_checkpoints(workdir), read_only=True, report=report) as checkpoints:
         step = checkpoints.step_of(checkpoint)
         facts = checkpoints.restore_facts(step)
-        check_own(workdir, step, facts["config"])
+        recorded = check_own(workdir, step, facts["config"])
         config = from_dict(facts["config"])
         spec = recorded_spec(facts, config.data, data_dir)
         if spec.task != "image":
@@ -108,7 +110,7 @@ def open_served(
         network = restore(checkpoints, step, config, spec=spec)
     held_out = load_record(record)
     energies = jnp.sort(energies_of(jnp.asarray(held_out.logits)))
-    return Served(network, step, fit_temperature(held_out.logits, held_out.labels), energies)
+    return Served(network, step, recorded, fit_temperature(held_out.logits, held_out.labels), energies)
 
 
 class Answer(NamedTuple):
@@ -133,18 +135,46 @@ class Answer(NamedTuple):
 
 def answers(served: Served, given: Sequence[Given], broken: list[str]) -> Iterator[Answer]:
     """Yields what is said of each image that can be decoded; the others are added to `broken`, with the reasons."""
-    network = served.network
-    size = min(network.config.evaluation.batch_size, len(given))
-    predict = make_predict(network.forward, network.mesh, batch_size=size)
-    names, spec = np.array(served.class_names), network.spec.sized(network.config.data.image_size)
-    for whole, images, failed in decoded(given, spec, AT_ONCE):
-        broken += failed
-        if not whole:
-            continue
-        out = jax.device_get(served.outputs(jnp.asarray(predict(network.variables, images))))
+    names = np.array(served.class_names)
+    for whole, logits in _predicted(served, served.network.forward, given, broken):
+        out = jax.device_get(served.outputs(jnp.asarray(logits)))
         best = np.argsort(-out["probabilities"], axis=1, kind="stable")[:, :TOP]
         for one, row, chosen, unlike in zip(whole, out["probabilities"], best, out["unlike"], strict=True):
             yield Answer(one.name, names[chosen].tolist(), row[chosen].tolist(), float(unlike))
+
+
+def record_of_images(
+    served: Served, given: Sequence[Given], broken: list[str], *, features: bool = False
+) -> Predictions:
+    """Returns the record, without labels, of the images that can be decoded; `broken` is as in `answers`.
+
+    With `features` it also holds the penultimate features.  InputError if no image can be decoded.
+    """
+    forward = with_features(served.network) if features else served.network.forward
+    parts = list(_predicted(served, forward, given, broken))
+    if not parts:
+        raise InputError(f"none of {len(given)} images can be read, the first: {broken[0]}; expected whole images")
+    found, classes = np.concatenate([values for _, values in parts]), served.network.spec.classes
+    logits, beyond = found[:, :classes], found[:, classes:].astype(np.float16) if features else None
+    images = [one.name for whole, _ in parts for one in whole]
+    meta = {"step": served.step, "config": served.config, "images": images}
+    return Predictions(logits, no_labels(logits), meta, features=beyond)
+
+
+def _predicted(
+    served: Served, forward: Forward, given: Sequence[Given], broken: list[str]
+) -> Iterator[tuple[list[Given], Logits]]:
+    """Yields some of the images that can be decoded, at least one, and what `forward` returns for them."""
+    network = served.network
+    size = min(network.config.evaluation.batch_size, len(given))
+    predict, spec = (
+        make_predict(forward, network.mesh, batch_size=size),
+        network.spec.sized(network.config.data.image_size),
+    )
+    for whole, images, failed in decoded(given, spec, AT_ONCE):
+        broken += failed
+        if whole:
+            yield whole, predict(network.variables, images)
 
 
 def table(found: Sequence[Answer]) -> bytes:

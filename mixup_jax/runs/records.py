@@ -21,7 +21,7 @@ import numpy.typing as npt
 from mixup_jax.errors import InputError, not_a_file
 from mixup_jax.escapes import is_plain
 from mixup_jax.metrics.feature_scores import Training, check_features
-from mixup_jax.metrics.logits import SUM_TOLERANCE, UNLABELLED, check_labels, check_logits
+from mixup_jax.metrics.logits import SUM_TOLERANCE, UNLABELLED, check_labels, check_logits, row_maxima
 from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, UNREADABLE, read_npz
 from mixup_jax.runs.files import LARGEST, MIB, shown, unique, write_atomically
 
@@ -87,7 +87,7 @@ class Predictions:
 
 
 def _check_magnitude(logits: npt.NDArray[np.floating]) -> None:
-    largest = logits.max(axis=1)
+    largest = row_maxima(logits)
     row = int(np.abs(largest).argmax())
     if abs(float(largest[row])) > LARGEST_LOGIT:
         raise InputError(
