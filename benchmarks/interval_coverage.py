@@ -18,9 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from document import table, write_between
+from interval_classes import on_request
 from interval_simulation import detections, mean_of_folded_normal, pairs, test_sets
 
 from mixup_jax.metrics import calibration
+from mixup_jax.metrics import table as metric_table
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 RESULTS = DOCS / "benchmarks-coverage.json"
@@ -49,6 +51,8 @@ def settings() -> dict[str, tuple[Callable[..., dict], tuple]]:
                     (n, 10, GAPS[name], False, False),
                 )
         if n < 10_000:
+            for name in ("calibrated", "5 points over"):
+                found[f"one record, n={n}, K=10, {name}, on request"] = (on_request, (n, 10, GAPS[name]))
             for name in ("calibrated", "5 points over", "5 points under"):
                 found[f"two networks, n={n}, K=10, {name}"] = (pairs, (n, 10, GAPS[name], False))
             for name, distance, ties in (("near", 0.5, False), ("far", 2.0, False), ("ties", 1.0, True)):
@@ -84,8 +88,8 @@ def rounded(found):
 
 
 KINDS = ("one record", "two networks", "two sets")
-OWN_VALUE = ("accuracy", "nll", "brier", "brier_top_label", "confidence_minus_accuracy", "mean_confidence")
-OWN_VALUE += ("auroc", "auroc_difference")
+OWN_VALUE = {row.key for row in (*metric_table.METRICS, *metric_table.DETECTION) if row.covered == "population"}
+OWN_VALUE |= {"mean_confidence", "auroc_difference"}
 
 
 def write() -> None:
@@ -107,13 +111,20 @@ def write() -> None:
                 verdict(
                     [found["intervals"][key]["coverage"] for found in of_kind.values() if key in found["intervals"]]
                 ),
-                "of the population" if key in OWN_VALUE else "the mean at this n",
+                covered(key),
             ]
             for key in keys
         ]
         lines += [*table(header, rows), ""]
     lines += [
-        *table(["noise floor, calibrated networks", "ECE above `p95`, %", "mean of ECE / `mean`"], floors(kept)),
+        *table(["noise floor, calibrated networks", "number above `p95`, %", "mean of it / `mean`"], floors(kept)),
+        "",
+        *(
+            f"{name.removeprefix('one record, ')}: p of `calibration_test` is at most 0.05 in "
+            f"{100 * found['calibration_test']['p at most 0.05']:.1f} %."
+            for name, found in kept.items()
+            if "calibration_test" in found
+        ),
         "",
     ]
     repeats = {found["replicates"] for found in kept.values()}
@@ -124,6 +135,12 @@ def write() -> None:
         "is 93 to 97 %."
     )
     write_between(DOCS / "metrics.md", "coverage", "\n".join(lines) + "\n")
+
+
+def covered(key: str) -> str:
+    if key == "conformal_coverage":
+        return "the coverage of its threshold"
+    return "of the population" if key in OWN_VALUE else "the mean at this n"
 
 
 def spread(found: list[dict], key: str) -> str:
@@ -144,7 +161,7 @@ def floors(kept: dict[str, dict]) -> list[list[str]]:
     found = [(name, one["floors"]) for name, one in kept.items() if "floors" in one]
     return [
         [
-            f"{name.removeprefix('one record, ')}, {key.removeprefix('ece_')} bins",
+            f"{name.removeprefix('one record, ')}, `{key}`",
             f"{100 * floor['above p95']:.1f}",
             f"{floor['mean'] / floor['floor']:.3f}",
         ]

@@ -39,12 +39,7 @@ class Population:
             self.right = (self.confidence - gap).clip(0.0, 1.0)
             self.losses = np.tile(-np.log(self.confidence), (2, 2, 1))
             return
-        low, high = 0.2, 5.0  # of the temperature, by bisection
-        for _ in range(16):
-            temperature = math.sqrt(low * high)
-            gap_now = metrics.max_probability(logits / temperature).mean() - self.right.mean()
-            low, high = (temperature, high) if gap_now > gap else (low, temperature)
-        given = logits / (temperature if gap else 1.0)
+        given = logits / temperature_of(logits, gap)
         self.confidence = metrics.max_probability(given)
         others = np.where(each[:, None] * 0 + np.arange(classes) == top[:, None], -np.inf, true)
         wrong = (others + rng.gumbel(0, 1, others.shape)).argmax(axis=1)
@@ -54,13 +49,44 @@ class Population:
         )
 
 
+def temperature_of(logits: np.ndarray, gap: float) -> float:
+    """Returns the temperature, by bisection, at which the mean confidence is above that of these logits by the gap."""
+    low, high, right = 0.2, 5.0, metrics.max_probability(logits).mean()
+    for _ in range(16):
+        temperature = math.sqrt(low * high)
+        gap_now = metrics.max_probability(logits / temperature).mean() - right
+        low, high = (temperature, high) if gap_now > gap else (low, temperature)
+    return temperature if gap else 1.0
+
+
+@numba.njit(cache=True, nogil=True)
+def equal_mass_gaps(here, confidence, correct, tie, n):
+    """Returns n times the ECE of 15 bins of equal mass of sorted examples that occur `here[j]` times, n in all."""
+    wanted, cut, end, last_end, before_end = 15, 1, 0, 0, 0
+    residual = last_residual = before_residual = total = 0.0
+    last = here.size - 1
+    for j in range(here.size):
+        end += here[j]
+        residual += here[j] * (confidence[j] - correct[j])
+        if (j == last or tie[j + 1] != tie[j]) and end > before_end:  # the end of a group of equal confidences
+            while cut < wanted and cut * n <= end * wanted:
+                lower = cut * n - wanted * before_end <= wanted * end - cut * n
+                at, value = (before_end, before_residual) if lower else (end, residual)
+                if at > last_end:
+                    total += abs(value - last_residual)
+                    last_end, last_residual = at, value
+                cut += 1
+            before_end, before_residual = end, residual
+    return total + abs(residual - last_residual)
+
+
 @numba.njit(cache=True, nogil=True)
 def resample(order, confidence, correct, losses, bins, many_bins, tie, harmonic, resamples, seed):
     """Returns, for resamples of sorted examples, the sums of both kinds of bins, adaptive ECE, AURC, E-AURC and losses.
 
     A first resample is the set itself.
     """
-    n, wanted = order.size, 15
+    n = order.size
     few = np.zeros((resamples + 1, 15, 3))
     many = np.zeros((resamples + 1, 100, 3))
     found = np.zeros((resamples + 1, 3 + losses.shape[0]))
@@ -80,16 +106,12 @@ def resample(order, confidence, correct, losses, bins, many_bins, tie, harmonic,
             for j in range(n):
                 sum_ += here[j] * losses[loss, j]
             found[b, 3 + loss] = sum_ / n
-        end = last_end = before_end = 0
-        residual = last_residual = before_residual = total = 0.0
-        cut, size, sum_, right = 1, 0, 0.0, 0.0
+        size, sum_, right = 0, 0.0, 0.0
         for j in range(n):
             c = here[j]
             size += c
             sum_ += c * confidence[j]
             right += c * correct[j]
-            end += c
-            residual += c * (confidence[j] - correct[j])
             if j == n - 1 or many_bins[j + 1] != many_bins[j] or bins[j + 1] != bins[j]:
                 few[b, bins[j], 0] += size
                 few[b, bins[j], 1] += sum_
@@ -98,18 +120,7 @@ def resample(order, confidence, correct, losses, bins, many_bins, tie, harmonic,
                 many[b, many_bins[j], 1] += sum_
                 many[b, many_bins[j], 2] += right
                 size, sum_, right = 0, 0.0, 0.0
-            if c == 0 and (j == 0 or tie[j - 1] != tie[j]) and (j == n - 1 or tie[j + 1] != tie[j]):
-                continue
-            if (j == n - 1 or tie[j + 1] != tie[j]) and end > before_end:  # the end of a group of equal confidences
-                while cut < wanted and cut * n <= end * wanted:
-                    lower = cut * n - wanted * before_end <= wanted * end - cut * n
-                    at, value = (before_end, before_residual) if lower else (end, residual)
-                    if at > last_end:
-                        total += abs(value - last_residual)
-                        last_end, last_residual = at, value
-                    cut += 1
-                before_end, before_residual = end, residual
-        found[b, 0] = (total + abs(residual - last_residual)) / n
+        found[b, 0] = equal_mass_gaps(here, confidence, correct, tie, n) / n
         start, errors, risk, j = 0, 0.0, 0.0, n - 1
         while j >= 0:  # the surest first
             first = j
@@ -240,6 +251,7 @@ def test_sets(
         for key, of_key in intervals(values, LIMITS).items():
             measured.setdefault(key, []).append(float(values[key][0]))
             ends.setdefault(key, []).append(of_key)
+        ends["accuracy"][-1] = metrics.wilson_interval(int(correct.sum()), n)
         if gap == 0.0:
             for bins, found in over.items():
                 floor = metrics.noise_floor(confidence, bins)

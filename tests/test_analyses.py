@@ -186,6 +186,12 @@ def test_an_evaluation_has_the_analyses_it_is_asked_for(tmp_path):
     after = document["results"]["test"]["after_temperature"]["nll"]
     assert extra["recalibration"]["here"]["temperature"]["nll"] == pytest.approx(after, abs=1e-12)
     assert crossed[extra["recalibration"]["best"]]["nll"] == min(one["nll"] for one in crossed.values())
+    of_confidence = extra["recalibration"]["here_confidence"]
+    assert set(of_confidence) - set(crossed) == {"isotonic", "beta", "spline", "histogram"}
+    fitted = metrics.fit_beta(*metrics.confidence_and_correct(*held_out))
+    confidence, correct = metrics.confidence_and_correct(logits, labels)
+    golden = np.square(fitted.apply(confidence) - correct).mean()
+    assert of_confidence["beta"]["brier_top_label"] == pytest.approx(golden, abs=1e-12)
     on_page = [quantity for section in sections([]) for quantity in section.quantities if quantity.path[0] == "extra"]
     assert len(on_page) > 40
     assert all(

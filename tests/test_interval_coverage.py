@@ -10,6 +10,7 @@ from mixup_jax import metrics
 from mixup_jax.metrics.resampling import interval_around
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+import interval_classes
 import interval_simulation as simulation
 
 
@@ -52,6 +53,24 @@ def test_intervals_are_those_of_the_package():
             assert found[key] == pytest.approx(tuple(own[key]), abs=near)
             exact = interval_around(values[key][0], values[key][1:], 0.95, 0.0, 1.0)
             assert found[key] == pytest.approx(tuple(exact), abs=near / 10)
+
+
+def test_numbers_of_all_classes_and_of_smooth_ece_are_the_packages():
+    rng = np.random.default_rng(5)
+    logits = rng.normal(0, 4, (300, 6))
+    labels = (logits + rng.gumbel(0, 1, logits.shape)).argmax(axis=1)
+    chosen = rng.integers(0, 300, (2, 300))
+    chosen[0] = np.arange(300)
+    counts = np.array([np.bincount(rows, minlength=300) for rows in chosen])
+    confidence, correct = metrics.confidence_and_correct(logits, labels)
+    found = interval_classes.replicates_of_classes(logits, labels, counts)
+    found |= interval_classes.replicates_of_order(confidence, correct, counts)
+    for place, rows in enumerate(chosen):
+        some, right = confidence[rows], correct[rows]
+        assert found["classwise_ece_15"][place] == pytest.approx(metrics.classwise_ece(logits[rows], labels[rows]))
+        assert found["tace_15"][place] == pytest.approx(metrics.tace(logits[rows], labels[rows]))
+        assert found["smooth_ece"][place] == pytest.approx(metrics.smooth_ece(some, right), abs=1e-8)
+        assert found["augrc"][place] == pytest.approx(metrics.augrc(-some, right))
 
 
 @pytest.mark.parametrize("decimals", [1, 9])

@@ -96,7 +96,9 @@ EXTRAS: Mapping[str, Extra] = {
     "recalibration": Extra(
         _recalibration,
         "post-hoc methods beside temperature scaling: {method: {`nll`, `minus_temperature` with its interval}}, "
-        "`cross_fitted` on the validation record, the `best` of these, and `here`, fitted on the whole of it",
+        "`cross_fitted` on the validation record, the `best` of these, and `here`, fitted on the whole of it; "
+        "`cross_fitted_confidence`, `best_confidence` and `here_confidence` by `brier_top_label`, also of methods of "
+        "the confidence",
         validated=True,
     ),
     "conformal": Extra(

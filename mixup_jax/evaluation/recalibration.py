@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from mixup_jax.metrics.recalibrators import (
     fit_svs,
 )
 from mixup_jax.metrics.resampling import bootstrap_interval_of
-from mixup_jax.metrics.softmax import Floats
+from mixup_jax.metrics.softmax import Floats, confidence_and_correct
 from mixup_jax.metrics.temperature import fit_temperature, scale
 from mixup_jax.runs.records import Predictions
 
@@ -117,7 +118,7 @@ class _Temperature(NamedTuple):
 
 
 def compared(validation: Predictions, record: Predictions) -> dict[str, Any]:
-    """Returns the NLL of methods of all classes, cross-fitted on the validation examples, and on another record.
+    """Returns losses of all methods, cross-fitted on the validation examples, and on another record.
 
     Cross-fitted: each of 5 parts of the validation examples, with the classes in equal shares, is judged by what was
     fitted on the other four.  So methods with more parameters can be compared without the examples to be reported.
@@ -125,34 +126,53 @@ def compared(validation: Predictions, record: Predictions) -> dict[str, Any]:
     Returns:
       `cross_fitted`: {method: {`nll`, `minus_temperature` (the NLL less that of temperature scaling, so below 0 is
       better), `intervals`: that of the difference, 95 %, by a paired bootstrap}}; `best`, the method of the lowest of
-      these NLLs; and `here`: the same numbers of the record, of what was fitted on all validation examples.
+      these NLLs; and `here`: the same numbers of the record, of what was fitted on all validation examples.  Methods of
+      the confidence have no NLL of all classes, so `cross_fitted_confidence`, `best_confidence` and `here_confidence`
+      hold the same for the Brier score of being right, `brier_top_label`, of these and of all others.  Isotonic
+      regression is left out where scikit-learn is not installed.
     """
-    makers: dict[str, Callable[[Any, Any], Any]] = {
-        "none": lambda logits, labels: _Temperature(1.0),
-        "temperature": lambda logits, labels: _Temperature(fit_temperature(logits, labels)),
+    makers: dict[str, tuple[Callable[[Any, Any], Any], bool]] = {
+        "none": (lambda logits, labels: _Temperature(1.0), True),
+        "temperature": (lambda logits, labels: _Temperature(fit_temperature(logits, labels)), True),
     }
     wide = validation.logits.shape[1] > MOST_CLASSES
-    makers |= {name: row.fit for name, row in POSTHOC.items() if row.of_logits and not (row.matrix and wide)}
+    makers |= {name: (row.fit, row.of_logits) for name, row in POSTHOC.items() if not (row.matrix and wide)}
+    if find_spec("sklearn") is None:
+        del makers["isotonic"]
     part = _parts(validation.labels)
     crossed, here = {}, {}
-    for name, fit in makers.items():
-        crossed[name] = np.empty(len(part))
+    for name, maker in makers.items():
+        crossed[name] = np.empty((2, len(part)))
         for number in range(FOLDS):
             own, others = part == number, part != number
-            fitted = fit(validation.logits[others], validation.labels[others])
-            crossed[name][own] = nll_of_each(fitted.apply(validation.logits[own]), validation.labels[own])
-        whole = fit(validation.logits, validation.labels)
+            judge = _judge(*maker, validation.logits[others], validation.labels[others])
+            crossed[name][:, own] = judge(validation.logits[own], validation.labels[own])
+        whole = _judge(*maker, validation.logits, validation.labels)
         here[name] = np.concatenate(
-            [
-                nll_of_each(whole.apply(record.logits[rows]), record.labels[rows])
-                for rows in blocks(*record.logits.shape)
-            ]
+            [whole(record.logits[rows], record.labels[rows]) for rows in blocks(*record.logits.shape)], axis=1
         )
-    return {
-        "cross_fitted": _beside_temperature(crossed),
-        "best": min(crossed, key=lambda name: float(crossed[name].mean())),
-        "here": _beside_temperature(here),
-    }
+    found: dict[str, Any] = {}
+    for place, (loss, suffix) in enumerate((("nll", ""), ("brier_top_label", "_confidence"))):
+        names = [name for name, (_, of_logits) in makers.items() if of_logits or suffix]
+        means = {name: float(crossed[name][place].mean()) for name in names}
+        found[f"cross_fitted{suffix}"] = _beside_temperature({name: crossed[name][place] for name in names}, loss)
+        found[f"best{suffix}"] = min(means, key=means.__getitem__)
+        found[f"here{suffix}"] = _beside_temperature({name: here[name][place] for name in names}, loss)
+    return found
+
+
+def _judge(fit: Callable[[Any, Any], Any], of_logits: bool, logits: Any, labels: Any) -> Callable[[Any, Any], Floats]:
+    """Returns a function from logits and labels to `[2, N]`: the NLL and Brier score of being right after the fit."""
+    fitted = fit(logits, labels) if of_logits else fit(*confidence_and_correct(logits, labels))
+
+    def judge(logits: Any, labels: Any) -> Floats:
+        after = fitted.apply(logits) if of_logits else logits
+        confidence, correct = confidence_and_correct(after, labels)
+        if of_logits:
+            return np.stack([nll_of_each(after, labels), np.square(confidence - correct)])
+        return np.stack([np.full(len(labels), np.nan), np.square(fitted.apply(confidence) - correct)])
+
+    return judge
 
 
 def _parts(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
@@ -164,11 +184,11 @@ def _parts(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     return part
 
 
-def _beside_temperature(losses: Mapping[str, Floats]) -> dict[str, Any]:
+def _beside_temperature(losses: Mapping[str, Floats], key: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, loss in losses.items():
         mean = float(loss.mean())
-        found[name] = {"nll": mean if math.isfinite(mean) else None}
+        found[name] = {key: mean if math.isfinite(mean) else None}
         difference = loss - losses["temperature"]
         if name != "temperature" and np.isfinite(difference).all():
             interval = bootstrap_interval_of(lambda values: float(values.mean()), (difference,))

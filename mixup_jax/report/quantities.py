@@ -105,13 +105,18 @@ def _conformal() -> tuple[Quantity, ...]:
 
 
 def _recalibrations() -> tuple[Quantity, ...]:
-    names = ("none", "temperature", *("svs", "sms", "vector_scaling", "dirichlet", "ensemble_temperature"))
+    of_logits = ("none", "temperature", *("svs", "sms", "vector_scaling", "dirichlet", "ensemble_temperature"))
+    of_all = (*of_logits, "isotonic", "beta", "spline", "histogram")
+    losses = (("", of_logits, "nll", "NLL"), ("_confidence", of_all, "brier_top_label", "Brier score of being right"))
     places = {"cross_fitted": "cross-fitted on validation", "here": "on test"}
     return tuple(
-        Quantity(f"extra/recalibration/{place}/{name}/{key}", f"{name.replace('_', ' ')}, {words}: {label}", "lower")
+        Quantity(
+            f"extra/recalibration/{place}{end}/{name}/{key}", f"{name.replace('_', ' ')}, {words}: {what}", "lower"
+        )
+        for end, names, loss, label in losses
         for place, words in places.items()
         for name in names
-        for key, label in (("nll", "NLL"), ("minus_temperature", "less that after temperature"))
+        for key, what in ((loss, label), ("minus_temperature", f"{label} less that after temperature"))
     )
 
 
@@ -131,7 +136,7 @@ _ON_REQUEST = {
         for key, label in _PARTS.items()
         for part in ("refinement", "calibration")
     ),
-    "Recalibration: NLL, and how far it is from that after temperature scaling": _recalibrations(),
+    "Recalibration: losses, and how far they are from those after temperature scaling": _recalibrations(),
     "Test of calibration": (Quantity("extra/calibration_test/p_value", "p-value of being calibrated"),),
     "Conformal sets that should cover 90 %": _conformal(),
     "Classes": _of_groups("classes"),
