@@ -128,9 +128,9 @@ def write() -> None:
         "",
     ]
     repeats = {found["replicates"] for found in kept.values()}
-    drawn = sorted({found["resamples"] for found in kept.values()})
+    drawn = " to ".join(str(number) for number in sorted({found["resamples"] for found in kept.values()}))
     lines.append(
-        f"{len(kept)} settings, {min(repeats):,} test sets each, {drawn[0]} to {drawn[-1]} resamples: a share of 95 % "
+        f"{len(kept)} settings, {min(repeats):,} test sets each, {drawn} resamples: a share of 95 % "
         "is known within 1.4 points.\nFrom the lowest to the highest of the settings of a size; `holds`: how often it "
         "is 93 to 97 %."
     )
