@@ -118,7 +118,7 @@ def test_accumulated_batches_are_one_update_of_their_mean_at_the_rate_of_the_fir
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
-def test_the_average_has_the_weights_of_a_geometric_series(accumulate: int):
+def test_the_average_has_the_weights_of_a_geometric_series_of_updates_however_many_steps_are_skipped(accumulate: int):
     config = OptimizerConfig(ema=0.7, accumulate=accumulate)
     values = np.random.default_rng(0).normal(size=8)
     state = TrainState(jnp.int32(0), jnp.float32(99), jnp.float32(99), None, {"params": 99.0, "batch_stats": 99.0})
@@ -126,7 +126,10 @@ def test_the_average_has_the_weights_of_a_geometric_series(accumulate: int):
     for step in range(1, 9):
         updates += step % accumulate == 0
         counters = optax.MultiStepsState(jnp.int32(step % accumulate), jnp.int32(updates), (), (), ())
-        new = TrainState(jnp.int32(step), jnp.float32(values[step - 1]), jnp.float32(0), counters)
+        if accumulate == 1:
+            counters = optax.adam(lambda _: 0.1).init(jnp.zeros(1))
+            counters = optax.tree_utils.tree_set(counters, count=jnp.int32(updates))
+        new = TrainState(jnp.int32(2 * step), jnp.float32(values[step - 1]), jnp.float32(0), counters)
         state = new._replace(average=average_of(config, state, new))
     kept = values[accumulate - 1 :: accumulate]
     weights = 0.7 ** np.arange(len(kept))[::-1]

@@ -81,11 +81,13 @@ def average_of(config: OptimizerConfig, before: TrainState, after: TrainState) -
     After update t the average is the weighted mean of the variables after the updates s = 1..t, with weights
     proportional to ema^(t - s): the usual average, without the share of the initial weights (Kingma and Ba 2015,
     section 3, their correction of the bias).  At a batch whose gradient is only accumulated it does not change.
+    Updates are counted by the optimiser, which does not count skipped steps.
     """
     if not config.ema:
         return None
     if config.accumulate == 1:
-        updates, updated = after.step, jnp.bool_(True)
+        counts = optax.tree_utils.tree_get_all_with_path(after.opt_state, "count")
+        updates, updated = counts[-1][1], jnp.bool_(True)
     else:
         counters = after.opt_state.inner if isinstance(after.opt_state, WithClasses) else after.opt_state
         updates, updated = counters.gradient_step, counters.mini_step == 0
