@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib import font_manager
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import imread
@@ -27,11 +30,12 @@ from mixup_jax.figures import (
     to_svg,
     training_curve,
 )
+from mixup_jax.figures import style as style_module
 from mixup_jax.figures.epochs import smoothed
 from mixup_jax.figures.histogram import histogram_shares
 from mixup_jax.figures.reliability import few, wilson_interval
 from mixup_jax.figures.risk import GRID, risk_at_grid
-from mixup_jax.figures.style import LINES, MARKERS, SKY, to_svg_and_png
+from mixup_jax.figures.style import LINES, MARKERS, OTHER_FONTS, SKY, new_figure, style, to_svg_and_png
 from mixup_jax.metrics.binning import bin_confidences
 from mixup_jax.metrics.calibration import ece, oe
 from mixup_jax.metrics.selective import accuracy_at_coverage
@@ -164,6 +168,39 @@ def test_the_same_figure_gives_the_same_bytes_whatever_the_global_settings(monke
     assert to_svg(reliability_diagram(some_bins(), title="one").figure) == first
     assert dict(matplotlib.rcParams) == before
     assert b"<dc:date>" not in first
+
+
+def test_letters_that_the_usual_font_lacks_are_drawn_in_another_that_is_installed(tmp_path, monkeypatch, caplog):
+    def drawn(text: str) -> bytes:
+        with style():
+            figure = new_figure(1, 1)
+            figure.text(0.5, 0.5, text)
+            return to_svg_and_png(figure)[1]
+
+    style_module._say_boxes.cache_clear()
+    boxes = drawn("a\u732b"), drawn("a\u732b")
+    assert len(caplog.records) == 1
+    assert "no font with them is installed" in caplog.text
+    pen = TTGlyphPen(None)
+    for number, corner in enumerate(((0, 0), (0, 900), (900, 0))):
+        (pen.lineTo if number else pen.moveTo)(corner)
+    pen.closePath()
+    font = FontBuilder(1000)
+    font.setupGlyphOrder([".notdef", "cat"])
+    font.setupCharacterMap({0x732B: "cat"})
+    font.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "cat": pen.glyph()})
+    font.setupHorizontalMetrics({".notdef": (1000, 0), "cat": (1000, 0)})
+    font.setupHorizontalHeader(ascent=900, descent=-100)
+    font.setupNameTable({"familyName": OTHER_FONTS[0], "styleName": "Regular"})
+    font.setupOS2()
+    font.setupPost()
+    font.save(tmp_path / "cat.ttf")
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", list(font_manager.fontManager.ttflist))
+    plain = drawn("abc")
+    font_manager.fontManager.addfont(tmp_path / "cat.ttf")
+    assert drawn("a\u732b") != boxes[0] == boxes[1]
+    assert drawn("abc") == plain
+    assert len(caplog.records) == 1
 
 
 def test_png_is_a_picture_and_a_curve_of_one_point_can_be_drawn():

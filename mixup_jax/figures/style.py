@@ -10,13 +10,17 @@ set or value that it belongs to, numbered in the order of the arguments.
 
 import contextlib
 import io
+import logging
+import re
 import warnings
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import matplotlib
 import numpy as np
 import numpy.typing as npt
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -24,6 +28,9 @@ from matplotlib.figure import Figure
 
 from mixup_jax.escapes import one_line
 
+_log = logging.getLogger(__name__)
+MISSING = "Glyph .* missing from"
+"""How matplotlib's warning about a letter begins."""
 INK, GREY, PALE = "#222222", "#767676", "#d9d9d9"
 BLUE, SKY, VERMILLION, GREEN, PURPLE, ORANGE = "#0072b2", "#56b4e9", "#d55e00", "#009e73", "#cc79a7", "#e69f00"
 LINES: tuple[tuple[str, Any], ...] = (
@@ -52,8 +59,17 @@ COLUMN, BOTH_COLUMNS = 3.25, 6.75
 ONE_COLUMN_UP_TO = 5.0  # inches
 LEAST_HEIGHT = 0.85  # of its own height at least remains of a figure, since letters keep their size
 
+FONT = "DejaVu Sans"
+"""Comes with matplotlib, so the figures are the same on every machine, except for letters that it lacks."""
+OTHER_FONTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR"),
+    *("Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Droid Sans Fallback", "IPAGothic"),
+    *("PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Arial Unicode MS"),
+    *("Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "SimHei"),
+)
+"""Fonts with Chinese, Japanese or Korean letters, on Linux, macOS and Windows: those that are installed draw them."""
+
 STYLE = {
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so the figures are the same on every machine
     "axes.edgecolor": GREY,
     "axes.labelcolor": INK,
     "axes.labelsize": 9,
@@ -82,14 +98,34 @@ STYLE = {
 def style() -> Iterator[None]:
     """Draws with these settings only during the block, and then restores the caller's settings.
 
-    A letter that the font lacks, such as a Chinese one in the name of a class, is drawn as a box, without a warning for
-    each; what can be read off a figure has it.
+    A letter that no font has, such as a Chinese one in the name of a class, is drawn as a box, and a log line says so
+    once; what can be read off a figure has it.
     """
+    show = warnings.showwarning
+
+    def note(message: Any, *arguments: Any, **options: Any) -> None:
+        if re.match(MISSING, str(message)):
+            _say_boxes()
+        else:
+            show(message, *arguments, **options)
+
     with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        warnings.filterwarnings("always", MISSING)
+        warnings.showwarning = note
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+        matplotlib.rcParams.update(STYLE | {"font.family": _families()})
         yield
+
+
+def _families() -> list[str]:
+    """Returns the fonts to look for a letter in, in this order."""
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return [FONT, *(name for name in OTHER_FONTS if name in installed)]
+
+
+@lru_cache
+def _say_boxes() -> None:
+    _log.warning("some letters in figures are boxes: no font with them is installed (such as %s)", OTHER_FONTS[0])
 
 
 def new_figure(width: float, height: float) -> Figure:
