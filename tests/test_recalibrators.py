@@ -85,9 +85,9 @@ def test_a_histogram_holds_the_accuracy_of_bins_of_equal_mass():
 def test_spline_calibration_is_the_least_squares_natural_spline():
     fitted = r.fit_spline(CONFIDENCE, CORRECT)
     order = np.argsort(CONFIDENCE)
-    t, share = np.arange(1, 401) / 400, CORRECT[order].cumsum() / 400
+    t, share = np.linspace(0, 1, 400), (CORRECT - CONFIDENCE)[order].cumsum() / 400
     knots = np.linspace(0, 1, 6)
     cardinal = [CubicSpline(knots, unit, bc_type="natural") for unit in np.eye(6)]
     weights = np.linalg.lstsq(np.column_stack([one(t) for one in cardinal]), share, rcond=None)[0]
     slope = sum(weight * one(t, 1) for weight, one in zip(weights, cardinal, strict=True))
-    np.testing.assert_allclose(fitted.apply(CONFIDENCE[order]), np.clip(slope, 0, 1), atol=1e-8)
+    np.testing.assert_allclose(fitted.apply(CONFIDENCE[order]), np.clip(slope + CONFIDENCE[order], 0, 1), atol=1e-8)

@@ -274,18 +274,20 @@ class SplineMap:
 def fit_spline(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> SplineMap:
     """Returns spline calibration of the confidence (Gupta et al. 2021).
 
-    A natural cubic spline with 6 knots is fitted to the share of examples that are right and among the t N least
-    confident, as a function of t; its slope at t is the accuracy at that confidence.
+    A natural cubic spline with 6 knots is fitted to the sum over the t N least confident examples of correctness less
+    confidence, divided by N, as a function of t; its slope at t is the accuracy less the confidence there.  This is the
+    authors' code; values outside [0, 1] are cut off, and equal confidences have one accuracy.
     """
     given, outcomes = _checked(confidence, correct)
     order = np.argsort(given, kind="stable")
-    t = np.arange(1, len(given) + 1) / len(given)
-    knots = np.linspace(0, 1, _KNOTS)
-    values, slopes = natural_spline_terms(t, knots)
-    weights = np.linalg.lstsq(values, outcomes[order].cumsum() / len(given), rcond=None)[0]
-    # Equal confidences have one accuracy, the mean of the slopes there.
-    distinct, place, count = np.unique(given[order], return_inverse=True, return_counts=True)
-    return SplineMap(distinct, np.clip(np.bincount(place, slopes @ weights) / count, 0.0, 1.0))
+    ascending = given[order]
+    t = np.linspace(0, 1, len(given))
+    values, slopes = natural_spline_terms(t, np.linspace(0, 1, _KNOTS))
+    weights = np.linalg.lstsq(values, (outcomes[order] - ascending).cumsum() / len(given), rcond=None)[0]
+    # Equal confidences have one accuracy, the mean of those there.
+    distinct, place, count = np.unique(ascending, return_inverse=True, return_counts=True)
+    accuracy = np.bincount(place, slopes @ weights + ascending) / count
+    return SplineMap(distinct, np.clip(accuracy, 0.0, 1.0))
 
 
 def natural_spline_terms(t: Floats, knots: Floats) -> tuple[Floats, Floats]:
