@@ -7,20 +7,18 @@ that of all queries, since it is proportional to them.  Fitting is timed apart.
 """
 
 import argparse
-import re
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+from document import write_between
 
 from mixup_jax.metrics import table
 from mixup_jax.metrics.feature_scores import Training, apply
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from test_feature_scores import by_openood
-
-BLOCK = re.compile(r"(<!-- feature scores -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def seconds(work):
@@ -69,10 +67,8 @@ def main():
         ratio = (setting_up + plain) / (fitting + scoring)
         lines.append(f"| {row.label} | {fitting:.2f} | {scoring:.2f} | {setting_up + plain:.1f} | {ratio:.1f} |")
         print(lines[-1], flush=True)
-    text = "\n".join(lines) + "\n"
     if given.write:
-        page = given.write.read_text()
-        given.write.write_text(BLOCK.sub(lambda match: match[1] + text + match[2], page))
+        write_between(given.write, "feature scores", "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ processes and take turns.  A ratio above 1 means that we are faster.
 from contextlib import ExitStack
 from functools import partial
 
+import accelerator_parts
 from accelerator_parts import theirs
-from networks import BATCH, CASES, EXAMPLES, Case
+from networks import CASES, Case
 from side_by_side import Run, Side, compare, medians, parser
 
 HEADER = ("network", "ours ms", "eager ms", "compiled ms", "eager / ours", "compiled / ours")
@@ -23,22 +24,7 @@ def ours(case: Case) -> Run:
     from mixup_jax.libraries import keep_freed_memory
 
     keep_freed_memory()
-    import jax
-
-    from mixup_jax.data.sets import ExampleSet
-    from mixup_jax.training.trainer import prepare
-
-    run, state = prepare(case.config, case.spec, EXAMPLES // BATCH, case.vocabulary())
-    feed = run.batches(ExampleSet(*case.examples(), "random"), 0)
-
-    def steps(count: int) -> None:
-        nonlocal state
-        for _ in range(count):
-            state, metrics = run.step(state, *next(feed))
-        jax.block_until_ready(metrics)
-
-    steps(2)
-    return steps
+    return accelerator_parts.ours(case)
 
 
 def row_of(case: Case, rounds: int, compiled: bool) -> list[list[str]]:

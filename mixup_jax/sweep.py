@@ -5,7 +5,6 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.errors import InputError, not_a_folder
@@ -73,20 +72,16 @@ def run_grid(arguments: argparse.Namespace, run_waiting: Callable[[Sequence[Plan
     configs = {run.name: config_of(run) for run in runs}
     waiting = [run for run in runs if not is_finished(arguments.output / run.name, configs[run.name])]
     if arguments.dry_run:
-        _print_plan(runs, waiting, arguments.output, arguments.data_dir)
+        for run in runs:
+            print(f"# {run.name}: {'to run' if run in waiting else 'finished'}")
+            for command in commands(run, arguments.output, arguments.data_dir):
+                print_line(shlex.join(["python", *command[1:]]))
         return 0
     print(f"{len(runs)} runs, {len(runs) - len(waiting)} finished before", flush=True)
     failed = run_waiting(waiting)
     for name in failed:
         print_line(f"failed: {name}; see {arguments.output / name / 'log.txt'}", sys.stderr)
     return 1 if failed else 0
-
-
-def _print_plan(runs: Sequence[PlannedRun], waiting: Sequence[PlannedRun], output: Path, data_dir: Path | None) -> None:
-    for run in runs:
-        print(f"# {run.name}: {'to run' if run in waiting else 'finished'}")
-        for command in commands(run, output, data_dir):
-            print_line(shlex.join(["python", *command[1:]]))
 
 
 if __name__ == "__main__":

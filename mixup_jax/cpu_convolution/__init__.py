@@ -94,16 +94,12 @@ def _native(x: jax.Array, kernel: jax.Array, strides: _Strides, pads: _Pads) -> 
     return jax.lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=_DIMENSIONS)
 
 
-def _convolve_forward(x: jax.Array, kernel: jax.Array, strides: _Strides, pads: _Pads) -> Any:
-    return _convolve(x, kernel, strides, pads), (x, kernel)
-
-
 def _convolve_backward(strides: _Strides, pads: _Pads, given: Any, gradient: jax.Array) -> Any:
     on_cpu, elsewhere = (partial(way, strides=strides, pads=pads) for way in (_backward_on_cpu, _native_backward))
     return jax.lax.platform_dependent(*given, gradient, cpu=on_cpu, default=elsewhere)
 
 
-_convolve.defvjp(_convolve_forward, _convolve_backward)
+_convolve.defvjp(lambda x, kernel, *geometry: (_convolve(x, kernel, *geometry), (x, kernel)), _convolve_backward)
 
 
 def _native_backward(

@@ -4,7 +4,8 @@ Each is a pure function of bins, confidences or numbers.  It draws into the give
 returns the axes; `axes.figure` is the figure.  One of several panels makes a figure and returns it.  It does not import
 pyplot, and it neither uses nor changes the caller's matplotlib settings.  For each its module has a function
 NAME_figure, which returns a `drawn.Drawn`: the axes, a description in words, and the values that the figure shows.  The
-report's table of figures (`report/figure_table.py`) uses these.
+report's table of figures (`report/figure_table.py`) uses these.  All raise InputError where there is nothing to draw
+(no name, no seed, no example), for a confidence outside [0, 1], and for what is malformed otherwise.
 
   reliability_diagram   accuracy against confidence, with Wilson's intervals
   reliability_overlay   the same of several networks in one diagram

@@ -27,9 +27,6 @@ def method_bars(
         `{"ECE": {"erm": [0.07, 0.08], "mixup": [0.02]}}`.  A method that lacks a number has no bar for it.
       ax: where to draw; None makes a new figure.
       label: of the axis of the numbers.
-
-    Raises:
-      InputError: there is no number or more than 4, no method, or a method without a value.
     """
     methods = list(dict.fromkeys(method for by_method in values.values() for method in by_method))
     if not methods or len(values) > len(FILLS):

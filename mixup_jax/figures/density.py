@@ -47,9 +47,6 @@ def joint_density(seeds: Outcomes, cells: int = CELLS) -> Floats:
     Args:
       seeds: for each seed, the confidence of every example `[N]` in [0, 1] and whether it is right `[N]`.
       cells: the number of equally wide cells of confidence (right-closed), and of accuracy.
-
-    Raises:
-      InputError: there is no seed, one of them has no example, or a confidence is outside [0, 1].
     """
     if not seeds or not all(len(confidence) for confidence, _ in seeds):
         raise InputError("outcomes hold no example; expected at least one seed with at least one example")
@@ -73,9 +70,6 @@ def density_over_epochs(by_epoch: Mapping[int, Outcomes]) -> Figure:
 
     Args:
       by_epoch: the first argument of `joint_density` by epoch, drawn in order of epochs.
-
-    Raises:
-      InputError: there is no epoch, or one of them has nothing to draw.
     """
     if not by_epoch:
         raise InputError("by_epoch is empty; expected the outcomes of at least one epoch")

@@ -50,9 +50,6 @@ def over_epochs(
       label: of the number, at its axis.
       from_zero: whether the axis of the number begins at 0.
       smooth: draw `smoothed` means, over the means as they were logged, which are faint.
-
-    Raises:
-      InputError: a name has no seed, or its seeds have no epoch in common.
     """
     curves = {name: at_common_epochs(seeds, name) for name, seeds in logged.items()}
     with drawing_in(ax, 3.45, 2.6 + 0.17 * len(logged)) as axes:
@@ -76,11 +73,7 @@ def over_epochs(
 
 
 def at_common_epochs(seeds: Sequence[Logged], name: str) -> tuple[Floats, Floats]:
-    """Returns the epochs that all seeds have, `[E]`, and their numbers there, `[seeds, E]`.
-
-    Raises:
-      InputError: there is no seed, or no common epoch.
-    """
+    """Returns the epochs that all seeds have, `[E]`, and their numbers there, `[seeds, E]`."""
     found = [dict(seed) for seed in seeds]
     shared = sorted(set.intersection(*map(set, found))) if found else []
     if not shared:

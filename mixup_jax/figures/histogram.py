@@ -18,11 +18,7 @@ HISTOGRAM_BINS = 20
 
 
 def histogram_shares(confidence: Floats) -> Floats:
-    """Returns the share of examples in each of 20 equal right-closed bins of confidence, `[20]`, summing to 1.
-
-    Raises:
-      InputError: there is no example, or a confidence is outside [0, 1].
-    """
+    """Returns the share of examples in each of 20 equal right-closed bins of confidence, `[20]`, summing to 1."""
     confidence = np.asarray(confidence, np.float64)
     if not confidence.size:
         raise InputError("confidence holds no example; expected at least one")
@@ -52,9 +48,6 @@ def confidence_histogram(
       scale: of the shares; on a logarithmic one, an empty bin is below the axis.
       top: the largest share on the axis, to make figures comparable; None fits the data.
       bottom: the smallest share on a logarithmic axis; None is half an example of the largest set.
-
-    Raises:
-      InputError: a set holds no example or a confidence outside [0, 1].
     """
     ood = ood or {}
     shares = [histogram_shares(confidence) for confidence in (in_distribution, *ood.values())]
@@ -114,9 +107,6 @@ def winning_scores(scores: Mapping[str, Sequence[Floats]], ax: Axes | None = Non
     Args:
       scores: by method, the winning scores of each seed, `[N]` in [0, 1].
       ax: where to draw; None makes a new figure.
-
-    Raises:
-      InputError: a method has no seed, or a seed no example or a score outside [0, 1].
     """
     shares = {name: mean_shares(seeds, name) for name, seeds in scores.items()}
     edges = bin_edges(HISTOGRAM_BINS)
@@ -133,11 +123,7 @@ def winning_scores(scores: Mapping[str, Sequence[Floats]], ax: Axes | None = Non
 
 
 def mean_shares(seeds: Sequence[Floats], name: str) -> Floats:
-    """Returns the mean over the seeds of `histogram_shares`, `[20]`.
-
-    Raises:
-      InputError: there is no seed, or a seed has no example or a score outside [0, 1].
-    """
+    """Returns the mean over the seeds of `histogram_shares`, `[20]`."""
     if not seeds:
         raise InputError(f"winning scores of {name} hold no seed; expected at least one")
     return np.asarray(np.mean([histogram_shares(seed) for seed in seeds], axis=0))

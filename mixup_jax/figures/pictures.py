@@ -31,11 +31,7 @@ class Shown(NamedTuple):
 
 
 def examples(shown: Sequence[Shown]) -> Figure:
-    """Draws examples, five in a line; below each stand the predicted class, the confidence and the label.
-
-    Raises:
-      InputError: there is no example.
-    """
+    """Draws examples, five in a line; below each stand the predicted class, the confidence and the label."""
     if not shown:
         raise InputError("no example to show; expected at least one")
     lines = -(-len(shown) // COLUMNS)

@@ -83,9 +83,6 @@ def reliability_diagram(
       counts_ax: where to draw the numbers of examples; if `ax` is given, None leaves them out.
       title: plain text above the diagram.
       legend: whether to explain the colours.
-
-    Raises:
-      InputError: the bins hold no example.
     """
     numbers = f"ECE {ece(bins):.4f}, OE {oe(bins):.4f} ({bins.n_bins} bins, n = {bins.n:,})"
     text = f"{visible(title)}\n{numbers}" if title else numbers
@@ -185,9 +182,6 @@ def reliability_overlay(bins: Mapping[str, Bins]) -> Axes:
 
     Args:
       bins: by name, with the same edges; empty bins have no point.
-
-    Raises:
-      InputError: there are no bins, those of a name hold no example, or their edges differ.
     """
     first = next(iter(bins.values()), None)
     if first is None or not all(one.n for one in bins.values()):
@@ -256,9 +250,6 @@ def bin_scatter(bins: Mapping[str, Bins], ax: Axes | None = None) -> Axes:
     Args:
       bins: by name, such as the name of a method; empty bins have no point.
       ax: where to draw; None makes a new figure.
-
-    Raises:
-      InputError: there are no bins, or those of a name hold no example.
     """
     if not bins or not all(one.n for one in bins.values()):
         raise InputError(f"bins of {', '.join(bins) or 'nothing'} hold no example; expected at least one for each name")

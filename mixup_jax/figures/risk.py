@@ -25,9 +25,6 @@ def risk_at_grid(confidence: Floats, correct: Bools) -> Floats:
     Args:
       confidence: `[N]`, N >= 1.
       correct: bool `[N]`.
-
-    Raises:
-      InputError: the arrays differ in length, are empty, or a number is NaN.
     """
     risk = metrics.risk_coverage(-np.asarray(confidence, np.float64), correct).risk
     # In whole numbers, because ceil(0.55 * 100) is 56 in floating point.
@@ -44,9 +41,6 @@ def risk_coverage(outcomes: Mapping[str, Sequence[tuple[Floats, Bools]]], ax: Ax
     Args:
       outcomes: by name, for each seed the confidence of each example `[N]` and whether it is correct `[N]`.
       ax: where to draw; None makes a new figure.
-
-    Raises:
-      InputError: a name has no seed, or its arrays are malformed.
     """
     curves = {name: seed_curves(seeds, name) for name, seeds in outcomes.items()}
     with drawing_in(ax, 4.3, 3.0 + 0.17 * len(outcomes)) as axes:

@@ -20,9 +20,6 @@ def alpha_sweep(values: Mapping[float, Sequence[float]], ax: Axes | None = None,
       values: the number of each seed by alpha >= 0 (0 is training without mixup).
       ax: where to draw; None makes a new figure.
       label: of the number, at its axis.
-
-    Raises:
-      InputError: there is no alpha, or one of them has no value.
     """
     if not values or not all(len(seeds) for seeds in values.values()):
         raise InputError("values of the sweep are empty; expected at least one alpha with at least one value each")
@@ -53,9 +50,6 @@ def seed_spread(values: Mapping[str, Sequence[float]], ax: Axes | None = None, *
       values: the value of each seed by name, a line each, the first on top; a single value has no spread.
       ax: where to draw; None makes a new figure.
       label: of the number, at its axis.
-
-    Raises:
-      InputError: a name has no value.
     """
     for name, seeds in values.items():
         if not len(seeds):

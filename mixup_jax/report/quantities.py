@@ -184,11 +184,8 @@ def interval(run: RunRecord, quantity: Quantity) -> tuple[float, float] | None:
     """Returns the 95 % interval over test examples of a run's number, or None if there is none."""
     parent = dig(run.evaluation if quantity.path[0] in _OF_DOCUMENT else run.result, *quantity.path[:-1])
     found = dig(parent, "intervals", quantity.path[-1])
-    return (float(found[0]), float(found[1])) if _is_pair(found) else None
-
-
-def _is_pair(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(isinstance(end, int | float) for end in value)
+    pair = isinstance(found, list) and len(found) == 2 and all(isinstance(end, int | float) for end in found)
+    return (float(found[0]), float(found[1])) if pair else None
 
 
 def examples(run: RunRecord, quantity: Quantity) -> str:

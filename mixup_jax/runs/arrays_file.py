@@ -5,6 +5,7 @@ and with a limit, so that a false header allocates nothing.
 """
 
 import contextlib
+import csv
 import math
 import struct
 import tokenize
@@ -42,6 +43,22 @@ UNREADABLE = (
     zlib.error,
 )
 """What Python and numpy raise for a damaged file."""
+
+
+@contextlib.contextmanager
+def explained(path: Path, expected: str) -> Iterator[None]:
+    """Makes what a damaged or forbidden file of predictions raises in the block one line that names the file."""
+    try:
+        yield
+    except InputError:
+        raise
+    except PermissionError as error:
+        raise InputError(
+            f"predictions file {path} may not be read ({error.strerror}); expected a readable file"
+        ) from error
+    except (*UNREADABLE, csv.Error) as error:
+        reason = " ".join(str(error).split())[:300]  # messages of libraries may span lines
+        raise InputError(f"predictions file {path} cannot be read ({reason}); expected {expected}") from error
 
 
 READ_AT_ONCE = 1 << 20

@@ -3,7 +3,6 @@
 Each reader only finds the numbers; `Predictions` checks them, so every format has the same rules.
 """
 
-import csv
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError, not_a_file, unknown_name
 from mixup_jax.escapes import print_line
-from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, UNREADABLE, check_size, from_bfloat16, map_npy
+from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, check_size, explained, from_bfloat16, map_npy
 from mixup_jax.runs.names import LABEL, LABELS_NAMES, Reading, chosen_name, columns_of, listed, names_of
 from mixup_jax.runs.records import (
     BESIDE,
@@ -252,17 +251,8 @@ def _read(path: Path, reader: Callable[[], Any]) -> Any:
     """Returns the result of a reader for a file; every failure becomes one line that names the file."""
     if not path.is_file() and not (path / "state.json").is_file():
         raise InputError(f"predictions file {path} {not_a_file(path)}; expected .npz, .npy, .csv, .parquet or .pt")
-    try:
+    with explained(path, f"a {path.suffix} file"):
         return reader()
-    except InputError:
-        raise
-    except PermissionError as error:
-        raise InputError(
-            f"predictions file {path} may not be read ({error.strerror}); expected a readable file"
-        ) from error
-    except (*UNREADABLE, csv.Error) as error:
-        reason = " ".join(str(error).split())[:300]  # messages of libraries may span lines
-        raise InputError(f"predictions file {path} cannot be read ({reason}); expected a {path.suffix} file") from error
 
 
 def _find(path: Path, suffix: str, reading: Reading) -> _Found:

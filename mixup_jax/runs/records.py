@@ -22,7 +22,7 @@ from mixup_jax.errors import InputError, not_a_file
 from mixup_jax.escapes import is_plain
 from mixup_jax.metrics.feature_scores import Training, check_features
 from mixup_jax.metrics.logits import SUM_TOLERANCE, UNLABELLED, check_labels, check_logits, row_maxima
-from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, UNREADABLE, read_npz
+from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, explained, read_npz
 from mixup_jax.runs.files import LARGEST, MIB, shown, unique, write_atomically
 
 MOST_ROUNDING = 0.5
@@ -239,20 +239,8 @@ def read_entries(path: Path, wanted: Sequence[str], limit: int) -> tuple[dict[st
         raise InputError(
             f"predictions file {path} {not_a_file(path)}; expected an .npz with logits [N, K] and labels [N]"
         )
-    try:
+    with explained(path, "an .npz of plain arrays without pickled objects"):
         return read_npz(path, wanted, limit, mapped=MAPPABLE)
-    except InputError:
-        raise
-    except PermissionError as error:
-        raise InputError(
-            f"predictions file {path} may not be read ({error.strerror}); expected a readable file"
-        ) from error
-    except UNREADABLE as error:
-        reason = " ".join(str(error).split())[:300]  # numpy's messages may span lines
-        raise InputError(
-            f"predictions file {path} cannot be read ({reason}); "
-            "expected an .npz of plain arrays without pickled objects"
-        ) from error
 
 
 def parsed_meta(entry: npt.NDArray[Any] | None) -> dict[str, Any]:

@@ -36,8 +36,8 @@ class JsonLines:
         """
         self._path = path
         text = _read(path)
-        before = [line for number, line in _lines(text) if _step_of(line, path, number) <= last_step]
-        kept = before[:lines]
+        whole = [(number, line) for number, line in enumerate(text.splitlines(True), 1) if line.endswith("\n")]
+        kept = [line for number, line in whole if _step_of(line, path, number) <= last_step][:lines]
         if "".join(kept) != text:
             write_atomically(path, "".join(kept).encode())
         self._count = len(kept)
@@ -153,10 +153,3 @@ def _step_of(line: str, path: Path, number: int) -> int:
             f"{path} line {number} is {line[:60].strip()!r}; expected a JSON object with a step: "
             "move the file away to continue without the earlier lines"
         ) from error
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yields the lines with their numbers; a last line that is incomplete is left out."""
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
-        if line.endswith("\n"):
-            yield number, line
