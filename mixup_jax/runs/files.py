@@ -23,12 +23,7 @@ LONGEST_INTEGER = 18
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Returns the JSON object in a file.
-
-    Raises:
-      InputError: the file is missing, no regular file, larger than 64 MiB, is no UTF-8 or no JSON, holds no object,
-        or something that `check_values` refuses; the message names the file.
-    """
+    """Returns the JSON object in a file, which `check_values` has passed."""
     try:
         value = parse(read_bytes(path))
     except FileNotFoundError as error:
@@ -48,10 +43,6 @@ def read_lines(path: Path) -> tuple[dict[str, Any], ...]:
     """Returns the objects in a file of JSON lines, in order; a missing file has none.
 
     An incomplete last line, which a killed run may leave, is ignored.  NaN, which a diverged run may log, is kept.
-
-    Raises:
-      InputError: any other line is no UTF-8 or no JSON, or the file is no regular one or larger than 64 MiB; the
-        message names the file and the line.
     """
     try:
         lines = read_bytes(path).split(b"\n")

@@ -144,11 +144,7 @@ def as_record(
     *,
     probabilities: bool = False,
 ) -> Predictions:
-    """Returns the record of some arrays, flattened and without the label to ignore, as `reading` says.
-
-    Raises:
-      InputError: they break what `Predictions` promises, or cannot be flattened.
-    """
+    """Returns the record of some arrays, flattened and without the label to ignore, as `reading` says."""
     if logits.dtype.kind == "V" and logits.dtype.itemsize == 2:  # what numpy makes of JAX's bfloat16
         check_size(name, 4 * logits.size, reading.limit)
         logits = from_bfloat16(logits)
@@ -198,9 +194,6 @@ def load_vectors(
       wanted: the names that are tried for each vector.
       alone: which of them an `.npy`, or a file of one tensor, holds.
       limit: bytes that they may take in memory.
-
-    Raises:
-      InputError: the file is missing, damaged, too large or in another format, or holds none of them.
     """
 
     def places(names: Sequence[str]) -> dict[str, str]:

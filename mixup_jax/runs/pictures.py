@@ -49,12 +49,9 @@ def save_pictures(folder: Path, pictures: Pictures) -> None:
 
 
 def load_pictures(folder: Path, step: int, sizes: Mapping[str, int]) -> Pictures | None:
-    """Returns the pictures of a run at a step; None if it has none of that step.
+    """Returns the pictures of a run at a step, all of examples that its records have; None if it has none of that step.
 
     `sizes` are the numbers of examples of its records, by the names of the data sets.
-
-    Raises:
-      InputError: the file is damaged, or shows examples that the records do not have.
     """
     path = folder / PICTURES_FILE
     if not path.is_file():

@@ -199,10 +199,6 @@ def load_record(
         `[D, K]` and `head_bias` `[K]` too, as far as they are there; large ones are memory-mapped.
       groups: whether to read `groups` `[N]` too.
       limit: bytes that the arrays may take in memory; what the file claims is checked before it is decompressed.
-
-    Raises:
-      InputError: the file is missing, too large, is no `.npz`, holds pickled objects (they are never loaded),
-        lacks an entry, or an entry breaks what `Predictions` promises; the message names the file.
     """
     path = Path(path)
     wanted = ("logits", "labels", "meta", *wanted_beside(features=features, groups=groups))

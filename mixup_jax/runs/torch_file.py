@@ -3,7 +3,8 @@
 Such a file is a ZIP: a pickle that says which tensors there are, and their numbers.  A pickle is a program for Python's
 unpickler; here its instructions are only followed as far as they make dicts, lists, tuples, numbers, texts and tensors.
 A file of predictions that asks for anything else is refused; in a network's checkpoint everything else is passed over.
-Before torch 1.6 such a file was several pickles, and the numbers after them.
+Before torch 1.6 such a file was several pickles, and the numbers after them.  A damaged file raises one of
+`arrays_file.UNREADABLE`, and one of more than `limit` bytes InputError.
 """
 
 import math
@@ -50,11 +51,7 @@ class Tensor:
 
 
 def read_torch(path: Path) -> dict[str, Tensor]:
-    """Returns the tensors of a file by name: those of a dict by its keys, of a tuple or list by place, else "tensor".
-
-    Raises:
-      ValueError, or another of `arrays_file.UNREADABLE`: the file is damaged, or holds more than tensors.
-    """
+    """Returns the tensors of a file: those of a dict by its keys, of a tuple or list by place, a single one as "tensor"."""
     with _archive(path) as archive:
         content = _followed(_description(archive))
     if isinstance(content, Tensor):
@@ -67,11 +64,7 @@ def read_torch(path: Path) -> dict[str, Tensor]:
 
 
 def read_checkpoint(path: Path, limit: int) -> tuple[Any, Callable[[Tensor], npt.NDArray[Any]]]:
-    """Returns the dicts, lists and tensors of a checkpoint, and what reads a tensor of it.
-
-    Raises:
-      ValueError, or another of `arrays_file.UNREADABLE`: the file is damaged.
-    """
+    """Returns the dicts, lists and tensors of a checkpoint, and what reads a tensor of it."""
     if zipfile.is_zipfile(path):
         with _archive(path) as archive:
             return _followed(_description(archive), lenient=True), lambda tensor: read_tensor(path, tensor, limit)
@@ -109,12 +102,7 @@ def _description(archive: zipfile.ZipFile) -> bytes:
 
 
 def read_tensor(path: Path, tensor: Tensor, limit: int) -> npt.NDArray[Any]:
-    """Returns the array of a tensor; bfloat16 becomes float32.
-
-    Raises:
-      InputError: it takes more than `limit` bytes, here or in the file.
-      ValueError, or another of `arrays_file.UNREADABLE`: the file is damaged.
-    """
+    """Returns the array of a tensor; bfloat16 becomes float32."""
     dtype = np.dtype(_DTYPES[tensor.kind])
     with _archive(path) as archive:
         prefix = next(name for name in archive.namelist() if name.endswith("/data.pkl")).removesuffix("data.pkl")

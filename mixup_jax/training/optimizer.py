@@ -113,10 +113,9 @@ def by_layer(config: OptimizerConfig) -> optax.GradientTransformation:
             return 0.0
         return 1.0 if in_head(path) else config.backbone_rate
 
-    def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
-        return jax.tree_util.tree_map_with_path(lambda path, leaf: leaf * factor(path), updates), state
-
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    return optax.stateless(
+        lambda updates, _: jax.tree_util.tree_map_with_path(lambda path, leaf: leaf * factor(path), updates)
+    )
 
 
 def without_frozen(config: OptimizerConfig, params: Any) -> Any:
@@ -185,11 +184,11 @@ def bounded_head(max_norm: float) -> optax.GradientTransformation:
     (Hinton et al. 2012, section 2; Kim 2014, section 3.1).  Biases do not change.
     """
 
-    def update(updates: Any, state: optax.EmptyState, params: Any) -> tuple[Any, optax.EmptyState]:
+    def update(updates: Any, params: Any) -> Any:
         kernel = params[HEAD]["kernel"]
         wanted = kernel + updates[HEAD]["kernel"]
         length = jnp.linalg.norm(wanted, axis=0)
         bounded = wanted * jnp.minimum(1.0, max_norm / jnp.maximum(length, max_norm / 2))
-        return {**updates, HEAD: {**updates[HEAD], "kernel": bounded - kernel}}, state
+        return {**updates, HEAD: {**updates[HEAD], "kernel": bounded - kernel}}
 
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    return optax.stateless(update)

@@ -81,12 +81,9 @@ def make_step(train_step: TrainStep, feed: Feed, mesh: Mesh, *, parallel: str) -
         batch = feed.batch(tuple(fed), state.step, jax.random.fold_in(augment_key, state.step), share)
         return train_step(state, batch, step_key)
 
-    return _pmap(step, mesh, feed.device_axis) if parallel == "pmap" else _jit(step, mesh)
-
-
-def _jit(step: Callable[..., Any], mesh: Mesh) -> MappedStep:
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    options = fast_to_run(mesh.devices.flat[0].platform)
+    if parallel == "pmap":
+        return _pmap(step, mesh, feed.device_axis)
+    everywhere, options = NamedSharding(mesh, PartitionSpec()), fast_to_run(mesh.devices.flat[0].platform)
     return MappedStep(jax.jit(step, donate_argnums=0, out_shardings=everywhere, compiler_options=options))
 
 
