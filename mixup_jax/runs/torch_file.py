@@ -51,7 +51,7 @@ class Tensor:
 
 
 def read_torch(path: Path) -> dict[str, Tensor]:
-    """Returns the tensors of a file: those of a dict by its keys, of a tuple or list by place, one alone as "tensor"."""
+    """Returns the tensors of a file: those of a dict by its keys, of a tuple by place, one alone as "tensor"."""
     with _archive(path) as archive:
         content = _followed(_description(archive))
     if isinstance(content, Tensor):
