@@ -9,20 +9,8 @@ import numpy as np
 
 from mixup_jax.metrics.intervals import paired_bootstrap_auroc_difference, paired_bootstrap_differences
 from mixup_jax.metrics.softmax import Bools, Floats
-from mixup_jax.report.claims import (
-    Finding,
-    Interval,
-    Remark,
-    caveat,
-    claims,
-    confidence_remark,
-    coverage,
-    find,
-    headline,
-    ood_temperature_remark,
-    seed_error,
-    temperature_remark,
-)
+from mixup_jax.report import claims
+from mixup_jax.report.claims import Finding, Interval, Remark
 from mixup_jax.report.formatting import setting
 from mixup_jax.report.groups import NOT_TRAINING, Group, differing, flatten, nearest_baseline
 from mixup_jax.report.quantities import Quantity, examples, ood_names
@@ -73,12 +61,12 @@ def make_comparisons(groups: Sequence[Group], run_all: RunAll = serially) -> tup
 def _compare(baseline: Group, mixup: Group, run_all: RunAll) -> Comparison:
     intervals = paired_intervals(baseline.runs, mixup.runs, run_all)
     findings = []
-    for claim in claims([name for name in ood_names(baseline.runs) if name in ood_names(mixup.runs)]):
+    for claim in claims.claims([name for name in ood_names(baseline.runs) if name in ood_names(mixup.runs)]):
         quantity = Quantity(claim.key, "")
         before, after = baseline.summary(quantity), mixup.summary(quantity)
         if before and after:
             n = examples(mixup.first, quantity)
-            findings.append(find(claim, before, after, intervals.get(claim.key), n))
+            findings.append(claims.find(claim, before, after, intervals.get(claim.key), n))
     remarks = [Remark("Under-confidence", _confidence(baseline, mixup))]
     remarks.append(Remark("After temperature scaling", _temperature(baseline, mixup, intervals.get("temperature"))))
     remarks += [Remark(f"On {name}", _ood_temperature(name, baseline, mixup)) for name in ood_names(baseline.runs)]
@@ -88,9 +76,9 @@ def _compare(baseline: Group, mixup: Group, run_all: RunAll) -> Comparison:
         for key in differing(baseline.first, mixup.first, NOT_TRAINING)
     )
     remarks.append(Remark("Not like for like", f"the two also differ in {unequal}." if unequal else ""))
-    remarks.append(Remark("The intervals", coverage(len(baseline.runs), len(mixup.runs))))
+    remarks.append(Remark("The intervals", claims.coverage(len(baseline.runs), len(mixup.runs))))
     told = tuple(remark for remark in remarks if remark.text)
-    summary = headline(findings) + caveat(len(baseline.runs), len(mixup.runs))
+    summary = claims.headline(findings) + claims.caveat(len(baseline.runs), len(mixup.runs))
     return Comparison(baseline, mixup, tuple(findings), summary, told)
 
 
@@ -99,7 +87,7 @@ def _confidence(baseline: Group, mixup: Group) -> str:
     before, after, accuracy = baseline.summary(gap), mixup.summary(gap), mixup.summary(Quantity("accuracy", ""))
     if before is None or after is None or accuracy is None:
         return ""
-    return confidence_remark(before.mean, after.mean, accuracy.mean, mixup.first.result["n"])
+    return claims.confidence_remark(before.mean, after.mean, accuracy.mean, mixup.first.result["n"])
 
 
 def _temperature(baseline: Group, mixup: Group, interval: tuple[float, float] | None) -> str:
@@ -108,8 +96,10 @@ def _temperature(baseline: Group, mixup: Group, interval: tuple[float, float] | 
     if before is None or after is None or against is None:
         return ""
     both = mixup.summary(scaled)
-    error = seed_error(after, against)
-    return temperature_remark(before.mean, after.mean, against.mean, both.mean if both else None, interval, error)
+    error = claims.seed_error(after, against)
+    return claims.temperature_remark(
+        before.mean, after.mean, against.mean, both.mean if both else None, interval, error
+    )
 
 
 def _ood_temperature(name: str, baseline: Group, mixup: Group) -> str:
@@ -120,7 +110,7 @@ def _ood_temperature(name: str, baseline: Group, mixup: Group) -> str:
     told = [baseline.summary(Quantity(key, "")) for key in keys]
     against = [mixup.summary(Quantity(key, "")) for key in (keys[0], keys[2])]
     means = [summary.mean for summary in (*told, *against) if summary is not None]
-    return ood_temperature_remark(*means) if len(means) == len(told) + len(against) else ""
+    return claims.ood_temperature_remark(*means) if len(means) == len(told) + len(against) else ""
 
 
 def paired_intervals(

@@ -24,24 +24,8 @@ from mixup_jax.devices.processes import is_first
 from mixup_jax.errors import DiskFullError, InputError
 from mixup_jax.escapes import print_line
 from mixup_jax.state import TrainState
+from mixup_jax.store import verify
 from mixup_jax.store.arrays import Trees
-from mixup_jax.store.verify import (
-    ITEMS,
-    METRICS,
-    best_step,
-    check_format,
-    check_state,
-    damage_of_facts,
-    damage_of_item,
-    newest_whole,
-    rank,
-    ranked_by,
-    reason_of,
-    sealed,
-    set_damaged_aside,
-    steps_in,
-    unsealed,
-)
 
 TRAINED = "trained"
 """The part of the item `optimizer` with the network that is trained, where `variables` has its moving average."""
@@ -72,10 +56,10 @@ class Checkpoints:
             if is_first():
                 for leftover in self._directory.glob("*.orbax-checkpoint-tmp*"):
                     shutil.rmtree(leftover, ignore_errors=True)
-            set_damaged_aside(self._directory, report)
-        policies = [preservation_policy.LatestN(keep), preservation_policy.BestN(get_metric_fn=rank, n=1)]
+            verify.set_damaged_aside(self._directory, report)
+        policies = [preservation_policy.LatestN(keep), preservation_policy.BestN(get_metric_fn=verify.rank, n=1)]
         options = ocp.CheckpointManagerOptions(
-            best_fn=rank,
+            best_fn=verify.rank,
             best_mode="max",
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             enable_async_checkpointing=True,
@@ -120,10 +104,10 @@ class Checkpoints:
         if not steps:
             raise InputError(f"{self._directory} holds no checkpoint; expected a folder that training has saved to")
         if choice == "last":
-            whole = newest_whole(self._directory, self._report)
+            whole = verify.newest_whole(self._directory, self._report)
             return steps[-1] if whole is None else whole
         if choice == "best":
-            best = best_step(self._directory, self._report)
+            best = verify.best_step(self._directory, self._report)
             return steps[-1] if best is None else best
         if not choice.isdecimal() or int(choice) not in steps:
             available = ", ".join(map(str, steps))
@@ -141,16 +125,16 @@ class Checkpoints:
         step = int(state.step)
         items = {"variables": state.variables, "optimizer": _for_resuming(state)}
         on_host = jax.device_get(items)
-        check_state(on_host, step)
+        verify.check_state(on_host, step)
         self._require_space(step, on_host)
         self.wait()
         if step in self._manager.all_steps():
             self._manager.delete(step)
         # Copy, because the training step reuses the buffers of its state while the save is still reading.
         trees = {name: ocp.args.PyTreeSave(jax.tree.map(jnp.copy, tree)) for name, tree in items.items()}
-        ranking = ranked_by(metrics)
+        ranking = verify.ranked_by(metrics)
         arguments = ocp.args.Composite(
-            **trees, facts=ocp.args.JsonSave(sealed(facts, step, {**on_host, METRICS: ranking}))
+            **trees, facts=ocp.args.JsonSave(verify.sealed(facts, step, {**on_host, verify.METRICS: ranking}))
         )
         self._saving, self._needed = step, _bytes_on_disk(on_host)
         try:
@@ -167,7 +151,7 @@ class Checkpoints:
             )
 
     def _not_saved(self, error: Exception) -> InputError:
-        reason, free = reason_of(error), shutil.disk_usage(self._directory).free
+        reason, free = verify.reason_of(error), shutil.disk_usage(self._directory).free
         full = free < self._needed or os.strerror(errno.ENOSPC) in reason
         return (DiskFullError if full else InputError)(
             f"checkpoint {self._saving} could not be saved to {self._directory} ({reason}); it needs up to "
@@ -176,22 +160,22 @@ class Checkpoints:
         )
 
     def _what_remains(self) -> str:
-        steps = steps_in(self._directory)
+        steps = verify.steps_in(self._directory)
         return f"the last that is saved is that of step {steps[-1]}" if steps else "none is saved yet"
 
     def restore_facts(self, step: int) -> dict[str, Any]:
         """Returns the facts saved with a step, including its `config`."""
-        facts = unsealed(self._facts(step))
+        facts = verify.unsealed(self._facts(step))
         if "config" not in facts:
             raise self._not_restored(step, "facts lack the config")
         return facts
 
     def _facts(self, step: int) -> dict[str, Any]:
         facts = self._restore(step, facts=ocp.args.JsonRestore())["facts"]
-        damage = damage_of_facts(facts, step)
+        damage = verify.damage_of_facts(facts, step)
         if damage is not None:
             raise self._not_restored(step, damage)
-        check_format(facts, self._directory / str(step))
+        verify.check_format(facts, self._directory / str(step))
         return dict(facts)
 
     def restore_variables(self, step: int, like: dict[str, Any], mesh: Mesh) -> dict[str, Any]:
@@ -215,7 +199,7 @@ class Checkpoints:
         facts = self._facts(step)
         restored = self._restore(step, **items)
         for name, tree in restored.items():
-            damage = damage_of_item(name, tree, facts)
+            damage = verify.damage_of_item(name, tree, facts)
             if damage is not None:
                 raise self._not_restored(step, damage)
         return restored
@@ -224,7 +208,7 @@ class Checkpoints:
         try:
             return dict(self._manager.restore(step, args=ocp.args.Composite(**items)).items())
         except Exception as error:  # orbax may raise any exception here, even a bare Exception
-            raise self._not_restored(step, reason_of(error)) from error
+            raise self._not_restored(step, verify.reason_of(error)) from error
 
     def _not_restored(self, step: int, reason: str) -> InputError:
         return InputError(
@@ -264,7 +248,7 @@ def _like(tree: Any, mesh: Mesh) -> ocp.args.PyTreeRestore:
 
 def _item_handlers() -> ocp.handlers.CheckpointHandlerRegistry:
     registry, trees = ocp.handlers.DefaultCheckpointHandlerRegistry(), Trees()
-    for item in ITEMS:
+    for item in verify.ITEMS:
         registry.add(item, ocp.args.PyTreeSave, trees)
         registry.add(item, ocp.args.PyTreeRestore, trees)
     return registry
