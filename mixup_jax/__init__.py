@@ -45,22 +45,10 @@ if TYPE_CHECKING:
     from mixup_jax.training.loop import train
 
 __all__ = [
-    "Config",
-    "Predictions",
-    "compare",
-    "confidence_histogram",
-    "evaluate",
-    "figures",
-    "load_config",
-    "load_predictions",
-    "load_results",
-    "methods",
-    "metrics",
-    "mixup",
-    "reliability_diagram",
-    "save_predictions",
+    "Config", "Predictions", "compare", "confidence_histogram", "evaluate", "figures", "load_config",
+    "load_predictions", "load_results", "methods", "metrics", "mixup", "reliability_diagram", "save_predictions",
     "train",
-]
+]  # fmt: skip
 
 _HOMES = {
     "Config": "config",

@@ -10,14 +10,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 COLLECTIVES = (
-    "all-reduce",
-    "all-gather",
-    "all-to-all",
-    "ragged-all-to-all",
-    "collective-broadcast",
-    "collective-permute",
+    "all-reduce", "all-gather", "all-to-all", "ragged-all-to-all", "collective-broadcast", "collective-permute",
     "reduce-scatter",
-)
+)  # fmt: skip
 WEIGHTY = (
     *("convolution", "copy", "dot", "gather", "pad", "reduce-window", "scatter", "select-and-scatter", "sort"),
     *("transpose", "while"),

@@ -34,21 +34,7 @@ from mixup_jax.figures.seeds import alpha_sweep, seed_spread
 from mixup_jax.figures.style import to_pixels, to_png, to_svg
 
 __all__ = [
-    "alpha_sweep",
-    "bin_scatter",
-    "confidence_histogram",
-    "density_over_epochs",
-    "examples",
-    "joint_density",
-    "method_bars",
-    "over_epochs",
-    "reliability_diagram",
-    "reliability_overlay",
-    "risk_coverage",
-    "seed_spread",
-    "to_pixels",
-    "to_png",
-    "to_svg",
-    "training_curve",
-    "winning_scores",
-]
+    "alpha_sweep", "bin_scatter", "confidence_histogram", "density_over_epochs", "examples", "joint_density",
+    "method_bars", "over_epochs", "reliability_diagram", "reliability_overlay", "risk_coverage", "seed_spread",
+    "to_pixels", "to_png", "to_svg", "training_curve", "winning_scores",
+]  # fmt: skip

@@ -23,34 +23,15 @@ STRENGTHS = frozenset(
     {"mixup_alpha", "group_size", "scope", "smooth_over", "focal_dual", "margin", "rank_margin", "decouple_gap"}
 )
 """Numbers that say how strong a method or a term is or how examples are grouped, not what is done."""
-WITHOUT_EFFECT_UNMIXED = frozenset(
-    {
-        "mix_inputs",
-        "mix_labels",
-        "cut",
-        "layer",
-        "clean_weight",
-        "rank_weight",
-        "decouple",
-        "kernel_spread",
-        "adapt_classes",
-    }
-)
+WITHOUT_EFFECT_UNMIXED = frozenset({
+    "mix_inputs", "mix_labels", "cut", "layer", "clean_weight", "rank_weight", "decouple", "kernel_spread",
+    "adapt_classes",
+})  # fmt: skip
 """Numbers that have an effect only if examples are mixed."""
 NOT_NEGATIVE = (
-    "mixup_alpha",
-    "entropy_weight",
-    "arc_weight",
-    "focal_gamma",
-    "logit_norm",
-    "margin_weight",
-    "margin",
-    "mdca_weight",
-    "mmce_weight",
-    "rank_weight",
-    "rank_margin",
-    "kernel_spread",
-)
+    "mixup_alpha", "entropy_weight", "arc_weight", "focal_gamma", "logit_norm", "margin_weight", "margin",
+    "mdca_weight", "mmce_weight", "rank_weight", "rank_margin", "kernel_spread",
+)  # fmt: skip
 """Numbers that may be anything finite from 0."""
 
 

@@ -4,7 +4,7 @@ Everything is computed from the files that `mixup_jax.evaluate` wrote to the run
 neither jax nor TensorFlow is imported.
 
   runs           reads run folders: a `RunRecord` holds the config and the values derived from the logits
-  checks         whether evaluation.json is complete; agreement: whether it agrees with the records
+  checks         whether evaluation.json is complete, and agrees with the records
   quantities     which numbers are reported, and their places in evaluation.json
   groups         runs that differ only in their seed, their mean and spread, and which groups are comparable
   comparisons    mixup against the nearest baseline, with paired intervals; claims: the paper's claims judged by that

@@ -17,8 +17,7 @@ from mixup_jax.escapes import is_file_name
 from mixup_jax.metrics.binning import Bins, bin_confidences
 from mixup_jax.metrics.examined import Examined, examine
 from mixup_jax.metrics.softmax import Bools, Floats
-from mixup_jax.report.agreement import check_agreement
-from mixup_jax.report.checks import Checks
+from mixup_jax.report.checks import Checks, check_agreement
 from mixup_jax.runs.files import check_values, read_lines, read_object, shown
 from mixup_jax.runs.pictures import Pictures, load_pictures
 from mixup_jax.runs.provenance import DERIVED, NOT_PART_OF_THE_RESULT
@@ -178,7 +177,7 @@ def load_runs(folders: Sequence[str | Path]) -> list[RunRecord]:
     Raises:
       InputError: a folder is missing, given twice or not evaluated, a file in it is malformed, or its
         evaluation.json has another config than its config.json or contradicts its records (see
-        `agreement.check_agreement`).
+        `checks.check_agreement`).
     """
     if not folders:
         raise InputError("no run folder given; expected at least one, such as runs/fashion_mnist-mixup-0")
