@@ -125,11 +125,7 @@ class Session:
     def part(self, section: str, name: str, needed: float, do: Callable[[], Any]) -> Any:
         """Does a part if there is time for it; keeps, writes and returns its result, None if it failed.
 
-        Args:
-          section: of the record.
-          name: of the part in it.
-          needed: seconds that it takes at least.
-          do: returns what JSON can hold.
+        It takes at least `needed` seconds, and `do` returns what JSON can hold.
         """
         if self.left < needed:
             self.found["left_out"].append(f"{section}: {name}")

@@ -19,17 +19,9 @@ IMAGES, ROWS, SIDE = 64, 32, 28
 
 
 def apart(function: Callable[..., Any], *arguments: Any, seconds: float, **environment: str) -> Any:
-    """Returns what a function of this module returns in a new process.
+    """Returns what a function of this module returns in a new process, which has these environment variables too.
 
-    Args:
-      function: with its arguments, it travels by pickle.
-      *arguments: of the function.
-      seconds: after which the process is ended.
-      **environment: variables of the process, beside those of this one.
-
-    Raises:
-      RuntimeError: the function raised; the message is its error's.
-      TimeoutError: it took longer.
+    Raises RuntimeError with the message of an error that the function raised, and TimeoutError after `seconds`.
     """
     context = multiprocessing.get_context("spawn")
     connection, other = context.Pipe()

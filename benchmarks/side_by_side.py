@@ -29,12 +29,7 @@ class Side:
     """One side of a comparison, in a process of its own that is idle when it is not its turn."""
 
     def __init__(self, make: Callable[..., Run], *arguments: Any) -> None:
-        """Starts the process and waits until it is ready.
-
-        Args:
-          make: a function of a module; called in the process, it prepares the work and warms it up.
-          *arguments: of `make`; they are pickled.
-        """
+        """Starts the process and waits until `make`, a function of a module, has prepared the work and warmed it up."""
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other, make, arguments))

@@ -96,10 +96,7 @@ def run_all(runs: Sequence[PlannedRun], arguments: argparse.Namespace) -> list[s
 def train_and_evaluate(steps: Sequence[Sequence[str]], workdir: Path, folder: Path) -> None:
     """Runs the commands of a run one after another, in a worker of the cluster.
 
-    Args:
-      steps: the commands.
-      workdir: of the run, which gets their output.
-      folder: in which the grid's relative paths begin.
+    Their output goes to `workdir`; the grid's relative paths begin in `folder`.
 
     Raises:
       Refused: a command was given something that is wrong.

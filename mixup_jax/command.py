@@ -24,13 +24,11 @@ def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | N
     """Runs one of the package's commands and returns its exit code.
 
     What it prints is escaped (`escapes.escaped_output`).  An `InputError`, or a path that cannot be used, becomes one
-    line on stderr and exit code 2; `--debug` anywhere among the
-    arguments shows its traceback as well.  A failure of the machine, such as a full disk, becomes one line and exit
-    code 3 (see `environment.explain`).  Ctrl-C gives exit code 130, as in a shell.
+    line on stderr and exit code 2; `--debug` anywhere among the arguments shows its traceback as well.  A failure of
+    the machine, such as a full disk, becomes one line and exit code 3 (see `environment.explain`).  Ctrl-C gives exit
+    code 130, as in a shell.
 
-    Args:
-      command: takes the arguments (without `--debug`) and returns an exit code.
-      argv: the arguments, `sys.argv[1:]` by default.
+    The command takes the arguments, `sys.argv[1:]` by default, without `--debug`, and returns an exit code.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
@@ -98,11 +96,8 @@ def callable_module(name: str, function: Callable[..., Any]) -> None:
     """Makes a command's module callable, as its function of the same name.
 
     Importing the module `mixup_jax.evaluate` sets the attribute `evaluate` of the package to it, where users expect
-    the function of this name: so the module can be called like it.
-
-    Args:
-      name: of the module, its `__name__`.
-      function: what a call of the module calls; its signature and docstring become the module's.
+    the function of this name: so the module can be called like it.  The signature and docstring of `function` become
+    those of the module called `name`.
     """
     module = sys.modules[name]
     module.__class__ = type("CallableModule", (ModuleType,), {"__call__": staticmethod(function)})

@@ -65,16 +65,8 @@ def draw_by_distance(
 
     tau = alpha exp(-(d / mean d - 1) / (2 spread^2)), where d is the squared distance of the pair's features, and
     its mean is that of the group (SK-Mixup, Bouniot et al. 2025): the farther apart two examples are, the nearer lambda
-    is to 0 or 1.  If tau is alpha everywhere, the draws
-    are those of `draw_mixing` per example, bit for bit.
-
-    Args:
-      key: that of `draw_mixing`.
-      groups: int32 `[G]`, their numbers in the global batch.
-      partner: int32 `[G, S]`.
-      features: `[G S, D]`.
-      alpha: of pairs at the mean distance.
-      spread: > 0.
+    is to 0 or 1.  If tau is alpha everywhere, the draws are those of `draw_mixing` with this key per example, bit for
+    bit.  `groups` `[G]` are their numbers in the global batch; partner `[G, S]`, features `[G S, D]`, spread > 0.
     """
 
     def draw_group(group: jax.Array, partner: jax.Array, features: jax.Array) -> jax.Array:
@@ -111,15 +103,10 @@ def draw_two_shares(
 
 
 def decouple(values: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
-    """Returns what two mixtures of the same pairs are mixtures of, row by row alternately as they came.
+    """Returns what two mixtures of the same pairs are mixtures of, `[2 B, K]`, alternately a and b of B pairs (a, b).
 
-    Args:
-      values: `[2 B, K]`, alternately first * a + (1 - first) * b and second * a + (1 - second) * b for B pairs (a, b).
-      first: `[B]`, larger than `second`.
-      second: `[B]`.
-
-    Returns:
-      `[2 B, K]`, alternately a and b.
+    `values` `[2 B, K]` are alternately first * a + (1 - first) * b and second * a + (1 - second) * b; first `[B]` is
+    larger than second `[B]`.
     """
     one, other = values[::2], values[1::2]
     first, second = first[:, None], second[:, None]

@@ -70,12 +70,8 @@ def fitted(weights: Weights, shapes: Mapping[str, tuple[int, ...]], source: str)
     """Returns the weights that a network takes, and lines about those that it does not take as they are.
 
     The head is left out where the classes differ.  A stem for colour images takes grey ones by the sum of its kernels
-    over the channels: the same result as for a grey image in three channels.
-
-    Args:
-      weights: from elsewhere.
-      shapes: of the network's parameters and batch statistics, by their paths.
-      source: what messages call the weights.
+    over the channels: the same result as for a grey image in three channels.  `shapes` are those of the network's
+    parameters and batch statistics, by their paths; messages call the weights `source`.
 
     Raises:
       InputError: an array is missing, one too many, or of another shape.

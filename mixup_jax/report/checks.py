@@ -203,11 +203,7 @@ def check_agreement(
     use the probabilities of all classes.  For every out-of-distribution set: both n, the mean confidence and, for every
     score, the rows of `DETECTION`.  The temperature, intervals and noise floors are not checked.
 
-    Args:
-      evaluation: of the form that `Checks` wants.
-      test_name: the key of the test set in `evaluation["results"]`.
-      test: what its record gives.
-      ood: what those of the out-of-distribution sets give.
+    The evaluation has passed `Checks`, which returned `test_name`.
 
     Raises:
       InputError: a number differs by more than 1e-7; the message names the key and both values.

@@ -99,14 +99,8 @@ def judge(difference: float, interval: Interval | None, error: float | None, dir
     It is decided only if the whole interval has the sign of the difference and, if both sides have
     several seeds, the difference is more than twice its standard error over seeds.
 
-    Args:
-      difference: mixup minus baseline.
-      interval: 95 % interval of the difference over test examples, or None.
-      error: standard error of the difference over seeds, or None.
-      direction: `LOWER` or `HIGHER`.
-
-    Returns:
-      The outcome and the reason for it.
+    The difference is mixup minus baseline, `interval` its 95 % interval over test examples, `error` its standard error
+    over seeds, `direction` `LOWER` or `HIGHER`.  Returns the outcome and the reason for it.
     """
     if interval is None and error is None:
         return UNDECIDED, "no interval could be computed"
@@ -177,11 +171,8 @@ def coverage(baseline_seeds: int, mixup_seeds: int) -> str:
 def confidence_remark(baseline_gap: float, mixup_gap: float, accuracy: float, n: int) -> str:
     """Returns a sentence on whether the network trained with mixup is over- or under-confident on average.
 
-    Args:
-      baseline_gap: mean confidence minus accuracy without mixup.
-      mixup_gap: the same with mixup.
-      accuracy: with mixup.
-      n: test examples; a gap below two standard errors of the accuracy is called small.
+    Gaps are mean confidence minus accuracy, `accuracy` is with mixup.  A gap below two standard errors of the accuracy
+    of n test examples is called small.
     """
     if mixup_gap >= 0:
         return ""
@@ -199,13 +190,8 @@ def temperature_remark(
 ) -> str:
     """Returns a remark that compares temperature scaling of the baseline with mixup as trained, by ECE.
 
-    Args:
-      before: ECE of the baseline as trained, 15 bins.
-      after: the same after temperature scaling.
-      mixup: ECE of mixup as trained.
-      mixup_after: the same after temperature scaling; None if it was not scaled.
-      interval: 95 % interval of `mixup - after`.
-      error: its standard error over seeds.
+    ECE has 15 bins: the baseline's before and after temperature scaling, and mixup's; `interval` is that (95 %) of
+    `mixup - after`, `error` its standard error over seeds.
     """
     difference = mixup - after
     outcome, reason = judge(difference, interval, error, LOWER)

@@ -123,12 +123,8 @@ def paired_intervals(
     confidence is a mean over examples and has the paired normal interval.
 
     If the whole baseline has temperatures, the key "temperature" has mixup's ECE (15 bins) as trained minus
-    the baseline's ECE after temperature scaling.
-
-    Args:
-      baseline: runs of one group.
-      mixup: runs of the other group, tested on the same examples in the same order.
-      run_all: computes the bootstrap intervals.
+    the baseline's ECE after temperature scaling.  The runs of both groups were tested on the same examples in the same
+    order.
     """
     sets = [name for name in baseline[0].ood if _same_set(name, [*baseline, *mixup])]
     scaled = all(run.temperature is not None for run in baseline)
@@ -150,11 +146,7 @@ def paired_intervals(
 
 
 def mean_interval(differences: Floats) -> Interval:
-    """Returns the normal 95 % interval of a mean, `m -+ 1.96 s / sqrt(N)`; its width is 0 for N = 1.
-
-    Args:
-      differences: `[N]`, N >= 1.
-    """
+    """Returns the normal 95 % interval of the mean of `[N]`, `m -+ 1.96 s / sqrt(N)`; its width is 0 for N = 1."""
     n = len(differences)
     reach = NORMAL_95 * float(differences.std(ddof=1)) / n**0.5 if n > 1 else 0.0
     mean = float(differences.mean())

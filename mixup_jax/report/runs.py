@@ -241,11 +241,7 @@ def run_of_records(
 ) -> RunRecord:
     """Returns what the report needs of a network of which there are only records.
 
-    Args:
-      name: of the network.
-      evaluation: of these records, as in evaluation.json; its test set is called "test".
-      test: the test record.
-      ood: the out-of-distribution records by name.
+    `evaluation` is theirs, as in evaluation.json; its test set is called "test".
     """
     temperature = _temperature(evaluation["results"]["test"])
     return RunRecord(
