@@ -98,14 +98,7 @@ TINY = Sizes(
 
 
 class Session:
-    """The results so far, the time that is left, and the folder of the results.
-
-    Attributes:
-      sizes: of everything.
-      folder: of accelerator.json and of the runs.
-      data_dir: of prepared data.
-      found: what accelerator.json holds.
-    """
+    """The results so far, which accelerator.json holds, the time that is left, and the folders of results and data."""
 
     def __init__(self, sizes: Sizes, folder: Path, data_dir: Path, minutes: float) -> None:
         """Starts the clock."""

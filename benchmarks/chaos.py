@@ -102,13 +102,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Case:
-    """What is run.
-
-    Attributes:
-      mode: one of MODES.
-      data_dir: where its data is.
-      cache: of compiled programs; None compiles at every start.
-    """
+    """What is run: a mode, where its data is, and the cache of compiled programs; None compiles at every start."""
 
     mode: str
     data_dir: Path

@@ -18,14 +18,7 @@ VOCABULARY, TOKENS, EMBEDDING = 20_000, 64, 50
 
 @dataclass(frozen=True)
 class Case:
-    """A network and its data.
-
-    Attributes:
-      label: for the table.
-      model: of our config.
-      data: a name of the catalogue, of which only shapes and constants are used.
-      batch: examples of a step.
-    """
+    """A network and its data: a name of the catalogue, of which only shapes and constants are used."""
 
     label: str
     model: ModelConfig

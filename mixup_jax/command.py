@@ -169,13 +169,9 @@ class Flag:
 
 @dataclass(frozen=True)
 class Mode:
-    """One of several ways to use a command: a name, which is the flag that chooses it, and all flags that it takes.
+    """One of several ways to use a command: the flag that chooses it, all flags that it takes, and what it does.
 
-    Attributes:
-      name: of the flag that chooses it.
-      help: the title of its flags in --help.
-      run: what it does; takes the values of its flags by their names.
-      flags: all that may be given with it.
+    `help` is the title of its flags in --help; `run` takes the values of its flags by their names.
     """
 
     name: str

@@ -21,12 +21,9 @@ _USED = re.compile(r"Used ([\d.]+)([KMGT]?) of")
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one device.
+    """Bytes on one device: of the arguments, of the results that do not reuse their memory, and of all else at once.
 
-    Attributes:
-      arguments: of the arguments.
-      outputs: of the results, except those that reuse the memory of arguments.
-      temporaries: everything else that the program holds at once, including its code.
+    Temporaries include the program's code.
     """
 
     arguments: int
@@ -43,11 +40,8 @@ class Memory:
 class Group:
     """The collectives of one kind; a combined one, which moves many arrays, counts once.
 
-    Attributes:
-      arrays: the number of arrays that they move.
-      bytes: of their results on one device.
-      largest: bytes of the largest.
-      in_loop: how many of them are repeated in every iteration of a loop.
+    `bytes` are those of their results on one device, `largest` those of the largest; `in_loop` counts those that are
+    repeated in every iteration of a loop.
     """
 
     kind: str

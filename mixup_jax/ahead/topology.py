@@ -79,13 +79,10 @@ CHIPS = {
 
 @dataclass(frozen=True)
 class Target:
-    """Devices to compile for.
+    """Devices to compile for, on the platform "cpu", "cuda" or "tpu".
 
-    Attributes:
-      platform: "cpu", "cuda" or "tpu".
-      mesh: of the devices; for cuda, virtual CPU devices take their place.
-      layout: chips along each axis.
-      chip: figures of one device; None if unknown.
+    For cuda, virtual CPU devices are in the mesh.  `layout` counts chips along each axis; `chip` has the figures of one
+    device, None if they are unknown.
     """
 
     name: str

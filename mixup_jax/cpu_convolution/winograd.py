@@ -34,13 +34,9 @@ _transform_totals, _transform_gradients = (
 
 
 class _Tiling(NamedTuple):
-    """How images are cut into tiles: a group of images is copied, and its tiles are computed in blocks.
+    """How images are cut into tiles: `down` and `across` an image, computed in blocks of at most `tiles`.
 
-    Attributes:
-      down: tiles along the height of an image.
-      across: tiles along its width.
-      images: the number of images in a group.
-      tiles: the most tiles in a block.
+    A group of `images` is copied at a time.
     """
 
     down: int

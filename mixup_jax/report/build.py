@@ -35,12 +35,7 @@ FIGURES_OF_A_PROCESS = 30
 
 @dataclass(frozen=True)
 class Page:
-    """A report that is not yet written.
-
-    Attributes:
-      files: its files by their names, the page last.
-      results: the content of results.json.
-    """
+    """A report that is not yet written: its files by their names, the page last, and the content of results.json."""
 
     files: Mapping[str, bytes]
     results: Mapping[str, Any]

@@ -48,18 +48,11 @@ class Remark(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of judging one claim.
+    """The result of judging one claim: the number without and with mixup, and their difference, mixup minus baseline.
 
-    Attributes:
-      claim: the claim.
-      examples: the number of test examples behind the numbers, in words.
-      baseline: the number without mixup.
-      mixup: the number with it.
-      difference: mean with mixup minus mean without.
-      interval: 95 % bootstrap interval of the difference over test examples, or None.
-      standard_error: of the difference over seeds; None if a side has a single seed.
-      outcome: `AS_CLAIMED`, `CONTRARY` or `UNDECIDED`.
-      reason: the reason for the outcome, in words.
+    `interval` is the 95 % bootstrap interval of the difference over test examples, `standard_error` that over seeds (None
+    if a side has a single seed), `outcome` is `AS_CLAIMED`, `CONTRARY` or `UNDECIDED`.  `examples`, the number of test
+    examples behind the numbers, and `reason` are words.
     """
 
     claim: Claim

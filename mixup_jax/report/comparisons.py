@@ -23,15 +23,7 @@ NORMAL_95 = 1.959963984540054
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A mixup group against its baseline.
-
-    Attributes:
-      baseline: the group without mixup.
-      mixup: the group with it.
-      findings: one for each claim of the paper.
-      headline: the outcome of all findings in one sentence.
-      remarks: what else a reader must know.
-    """
+    """A mixup group against its baseline: a finding for each claim, the outcome in a sentence, and other remarks."""
 
     baseline: Group
     mixup: Group

@@ -51,17 +51,11 @@ class FigurePlan:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawn figure.
+    """A drawn figure: its place on the page, itself in words, and its files.
 
-    Attributes:
-      plan: its place on the page.
-      alt: the figure in words, with its numbers.
-      svg: the figure as SVG.
-      png: the figure as PNG.
-      pdf: the figure as PDF, in the style of papers alone.
-      csv: the numbers that are drawn, as CSV; empty if the tables of the report have them.
-      html: the figure as an element of the page.
-      glyphs: the outlines of its letters by their ids, which all figures of a page share.
+    `pdf` is there in the style of papers alone; `csv` has the numbers that are drawn, and is empty if the tables of the
+    report have them.  `html` is the figure as an element of the page, `glyphs` are the outlines of its letters by their
+    ids, which all figures of a page share.
     """
 
     plan: FigurePlan

@@ -52,13 +52,7 @@ LOGGED = {
 
 @dataclass(frozen=True)
 class Material:
-    """The input of the figures.
-
-    Attributes:
-      groups: the groups in their order.
-      filters: those of the page.
-      slugs: the prefix of a run's file names, by the name of the run.
-    """
+    """The input of the figures; `slugs` are the prefixes of the runs' file names, by the names of the runs."""
 
     groups: Sequence[Group]
     filters: Filters

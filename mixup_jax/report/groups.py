@@ -25,13 +25,9 @@ NOT_TRAINING = (*NAMES_AND_NOTES, "method", "evaluation")
 
 @dataclass(frozen=True)
 class Summary:
-    """One number of a group.
+    """One number of a group: its values in the runs that have it, in their order, their mean and their number.
 
-    Attributes:
-      mean: over the runs that have it.
-      std: sample standard deviation over these runs (n - 1 in the denominator); None for a single run.
-      n_seeds: the number of these runs.
-      values: the values of these runs, in the order of the group.
+    `std` is their sample standard deviation (n - 1 in the denominator); None for a single run.
     """
 
     mean: float
@@ -42,12 +38,7 @@ class Summary:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Runs of one config and different seeds.
-
-    Attributes:
-      name: unique among the groups of a report.
-      runs: in order of their seeds.
-    """
+    """Runs of one config and different seeds, in the order of their seeds; no other group of a report has its name."""
 
     name: str
     runs: tuple[RunRecord, ...]

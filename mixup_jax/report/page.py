@@ -40,14 +40,8 @@ MARKS = {AS_CLAIMED: ("yes", "✓"), CONTRARY: ("no", "✗"), UNDECIDED: ("open"
 class Contents:
     """Everything that a page shows.
 
-    Attributes:
-      groups: the groups in the order of their columns.
-      sections: the blocks of the tables of numbers.
-      comparisons: baseline against mixup, one for each mixup group that has a baseline.
-      no_verdict: why there is no comparison; empty if there is one.
-      figures: the figures by the id of their part of the page.
-      tables: the small tables by the id of their part of the page.
-      filters: what a reader can switch on and off.
+    There is a comparison for each mixup group that has a baseline, or `no_verdict` says why there is none.  Figures and
+    small tables are found by the id of their part of the page.
     """
 
     groups: Sequence[Group]

@@ -39,12 +39,8 @@ TEXT_COLUMNS = (
 class TableFile:
     """A small table of the page, which is also written to a file.
 
-    Attributes:
-      file_name: without suffix.
-      caption: what it shows.
-      header: the names of its columns.
-      rows: its lines: the tokens of a line's filters, and its cells; the first cell is its name.
-      csv: the same table with all digits.
+    A row has the tokens of its filters and its cells, of which the first is its name.  `csv` is the same table with all
+    digits; `file_name` has no suffix.
     """
 
     file_name: str

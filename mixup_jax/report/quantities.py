@@ -34,12 +34,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Section:
-    """A block of the main table.
-
-    Attributes:
-      title: its heading.
-      quantities: its rows.
-    """
+    """A block of the main table: its heading and its rows."""
 
     title: str
     quantities: tuple[Quantity, ...]

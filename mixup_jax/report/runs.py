@@ -28,11 +28,8 @@ from mixup_jax.runs.records import Predictions, load_record
 class RecordedSet:
     """The values derived from the predictions on one data set; the logits are not kept.
 
-    Attributes:
-      labels: as recorded; -1 for an example without a label.
-      meta: the metadata of the record.
-      trained: derived from the logits.
-      scaled: derived from the logits after temperature scaling; None if no temperature was fitted.
+    Labels are as recorded, -1 for an example without one.  `trained` is derived from the logits, `scaled` from those
+    after temperature scaling; it is None if no temperature was fitted.
     """
 
     labels: npt.NDArray[np.integer]

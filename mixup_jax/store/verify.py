@@ -47,13 +47,9 @@ DAMAGED = "damaged-"
 
 @dataclass(frozen=True)
 class Stored:
-    """One checkpoint of a folder.
+    """One checkpoint of a folder: its facts, which are empty if they cannot be read, and its bytes on disk.
 
-    Attributes:
-      facts: its facts; empty if they cannot be read.
-      damage: what is wrong with it; None if nothing is.
-      verified: whether it has checksums and they are right.
-      size: bytes on disk.
+    `damage` is what is wrong with it, None if nothing is; `verified` whether it has checksums and they are right.
     """
 
     step: int

@@ -20,12 +20,9 @@ SHIFT = 0.0006
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot: a change by mixup, by regime and alpha, over an x value of each regime.
+    """One plot: changes by mixup (mixup minus ERM), by regime and alpha, over an x value of each regime.
 
-    Attributes:
-      label: of the y axis.
-      changes: mixup minus ERM.
-      line: an x value that is marked, such as the gap at which a rule changes its answer.
+    `line` is an x value that is marked, such as the gap at which a rule changes its answer.
     """
 
     label: str
