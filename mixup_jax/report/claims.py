@@ -50,9 +50,9 @@ class Remark(NamedTuple):
 class Finding:
     """The result of judging one claim: the number without and with mixup, and their difference, mixup minus baseline.
 
-    `interval` is the 95 % bootstrap interval of the difference over test examples, `standard_error` that over seeds (None
-    if a side has a single seed), `outcome` is `AS_CLAIMED`, `CONTRARY` or `UNDECIDED`.  `examples`, the number of test
-    examples behind the numbers, and `reason` are words.
+    `interval` is the 95 % bootstrap interval of the difference over test examples, `standard_error` that over seeds,
+    None if a side has a single seed; `outcome` is `AS_CLAIMED`, `CONTRARY` or `UNDECIDED`.  `examples`, the number of
+    test examples behind the numbers, and `reason` are words.
     """
 
     claim: Claim
