@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from mixup_jax.figures import bars, density, epochs, histogram, pictures, reliability, risk, seeds
+from mixup_jax.figures import density, epochs, histogram, pictures, reliability, risk, seeds
 from mixup_jax.metrics.softmax import Floats
 from mixup_jax.report import formatting
 from mixup_jax.report.figure import FigurePlan
@@ -182,7 +182,7 @@ def _bars(
         for quantity, summaries in found.items()
     }
     parts = material.filters.of_values(pair for summaries in found.values() for pair in summaries.items())
-    draw = partial(bars.method_bars_figure, values, title, BARS_AXIS)
+    draw = partial(seeds.method_bars_figure, values, title, BARS_AXIS)
     return FigurePlan("methods", file_name, draw, *above, parts=parts)
 
 
