@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from mixup_jax.command import CommandParser, path, run_command
@@ -67,16 +68,13 @@ def main(argv: Sequence[str]) -> int:
 
     set_up(arguments.topology)
     shapes = Shapes(config.data.train_examples or arguments.examples, arguments.vocabulary)
-    record = compile_ahead(config, arguments.topology, steps, shapes, _report)
+    report = partial(print_line, file=sys.stderr)
+    record = compile_ahead(config, arguments.topology, steps, shapes, report)
     print(render(record))
     if arguments.output is not None:
         arguments.output.write_text(json.dumps(record, indent=1) + "\n")
     bad = any(step["fits"] is False or wasteful(step) for step in record["steps"].values())
     return int(arguments.strict and bad)
-
-
-def _report(line: str) -> None:
-    print_line(line, sys.stderr)
 
 
 def _steps(names: str) -> tuple[str, ...]:

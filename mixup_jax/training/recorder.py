@@ -22,9 +22,6 @@ from mixup_jax.training.logs import MetricsLog
 from mixup_jax.training.step import Metrics
 from mixup_jax.training.trainer import Trainer
 
-Write = Callable[[int, Sequence[Mapping[str, Any]]], None]
-"""Takes a number of steps, and the metrics of the last of them, on the host."""
-
 
 class Recorder:
     """Writes the results of a run.  All processes save checkpoints together; only the first writes the other files."""
@@ -119,13 +116,13 @@ class Recent:
     def __init__(
         self,
         every: int,
-        write: Write,
+        write: Callable[[int, Sequence[Mapping[str, Any]]], None],
         saved: Sequence[Mapping[str, float]] = (),
         estimated: Callable[[int], bool] = lambda step: True,
     ) -> None:
         """Starts empty, or with what `settle` returned when the run was interrupted.
 
-        `write` takes the metrics of a line, after every `every` steps.  `estimated` is called when a step is done,
+        `write` takes a number of steps and the metrics of the last of them, on the host.  `estimated` is called when a step is done,
         until it returns True: only so long does `add` wait for the device.
         """
         self._every, self._write, self._estimated = every, write, estimated
