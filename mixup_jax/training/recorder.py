@@ -122,8 +122,8 @@ class Recent:
     ) -> None:
         """Starts empty, or with what `settle` returned when the run was interrupted.
 
-        `write` takes a number of steps and the metrics of the last of them, on the host.  `estimated` is called when a step is done,
-        until it returns True: only so long does `add` wait for the device.
+        `write` takes a number of steps and the metrics of the last of them, on the host.  `estimated` is called when a
+        step is done, until it returns True: only so long does `add` wait for the device.
         """
         self._every, self._write, self._estimated = every, write, estimated
         self._waits = True
