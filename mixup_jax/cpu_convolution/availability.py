@@ -50,8 +50,7 @@ def lanes() -> int:
 def _registered(checked: bool) -> tuple[int, str]:
     """Registers the kernels with XLA, if they may be used.
 
-    Returns:
-      The numbers in a register, 0 if the kernels are not used; and the reason, if the user should know it.
+    Returns the numbers in a register, 0 if the kernels are not used, and the reason, if the user should know it.
     """
     import numba
 

@@ -203,10 +203,8 @@ def check_agreement(
     use the probabilities of all classes.  For every out-of-distribution set: both n, the mean confidence and, for every
     score, the rows of `DETECTION`.  The temperature, intervals and noise floors are not checked.
 
-    The evaluation has passed `Checks`, which returned `test_name`.
-
-    Raises:
-      InputError: a number differs by more than 1e-7; the message names the key and both values.
+    The evaluation has passed `Checks`, which returned `test_name`.  A number that differs by more than `TOLERANCE`
+    raises InputError with its key and both values.
     """
     for where, stored, computed in _pairs(evaluation, test_name, test, ood):
         if not _agree(stored, computed):

@@ -33,10 +33,9 @@ class Comparison:
 
 
 def make_comparisons(groups: Sequence[Group], run_all: RunAll = serially) -> tuple[list[Comparison], str]:
-    """Compares every mixup group with its nearest baseline; `run_all` computes the intervals.
+    """Returns a comparison of every mixup group with its nearest baseline, and the reason if there is none (else empty).
 
-    Returns:
-      The comparisons, and the reason if there is none (else empty).
+    `run_all` computes the intervals.
     """
     kinds = [group.first.kind for group in groups]
     if "mixup" not in kinds:

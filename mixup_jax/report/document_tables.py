@@ -1,4 +1,7 @@
-"""The tables that documents show of runs: made from their records, and written between two comments."""
+"""The tables that documents show of runs: made from their records, and written between two comments.
+
+A document, a kind of table, a number or a run that is not there raises InputError.
+"""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -35,11 +38,7 @@ class Regime:
 
 
 def methods_table(groups: Sequence[Group], keys: Sequence[str]) -> str:
-    """Returns a Markdown table with a line for each group and a column for each number.
-
-    Raises:
-      InputError: there is no such number.
-    """
+    """Returns a Markdown table with a line for each group and a column for each number."""
     known = _quantities(groups)
     for key in keys:
         if key not in known:
@@ -117,11 +116,7 @@ def _order(folder: Path) -> tuple[int, str]:
 
 
 def written(documents: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Yields every file that is made from the records, with its text: each document, and each folder's table.
-
-    Raises:
-      InputError: a document is missing, a kind of table or a key in it is unknown, or a run cannot be used.
-    """
+    """Yields every file that is made from the records, with its text: each document, and each folder's table."""
     regime_of = cache(load_regime)
     folders: dict[Path, None] = {}
     for document in documents:

@@ -189,11 +189,7 @@ def load_vectors(
 ) -> dict[str, Array]:
     """Returns those of some vectors `[N]` that a file holds, by what they are.
 
-    Args:
-      path: a file in a format of `load_predictions`.
-      wanted: the names that are tried for each vector.
-      alone: which of them an `.npy`, or a file of one tensor, holds.
-      limit: bytes that they may take in memory.
+    `wanted` has the names that are tried for each; an `.npy`, or a file of one tensor, holds the one called `alone`.
     """
 
     def places(names: Sequence[str]) -> dict[str, str]:

@@ -22,15 +22,9 @@ def load_named(
 ) -> tuple[ByName, ByName, dict[str, ByName]]:
     """Returns the test, validation and out-of-distribution records of networks by their names, the last by set too.
 
-    Args:
-      tests: `[NAME=]PATH`; see `named`.
-      validation: `NAME=PATH`.
-      ood: `SET:NAME=PATH`; labels are not needed.
-      options: of `load_predictions`.
-      max_gib: the most memory that a file may take.
-
-    Raises:
-      InputError: a text has another form, two records have one name, or a file cannot be read.
+    Tests are `[NAME=]PATH` (see `named`), validation `NAME=PATH`, out-of-distribution `SET:NAME=PATH`, whose labels
+    are not needed; `options` are those of `load_predictions`.  A text of another form, or two records of one name,
+    raise InputError.
     """
     if not 0 < max_gib < float("inf"):
         raise InputError(f"--max_gib={max_gib} is not a size; expected a number above 0, such as 8")

@@ -1,4 +1,7 @@
-"""The weights of networks: of `.safetensors` and PyTorch's files, without torch and without unpickling, and of runs."""
+"""The weights of networks: of `.safetensors` and PyTorch's files, without torch and without unpickling, and of runs.
+
+A file or run that cannot be read, or that holds no weights by name, raises InputError.
+"""
 
 import math
 from collections.abc import Callable
@@ -27,11 +30,7 @@ Array = npt.NDArray[Any]
 
 
 def read_weights(path: Path) -> dict[str, Array]:
-    """Returns the arrays of a file by their names, float32.
-
-    Raises:
-      InputError: it is no such file, damaged, or holds no arrays by name.
-    """
+    """Returns the arrays of a file by their names, float32."""
     if not path.is_file():
         raise InputError(f"weights {path} {not_a_file(path)}; expected a .safetensors or .pth file, or a run's folder")
     if path.suffix not in SUFFIXES:
@@ -50,11 +49,7 @@ def read_weights(path: Path) -> dict[str, Array]:
 
 
 def read_run(folder: Path, report: Callable[[str], None]) -> tuple[dict[str, Array], str]:
-    """Returns the arrays of a run's last whole checkpoint, by their paths, and the padding of its network.
-
-    Raises:
-      InputError: the folder holds none.
-    """
+    """Returns the arrays of a run's last whole checkpoint, by their paths, and the padding of its network."""
     directory = folder / CHECKPOINTS
     step = newest_whole(directory, report)
     if step is None:

@@ -203,10 +203,8 @@ def starting_weights(
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Returns the arrays with which a network begins, by their paths; without the head if that is new.
 
-    `words` is the size of the vocabulary, 0 for images; `report` takes a line for what is not taken as it is.
-
-    Raises:
-      InputError: the file or run cannot be read, or is not of this network.
+    `words` is the size of the vocabulary, 0 for images; `report` takes a line for what is not taken as it is.  Raises
+    InputError for what cannot be read, or is not of this network.
     """
     source = config.model.weights
     model = model_of(config.model, classes=spec.classes, vocabulary=words, embedding=config.data.vector_size)
