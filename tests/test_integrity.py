@@ -253,7 +253,7 @@ def test_a_checksum_is_of_names_shapes_and_dtypes_too_and_not_of_containers():
 def test_checkpoints_without_checksums_are_read_and_newer_formats_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(checkpoint_module, "sealed", lambda facts, step, items: dict(facts))
+    monkeypatch.setattr(verify, "sealed", lambda facts, step, items: dict(facts))
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state_of(1), {"config": {"seed": 1}}, SCORES)
     monkeypatch.undo()

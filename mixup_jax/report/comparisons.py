@@ -33,7 +33,7 @@ class Comparison:
 
 
 def make_comparisons(groups: Sequence[Group], run_all: RunAll = serially) -> tuple[list[Comparison], str]:
-    """Returns a comparison of every mixup group with its nearest baseline, and the reason if there is none (else empty).
+    """Returns comparisons of every mixup group with its nearest baseline, and the reason if there is none (else empty).
 
     `run_all` computes the intervals.
     """
