@@ -77,6 +77,7 @@ PHOTOGRAPHS = (
     "evaluation.ood=gaussian_noise",
     "evaluation.ood_examples=40",
 )
+MOST_KILLS = 10  # of a run
 SLACK = 0.2
 """Seconds on the clock, so that signals also arrive while the run waits for a disk."""
 STARTING, COMPILING, STEPS = "loading and restoring", "the first compilation", "steps and validation"
@@ -243,13 +244,7 @@ def make_all_data(data_dir: Path, modes: Sequence[str]) -> None:
         write_imagenet(data_dir, train=72)
 
 
-def chaos(
-    folder: Path,
-    kills: int,
-    seed: int,
-    modes: Sequence[str],
-    per_run: int = 10,
-) -> Tally:
+def chaos(folder: Path, kills: int, seed: int, modes: Sequence[str]) -> Tally:
     """Disturbs runs, of each mode in turn, until `kills` signals have fallen."""
     generator, tally = random.Random(seed), Tally()
     make_all_data(folder / "data", modes)
@@ -263,7 +258,7 @@ def chaos(
             expected[mode] = alone(folder / f"{mode}-alone", case)
         undisturbed, seconds = expected[mode]
         workdir = folder / f"{mode}-{tally.runs}"
-        found = disturbed(workdir, case, generator, seconds, min(left, per_run), tally)
+        found = disturbed(workdir, case, generator, seconds, min(left, MOST_KILLS), tally)
         tally.differences += [f"{workdir.name}: {name}" for name in undisturbed if found[name] != undisturbed[name]]
         tally.runs_of_mode[mode] += 1
         print(

@@ -8,7 +8,6 @@ with alpha 0.2, and updates by SGD with momentum and weight decay.  The sides ru
 processes and take turns.  A ratio above 1 means that we are faster.
 """
 
-from contextlib import ExitStack
 from functools import partial
 
 import accelerator_parts
@@ -27,23 +26,16 @@ def ours(case: Case) -> Run:
     return accelerator_parts.ours(case)
 
 
-def row_of(case: Case, rounds: int, compiled: bool) -> list[list[str]]:
-    with ExitStack() as stack:
-        sides = [stack.enter_context(Side(ours, case)), stack.enter_context(Side(theirs, case, False))]
-        if compiled:
-            sides.append(stack.enter_context(Side(theirs, case, True)))
-        times = medians(sides, rounds=rounds, seconds_a_turn=1)
-    missing = [] if compiled else ["-"]
+def row_of(case: Case, rounds: int) -> list[list[str]]:
+    with Side(ours, case) as own, Side(theirs, case, False) as eager, Side(theirs, case, True) as compiled:
+        times = medians([own, eager, compiled], rounds=rounds, seconds_a_turn=1)
     ratios = [f"{seconds / times[0]:.2f}" for seconds in times[1:]]
-    return [[case.label, *(f"{1000 * seconds:.1f}" for seconds in times), *missing, *ratios, *missing]]
+    return [[case.label, *(f"{1000 * seconds:.1f}" for seconds in times), *ratios]]
 
 
 def main() -> None:
-    flags = parser(__doc__, rounds=7, only="networks")
-    flags.add_argument("--eager", action="store_true", help="leave out torch.compile, whose first step takes a minute")
-    arguments = flags.parse_args()
-    row = partial(row_of, rounds=arguments.rounds, compiled=not arguments.eager)
-    compare("train_step", HEADER, CASES, row, arguments, ("jax", "flax", "torch"))
+    arguments = parser(__doc__, rounds=7, only="networks").parse_args()
+    compare("train_step", HEADER, CASES, partial(row_of, rounds=arguments.rounds), arguments, ("jax", "flax", "torch"))
 
 
 if __name__ == "__main__":
