@@ -11,7 +11,6 @@ processes and take turns.  A ratio above 1 means that we are faster.
 from functools import partial
 
 import accelerator_parts
-from accelerator_parts import theirs
 from networks import CASES, Case
 from side_by_side import Run, Side, compare, medians, parser
 
@@ -27,6 +26,7 @@ def ours(case: Case) -> Run:
 
 
 def row_of(case: Case, rounds: int) -> list[list[str]]:
+    theirs = accelerator_parts.theirs
     with Side(ours, case) as own, Side(theirs, case, False) as eager, Side(theirs, case, True) as compiled:
         times = medians([own, eager, compiled], rounds=rounds, seconds_a_turn=1)
     ratios = [f"{seconds / times[0]:.2f}" for seconds in times[1:]]

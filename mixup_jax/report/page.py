@@ -293,8 +293,9 @@ def render(contents: Contents) -> str:
     plain_runs = [run for _, run, _ in runs]
     shared, own = facts_of(plain_runs)
     glyphs = {name: path for drawn in figures.values() for figure in drawn for name, path in figure.glyphs.items()}
+    loader = jinja2.PackageLoader("mixup_jax", "report")
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mixup_jax", "report"),
+        loader=loader,
         autoescape=True,
         finalize=lambda value: visible(value) if type(value) is str else value,
         undefined=jinja2.StrictUndefined,
@@ -302,7 +303,7 @@ def render(contents: Contents) -> str:
         lstrip_blocks=True,
     )
     # The script contains nothing from the runs, so it is neither rendered nor escaped.
-    script = environment.loader.get_source(environment, "script.js.j2")[0] if environment.loader else ""
+    script = loader.get_source(environment, "script.js.j2")[0]
     return environment.get_template("page.html.j2").render(
         version=__version__,
         compared=_compared(groups),
