@@ -23,8 +23,8 @@ from mixup_jax.report.figure import FigurePlan, csv_bytes
 from mixup_jax.report.figure_table import plan_figures
 from mixup_jax.report.filters import Filters
 from mixup_jax.report.groups import make_groups, pooled_bins, soft_label_families
-from mixup_jax.report.paper_tables import AUROC, auroc_table, name_in_paper, printed_auroc, text_table
 from mixup_jax.report.runs import load_run, load_runs
+from mixup_jax.report.small_tables import AUROC, auroc_table, name_in_paper, printed_auroc, text_table
 from mixup_jax.runs.records import Predictions, load_record, save_predictions
 
 EPOCHS = (0, 2, 10)

@@ -8,10 +8,9 @@ neither jax nor TensorFlow is imported.
   quantities     which numbers are reported, and their places in evaluation.json
   groups         runs that differ only in their seed, their mean and spread, and which groups are comparable
   comparisons    mixup against the nearest baseline, with paired intervals; claims: the paper's claims judged by that
-  differences    the differences between networks of which there are only records
   figure_table   the figures, which runs each needs and where it goes; figure: the files of one figure
   page_sections  the parts of the page that contain figures
-  paper_tables   small tables with the numbers that the paper printed
+  small_tables   those beside the numbers that the paper printed, and differences of networks without a config
   filters        what a reader can switch on and off
   sentences      what figures show, in a sentence each
   page           index.html; results: results.json; tables: table.md, table.tex and table.csv

@@ -12,15 +12,14 @@ from mixup_jax.environment import FULL
 from mixup_jax.errors import InputError
 from mixup_jax.report import page, tables
 from mixup_jax.report.comparisons import make_comparisons
-from mixup_jax.report.differences import difference_table
 from mixup_jax.report.figure import Figure, finish
 from mixup_jax.report.figure_table import plan_figures
 from mixup_jax.report.filters import Filters
 from mixup_jax.report.groups import make_groups
-from mixup_jax.report.paper_tables import auroc_table, text_table
 from mixup_jax.report.quantities import ood_names, sections
 from mixup_jax.report.results import as_json, results
 from mixup_jax.report.runs import RunRecord, load_runs
+from mixup_jax.report.small_tables import auroc_table, difference_table, text_table
 from mixup_jax.report.workers import workers
 from mixup_jax.runs.files import write_atomically
 

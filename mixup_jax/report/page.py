@@ -23,10 +23,10 @@ from mixup_jax.report.figure import Figure
 from mixup_jax.report.filters import Filters
 from mixup_jax.report.groups import NAMES_AND_NOTES, Group, best_of, flatten, short_names
 from mixup_jax.report.page_sections import SECTIONS, Block, PageSection
-from mixup_jax.report.paper_tables import TableFile
 from mixup_jax.report.quantities import Quantity, Section, examples, interval, ood_names, value
 from mixup_jax.report.runs import RunRecord
 from mixup_jax.report.sentences import SENTENCES
+from mixup_jax.report.small_tables import TableFile
 
 MOST_CLASSES = 20
 MOST_NAMED = 4  # groups in the heading of the page
