@@ -1,7 +1,5 @@
 """`python -m mixup_jax.data`: prepares data sets, checks them and describes them."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 

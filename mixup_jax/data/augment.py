@@ -1,7 +1,5 @@
 """Augmentation and standardisation of a batch, as part of the compiled step, and checks of their settings."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -8,8 +8,6 @@ arrays are complete.  It has each file's size and SHA-256 (as `sha256sum` prints
 altered file is noticed when it is read.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import itertools

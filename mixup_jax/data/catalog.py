@@ -1,7 +1,5 @@
 """The table of the data sets that a configuration may name: to add one, add a row."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 

@@ -4,8 +4,6 @@ Each has a formula of one line, so that anybody can make the same images.  They 
 and Dietterich, 2019), which are read from its files (`cifar10_corrupted_KIND_SEVERITY`).  The labels stay correct.
 """
 
-from __future__ import annotations
-
 import zlib
 
 import numpy as np

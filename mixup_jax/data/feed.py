@@ -10,8 +10,6 @@ Random numbers are drawn for the global batch; `share` maps them to those of thi
 `shapes` returns the shapes and shardings of what `fed` yields, given the shape and the number of the examples.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Generator
 from contextlib import closing

@@ -1,7 +1,5 @@
 """Images that a user gives to a trained network: files, folders, arrays, and own data sets by name."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Noise as out-of-distribution input: independent pixels or words."""
 
-from __future__ import annotations
-
 import zlib
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@ Such a set is read once.  Its arrays are cached like those of the catalogue's se
 until one of its files changes.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib

@@ -1,7 +1,5 @@
 """Makes examples from a user's own data: splits, classes, sizes, and decoding."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence

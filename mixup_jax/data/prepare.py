@@ -1,7 +1,5 @@
 """Prepares a data set on disk from the first of its sources that has it, checks it and describes it."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence

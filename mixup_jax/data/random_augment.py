@@ -9,8 +9,6 @@ erasing is Zhong et al., arXiv:1708.04896.
 Images are uint8 `[B, H, W, C]` with 1 or 3 channels.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Text for a network: tokenising, vocabularies, rows of tokens, and word vectors."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

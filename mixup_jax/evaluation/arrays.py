@@ -1,7 +1,5 @@
 """`mixup_jax.evaluate`, which evaluates logits of any origin, for example in a notebook."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any

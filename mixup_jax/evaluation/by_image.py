@@ -3,8 +3,6 @@
 Neighbouring pixels are alike, so intervals that took them for independent would be far too narrow.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

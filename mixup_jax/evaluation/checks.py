@@ -1,7 +1,5 @@
 """Checks that records come from one network, and that validation and test records have different examples."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The most confident mistakes of a network, and the foreign inputs of which it is most confident."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Several records of the same examples as one: an ensemble, or samples of Monte Carlo dropout."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Evaluates an ensemble: averages the records of several evaluated runs and measures the mean."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path

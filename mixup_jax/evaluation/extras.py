@@ -1,7 +1,5 @@
 """Analyses that an evaluation makes only on request, since they take time or many numbers: the table of `--extra`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 

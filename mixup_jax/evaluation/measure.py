@@ -3,8 +3,6 @@
 Every number is a fraction, never a percentage.  docs/metrics.md defines each of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The modes of `python -m mixup_jax.evaluate`: files of predictions, a checkpoint of a run, an ensemble of runs."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Judging several networks by their records, for a comparison."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Checks whether records hold logits or probabilities; doubtful records are refused, and nothing is guessed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """The part `ood` of evaluation.json: how well scores tell the test set from out-of-distribution sets."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

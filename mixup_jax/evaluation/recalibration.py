@@ -1,7 +1,5 @@
 """The table of post-hoc calibrations: fitted on the validation record, applied to every record, and compared."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec

@@ -1,7 +1,5 @@
 """Evaluates a checkpoint: predicts every data set, saves the records, measures them and writes evaluation.json."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Evaluation of files of one number an example, a confidence or an OOD score, where the logits were not kept."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple

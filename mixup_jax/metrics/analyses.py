@@ -1,7 +1,5 @@
 """Analyses made on request: groups of examples, a test of calibration, parts of proper scores; ensembles."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any

@@ -3,8 +3,6 @@
 Equations: Guo et al. (2017, arXiv:1706.04599) and Thulasidasan et al. (2019, arXiv:1905.11001, section 3).
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ Every example then counts once for each class k, with confidence p_k and the eve
 Nixon et al. (2019, arXiv:1904.01685): SCE, ACE and TACE.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The compiled loops: confidences of rows of logits, and sums of confidences over each bin."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numba

@@ -1,7 +1,5 @@
 """The compiled loops over the probabilities of all classes: their bins, and those above a threshold."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

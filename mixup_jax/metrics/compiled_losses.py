@@ -6,8 +6,6 @@ largest.  Then the negative log-likelihood is log(1 + x) + max z - z_y, and the 
 and right predictions keep their relative precision.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The compiled loops that sort scores, compare two sorted sets, and count confidences in narrow cells."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numba

@@ -1,7 +1,5 @@
 """The compiled loops over bootstrap resamples: which examples are drawn, how often, and sums over the occurrences."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numba

@@ -4,8 +4,6 @@ The module `compiled` compiles its loops when it is imported.  Functions that ne
 so that other programs do not load numba.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

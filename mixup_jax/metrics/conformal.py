@@ -4,8 +4,6 @@ The sets hold the true class of a new example with probability at least `level`,
 calibration examples (split conformal prediction, Vovk et al. 2005; Papadopoulos et al. 2002).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple

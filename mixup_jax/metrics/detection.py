@@ -5,8 +5,6 @@ examples.  A higher score means more OOD, and OOD is the positive class unless t
 are ties, never broken by position.  All raise InputError if a set is empty, is not a vector, or contains NaN.
 """
 
-from __future__ import annotations
-
 import math
 from statistics import NormalDist
 

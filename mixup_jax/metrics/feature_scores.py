@@ -6,8 +6,6 @@ Every `fit_...` takes the `Training` examples of a network and returns a functio
 are in float64, except for inner products with the whole of the training features, which are in float32.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ They say how much a number would vary with other test sets of the same size.  `n
 calibrated network would score.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Checks of logits and labels, and reading logits block by block in several threads."""
 
-from __future__ import annotations
-
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Values, intervals and noise floors of a set of examples, for each row of the table of metrics."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

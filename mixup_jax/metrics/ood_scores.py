@@ -3,8 +3,6 @@
 In every function a higher score means more OOD, as `metrics.auroc` and the others of `detection` expect.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import NamedTuple

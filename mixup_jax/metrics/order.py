@@ -1,7 +1,5 @@
 """Order statistics of large sets without a sort by comparisons: sorted scores, wins, quantiles."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Vector scaling and isotonic regression: recalibration that is fitted on validation data."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

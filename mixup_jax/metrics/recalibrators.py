@@ -4,8 +4,6 @@ Every `fit_...` says which data it takes.  What it returns has `apply`, which ta
 recalibrated ones, or takes confidences `[N]` and returns recalibrated ones.  They need SciPy.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -4,8 +4,6 @@ After sorting by confidence, each bin is a contiguous range.  A resample is a ro
 The formulas are those of the metrics, applied along the last axis.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property

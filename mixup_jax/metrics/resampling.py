@@ -4,8 +4,6 @@ The module `intervals` computes the usual numbers of many resamples at once.  `b
 statistic, but calls it once for every resample, which is slower.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from statistics import NormalDist
 from typing import Any, NamedTuple

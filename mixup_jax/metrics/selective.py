@@ -1,7 +1,5 @@
 """Selective prediction: accuracy on the examples of highest confidence."""
 
-from __future__ import annotations
-
 import math
 from fractions import Fraction
 from typing import NamedTuple

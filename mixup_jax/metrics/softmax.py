@@ -3,8 +3,6 @@
 Everything is computed in float64 and, where small probabilities matter, in the log domain.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

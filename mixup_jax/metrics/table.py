@@ -4,8 +4,6 @@ The measurements (`measuring`), the report's tables and its check of stored numb
 docs/evaluation-json.md all follow these rows.  To add a metric, write its function and its row.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Calibration after training: one temperature, fitted on validation data."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

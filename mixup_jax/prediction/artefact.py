@@ -1,7 +1,5 @@
 """A network as a file that runs without this package: StableHLO by `jax.export`, and TensorFlow's SavedModel."""
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path

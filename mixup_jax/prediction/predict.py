@@ -3,8 +3,6 @@
 Every example is computed exactly once, on any number of devices.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """A trained network as it is used: class, calibrated probabilities, and how unlike the training data an input is."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Prediction by Monte Carlo dropout, with batch statistics of clean examples, and by ODIN."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

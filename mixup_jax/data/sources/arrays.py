@@ -1,7 +1,5 @@
 """Images and labels in a file of numpy arrays, `.npz`."""
 
-from __future__ import annotations
-
 import math
 import sys
 import zipfile

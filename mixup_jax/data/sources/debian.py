@@ -4,8 +4,6 @@ Debian removes name and time from gzip headers, which changes the files' checksu
 Restoring the headers gives the original files byte for byte.
 """
 
-from __future__ import annotations
-
 import shutil
 import struct
 import subprocess

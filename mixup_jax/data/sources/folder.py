@@ -1,7 +1,5 @@
 """Image files in folders of classes: PATH/{train,val,test}/CLASS/*, or PATH/CLASS/*."""
 
-from __future__ import annotations
-
 import os
 import unicodedata
 from collections import Counter

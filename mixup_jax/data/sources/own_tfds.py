@@ -1,7 +1,5 @@
 """Any data set of tensorflow-datasets, by its name."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The interface of a source of data sets, and the published files of sets."""
 
-from __future__ import annotations
-
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

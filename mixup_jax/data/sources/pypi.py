@@ -1,7 +1,5 @@
 """Files in packages of PyPI, for machines that can reach only a package mirror: MNIST digits, and word vectors."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import importlib.util

@@ -1,7 +1,5 @@
 """A user's own data as found by its source, before anything is decoded."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import tempfile

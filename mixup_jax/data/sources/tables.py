@@ -1,7 +1,5 @@
 """Tables on disk: data sets of Hugging Face (parquet, or what `save_to_disk` writes), and texts in a CSV file."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import importlib.util

@@ -6,8 +6,6 @@ sign of that mean.  For the film reviews this is not Pang and Lee's label, which
 review.
 """
 
-from __future__ import annotations
-
 import io
 import tarfile
 import tempfile

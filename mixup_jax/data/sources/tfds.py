@@ -4,8 +4,6 @@ Building a set (downloading, checking, encoding) needs TensorFlow.  Reading one 
 array_record does not; one that was built as tfrecord, tfds's own default, does.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import sys
