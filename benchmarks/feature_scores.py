@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from document import write_between
 
+from mixup_jax.libraries import keep_freed_memory
 from mixup_jax.metrics import table
 from mixup_jax.metrics.feature_scores import Training, apply
 
@@ -41,6 +42,7 @@ def main():
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--write", type=Path)
     given = parser.parse_args()
+    keep_freed_memory()  # as the command does
     rng = np.random.default_rng(0)
     means = rng.gamma(1.0, 1.0, (given.classes, given.size)).astype(np.float32)
 

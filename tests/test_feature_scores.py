@@ -10,7 +10,7 @@ from scipy.stats import entropy
 import mixup_jax
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.export import format_table, render
-from mixup_jax.metrics import auroc, gen_score, table
+from mixup_jax.metrics import auroc, feature_scores, gen_score, table
 from mixup_jax.metrics.feature_scores import Training, apply, principal_dimension
 from mixup_jax.report.quantities import GROUPS, sections
 from mixup_jax.report.runs import dig
@@ -114,6 +114,16 @@ def test_a_score_and_its_auroc_equal_openoods_formula(key, training):
     same = [np.sqrt(scores) for scores in theirs] if key == "knn" else theirs  # they leave distances squared
     np.testing.assert_allclose(np.concatenate(ours), np.concatenate(same), rtol=2e-5, atol=1e-6)
     assert auroc(*ours) == pytest.approx(auroc(*theirs), abs=1e-5)
+
+
+def test_float16_is_widened_and_its_percentiles_are_found_exactly():
+    halves = np.arange(1 << 16).astype(np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)][:, None]
+    np.testing.assert_array_equal(feature_scores._wide(halves), halves.astype(np.float64))
+    some = np.random.default_rng(4).normal(0, 2, (37, 11)).astype(np.float16)
+    for percentile in (0.0, 12.3, 90.0, 100.0):
+        found = feature_scores._percentile(some, percentile)
+        assert found == pytest.approx(np.percentile(some.astype(np.float64), percentile), rel=1e-12)
 
 
 def test_gen_is_its_formula_and_ranks_near_certain_predictions():

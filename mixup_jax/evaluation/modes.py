@@ -58,6 +58,7 @@ def evaluate_files(
     `keys` are further arguments of `load_predictions`, such as `logits_key`.
     """
     _check_gib(max_gib)
+    keep_freed_memory()
     output = output or [predictions[0].parent / f"{_name(predictions)}.evaluation.json"]
     label_files = [path for path in (labels, validation_labels) if path is not None]
     _check_outputs(output, [path for paths in (predictions, validation, label_files, *ood) for path in paths])

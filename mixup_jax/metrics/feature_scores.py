@@ -22,7 +22,7 @@ NEIGHBOURS = 50
 GUIDES = 100
 REACT_PERCENTILE, ASH_PERCENTILE, SCALE_PERCENTILE = 90.0, 90.0, 85.0
 ROWS = 512
-BANK_ROWS = 4096
+BANK_ROWS, SUM_ROWS = 4096, 2048
 PARTS = 4  # of the training examples, whose sums are made apart; a number of the machine would decide their order
 
 
@@ -88,8 +88,14 @@ def apply(score: FeatureScore, features: npt.NDArray[np.floating]) -> Floats:
 
 
 def _wide(features: npt.NDArray[np.floating]) -> Floats:
-    """Returns features in float64; from float16 by way of float32, which numpy converts several times faster."""
-    return (features.astype(np.float32) if features.itemsize == 2 else features).astype(np.float64)
+    """Returns features, which are finite, in float64."""
+    if features.dtype != np.float16:
+        return features.astype(np.float64)
+    from mixup_jax.metrics.compiled import widen
+
+    wide = np.empty(features.shape)
+    widen(np.ascontiguousarray(features).view(np.uint16).ravel(), wide.reshape(-1))
+    return wide
 
 
 def _sum_over_blocks(training: Training, of_block: Callable[[slice, Floats], Floats]) -> Floats:
@@ -97,7 +103,7 @@ def _sum_over_blocks(training: Training, of_block: Callable[[slice, Floats], Flo
 
     def of_part(part: slice) -> Floats:
         total = np.zeros(())
-        for some in rows_of(part.stop - part.start, ROWS):
+        for some in rows_of(part.stop - part.start, SUM_ROWS):
             rows = slice(part.start + some.start, part.start + some.stop)
             total = total + of_block(rows, _wide(training.features[rows]))
         return total
@@ -304,7 +310,7 @@ def fit_react(training: Training) -> FeatureScore:
 
 def _percentile(features: npt.NDArray[np.floating], percentile: float) -> float:
     """Returns a percentile of all features; those of float16 are counted by their values instead of sorted."""
-    if features.itemsize != 2:
+    if features.dtype != np.float16:
         return float(np.percentile(features.astype(np.float32), percentile))
 
     def counted(rows: slice) -> Ints:
@@ -315,7 +321,8 @@ def _percentile(features: npt.NDArray[np.floating], percentile: float) -> float:
     order = np.argsort(values)  # NaN comes last, and there are none
     place = (features.size - 1) * percentile / 100
     whole = int(place)
-    ends = values[order[np.searchsorted(count[order].cumsum(), [whole, whole + 1], side="right")]]
+    ranks = [whole, min(whole + 1, features.size - 1)]
+    ends = values[order[np.searchsorted(count[order].cumsum(), ranks, side="right")]]
     return float(ends[0] + (place - whole) * (ends[1] - ends[0]))
 
 
@@ -338,9 +345,11 @@ def fit_ash(training: Training) -> FeatureScore:
         k, least = largest.shape[1], largest[:, :1]
         rounded = features.astype(np.float32)
         kept = rounded >= least
-        for row in np.flatnonzero(np.count_nonzero(kept, axis=1) > k):
-            equal = np.flatnonzero(rounded[row] == least[row])
-            kept[row, equal[k - np.count_nonzero(rounded[row] > least[row]) :]] = False
+        tied = np.flatnonzero(np.count_nonzero(kept, axis=1) > k)
+        if len(tied):
+            above, equal = (compare(rounded[tied], least[tied]) for compare in (np.greater, np.equal))
+            room = k - np.count_nonzero(above, axis=1, keepdims=True)
+            kept[tied] = above | (equal & (equal.cumsum(axis=1) <= room))
         return -_log_total(training.logits(kept * (features.sum(axis=1) / k)[:, None]))
 
     return score
