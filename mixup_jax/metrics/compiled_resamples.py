@@ -28,12 +28,11 @@ def draw_below(raw: Any, n: Any, drawn: Any) -> int:
     return size
 
 
-@compiled([types.void(given(types.uint32, 2), filled(_BYTES, 2))])
+@compiled([types.void(given(types.uint32, 1), filled(_BYTES, 1))])
 def count_draws(drawn: Any, counts: Any) -> None:
-    """Adds to `counts[r, i]` how often example i was drawn in resample r."""
-    for r in range(drawn.shape[0]):
-        for i in range(drawn.shape[1]):
-            counts[r, drawn[r, i]] += np.uint8(1)
+    """Adds to `counts[i]` how often example i was drawn."""
+    for i in range(drawn.size):
+        counts[drawn[i]] += np.uint8(1)
 
 
 @numba.njit

@@ -20,6 +20,7 @@ PAIR_CHUNK = CHUNK // 4  # of two runs; smaller arrays stay in the cache, which 
 FEWEST_ROWS = 8  # resamples at a time, however many examples: they share one reading of the values
 _RAW = 1 << 15  # random numbers of 64 bits that a thread makes at a time
 Counts = npt.NDArray[np.integer]
+Drawn = npt.NDArray[np.uint32]
 
 
 class Interval(NamedTuple):
@@ -59,13 +60,23 @@ def resample_counts(n: int, resamples: int, seed: int | list[int], rows: int | N
     check_resamples(resamples)
     draws = _Draws(n, seed)
     for now in row_counts(n, resamples, rows or max(FEWEST_ROWS, CHUNK // n)):
-        drawn, counts = draws.next(now * n).reshape(now, n), np.zeros((now, n), np.uint8)
+        drawn, counts = draws.next(now * n), np.zeros((now, n), np.uint8)
 
-        def count(some: slice, drawn: npt.NDArray[np.uint32] = drawn, counts: Counts = counts) -> None:
-            count_draws(drawn[some], counts[some])
+        def count(some: slice, drawn: list[Drawn] = drawn, counts: Counts = counts) -> None:
+            for row in range(some.start, some.stop):
+                for part in _between(drawn, row * n, (row + 1) * n):
+                    count_draws(part, counts[row])
 
         in_threads(count, list(rows_of(now, max(1, 2 * _RAW // n))))
         yield counts
+
+
+def _between(parts: Sequence[Drawn], first: int, last: int) -> Iterator[Drawn]:
+    """Yields what a range of numbers has in each of the parts that follow each other."""
+    for part in parts:
+        if first < len(part) and last > 0:
+            yield part[max(first, 0) : last]
+        first, last = first - len(part), last - len(part)
 
 
 class _Draws:
@@ -73,22 +84,19 @@ class _Draws:
 
     def __init__(self, n: int, seed: int | list[int]) -> None:
         self.n, self.seed, self.place = n, seed, 0
-        self.spare = np.empty(0, np.uint32)
+        self.spare: list[Drawn] = []
 
-    def next(self, wanted: int) -> npt.NDArray[np.uint32]:
-        """Returns the next numbers."""
-        parts, missing = [self.spare], wanted - len(self.spare)
-        while missing > 0:
+    def next(self, wanted: int) -> list[Drawn]:
+        """Returns the next numbers in parts that follow each other; after those that were wanted there may be more."""
+        parts = self.spare
+        while (missing := wanted - sum(map(len, parts))) > 0:
             raw = missing // 2 + 1
-            made = in_threads(self._made, list(rows_of(raw, _RAW)))
+            parts = parts + in_threads(self._made, list(rows_of(raw, _RAW)))
             self.place += raw
-            parts += made
-            missing -= sum(map(len, made))
-        numbers = np.concatenate(parts)
-        self.spare = numbers[wanted:].copy()
-        return numbers[:wanted]
+        self.spare = list(_between(parts, wanted, sum(map(len, parts))))
+        return parts
 
-    def _made(self, part: slice) -> npt.NDArray[np.uint32]:
+    def _made(self, part: slice) -> Drawn:
         from mixup_jax.metrics.compiled_resamples import draw_below
 
         raw = raw_numbers(self.seed, self.place + part.start).random_raw(part.stop - part.start)
