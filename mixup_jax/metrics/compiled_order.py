@@ -10,7 +10,8 @@ from mixup_jax.metrics.compiling import compiled, filled, given
 
 _BITS, _DIGITS = 8, 8  # of a digit; digits of a key.  Longer digits would be written to more places than a cache has
 _FLOATS, _INTS, _KEYS = given(types.float64, 1), filled(types.int64, 1), filled(types.uint64, 1)
-# Cells are equally wide in each octave of 1 - confidence, since most confidences of a good network are near 1.
+# Cells are equally wide in each octave of 1 - confidence, since most confidences of a good network are near 1, or else
+# of the probability itself, since most of one class are near 0.
 _SHIFT, _ONE, _LEAST = (
     43,
     0x3FF << 9,
@@ -99,35 +100,36 @@ def count_wins(scores: Any, others: Any, wins: Any) -> int:
 
 
 @numba.njit
-def cell_of(confidence: float) -> int:
-    """Returns the cell of a confidence: in [0, CELLS), never lower for a higher confidence."""
-    upper_bits = np.float64(1.0 - confidence).view(np.int64) >> _SHIFT
-    return int(_ONE - (upper_bits if upper_bits > _LEAST else _LEAST))
+def cell_of(probability: float, near_one: bool) -> int:
+    """Returns the cell of a probability: in [0, CELLS), never lower for a higher probability."""
+    small = 1.0 - probability if near_one else probability
+    upper_bits = max(np.float64(small).view(np.int64) >> _SHIFT, _LEAST)
+    return int(_ONE - upper_bits if near_one else upper_bits - _LEAST)
 
 
-@compiled([types.void(_FLOATS, given(types.uint8, 1), _INTS, _INTS, filled(types.float64, 1))])
-def count_in_cells(confidence: Any, correct: Any, count: Any, right: Any, total: Any) -> None:
+@compiled([types.void(_FLOATS, types.boolean, given(types.uint8, 1), _INTS, _INTS, filled(types.float64, 1))])
+def count_in_cells(confidence: Any, near_one: bool, correct: Any, count: Any, right: Any, total: Any) -> None:
     """Adds to each cell its number of examples, of correct ones, and the sum of their confidences."""
     for i in range(confidence.size):
-        cell = cell_of(confidence[i])
+        cell = cell_of(confidence[i], near_one)
         count[cell] += 1
         right[cell] += correct[i]
         total[cell] += confidence[i]
 
 
-@compiled([types.int64(_FLOATS, given(types.boolean, 1), _INTS)])
-def find_in_cells(confidence: Any, chosen: Any, found: Any) -> int:
+@compiled([types.int64(_FLOATS, types.boolean, given(types.boolean, 1), _INTS)])
+def find_in_cells(confidence: Any, near_one: bool, chosen: Any, found: Any) -> int:
     """Writes the positions of the examples in chosen cells, and returns how many there are."""
     size = 0
     for i in range(confidence.size):
-        if chosen[cell_of(confidence[i])]:
+        if chosen[cell_of(confidence[i], near_one)]:
             found[size] = i
             size += 1
     return size
 
 
-@compiled([types.void(_FLOATS, _INTS)])
-def write_cells(confidence: Any, cells: Any) -> None:
+@compiled([types.void(_FLOATS, types.boolean, _INTS)])
+def write_cells(confidence: Any, near_one: bool, cells: Any) -> None:
     """Writes the cell of each confidence."""
     for i in range(confidence.size):
-        cells[i] = cell_of(confidence[i])
+        cells[i] = cell_of(confidence[i], near_one)

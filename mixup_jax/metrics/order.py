@@ -93,11 +93,11 @@ def groups_around(confidence: Floats, correct: Bools, ranks: Ints) -> Groups:
     from mixup_jax.metrics.compiled_order import CELLS, count_in_cells, find_in_cells, write_cells
 
     values, outcomes = plain(confidence, np.float64), plain(correct, np.bool_).view(np.uint8)
-    parts = list(rows_of(len(values), _BLOCK))
+    parts, near_one = list(rows_of(len(values), _BLOCK)), bool(values.mean() > 0.5)
 
     def counted(rows: slice) -> tuple[Ints, Ints, Floats]:
         count, right, total = np.zeros(CELLS, np.int64), np.zeros(CELLS, np.int64), np.zeros(CELLS)
-        count_in_cells(values[rows], outcomes[rows], count, right, total)
+        count_in_cells(values[rows], near_one, outcomes[rows], count, right, total)
         return count, right, total
 
     count, right, total = (np.sum(part, axis=0) for part in zip(*in_threads(counted, parts), strict=True))
@@ -108,12 +108,12 @@ def groups_around(confidence: Floats, correct: Bools, ranks: Ints) -> Groups:
 
     def found(rows: slice) -> Ints:
         places = np.empty(rows.stop - rows.start, np.int64)
-        return rows.start + places[: find_in_cells(values[rows], chosen, places)]
+        return rows.start + places[: find_in_cells(values[rows], near_one, chosen, places)]
 
     places = np.concatenate(in_threads(found, parts))
     places = places[np.argsort(values[places], kind="stable")]
     each, cells = values[places], np.empty(len(places), np.int64)
-    write_cells(each, cells)
+    write_cells(each, near_one, cells)
     whole = filled[~chosen[filled]]
     order = np.argsort(np.concatenate([whole, cells]), kind="stable")
     pairs = (count[whole], np.ones_like(cells)), (right[whole], outcomes[places].astype(np.int64)), (total[whole], each)
