@@ -6,19 +6,20 @@ length N, so the logits may be a memory-mapped file that is larger than memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.binning import Bins, bin_confidences
-from mixup_jax.metrics.logits import UNLABELLED, blocks, check_labels, check_logits, in_threads
-from mixup_jax.metrics.ood_scores import entropy_of_others, msp_of_others, others_of_rows
+from mixup_jax.metrics.logits import UNLABELLED, blocks, check_labels, check_logits, in_threads, rows_of
+from mixup_jax.metrics.ood_scores import Others, entropy_of_others, msp_of_others, others_of_rows
 from mixup_jax.metrics.proper import brier_of_sums
 from mixup_jax.metrics.smooth import Residuals, residuals
-from mixup_jax.metrics.softmax import Bools, Floats, Ints, max_probability
+from mixup_jax.metrics.softmax import Bools, Floats, Ints, confidence_and_correct_of, table_of_logits
 from mixup_jax.metrics.temperature import check_temperature
 
 
@@ -69,8 +70,8 @@ def examine(logits: npt.ArrayLike, labels: npt.ArrayLike | None = None, temperat
     Besides the logits it needs about 70 bytes for each example and a few blocks, whatever K is.  Every entry
     depends on its own row only, so the size of a block does not change the result.
     """
-    checked = check_logits(np.asarray(logits))
-    n, classes = checked.shape
+    array = table_of_logits(logits)
+    n, classes = array.shape
     given = np.full(n, UNLABELLED) if labels is None else check_labels(np.asarray(labels), n, classes)
     check_temperature(temperature)
     out = Examined(
@@ -86,34 +87,69 @@ def examine(logits: npt.ArrayLike, labels: npt.ArrayLike | None = None, temperat
     )
 
     def work(rows: slice) -> None:
-        with np.errstate(over="ignore"):  # `_examine_block` refuses infinities
-            scaled = checked[rows].astype(np.float64)
-            if temperature != 1.0:
-                scaled /= temperature
-        _examine_block(scaled, given[rows], out, rows)
+        read = [_read(array[part], given[part], temperature, array) for part in _parts_of(rows, classes)]
+        of_rows = _Rows(*map(np.concatenate, zip(*read, strict=True)))
+        _examine(of_rows, out, rows)
 
-    in_threads(work, list(blocks(n, classes)))
+    in_threads(work, list(rows_of(n, _ROWS)))
     return out
 
 
-def _examine_block(logits: Floats, labels: npt.NDArray[np.integer], out: Examined, rows: slice) -> None:
-    top: Ints = logits.argmax(axis=1)
-    if not np.isfinite(logits[np.arange(len(logits)), top]).all():
+_ROWS = 4096  # examples whose few numbers are computed together
+
+
+def _parts_of(rows: slice, classes: int) -> Iterator[slice]:
+    for part in blocks(rows.stop - rows.start, classes):
+        yield slice(rows.start + part.start, rows.start + part.stop)
+
+
+class _Rows(NamedTuple):
+    """What is read from rows of logits: `[rows]` each, the last four the fields of `Others`."""
+
+    labels: npt.NDArray[np.integer]
+    top: Ints
+    largest: Floats
+    of_label: Floats
+    confidence: Floats
+    gap: Floats
+    total: Floats
+    squares: Floats
+    spread: Floats
+
+
+def _read(
+    logits: npt.NDArray[np.floating],
+    labels: npt.NDArray[np.integer],
+    temperature: float,
+    whole: npt.NDArray[np.floating],
+) -> _Rows:
+    """Returns what is read from a block of rows; an error gives the position of a row in `whole`."""
+    with np.errstate(over="ignore", invalid="ignore"):  # refused below
+        scaled = logits.astype(np.float64)
+        if temperature != 1.0:
+            scaled /= temperature
+    top, each = scaled.argmax(axis=1), np.arange(len(scaled))
+    largest = scaled[each, top]
+    if not np.isfinite(largest).all():
+        check_logits(whole)
         raise InputError("logits divided by the temperature exceed float64; expected logits of magnitude below 1e300")
-    out.confidence[rows] = max_probability(logits)
-    others = others_of_rows(logits)  # once for all scores and losses
+    some_class = np.maximum(labels, 0)  # class 0 stands in for a missing label; its results are discarded
+    confidence, _ = confidence_and_correct_of(scaled, some_class, whole)
+    return _Rows(labels, top, largest, scaled[each, some_class], confidence, *others_of_rows(scaled))
+
+
+def _examine(read: _Rows, out: Examined, rows: slice) -> None:
+    out.confidence[rows] = read.confidence
+    others = Others(read.gap, read.total, read.squares, read.spread)  # once for all scores and losses
     log_total = np.log1p(others.beside_one)  # log(sum_k exp(z_k)) - max_k z_k
     out.msp[rows] = msp_of_others(others)
     out.entropy[rows] = entropy_of_others(others)
-    each = np.arange(len(logits))
-    largest = logits[each, top]
-    out.max_logit[rows] = -largest
+    out.max_logit[rows] = -read.largest
     out.energy[rows] = out.max_logit[rows] - log_total
-    labelled = labels != UNLABELLED
-    some_class = np.maximum(labels, 0)  # class 0 stands in for a missing label; its results are discarded below
-    out.correct[rows] = top == labels
+    labelled = read.labels != UNLABELLED
+    out.correct[rows] = read.top == read.labels
     with np.errstate(over="ignore"):  # a gap that overflows becomes -inf, an impossible class
-        below = logits[each, some_class] - largest
+        below = read.of_label - read.largest
     out.log_likelihood[rows] = np.where(labelled, below - log_total, np.nan)
     squares = np.exp(2.0 * others.gap) * others.squares
     brier = brier_of_sums(others.beside_one, squares, np.exp(below), below == 0.0)
