@@ -26,9 +26,13 @@ from test_feature_scores import by_openood
 
 
 def seconds(work):
-    start = time.perf_counter()
-    result = work()
-    return time.perf_counter() - start, result
+    """Returns the seconds that work takes, the least of three where it takes less than one, and its result."""
+    times = []
+    while not times or (len(times) < 3 and times[0] < 1):
+        start = time.perf_counter()
+        result = work()
+        times.append(time.perf_counter() - start)
+    return min(times), result
 
 
 def in_batches(confidence, queries, size=200):
@@ -70,6 +74,7 @@ def main():
     parser.add_argument("--plain", type=int, default=2000)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--only", type=lambda names: names.split(","), help="keys of scores; default: all")
     parser.add_argument("--write", type=Path)
     given = parser.parse_args()
     rng = np.random.default_rng(0)
@@ -82,7 +87,7 @@ def main():
 
     kernel = rng.normal(0, 0.1, (given.size, given.classes))
     training, (queries, _) = Training(*some(given.train), kernel, np.zeros(given.classes)), some(given.queries)
-    rows = [score for score in table.SCORES if score.fit is not None]
+    rows = [score for score in table.SCORES if score.fit is not None and score.key in (given.only or [score.key])]
     theirs = {}
     for row in rows:
         setting_up, confidence = seconds(lambda row=row: by_openood(row.key, training))
