@@ -30,7 +30,7 @@ from mixup_jax.metrics.temperature import check_temperature
 # Parts of the examples whose sums are made apart, and the most cells of bins in all of them (48 MiB).  The number of
 # parts decides the order of additions, so it must not depend on the machine.
 _PARTS, _CELLS = 8, 1 << 21
-_KEPT = 1 << 24  # probabilities held at a time: 128 MiB
+_KEPT = 1 << 23  # probabilities held at a time: 64 MiB
 _CLASSES = 8  # that a thread takes at a time
 
 

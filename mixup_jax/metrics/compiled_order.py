@@ -103,7 +103,8 @@ def count_wins(scores: Any, others: Any, wins: Any) -> int:
 def cell_of(probability: float, near_one: bool) -> int:
     """Returns the cell of a probability: in [0, CELLS), never lower for a higher probability."""
     small = 1.0 - probability if near_one else probability
-    upper_bits = max(np.float64(small).view(np.int64) >> _SHIFT, _LEAST)
+    upper_bits: Any = np.float64(small).view(np.int64) >> _SHIFT
+    upper_bits = max(upper_bits, _LEAST)
     return int(_ONE - upper_bits if near_one else upper_bits - _LEAST)
 
 
