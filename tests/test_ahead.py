@@ -156,7 +156,7 @@ def test_what_is_wrong_is_warned_of():
     assert wasteful(many)
     assert warnings(many, "train") == [
         "train: 1.31e+09 FLOPs are 1.31 times the network's own; more than 1.3 mean that devices compute what others "
-        "compute too"
+        "compute too, unless method erm has as many"
     ]
     assert not wasteful(program_record(program(flops=1.29e9), target(), 1e9))
     too_large = program(memory=Memory(int(1e10), 0, int(1e10)))

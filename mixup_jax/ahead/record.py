@@ -76,7 +76,7 @@ def warnings(record: Record, name: str) -> list[str]:
     if wasteful(record):
         lines.append(
             f"{name}: {record['flops']:.3g} FLOPs are {record['work']:.2f} times the network's own; more than "
-            f"{MOST_WORK} mean that devices compute what others compute too"
+            f"{MOST_WORK} mean that devices compute what others compute too, unless method erm has as many"
         )
     for group in record.get("collectives", ()):
         if group["kind"] != "all-reduce":
