@@ -22,8 +22,6 @@ OPERATIONS = (
     *("identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "color"),
     *("contrast", "sharpness", "posterize", "solarize", "autocontrast", "equalize"),
 )
-SIGNED = OPERATIONS[1:10]
-"""Operations whose strength has a random sign."""
 LEVELS = 30
 """The largest strength; `data.policy_strength` counts up to it."""
 SMALLEST, LARGEST, LONGEST = 0.02, 1 / 3, 3.3

@@ -16,7 +16,7 @@ from mixup_jax.evaluation.numbers import FLAGS, check_numbers
 from mixup_jax.evaluation.recalibration import check_posthoc
 from mixup_jax.evaluation.scores import Scores, evaluate_scores, load_scores
 from mixup_jax.libraries import keep_freed_memory
-from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, GIB
+from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, GIB, limit_of
 from mixup_jax.runs.files import write_atomically
 from mixup_jax.runs.formats import load_predictions
 from mixup_jax.runs.records import Predictions
@@ -57,7 +57,7 @@ def evaluate_files(
 
     `keys` are further arguments of `load_predictions`, such as `logits_key`.
     """
-    _check_gib(max_gib)
+    limit = limit_of(max_gib)
     keep_freed_memory()
     output = output or [predictions[0].parent / f"{_name(predictions)}.evaluation.json"]
     label_files = [path for path in (labels, validation_labels) if path is not None]
@@ -79,12 +79,8 @@ def evaluate_files(
     given: dict[str, Predictions] = {}
 
     def record(paths: Sequence[Path], labels: Path | None = None, *, labelled: bool = True) -> Predictions:
-        options: dict[str, Any] = keys | {
-            "probabilities": probabilities,
-            "features": features,
-            "groups": "groups" in extra,
-        }
-        options["limit"] = int(max_gib * GIB)
+        options: dict[str, Any] = keys | {"probabilities": probabilities, "features": features, "limit": limit}
+        options["groups"] = "groups" in extra
         members = [load_predictions(path, labels=labels, labelled=labelled, **options) for path in paths]
         given.update(zip(map(str, paths), members, strict=True))
         return members[0] if len(members) == 1 else mean_of_records(members)
@@ -122,7 +118,7 @@ def evaluate_score_files(
     max_gib: float = DEFAULT_LIMIT / GIB,
 ) -> Outcome:
     """Evaluates files of one number an example and writes the results, with `figure` also their histogram."""
-    _check_gib(max_gib)
+    limit = limit_of(max_gib)
     output = output or [scores.parent / f"{_name([scores])}.evaluation.json"]
     _check_outputs([*output], [scores, *(path for paths in ood for path in paths)])
     for paths in ood:
@@ -130,7 +126,6 @@ def evaluate_score_files(
             raise InputError(f"--ood names {len(paths)} files; expected one: scores have no ensemble")
     if figure is not None and figure.suffix.lower() not in FIGURES:
         raise unknown_name("format of figures", figure.suffix or figure.name, FIGURES)
-    limit = int(max_gib * GIB)
     test, name = load_scores(scores, limit), _name([scores])
     others = _named([(_name(paths), load_scores(paths[0], limit)) for paths in ood])
     document = evaluate_scores(test, name, others, all_intervals=all_intervals)
@@ -154,11 +149,6 @@ def _histogram(test: Scores, name: str, ood: Mapping[str, Scores], kind: str) ->
     assert figure is not None  # a new one was made
     figure.savefig(buffer, format=kind, bbox_inches="tight")
     return buffer.getvalue()
-
-
-def _check_gib(max_gib: float) -> None:
-    if not 0 < max_gib < float("inf"):
-        raise InputError(f"--max_gib={max_gib} is not a size; expected a number above 0, such as 8")
 
 
 def _check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
@@ -214,10 +204,10 @@ def evaluate_checkpoint(
         raise InputError(f"--checkpoint={checkpoint} is not a checkpoint; expected last, best or a step such as 1200")
     if not workdir.is_dir():
         raise InputError(f"--workdir={workdir} is not a folder; expected the workdir of a finished run")
-    changes = {"mc_dropout": mc_dropout, "batch_norm_examples": batch_norm_examples}
-    changes = {name: number for name, number in changes.items() if number is not None}
+    asked = {"mc_dropout": mc_dropout, "batch_norm_examples": batch_norm_examples}
+    changes = {name: number for name, number in asked.items() if number is not None}
     for name, number in changes.items():
-        if number is not None and number < 1:
+        if number < 1:
             raise InputError(f"--{name}={number}; expected a positive number")
     if save_as is not None and not changes:
         raise InputError("--save_as given without --mc_dropout or --batch_norm_examples, which change predictions")
@@ -238,13 +228,12 @@ def evaluate_checkpoint(
     keep_freed_memory()
     with joined(cluster):
         options = {"datasets": None, "data_dir": None, "force": False, **options}
-        derivation = Derivation(**{name: int(number) for name, number in changes.items() if number is not None})
         document = evaluate_workdir(
             workdir,
             checkpoint=checkpoint,
             odin=odin,
             features=features,
-            derivation=derivation,
+            derivation=Derivation(**changes),
             save_as=save_as,
             **options,
         )

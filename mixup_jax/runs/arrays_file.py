@@ -175,6 +175,13 @@ def from_bfloat16(bits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return (np.ascontiguousarray(bits).view(np.uint16).astype(np.uint32) << 16).view(np.float32)
 
 
+def limit_of(max_gib: float) -> int:
+    """Returns --max_gib in bytes; raises InputError if it is no size."""
+    if not 0 < max_gib < float("inf"):
+        raise InputError(f"--max_gib={max_gib} is not a size; expected a number above 0, such as 8")
+    return int(max_gib * GIB)
+
+
 def check_size(path: Path | str, size: int, limit: int) -> None:
     """Raises InputError if the `size` bytes to be read from `path` exceed `limit`."""
     if size > limit:

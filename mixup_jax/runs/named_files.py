@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mixup_jax.errors import InputError, local_path
-from mixup_jax.runs.arrays_file import GIB
+from mixup_jax.runs.arrays_file import limit_of
 from mixup_jax.runs.formats import load_predictions
 from mixup_jax.runs.records import Predictions
 
@@ -26,11 +26,9 @@ def load_named(
     are not needed; `options` are those of `load_predictions`.  A text of another form, or two records of one name,
     raise InputError.
     """
-    if not 0 < max_gib < float("inf"):
-        raise InputError(f"--max_gib={max_gib} is not a size; expected a number above 0, such as 8")
+    limit = limit_of(max_gib)
 
     def read(files: Mapping[str, Path], *, labelled: bool = True) -> ByName:
-        limit = int(max_gib * GIB)
         return {name: load_predictions(file, labelled=labelled, limit=limit, **options) for name, file in files.items()}
 
     by_set: dict[str, list[str]] = {}
