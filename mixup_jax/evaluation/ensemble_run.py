@@ -1,7 +1,7 @@
 """Evaluates an ensemble: averages the records of several evaluated runs and measures the mean."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,7 @@ from mixup_jax.runs.records import Predictions, load_record, save_predictions
 from mixup_jax.runs.workdir import CONFIG_FILE, EVALUATION_FILE, check_derived, record_path
 
 
-def evaluate_ensemble(
-    members: Sequence[Path], save_as: Path, *, report: Callable[[str], None] = print_line
-) -> dict[str, Any]:
+def evaluate_ensemble(members: Sequence[Path], save_as: Path) -> dict[str, Any]:
     """Evaluates the mean of the probabilities of several runs and returns the evaluation, written to `save_as`.
 
     This is a deep ensemble (Lakshminarayanan et al., NeurIPS 2017), p = 1/M sum_m softmax(f_m(x)), of runs with one
@@ -42,7 +40,7 @@ def evaluate_ensemble(
         records[name] = Predictions(mean.logits.astype("float32"), mean.labels, mean.meta | meta)
     for name, record in records.items():
         save_predictions(record_path(save_as, name, first["step"]), record)
-    report(f"measuring the mean of {len(members)} runs on {len(records)} sets, with bootstrap intervals")
+    print_line(f"measuring the mean of {len(members)} runs on {len(records)} sets, with bootstrap intervals")
     test, validation = _test_and_validation(first)
     evaluation = evaluate_records(
         records[test],

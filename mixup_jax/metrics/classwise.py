@@ -163,26 +163,14 @@ def _equal_width(
     return count.astype(np.int64), confidence_sum, correct_sum
 
 
-def class_cells(
-    logits: npt.ArrayLike, labels: Ints, edges: Floats, temperature: float = 1.0
-) -> Iterator[tuple[Floats, Bools, Ints]]:
+def class_cells(logits: npt.ArrayLike, labels: Ints, edges: Floats) -> Iterator[tuple[Floats, Bools, Ints]]:
     """Yields for each block of examples, `[K, rows]` each: probability, "the label is k", and k * M + bin."""
     for rows, probability in shifted_blocks(logits):
-        _divide(probability, temperature)
         np.exp(probability, out=probability)
         probability /= probability.sum(axis=0)
         classes = np.arange(len(probability))[:, None]
-        yield (
-            probability,
-            classes == labels[rows],
-            equal_width_index(probability, edges) + (len(edges) - 1) * classes,
-        )
-
-
-def _divide(shifted: Floats, temperature: float) -> None:
-    if temperature != 1.0:
-        with np.errstate(over="ignore"):  # a gap that overflows becomes -inf, an impossible class
-            shifted /= temperature
+        cells = equal_width_index(probability, edges) + (len(edges) - 1) * classes
+        yield probability, classes == labels[rows], cells
 
 
 def classwise_ece(

@@ -127,13 +127,13 @@ def parse_questions(table: bytes) -> ExampleSet:
     return text_set([" ".join(text.split()) for _, _, text in lines], labels, "TREC's published files")
 
 
-def _splits(spec: DatasetSpec, sentences: ExampleSet, seed: int = 0) -> Splits:
+def _splits(spec: DatasetSpec, sentences: ExampleSet) -> Splits:
     """Returns the splits of a set.  MR has none: a tenth is drawn for test, as in one of Kim's ten folds."""
     if spec.name != "mr":
         return {"test": sentences}
     n = len(sentences)
-    train, test = train_validation_split(n, train_examples=0, validation_examples=n // 10, seed=seed)
-    source = f"{sentences.source}; {len(test)} of {n} drawn for test, seed {seed}"
+    train, test = train_validation_split(n, train_examples=0, validation_examples=n // 10, seed=0)
+    source = f"{sentences.source}; {len(test)} of {n} drawn for test, seed 0"
     return {split: sentences.part(rows, source) for split, rows in (("train", train), ("test", test))}
 
 
