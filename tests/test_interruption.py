@@ -40,7 +40,6 @@ from mixup_jax.training.step import skipping
 from mixup_jax.training.stop import EXIT_INTERRUPTED, Interrupted, Stop, locked
 
 pytestmark = pytest.mark.xdist_group("interruption")
-LAST = 15
 
 
 @pytest.fixture(scope="module", autouse=True)
