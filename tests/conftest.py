@@ -8,7 +8,9 @@ TEST_FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimizatio
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {TEST_FLAGS}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,3 +59,25 @@ def tiny_config() -> Config:
         optimizer=OptimizerConfig(schedule="cosine"),
         evaluation=EvaluationConfig(batch_size=64, record_epochs=(0, 2)),
     )
+
+
+@pytest.fixture
+def train_and_interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`loop.train`, as if Ctrl-C were pressed at the end of the second epoch."""
+    from mixup_jax.training import loop
+
+    validate, calls = loop.validate, []
+
+    def validate_once(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return validate(*arguments)
+
+    def train(*arguments: Any, **options: Any) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "validate", validate_once)
+            with pytest.raises(KeyboardInterrupt):
+                loop.train(*arguments, **options)
+
+    return train

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import os
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -138,7 +139,7 @@ def sums_of_the_end(workdir: Path):
 
 
 def test_a_run_ends_at_the_same_bits_whether_its_images_fit_in_memory_or_not_also_if_it_is_interrupted(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, train_and_interrupt: Callable[..., None]
 ):
     loop.train(config, tmp_path / "resident", tmp_path / "small", report=quiet)
     np.savez_compressed(tmp_path / "other.npz", images=IMAGES[:, :9, :9, 0])
@@ -150,18 +151,9 @@ def test_a_run_ends_at_the_same_bits_whether_its_images_fit_in_memory_or_not_als
 
     resident = evaluated(tmp_path / "small")
     monkeypatch.setattr(own_examples, "RESIDENT_BYTES", LIMIT)
-    large, validate, calls = tmp_path / "large", loop.validate, []
+    large = tmp_path / "large"
     assert not feed_of(config, own_spec(config.data.name, large, quiet)).resident
-
-    def validate_once(*arguments):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return validate(*arguments)
-
-    monkeypatch.setattr(loop, "validate", validate_once)
-    with pytest.raises(KeyboardInterrupt):
-        loop.train(config, tmp_path / "streamed", large, report=quiet)
+    train_and_interrupt(config, tmp_path / "streamed", large, report=quiet)
     loop.train(config, tmp_path / "streamed", large, report=quiet)
     assert sums_of_the_end(tmp_path / "streamed") == sums_of_the_end(tmp_path / "resident")
     assert evaluated(large) == resident

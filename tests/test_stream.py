@@ -4,7 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -274,20 +274,9 @@ def last_state(workdir: Path, config: Config) -> Any:
 
 
 def test_a_run_that_was_interrupted_ends_at_the_same_bits(
-    workdir: Path, imagenet: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workdir: Path, imagenet: Path, config: Config, tmp_path: Path, train_and_interrupt: Callable[..., None]
 ):
-    validate, calls = loop.validate, []
-
-    def validate_once(*arguments: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return validate(*arguments)
-
-    monkeypatch.setattr(loop, "validate", validate_once)
-    with pytest.raises(KeyboardInterrupt):
-        loop.train(config, tmp_path / "again", imagenet)
-    monkeypatch.undo()
+    train_and_interrupt(config, tmp_path / "again", imagenet)
     more_workers = dataclasses.replace(config, data=dataclasses.replace(config.data, workers=1))
     check_same(json.loads(json.dumps(to_dict(config))), more_workers, tmp_path)
     loop.train(config, tmp_path / "again", imagenet)

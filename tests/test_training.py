@@ -28,7 +28,6 @@ from mixup_jax.devices.mesh import device_mesh
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation import run as evaluation_run
 from mixup_jax.evaluation.run import evaluate_workdir
-from mixup_jax.metrics.binning import Bins
 from mixup_jax.prediction.predict import make_predict, plain
 from mixup_jax.prediction.variants import ODIN_EPSILONS
 from mixup_jax.runs.records import load_record
@@ -120,25 +119,14 @@ def test_a_finished_run_is_left_as_it_is(workdir: Path, tiny_config: Config, dat
 
 
 def test_an_interrupted_run_continues_to_the_same_bits(
-    workdir: Path, tmp_path: Path, tiny_config: Config, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    workdir: Path, tmp_path: Path, tiny_config: Config, data_dir: Path, train_and_interrupt: Callable[..., None]
 ):
-    calls, validate = [], loop.validate
-
-    def validate_once(*arguments: Any) -> tuple[dict[str, float], Bins]:
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return validate(*arguments)
-
     interrupted = tmp_path / "interrupted"
-    monkeypatch.setattr(loop, "validate", validate_once)
-    with pytest.raises(KeyboardInterrupt):
-        loop.train(tiny_config, interrupted, data_dir)
+    train_and_interrupt(tiny_config, interrupted, data_dir)
     # The second epoch's steps were logged and will be taken again; a line was being written.
     assert lines(interrupted)[-1]["step"] == 10
     with (interrupted / "metrics.jsonl").open("a") as file:
         file.write('{"step": 10, "epo')
-    monkeypatch.undo()
     said: list[str] = []
     loop.train(tiny_config, interrupted, data_dir, said.append)
     assert "continuing after step 5 of 10" in said
