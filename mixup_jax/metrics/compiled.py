@@ -103,6 +103,23 @@ def confidence_of_wide_rows(logits: Any, bits: Any, labels: Any, confidence: Any
         correct[i] = is_first(row, largest[0], labels[i])
 
 
+@numba.njit
+def transpose(rows: Any, tile: Any, top: Any, of_top: Any) -> None:
+    """Writes up to 64 rows into `tile` `[K, 64]`, and the largest logit of each and its (first) class."""
+    for k in range(tile.shape[0]):
+        column = tile[k]
+        for i in range(rows.shape[0]):
+            column[i] = rows[i, k]
+    for i in range(ROWS):
+        top[i], of_top[i] = tile[0, i], 0
+    for k in range(1, tile.shape[0]):
+        column = tile[k]
+        for i in range(ROWS):
+            larger = column[i] > top[i]
+            top[i] = column[i] if larger else top[i]
+            of_top[i] = k if larger else of_top[i]
+
+
 @compiled([types.void(given(number, 2), _LABELS, _CONFIDENCE, _CORRECT) for number in (types.float32, types.float64)])
 def confidence_of_narrow_rows(logits: Any, labels: Any, confidence: Any, correct: Any) -> None:
     """Writes 1 / sum_k exp(z_k - max z) for each row, and whether the label is the (first) class of the maximum.
@@ -115,18 +132,8 @@ def confidence_of_narrow_rows(logits: Any, labels: Any, confidence: Any, correct
     top, total, of_top = np.empty(ROWS), np.empty(ROWS), np.empty(ROWS, np.int64)
     for start in range(0, examples, ROWS):
         rows = logits[start : start + ROWS]
-        for k in range(classes):
-            column = tile[k]
-            for i in range(rows.shape[0]):
-                column[i] = rows[i, k]
-        for i in range(ROWS):
-            top[i], of_top[i], total[i] = tile[0, i], 0, 0.0
-        for k in range(1, classes):
-            column = tile[k]
-            for i in range(ROWS):
-                larger = column[i] > top[i]
-                top[i] = column[i] if larger else top[i]
-                of_top[i] = k if larger else of_top[i]
+        transpose(rows, tile, top, of_top)
+        total[:] = 0.0
         for k in range(classes):
             column = tile[k]
             for i in range(ROWS):

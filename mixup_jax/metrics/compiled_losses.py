@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from numba import types
 
-from mixup_jax.metrics.compiled import LEAST, ROWS, at_least, bits_of_largest, exponential
+from mixup_jax.metrics.compiled import LEAST, ROWS, at_least, bits_of_largest, exponential, transpose
 from mixup_jax.metrics.compiling import compiled, filled, given
 
 _TOO_SMALL = 1e-280  # of x, which is then summed again: no exponential is below exp(LEAST)
@@ -112,18 +112,8 @@ def losses_of_narrow_rows(logits: Any, labels: Any, others: Any, below: Any, bri
     top, total, squares, of_top = np.empty(ROWS), np.empty(ROWS), np.empty(ROWS), np.empty(ROWS, np.int64)
     for start in range(0, examples, ROWS):
         rows = logits[start : start + ROWS]
-        for k in range(classes):
-            column = tile[k]
-            for i in range(rows.shape[0]):
-                column[i] = rows[i, k]
-        for i in range(ROWS):
-            top[i], of_top[i], total[i], squares[i] = tile[0, i], 0, 0.0, 0.0
-        for k in range(1, classes):
-            column = tile[k]
-            for i in range(ROWS):
-                larger = column[i] > top[i]
-                top[i] = column[i] if larger else top[i]
-                of_top[i] = k if larger else of_top[i]
+        transpose(rows, tile, top, of_top)
+        total[:], squares[:] = 0.0, 0.0
         for i in range(rows.shape[0]):
             gap[i] = top[i] - tile[labels[start + i], i]
             tile[of_top[i], i] = -np.inf  # the one that x leaves out

@@ -16,8 +16,10 @@ from mixup_jax.metrics.calibration import equal_mass_cuts, tie_ends
 from mixup_jax.metrics.softmax import Bools, Floats, Ints, check_labelled, log_softmax
 from mixup_jax.metrics.temperature import fit_temperature
 
-_STEPS, _STEPS_OF_WIDE, _WIDE = 100, 20, 300
-"""The most steps of a fit, and those for more classes than `_WIDE`, where a step of a matrix takes a second."""
+_STEPS, _FEWEST_STEPS, _FEWEST_OF_WIDE, _WIDE = 1000, 100, 20, 300
+_WORK = 5e9
+"""The most steps of a fit are those that take `_WORK` products of a logit and a weight, about 2 s of a core, but at
+least the fewest; those of wide are for more classes than `_WIDE`, where a step of a matrix takes a second."""
 _KNOTS = 6
 _LEAST = 1e-12  # of a confidence whose logarithm is taken
 
@@ -87,7 +89,8 @@ def fit_dirichlet(logits: npt.ArrayLike, labels: npt.ArrayLike, penalty: float =
 
     The NLL plus penalty times the mean square of the weights off the diagonal, plus penalty times that of b, is
     minimised.  Kull et al. choose both factors by cross-validation; here they are given.  With many classes and few
-    examples the minimum is far away, and the fit ends after 100 steps (20 for more than 300 classes).
+    examples the minimum is far away: the fit ends after 1,000 steps, from about 100 classes on after fewer (at least
+    100, or 20 for more than 300 classes).
     """
     checked, classes = check_labelled(logits, labels)
     k = checked.shape[1]
@@ -129,7 +132,8 @@ def _fit_affine(
         slope_of_bias = (residual.mean(axis=0) + 2 * of_bias * bias) * unit_of_bias
         return float(value), np.concatenate([slope.ravel(), slope_of_bias])
 
-    steps = _STEPS if k <= _WIDE else _STEPS_OF_WIDE
+    fewest = _FEWEST_STEPS if k <= _WIDE else _FEWEST_OF_WIDE
+    steps = max(fewest, min(_STEPS, int(_WORK / (n * penalty.size))))
     options = {"maxiter": steps, "maxfun": 2 * steps, "ftol": 1e-12, "gtol": 1e-7, "maxcor": 20}
     found = minimize(loss, np.zeros(penalty.size + k), jac=True, method="L-BFGS-B", options=options)
     change, bias = parts(found.x)
