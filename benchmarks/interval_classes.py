@@ -1,7 +1,5 @@
 """The simulation of intervals that are made on request: of all classes, smooth ECE, AUGRC; and of conformal sets."""
 
-from __future__ import annotations
-
 import numba
 import numpy as np
 from interval_simulation import LIMITS, POPULATION, SPREAD, covered, equal_mass_gaps, intervals, temperature_of
