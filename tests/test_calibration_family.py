@@ -153,7 +153,7 @@ def test_blocks_of_classes_and_examples_do_not_show(monkeypatch):
 
     whole = numbers()
     monkeypatch.setattr(reading, "BLOCK", 700)
-    monkeypatch.setattr("mixup_jax.metrics.classwise._KEPT", 1)
+    monkeypatch.setattr("mixup_jax.metrics.classwise._KEPT", (1, 1))
     assert numbers() == pytest.approx(whole, rel=1e-12)
 
 

@@ -30,7 +30,8 @@ from mixup_jax.metrics.temperature import check_temperature
 # Parts of the examples whose sums are made apart, and the most cells of bins in all of them (48 MiB).  The number of
 # parts decides the order of additions, so it must not depend on the machine.
 _PARTS, _CELLS = 8, 1 << 21
-_KEPT = 1 << 23  # probabilities held at a time: 64 MiB
+_KEPT = 1 << 20, 1 << 23  # probabilities held at a time: 8 MiB for a small table, at most 64 MiB
+_SHARE = 16  # of all probabilities are held at a time: an eighth of the memory of float32 logits
 _CLASSES = 8  # that a thread takes at a time
 
 
@@ -111,7 +112,8 @@ def _kept_by_class(
 
     numbers = list(rows_of(len(parts), 1))
     in_threads(count, numbers)
-    for first, last in _together(likely.sum(axis=0)):
+    most = min(max(_KEPT[0], n * classes // _SHARE), _KEPT[1])
+    for first, last in _together(likely.sum(axis=0), most):
         # For each class one range for each part.
         size = likely[:, first:last].T.ravel()
         start = (size.cumsum() - size).reshape(last - first, len(parts))
@@ -127,11 +129,11 @@ def _kept_by_class(
         yield [(k, [kept[a:b] for a, b in of_class]) for k, of_class in enumerate(ranges, first)]
 
 
-def _together(counts: Ints) -> Iterator[tuple[int, int]]:
-    """Yields the ranges of classes that have at most `_KEPT` probabilities together, or a single class."""
+def _together(counts: Ints, most: int) -> Iterator[tuple[int, int]]:
+    """Yields the ranges of classes that have at most so many probabilities together, or a single class."""
     first, size = 0, 0
     for k, count in enumerate(counts):
-        if size and size + count > _KEPT:
+        if size and size + count > most:
             yield first, k
             first, size = k, 0
         size += int(count)
