@@ -57,7 +57,7 @@ def against_size(panels: Sequence[Panel]) -> bytes:
                 _point(axes, place, change, COLOURS[alpha], SHAPES[regime.task, regime.plan])
             sizes = sorted({regime.size for regime, _ in panel.changes})
             axes.set(xscale="log", xlabel="training examples", ylabel=panel.label)
-            axes.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=30, ha="right")
+            axes.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=90, fontsize=6)
             axes.xaxis.set_minor_locator(NullLocator())
         _explain(figure, {(r.task, r.plan) for panel in panels for r, _ in panel.changes}, _alphas(panels))
         return to_svg(figure)
@@ -76,4 +76,4 @@ def _explain(figure: Figure, kinds: set[tuple[str, str]], alphas: Sequence[float
     axes = figure.axes[0]
     keys = [axes.plot([], [], "s", color=COLOURS[alpha], label=f"alpha {alpha:g}")[0] for alpha in alphas]
     keys += [axes.plot([], [], SHAPES[kind], color=INK, label=WORDS[kind])[0] for kind in SHAPES if kind in kinds]
-    figure.legend(handles=keys, loc="outside upper left", ncols=3 if len(figure.axes) == 1 else len(keys))
+    figure.legend(handles=keys, loc="outside upper left", ncols=2 + len(figure.axes))  # all in a row would be cut off
