@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from mixup_jax.grid import load_grid
+from mixup_jax.metrics import table
 from mixup_jax.runs.files import write_json
 from mixup_jax.runs.records import Predictions, save_predictions
 from mixup_jax.runs.workdir import record_path
-from studies.league import choose, page
+from studies.league import choose, page, scores
 from studies.settled.page import signed
 
 GRIDS = Path(__file__).parents[1] / "configs" / "grids"
@@ -77,7 +78,7 @@ def test_what_is_chosen_has_the_lowest_nll_after_temperature(tmp_path: Path, mon
 
 def test_the_table_has_the_best_first_and_pairs_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for folder in ("FOLDER", "SETTLED"):
-        monkeypatch.setattr(page, folder, tmp_path)
+        monkeypatch.setattr(choose, folder, tmp_path)
     for seed in range(3):
         kept(tmp_path / f"images_2500_plain_alpha_0-{seed}", 1.0 + 0.1 * seed)
         kept(tmp_path / f"images_2500_plain_mbls_margin_5-{seed}", 0.5)
@@ -88,3 +89,17 @@ def test_the_table_has_the_best_first_and_pairs_by_seed(tmp_path: Path, monkeypa
     mean = np.mean([cells["mbls"][seed]["nll_t"] - cells["erm"][seed]["nll_t"] for seed in range(3)])
     assert signed(float(mean)) in page.against(cells, "erm")
     assert "mixup at 2,500 images (3 of 3 seeds)" in page.state({2500: cells})
+
+
+def test_the_score_of_features_is_chosen_by_the_set_that_is_in_no_table(monkeypatch: pytest.MonkeyPatch):
+    poor, good = scores.OF_FEATURES[:2]
+
+    def aurocs(seed: int) -> scores.Aurocs:
+        foreign = {"mnist": {poor: 0.9, good: 0.6 + 0.1 * seed}, "gaussian_noise": {poor: 0.9, good: 0.5}}
+        known = foreign | {scores.TUNING: {poor: 0.7, good: 0.8}}
+        return {name: dict.fromkeys(scores.OF_FEATURES, 0.0) | values for name, values in known.items()}
+
+    scored = {f"images_2500_plain_mbls_margin_5-{seed}": aurocs(seed) for seed in (0, 2)}
+    lines = page.by_features(2500, {"mixup": "alpha_1", "mbls": "margin_5"}, scored).splitlines()[2:]
+    label = next(score.label for score in table.SCORES if score.key == good)
+    assert lines == [f"| mbls | 2 | {label} | 0.700 ± 0.141 | 0.500 ± 0.000 |"]

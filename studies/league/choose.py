@@ -15,6 +15,9 @@ FOLDER, SETTLED = Path("docs/results/league"), Path("docs/results/settled")
 GRID = Path("configs/grids/league.py")
 ALPHAS = ("0.1", "0.2", "0.4", "1")
 SIZE, SEED = 2_500, 1
+"""Of the candidates."""
+SIZES, SEEDS = (2_500, 10_000), (0, 1, 2)
+"""Of what is compared."""
 
 
 def candidates() -> dict[str, dict[str, Path]]:
@@ -26,6 +29,16 @@ def candidates() -> dict[str, dict[str, Path]]:
         if run.name == name(f"{method}_{label}"):
             found.setdefault(method, {})[label] = FOLDER / run.name
     return found
+
+
+def compared(size: int, chosen: dict[str, str]) -> dict[str, dict[int, Path]]:
+    """Returns the folders of the records that are compared, by method, ERM and mixup first, and by seed."""
+    cells = {"erm": (SETTLED, "alpha_0"), "mixup": (SETTLED, chosen["mixup"])}
+    cells |= {method: (FOLDER, f"{method}_{label}") for method, label in chosen.items() if method != "mixup"}
+    return {
+        method: {seed: folder / f"images_{size}_plain_{cell}-{seed}" for seed in SEEDS}
+        for method, (folder, cell) in cells.items()
+    }
 
 
 def name(what: str, *, seed: bool = True) -> str:

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from mixup_jax.metrics.table import SCORES
 from mixup_jax.report.formatting import NONE
 from mixup_jax.runs.files import read_object, write_atomically
-from studies.league.choose import FOLDER, SETTLED, candidates, held_out_nll, name
+from studies.league.choose import FOLDER, SEEDS, SETTLED, SIZES, candidates, compared, held_out_nll, name
+from studies.league.scores import FILE, OF_FEATURES, TUNING, Aurocs
 from studies.settled.intervals import compare, corrected
 from studies.settled.numbers import Numbers, load_records, measured
 from studies.settled.page import shown
 
-SIZES, SEEDS = (2_500, 10_000), (0, 1, 2)
 COLUMNS = {
     "acc": "Accuracy",
     "nll": "NLL",
@@ -36,9 +37,11 @@ the maximum softmax probability, *near* against MNIST and *far* against Gaussian
 seeds; differences are paired by seed, with 95 % t intervals, and verdicts at 5 % after Holm's correction over the
 methods."""
 
-NO_FEATURES = """\
-The command at the head of `configs/grids/league.py` continues where it was stopped.
-Scores of features, which the protocol left open, are not here: the records hold logits alone."""
+CONTINUE = "The command at the head of `configs/grids/league.py` continues where it was stopped."
+FEATURES = """\
+By scores of penultimate features (32 numbers; [feature_scores.json](feature_scores.json) has all of them): of each
+method the score with the highest mean AUROC against uniform noise, which is in no table. All 10,000 test images
+against 900 of each foreign set."""
 CANDIDATES = """\
 2,500 images, seed 1, one network each, beside ERM: what is chosen is the lowest *held-out NLL*, of the kept validation
 examples at the temperature that is best for them. One network says little of a method."""
@@ -49,13 +52,10 @@ Cell = dict[int, Numbers]
 
 def league(size: int, chosen: dict[str, str]) -> dict[str, Cell]:
     """Returns the numbers of every method at a size, ERM and mixup first, of the seeds that have records."""
-    where = {"erm": (SETTLED, "alpha_0"), "mixup": (SETTLED, chosen["mixup"])}
-    where |= {method: (FOLDER, f"{method}_{label}") for method, label in chosen.items() if method != "mixup"}
-    found = {}
-    for method, (folder, cell) in where.items():
-        paths = {seed: folder / f"images_{size}_plain_{cell}-{seed}" for seed in SEEDS}
-        found[method] = {seed: numbers(path) for seed, path in paths.items() if (path / "config.json").is_file()}
-    return found
+    return {
+        method: {seed: numbers(path) for seed, path in seeds.items() if (path / "config.json").is_file()}
+        for method, seeds in compared(size, chosen).items()
+    }
 
 
 def numbers(folder: Path) -> Numbers:
@@ -98,6 +98,25 @@ def against(cells: dict[str, Cell], base: str) -> str:
     return "\n".join([*lines, *(f"| {' | '.join([escaped(method), *row])} |" for method, *row in rows)])
 
 
+def by_features(size: int, chosen: dict[str, str], scored: dict[str, Aurocs]) -> str:
+    """Returns the table of the best score of features of every method at a size, the best first by AUROC near."""
+    rows = []
+    for method, paths in compared(size, chosen).items():
+        seeds = [scored[path.name] for path in paths.values() if path.name in scored]
+        if seeds:
+            values = {
+                score: {each: [one[each][score] for one in seeds] for each in ("mnist", "gaussian_noise", TUNING)}
+                for score in OF_FEATURES
+            }
+            best = max(values, key=lambda score: np.mean(values[score][TUNING]))
+            near, far = values[best]["mnist"], values[best]["gaussian_noise"]
+            label = next(score.label for score in SCORES if score.key == best)
+            line = f"| {escaped(method)} | {len(seeds)} | {label} | {spread(near)} | {spread(far)} |"
+            rows.append((-np.mean(near), line))
+    lines = ["| method | seeds | score | AUROC, near | AUROC, far |", "| --- | ---: | --- | ---: | ---: |"]
+    return "\n".join([*lines, *(line for _, line in sorted(rows))])
+
+
 def escaped(name: str) -> str:
     """Returns a name as Markdown shows it unchanged."""
     return name.replace("_", "\\_")
@@ -132,12 +151,15 @@ def tried(chosen: dict[str, str]) -> str:
 def written() -> str:
     """Returns the page."""
     chosen = read_object(FOLDER / "chosen.json")["chosen"] if (FOLDER / "chosen.json").is_file() else {}
+    scored = read_object(FOLDER / FILE) if (FOLDER / FILE).is_file() else {}
     cells = {size: league(size, chosen) for size in SIZES} if chosen else {}
     trained = [(path / "config.json").is_file() for labels in candidates().values() for path in labels.values()]
     here = state(cells) if chosen else f"**No choice yet**: {sum(trained)} of {len(trained)} candidates are trained."
-    parts = [HEAD, f"## What is here\n{here} {NO_FEATURES}", f"## The candidates\n{CANDIDATES}\n\n{tried(chosen)}"]
+    parts = [HEAD, f"## What is here\n{here} {CONTINUE}", f"## The candidates\n{CANDIDATES}\n\n{tried(chosen)}"]
     for size, methods in cells.items():
         tables = [table(methods), against(methods, "erm"), against(methods, "mixup")]
+        if scored:
+            tables += [FEATURES, by_features(size, chosen, scored)]
         parts.append(f"## {size:,} images\n" + "\n\n".join(tables))
     return "\n\n".join(parts) + "\n"
 
