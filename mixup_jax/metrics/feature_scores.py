@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.logits import check_labels, in_threads, rows_of
+from mixup_jax.metrics.neighbours import Bank
 from mixup_jax.metrics.softmax import Floats, Ints
 
 FeatureScore = Callable[[Floats], Floats]
@@ -203,16 +204,6 @@ def _unit(features: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     return np.divide(features, lengths, out=np.zeros_like(features), where=lengths > 0)
 
 
-def _largest(queries: npt.NDArray[np.float32], bank: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.float32]:
-    """Returns the k largest inner products of each query `[n, D]` with the rows of a bank `[M, D]`, the least first."""
-    from mixup_jax.metrics.compiled import keep_largest
-
-    kept = np.full((len(queries), k), -np.inf, np.float32)
-    for rows in rows_of(len(bank), BANK_ROWS):
-        keep_largest(np.ascontiguousarray(queries @ bank[rows].T), kept)
-    return kept
-
-
 def fit_knn(training: Training) -> FeatureScore:
     """Returns the distance to the 50th nearest training example, of features divided by their length.
 
@@ -220,20 +211,9 @@ def fit_knn(training: Training) -> FeatureScore:
     """
     unit = _unit(training.features.astype(np.float32))
     mean = unit.mean(axis=0)
-    k = min(NEIGHBOURS, len(training.features))
-    # |a - b|^2 = |a|^2 - 2 (a b - |b|^2 / 2): the last column of the bank brings the second term.  Distances do not
-    # depend on the origin; from the mean the rounding is least.
-    centred = unit - mean
-    bank = np.column_stack([centred, -np.square(centred).sum(axis=1) / 2])
-
-    def score(features: Floats) -> Floats:
-        queries = _unit(features) - mean
-        products = _largest(np.column_stack([queries, np.ones(len(queries))]).astype(np.float32), bank, k)
-        squared = np.square(queries).sum(axis=1) - 2.0 * products[:, 0].astype(np.float64)
-        distance: Floats = np.sqrt(np.maximum(squared, 0.0))
-        return distance
-
-    return score
+    k = min(NEIGHBOURS, len(unit))
+    bank = Bank(unit - mean)  # distances do not depend on the origin; from the mean the rounding is least
+    return lambda features: bank.nearest((_unit(features) - mean).astype(np.float32), k)
 
 
 def fit_nnguide(training: Training) -> FeatureScore:
@@ -249,10 +229,10 @@ def fit_nnguide(training: Training) -> FeatureScore:
             for rows in rows_of(len(training.features), BANK_ROWS)
         ]
     )
-    bank = (_unit(training.features.astype(np.float32)) * energy[:, None]).astype(np.float32)
+    bank = Bank((_unit(training.features.astype(np.float32)) * energy[:, None]).astype(np.float32))
 
     def score(features: Floats) -> Floats:
-        guidance = _largest(_unit(features).astype(np.float32), bank, k).mean(axis=1, dtype=np.float64)
+        guidance = bank.largest_products(_unit(features).astype(np.float32), k).mean(axis=1, dtype=np.float64)
         return -guidance * _log_total(training.logits(features))
 
     return score
