@@ -12,8 +12,7 @@ from typing import Any
 
 from mixup_jax.command import EXIT_BAD_INPUT, run_command
 from mixup_jax.errors import InputError
-from mixup_jax.grid import PlannedRun
-from mixup_jax.runs.grid_runs import commands, start, tell_progress
+from mixup_jax.grid import PlannedRun, commands, start, tell_progress
 from mixup_jax.sweep import grid_parser, run_grid
 
 DESCRIPTION = """\

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from mixup_jax.command import CommandParser, path, run_command
 from mixup_jax.errors import InputError, not_a_folder
 from mixup_jax.escapes import print_line
-from mixup_jax.grid import PlannedRun, load_grid
+from mixup_jax.grid import PlannedRun, commands, config_of, load_grid, run_all
 from mixup_jax.methods.method import listed
-from mixup_jax.runs.grid_runs import commands, config_of, run_all
 from mixup_jax.runs.workdir import is_finished
 
 DESCRIPTION = """\

@@ -59,7 +59,7 @@ PRINTS = {
     "compile_ahead.py": "the table of a config that was checked",
     "checkpoints.py": "escaped lines",
     "sweep.py": "numbers, and names of runs, which PlannedRun checks",
-    "runs/grid_runs.py": "names of runs, which PlannedRun checks",
+    "grid.py": "names of runs, which PlannedRun checks",
     "data/__main__.py": "the catalogue",
     "training/stop.py": "names of signals",
     "devices/watch.py": "numbers of processes, and an error of the operating system",

@@ -16,8 +16,7 @@ import pytest
 from error_cases import ray_sweep
 
 from mixup_jax.errors import InputError
-from mixup_jax.grid import load_grid
-from mixup_jax.runs.grid_runs import commands
+from mixup_jax.grid import commands, load_grid
 from mixup_jax.store.verify import inspect, steps_in
 
 ROOT = Path(__file__).parents[1]

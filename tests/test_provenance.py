@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from mixup_jax.runs.provenance import provenance
+from mixup_jax.runs.workdir import provenance
 
 ROOT = Path(__file__).parents[1]
 

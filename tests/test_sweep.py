@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from mixup_jax import sweep
+from mixup_jax import grid, sweep
 from mixup_jax.config import Config, to_dict
 from mixup_jax.errors import InputError
 from mixup_jax.grid import PlannedRun, load_grid, planned, planned_methods
-from mixup_jax.runs import grid_runs
 from mixup_jax.runs.workdir import is_finished
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +24,7 @@ GRIDS = sorted((ROOT / "configs" / "grids").glob("*.py"))
 def test_runs_of_a_grid_differ_in_their_seed_and_settings():
     runs = planned("alpha_0.4", QUICK, seeds=range(2), settings={"method.mixup_alpha": 0.4, "data.flip": True})
     assert [run.name for run in runs] == ["alpha_0.4-0", "alpha_0.4-1"]
-    config = grid_runs.config_of(runs[1])
+    config = grid.config_of(runs[1])
     assert (config.seed, config.method.mixup_alpha, config.data.flip) == (1, 0.4, True)
 
 
@@ -34,7 +33,7 @@ def test_methods_of_a_config_come_seed_by_seed_under_the_name_of_their_network()
     runs = planned_methods(config, ("erm", "mixup"), network="vgg16", seeds=[3, 4], data__rotation=15.0)
     names = ["cifar10_vgg16_erm-3", "cifar10_vgg16_mixup-3", "cifar10_vgg16_erm-4", "cifar10_vgg16_mixup-4"]
     assert [run.name for run in runs] == names
-    last = grid_runs.config_of(runs[3])
+    last = grid.config_of(runs[3])
     assert (last.model.name, last.method.mixup_alpha, last.seed, last.data.rotation) == ("vgg16", 0.2, 4, 15.0)
     assert last.experiment == "cifar10_vgg16/mixup"
     assert planned_methods(config, ["erm"], seeds=[0])[0].name == "cifar10_erm-0"
@@ -42,18 +41,18 @@ def test_methods_of_a_config_come_seed_by_seed_under_the_name_of_their_network()
 
 def test_a_tuple_reaches_the_config_as_it_is():
     run = PlannedRun("steps", QUICK, {"optimizer.step_epochs": (3, 5), "evaluation.ood": ("mnist",)})
-    config = grid_runs.config_of(run)
+    config = grid.config_of(run)
     assert config.optimizer.step_epochs == (3, 5)
     assert config.evaluation.ood == ("mnist",)
     several = PlannedRun("several", QUICK, {"evaluation.ood": ["mnist", "gaussian_noise"]})
-    assert grid_runs.config_of(several).evaluation.ood == ("mnist", "gaussian_noise")
+    assert grid.config_of(several).evaluation.ood == ("mnist", "gaussian_noise")
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
 def test_every_grid_of_the_project_describes_runs_that_can_be_configured(path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(ROOT)
     for run in load_grid(path):
-        config = grid_runs.config_of(run)
+        config = grid.config_of(run)
         assert run.name.endswith(f"-{config.seed}")
 
 
@@ -125,7 +124,7 @@ def test_a_dry_run_prints_commands_and_states_and_runs_nothing(tmp_path: Path, c
     path.write_text(
         f"from mixup_jax.grid import planned\ndef get_grid(): return planned('a', {QUICK!r}, seeds=[0, 1])\n"
     )
-    finish(output / "a-0", grid_runs.config_of(load_grid(path)[0]))
+    finish(output / "a-0", grid.config_of(load_grid(path)[0]))
     assert sweep.main([f"--grid={path}", f"--output={output}", "--dry_run"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "# a-0: finished"
@@ -141,9 +140,9 @@ def test_a_failed_run_does_not_stop_the_others(tmp_path: Path, monkeypatch: pyte
         touch = f"open({str(output / run.name / 'evaluated')!r}, 'w')"
         return [[sys.executable, "-c", code, "3" if run.name == "b" else "0"], [sys.executable, "-c", touch]]
 
-    monkeypatch.setattr(grid_runs, "commands", commands)
+    monkeypatch.setattr(grid, "commands", commands)
     runs = [PlannedRun(name, QUICK) for name in "abc"]
-    assert grid_runs.run_all(runs, tmp_path, None, jobs=2) == ["b"]
+    assert grid.run_all(runs, tmp_path, None, jobs=2) == ["b"]
     assert [(tmp_path / name / "evaluated").exists() for name in "abc"] == [True, False, True]
     assert (tmp_path / "a" / "log.txt").read_text() == "hello\n"
 
@@ -152,8 +151,7 @@ STOPPED = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
 from pathlib import Path
-from mixup_jax import sweep
-from mixup_jax.runs import grid_runs
+from mixup_jax import grid, sweep
 from mixup_jax.command import run_command
 from mixup_jax.grid import PlannedRun
 child = '''
@@ -166,9 +164,9 @@ signal.signal(signal.SIGTERM, save)
 Path(sys.argv[1], "begun").touch()
 time.sleep(60)
 '''
-grid_runs.commands = lambda run, output, data_dir: [[sys.executable, "-c", child, str(output / run.name)]]
+grid.commands = lambda run, output, data_dir: [[sys.executable, "-c", child, str(output / run.name)]]
 runs = [PlannedRun("first", "x"), PlannedRun("second", "x")]
-sys.exit(run_command(lambda _: len(grid_runs.run_all(runs, Path(sys.argv[1]), None, jobs=1)), []))
+sys.exit(run_command(lambda _: len(grid.run_all(runs, Path(sys.argv[1]), None, jobs=1)), []))
 """
 
 
@@ -193,4 +191,4 @@ def test_an_interruption_lets_the_run_under_way_save_and_starts_no_other(tmp_pat
     ],
 )
 def test_runs_side_by_side_share_the_cores(cores: list[int], jobs: int, shares: list[set[int]]):
-    assert grid_runs.core_shares(cores, jobs) == shares
+    assert grid.core_shares(cores, jobs) == shares

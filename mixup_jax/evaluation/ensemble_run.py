@@ -10,9 +10,16 @@ from mixup_jax.escapes import print_line
 from mixup_jax.evaluation.ensemble import mean_of_records
 from mixup_jax.evaluation.measure import evaluate_records
 from mixup_jax.runs.files import write_json
-from mixup_jax.runs.provenance import DERIVED, NOT_PART_OF_THE_RESULT, provenance
 from mixup_jax.runs.records import Predictions, load_record, save_predictions
-from mixup_jax.runs.workdir import CONFIG_FILE, EVALUATION_FILE, check_derived, record_path
+from mixup_jax.runs.workdir import (
+    CONFIG_FILE,
+    DERIVED,
+    EVALUATION_FILE,
+    NOT_PART_OF_THE_RESULT,
+    check_derived,
+    provenance,
+    record_path,
+)
 
 
 def evaluate_ensemble(members: Sequence[Path], save_as: Path) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from mixup_jax.prediction.predict import OWN_SPLITS, Network, predict_records, r
 from mixup_jax.prediction.variants import ODIN_TEMPERATURE, Derivation, with_odin
 from mixup_jax.runs.files import parse, read_bytes, write_json
 from mixup_jax.runs.pictures import save_pictures
-from mixup_jax.runs.provenance import provenance
 from mixup_jax.runs.records import save_predictions
 from mixup_jax.runs.workdir import (
     CONFIG_FILE,
@@ -34,6 +33,7 @@ from mixup_jax.runs.workdir import (
     PREDICTIONS,
     check_derived,
     check_own,
+    provenance,
     record_path,
     require_checkpoints,
     require_writable,

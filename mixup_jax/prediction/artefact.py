@@ -13,7 +13,7 @@ from mixup_jax.libraries import load_tensorflow
 from mixup_jax.models.own import fixed_batch, is_own
 from mixup_jax.prediction.served import Served, facts_of
 from mixup_jax.runs.files import write_atomically, write_json
-from mixup_jax.runs.provenance import provenance
+from mixup_jax.runs.workdir import provenance
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 NETWORK, FACTS, SAVED_MODEL = "network.stablehlo", "network.json", "saved_model"

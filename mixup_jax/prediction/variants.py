@@ -20,7 +20,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.models.layers import BATCH_NORM_MOMENTUM
 from mixup_jax.models.own import is_own
 from mixup_jax.prediction.predict import Forward, Network
-from mixup_jax.runs.provenance import DERIVED
+from mixup_jax.runs.workdir import DERIVED
 from mixup_jax.state import run_keys
 
 ODIN_TEMPERATURE = 1000.0

@@ -20,8 +20,8 @@ from mixup_jax.metrics.softmax import Bools, Floats
 from mixup_jax.report.checks import Checks, check_agreement
 from mixup_jax.runs.files import check_values, read_lines, read_object, shown
 from mixup_jax.runs.pictures import Pictures, load_pictures
-from mixup_jax.runs.provenance import DERIVED, NOT_PART_OF_THE_RESULT
 from mixup_jax.runs.records import Predictions, load_record
+from mixup_jax.runs.workdir import DERIVED, NOT_PART_OF_THE_RESULT
 
 
 @dataclass(frozen=True, eq=False)

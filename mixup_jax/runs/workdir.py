@@ -1,16 +1,18 @@
-"""The folder of one run."""
+"""The folder of one run, and the origin of its results: the versions, commit and machine that produced them."""
 
 import json
 import os
+import platform
 import socket
+import subprocess
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from mixup_jax.config import Config, to_dict
 from mixup_jax.errors import InputError
 from mixup_jax.runs.files import parse, read_bytes, write_json
-from mixup_jax.runs.provenance import NOT_PART_OF_THE_RESULT
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
@@ -20,6 +22,14 @@ EPOCHS = "epochs"
 EVALUATION_FILE = "evaluation.json"
 
 SHARED_SECONDS = 60.0
+
+PACKAGES = ("mixup_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+NOT_PART_OF_THE_RESULT = ("notes", "log_every_steps", "loggers", "tensorboard", "on_nan", "checkpoint", "data.workers")
+"""Settings that do not affect the result, so that they may change when a run is resumed."""
+
+DERIVED = "derived"
+"""The key of a config that says how records were predicted, if not in the usual way."""
 
 
 def check(workdir: Path, config: Config) -> None:
@@ -196,3 +206,30 @@ def _differences(there: Any, here: Any, prefix: str = "") -> list[str]:
         return [] if there == here else [f"{prefix.rstrip('.')} is {there!r} there and {here!r} here"]
     keys = [key for key in {**there, **here} if prefix + key not in NOT_PART_OF_THE_RESULT]
     return [line for key in keys for line in _differences(there.get(key), here.get(key), f"{prefix}{key}.")]
+
+
+def provenance() -> dict[str, Any]:
+    """Returns `versions` (of packages and Python), `commit` (None outside a git checkout) and `machine`."""
+    versions = {name: version_of(name) for name in PACKAGES}
+    versions["python"] = platform.python_version()
+    return {"versions": versions, "commit": _commit(), "machine": f"{platform.system()} {platform.machine()}"}
+
+
+def version_of(package: str) -> str | None:
+    """Returns the version of an installed package, None of one that is not."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Returns the commit of the source tree, with "+changes" if tracked files differ from it."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():  # installed as a package, where git might find another project
+        return None
+    try:
+        command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--match=", "--dirty=+changes"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -20,7 +20,7 @@ from mixup_jax.escapes import print_line
 from mixup_jax.metrics.binning import Bins
 from mixup_jax.prediction.predict import Predict, record_of
 from mixup_jax.runs import workdir as run_folder
-from mixup_jax.runs.provenance import provenance
+from mixup_jax.runs.workdir import provenance
 from mixup_jax.state import TrainState
 from mixup_jax.store.checkpoint import Checkpoints
 from mixup_jax.store.verify import check_state, checksum, newest_facts, steps_in

@@ -13,9 +13,8 @@ from mixup_jax.devices.processes import is_first
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.binning import Bins
 from mixup_jax.progress import Progress
-from mixup_jax.runs.provenance import provenance
 from mixup_jax.runs.records import Predictions, save_predictions
-from mixup_jax.runs.workdir import EPOCHS
+from mixup_jax.runs.workdir import EPOCHS, provenance
 from mixup_jax.state import TrainState
 from mixup_jax.store.checkpoint import Checkpoints
 from mixup_jax.training.logs import MetricsLog
