@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 from mixup_jax.command import CommandParser, callable_module, path, run_command
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import print_line
-from mixup_jax.evaluation.arrays import Given, record_of
-from mixup_jax.evaluation.networks import evaluate_networks
-from mixup_jax.evaluation.numbers import ARGUMENTS, FLAGS
+from mixup_jax.evaluation.arrays import Given, evaluate_networks, load_named, record_of
+from mixup_jax.evaluation.checks import ARGUMENTS, FLAGS
 from mixup_jax.report import STYLES
 from mixup_jax.report.workers import cores
 from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, GIB
-from mixup_jax.runs.named_files import load_named
 
 if TYPE_CHECKING:
     from mixup_jax.report.build import Page

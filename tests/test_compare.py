@@ -12,9 +12,9 @@ from report_runs import make_run
 import mixup_jax
 from mixup_jax.compare import main
 from mixup_jax.errors import InputError
+from mixup_jax.evaluation.arrays import named
 from mixup_jax.metrics.intervals import paired_bootstrap_differences
 from mixup_jax.report.tables import PAPER_TABLES
-from mixup_jax.runs.named_files import named
 
 RNG = np.random.default_rng(5)
 LABELS = RNG.integers(0, 4, 300)

@@ -18,7 +18,7 @@ from mixup_jax.config import Config
 from mixup_jax.devices.mesh import device_mesh
 from mixup_jax.errors import InputError
 from mixup_jax.evaluate import main
-from mixup_jax.evaluation.ensemble_run import evaluate_ensemble
+from mixup_jax.evaluation.ensemble import evaluate_ensemble
 from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.prediction.predict import make_predict, plain
 from mixup_jax.prediction.variants import Derivation, clean_statistics

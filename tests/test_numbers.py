@@ -11,7 +11,7 @@ import mixup_jax
 from mixup_jax.command import EXIT_BAD_INPUT, run_command
 from mixup_jax.errors import InputError
 from mixup_jax.evaluate import main
-from mixup_jax.evaluation.numbers import LOGITS, PERCENTAGES, PROBABILITIES, SIGMOIDS, look_of
+from mixup_jax.evaluation.checks import LOGITS, PERCENTAGES, PROBABILITIES, SIGMOIDS, look_of
 from mixup_jax.runs.formats import load_predictions
 from mixup_jax.runs.records import Predictions
 

@@ -1,15 +1,19 @@
-"""`mixup_jax.evaluate`, which evaluates logits of any origin, for example in a notebook."""
+"""Evaluates logits of any origin: of one network (`mixup_jax.evaluate`), or of several that are to be compared."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError, local_path
+from mixup_jax.escapes import is_plain
+from mixup_jax.evaluation.checks import ARGUMENTS, Wording, as_probabilities, check_numbers
 from mixup_jax.evaluation.measure import evaluate_records
-from mixup_jax.evaluation.numbers import ARGUMENTS, as_probabilities, check_numbers
+from mixup_jax.runs.arrays_file import limit_of
 from mixup_jax.runs.formats import as_record, load_predictions
 from mixup_jax.runs.names import Reading
 from mixup_jax.runs.records import Predictions
@@ -114,3 +118,108 @@ def _array(given: Any) -> npt.NDArray[Any]:
         given = given.float() if str(given.dtype) == "torch.bfloat16" else given
     array = np.asarray(given)
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+class Evaluated(NamedTuple):
+    """A network, what evaluation.json would hold of it, and the records it was computed from."""
+
+    name: str
+    document: dict[str, Any]
+    test: Predictions
+    ood: dict[str, Predictions]
+
+
+def evaluate_networks(
+    tests: Mapping[str, Predictions],
+    validation: Mapping[str, Predictions],
+    ood: Mapping[str, Mapping[str, Predictions]],
+    probabilities: bool | None,
+    wording: Wording,
+) -> list[Evaluated]:
+    """Evaluates records by the names of their networks, in the order of the test records.
+
+    Args:
+      tests: the test records.
+      validation: held-out records, of some or all networks; a temperature is fitted on them.
+      ood: out-of-distribution records, by the name of the set and of the network.
+      probabilities: what all records hold; None refuses those that look like probabilities.
+      wording: how a refusal names the arguments.
+
+    Raises:
+      InputError: there is no network, a name is not that of one, or a record is one that `evaluate` refuses.
+    """
+    if not tests:
+        raise InputError("no network given; expected at least one, such as resnet=test.npz")
+    for what, names in (("validation", validation), *((f"ood {one}", by_name) for one, by_name in ood.items())):
+        for name in names:
+            if name not in tests:
+                raise InputError(f"{what} names {name!r}, which is no network here; expected one of {', '.join(tests)}")
+    found = []
+    for name, test in tests.items():
+        if not is_plain(name):
+            raise InputError(f"name {name!r} of a network has characters that cannot be printed; expected plain text")
+        outside = {one: by_name[name] for one, by_name in ood.items() if name in by_name}
+        held_out = validation.get(name)
+        records = {name: test, f"validation of {name}": held_out}
+        records |= {f"{one} of {name}": record for one, record in outside.items()}
+        check_numbers({what: record for what, record in records.items() if record}, probabilities, wording)
+        try:
+            document = evaluate_records(test, validation=held_out, ood=outside, test_name="test", config={}, step=0)
+        except InputError as error:
+            raise InputError(f"network {name}: {error}") from error
+        found.append(Evaluated(name, document, test, outside))
+    return found
+
+
+ByName = dict[str, Predictions]
+
+
+def load_named(
+    tests: Sequence[str],
+    validation: Sequence[str],
+    ood: Sequence[str],
+    options: Mapping[str, Any],
+    max_gib: float,
+) -> tuple[ByName, ByName, dict[str, ByName]]:
+    """Returns the test, validation and out-of-distribution records of networks by their names, the last by set too.
+
+    Tests are `[NAME=]PATH` (see `named`), validation `NAME=PATH`, out-of-distribution `SET:NAME=PATH`, whose labels
+    are not needed; `options` are those of `load_predictions`.  A text of another form, or two records of one name,
+    raise InputError.
+    """
+    limit = limit_of(max_gib)
+
+    def read(files: Mapping[str, Path], *, labelled: bool = True) -> ByName:
+        return {name: load_predictions(file, labelled=labelled, limit=limit, **options) for name, file in files.items()}
+
+    by_set: dict[str, list[str]] = {}
+    for text in ood:
+        set_name, colon, rest = text.partition(":")
+        if not (colon and set_name and "=" in rest):
+            raise InputError(f"--ood {text} is not of the form SET:NAME=PATH; expected such as svhn:resnet=r-svhn.npz")
+        by_set.setdefault(set_name, []).append(rest)
+    for text in validation:
+        if "=" not in text:
+            raise InputError(f"--validation {text} names no network; expected NAME=PATH, such as resnet=r-val.npz")
+    foreign = {one: read(named(texts, f"--ood {one}"), labelled=False) for one, texts in by_set.items()}
+    return read(named(tests, "the command")), read(named(validation, "--validation")), foreign
+
+
+def named(texts: Sequence[str], flag: str) -> dict[str, Path]:
+    """Returns the paths of `NAME=PATH` by their names, in order; a path without a name is called like its file.
+
+    Files of one name are called by their folder as well.
+    """
+    places = []
+    for text in texts:
+        name, equals, rest = text.partition("=")
+        has_name = equals and not Path(text).exists()
+        places.append((name, local_path(rest)) if has_name else ("", local_path(text)))
+    stems = Counter(place.stem for name, place in places if not name)
+    found: dict[str, Path] = {}
+    for name, place in places:
+        own = name or (place.stem if stems[place.stem] == 1 else f"{place.parent.name}/{place.stem}")
+        if own in found:
+            raise InputError(f"{flag} has two records called {own}: {found[own]} and {place}; expected NAME=PATH")
+        found[own] = place
+    return found

@@ -9,10 +9,10 @@ from mixup_jax.devices.cluster import Cluster
 from mixup_jax.environment import FULL, check_versions
 from mixup_jax.errors import InputError, not_a_file, unknown_name
 from mixup_jax.escapes import one_line
+from mixup_jax.evaluation.checks import FLAGS, check_numbers
 from mixup_jax.evaluation.ensemble import mean_of_records
 from mixup_jax.evaluation.export import check_suffix, render
 from mixup_jax.evaluation.measure import evaluate_records
-from mixup_jax.evaluation.numbers import FLAGS, check_numbers
 from mixup_jax.evaluation.recalibration import check_posthoc
 from mixup_jax.evaluation.scores import Scores, evaluate_scores, load_scores
 from mixup_jax.libraries import keep_freed_memory
@@ -243,6 +243,6 @@ def evaluate_checkpoint(
 def evaluate_runs(ensemble: Sequence[Path], *, save_as: Path) -> Outcome:
     """Evaluates the mean of the probabilities of several runs; see `evaluation.ensemble_run.evaluate_ensemble`."""
     # Imported here, because it loads the modules of configs, which files of predictions do not need.
-    from mixup_jax.evaluation.ensemble_run import evaluate_ensemble
+    from mixup_jax.evaluation.ensemble import evaluate_ensemble
 
     return Outcome(evaluate_ensemble(ensemble, save_as), [save_as / EVALUATION_FILE])
