@@ -26,7 +26,7 @@ REFERENCE = {
     "metrics": ("mixup_jax.metrics",),
     "evaluation": ("mixup_jax.evaluation.arrays", "mixup_jax.evaluation.measure", "mixup_jax.evaluation.scores"),
     "files": ("mixup_jax.runs.formats", "mixup_jax.runs.records"),
-    "figures": ("mixup_jax.figures.reliability", "mixup_jax.figures.histogram", "mixup_jax.figures.risk"),
+    "figures": ("mixup_jax.figures.reliability", "mixup_jax.figures.confidence"),
     "training": ("mixup_jax.config", "mixup_jax.training.step", "mixup_jax.training.loop", "mixup_jax.state"),
 }
 """Pages of the API reference, and the modules whose docstrings they show."""

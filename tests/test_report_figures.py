@@ -31,10 +31,9 @@ from mixup_jax.figures import (
     training_curve,
 )
 from mixup_jax.figures import style as style_module
+from mixup_jax.figures.confidence import GRID, histogram_shares, risk_at_grid
 from mixup_jax.figures.epochs import smoothed
-from mixup_jax.figures.histogram import histogram_shares
 from mixup_jax.figures.reliability import few, wilson_interval
-from mixup_jax.figures.risk import GRID, risk_at_grid
 from mixup_jax.figures.style import LINES, MARKERS, OTHER_FONTS, SKY, new_figure, style, to_svg_and_png
 from mixup_jax.metrics.binning import bin_confidences
 from mixup_jax.metrics.calibration import ece, oe

@@ -141,7 +141,7 @@ def _histogram(test: Scores, name: str, ood: Mapping[str, Scores], kind: str) ->
     if test.confidence is None:
         raise InputError(f"{name} holds scores, of which --figure draws no histogram; expected confidences")
     # Imported here, because matplotlib takes a second to load.
-    from mixup_jax.figures.histogram import confidence_histogram
+    from mixup_jax.figures.confidence import confidence_histogram
 
     outside = {other: one.confidence for other, one in ood.items() if one.confidence is not None}
     buffer = io.BytesIO()
@@ -241,7 +241,7 @@ def evaluate_checkpoint(
 
 
 def evaluate_runs(ensemble: Sequence[Path], *, save_as: Path) -> Outcome:
-    """Evaluates the mean of the probabilities of several runs; see `evaluation.ensemble_run.evaluate_ensemble`."""
+    """Evaluates the mean of the probabilities of several runs; see `ensemble.evaluate_ensemble`."""
     # Imported here, because it loads the modules of configs, which files of predictions do not need.
     from mixup_jax.evaluation.ensemble import evaluate_ensemble
 

@@ -18,14 +18,13 @@ from mixup_jax.data.sets import DatasetSpec, ExampleSet
 from mixup_jax.devices.processes import by_first, is_first
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import print_line
-from mixup_jax.evaluation.confident import pictures_of
 from mixup_jax.evaluation.extras import EXTRAS
 from mixup_jax.evaluation.measure import SCHEMA, evaluate_records
 from mixup_jax.metrics.measuring import separation
 from mixup_jax.prediction.predict import OWN_SPLITS, Network, predict_records, restore, training_features
 from mixup_jax.prediction.variants import ODIN_TEMPERATURE, Derivation, with_odin
 from mixup_jax.runs.files import parse, read_bytes, write_json
-from mixup_jax.runs.pictures import save_pictures
+from mixup_jax.runs.pictures import pictures_of, save_pictures
 from mixup_jax.runs.records import save_predictions
 from mixup_jax.runs.workdir import (
     CONFIG_FILE,
@@ -135,7 +134,8 @@ def evaluate_workdir(
         features=features,
         near=[name for name in map(record_name, config.evaluation.ood_near) if name in ood],
     )
-    if (pictures := pictures_of(records, sets, step)) is not None:
+    pictures = pictures_of(records, {name: data.inputs for name, data in sets.items()}, step)
+    if pictures is not None:
         save_pictures(target, pictures)
     if odin:
         evaluation = _add_odin(evaluation, network, sets, meta, target, report)

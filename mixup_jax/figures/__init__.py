@@ -23,12 +23,11 @@ report's table of figures (`report/figure_table.py`) uses these.  All raise Inpu
   examples              single examples as pictures, with what is said of them
 """
 
+from mixup_jax.figures.confidence import confidence_histogram, risk_coverage, winning_scores
 from mixup_jax.figures.density import density_over_epochs, joint_density
 from mixup_jax.figures.epochs import over_epochs, training_curve
-from mixup_jax.figures.histogram import confidence_histogram, winning_scores
 from mixup_jax.figures.pictures import examples
 from mixup_jax.figures.reliability import bin_scatter, reliability_diagram, reliability_overlay
-from mixup_jax.figures.risk import risk_coverage
 from mixup_jax.figures.seeds import alpha_sweep, method_bars, seed_spread
 from mixup_jax.figures.style import to_pixels, to_png, to_svg
 

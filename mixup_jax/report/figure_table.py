@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from mixup_jax.figures import density, epochs, histogram, pictures, reliability, risk, seeds
+from mixup_jax.figures import confidence, density, epochs, pictures, reliability, seeds
 from mixup_jax.metrics.softmax import Floats
 from mixup_jax.report import formatting
 from mixup_jax.report.figure import FigurePlan
@@ -127,9 +127,9 @@ def _confidence(material: Material) -> Plans:
         return
     sets = [recorded for _, run, _ in material.runs for recorded in (run.test, *run.ood.values())]
     # All histograms of a page share their axes; logarithmic ones begin at half an example of the largest set.
-    top = 1.05 * max(float(histogram.histogram_shares(one.trained.confidence).max()) for one in sets)
+    top = 1.05 * max(float(confidence.histogram_shares(one.trained.confidence).max()) for one in sets)
     bottom = 0.5 / max(len(one.labels) for one in sets)
-    draw = partial(histogram.confidence_figure, top=top, bottom=bottom)
+    draw = partial(confidence.confidence_figure, top=top, bottom=bottom)
     scales: tuple[tuple[str, Literal["linear", "log"], str], ...] = (
         ("confidence", "linear", ""),
         ("confidence-log", "log", ", logarithmic"),
@@ -156,7 +156,7 @@ def _risk(material: Material) -> Plans:
         # The MSP score also ranks examples whose confidence rounds to 1.
         examined = [run.test.trained.only_labelled() for run in group.runs]
         outcomes[group.name] = [(-one.msp, one.correct) for one in examined]
-    draw = partial(risk.risk_coverage_figure, outcomes)
+    draw = partial(confidence.risk_coverage_figure, outcomes)
     heading = "Error among the surest examples"
     yield FigurePlan("risk-coverage", "risk-coverage", draw, heading, parts=material.filters.of_curves(material.groups))
 
@@ -279,7 +279,7 @@ def _winning_scores(material: Material) -> Plans:
             yield FigurePlan(
                 "scores",
                 f"winning-scores-{formatting.slug(ood, set())}",
-                partial(histogram.winning_scores_figure, scores, ood),
+                partial(confidence.winning_scores_figure, scores, ood),
                 ood,
                 "mean of the seeds" if any(len(group.runs) > 1 for group in material.groups) else "",
                 material.filters.of_ood(ood),
