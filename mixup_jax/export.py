@@ -34,8 +34,7 @@ def main(argv: Sequence[str]) -> int:
     output = arguments.output or arguments.workdir / "export"
 
     # Imported here, so that --help and a mistyped flag need not wait for jax, which takes seconds.
-    from mixup_jax.prediction.artefact import write_artefacts
-    from mixup_jax.prediction.served import open_served
+    from mixup_jax.prediction.served import open_served, write_artefacts
     from mixup_jax.runs.workdir import require_writable
 
     served = open_served(arguments.workdir, arguments.checkpoint, portable=True)

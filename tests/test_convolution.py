@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from small_networks import create_model
 
 from mixup_jax import cpu_convolution as convolution
-from mixup_jax.cpu_convolution import availability, interface, kernels
+from mixup_jax.cpu_convolution import availability, kernels
 
 LANES = availability.lanes()
 SIZES = st.integers(1, 9)
@@ -366,12 +366,12 @@ print(np.asarray(jax.jit(way)(x, kernel)).tobytes().hex()[:4096])
     assert {path.name for path in Path(tmp_path).glob("*-cache")} == kept
 
 
-HEADER = interface.header()
+HEADER = availability.header()
 EXTENSION = ("XLA_FFI_Extension_Base", "XLA_FFI_InternalExtension")  # in jaxlib 0.10 and 0.12
 
 
 def test_the_installed_interface_is_the_one_that_the_kernels_were_written_for():
-    assert interface.mismatch(HEADER) == ""
+    assert availability.mismatch(HEADER) == ""
 
 
 @pytest.mark.parametrize(
@@ -390,7 +390,7 @@ def test_the_installed_interface_is_the_one_that_the_kernels_were_written_for():
 )
 def test_another_interface_is_noticed(old, new, message):
     assert old in HEADER
-    assert message in interface.mismatch(HEADER.replace(old, new))
+    assert message in availability.mismatch(HEADER.replace(old, new))
 
 
 @pytest.mark.parametrize(
@@ -405,7 +405,7 @@ def test_another_interface_is_noticed(old, new, message):
 )
 def test_what_moves_nothing_that_is_read_makes_no_difference(old, new):
     assert old in HEADER
-    assert interface.mismatch(HEADER.replace(old, new)) == ""
+    assert availability.mismatch(HEADER.replace(old, new)) == ""
 
 
 ON_ANOTHER_JAXLIB = """
@@ -482,7 +482,7 @@ def test_whatever_else_goes_wrong_is_a_line_and_no_error(monkeypatch, capsys):
     def broken():
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr(interface, "header", broken)
+    monkeypatch.setattr(availability, "header", broken)
     assert availability.lanes.__wrapped__() == 0
     expected = "convolutions are XLA's, not the package's faster ones: RuntimeError: two"
     assert capsys.readouterr().err.startswith(expected)

@@ -13,11 +13,11 @@ from mixup_jax.data.catalog import (
     imagenet_labels_not_in_stl10,
     training_spec,
 )
-from mixup_jax.data.noise import NOISES
 from mixup_jax.data.prepare import SOURCES
 from mixup_jax.data.sources.published import ORIGINALS
 from mixup_jax.data.sources.texts import TREC_CLASSES, TREC_FILES
 from mixup_jax.data.sources.tfds import originals_of
+from mixup_jax.data.synthetic import NOISES
 from mixup_jax.errors import InputError
 
 OF_TFDS = [spec for spec in DATASETS.values() if spec.tfds_name]

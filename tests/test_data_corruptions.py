@@ -5,9 +5,9 @@ import pytest
 
 from mixup_jax.data.cache import arrays_folder, write_cache
 from mixup_jax.data.catalog import check_ood_name, dataset_spec, is_shift
-from mixup_jax.data.corruptions import BLUR, CONTRAST, KINDS, NOISE, PLANS, SEVERITIES, corrupt, corrupted_images
 from mixup_jax.data.load import load_ood
 from mixup_jax.data.sets import ExampleSet
+from mixup_jax.data.synthetic import KINDS, PLANS, SEVERITIES, STRENGTHS, corrupt, corrupted_images
 from mixup_jax.errors import InputError
 
 GREY = np.random.default_rng(0).integers(0, 256, (28, 28, 1), dtype=np.uint8)
@@ -33,7 +33,7 @@ def test_blur_is_the_convolution_with_a_gaussian_and_keeps_the_mean():
     image = np.full((28, 28, 1), 0, np.uint8)
     image[14, 14] = 255
     blurred = corrupt(image, "blur", 2, 0).astype(float)[..., 0]
-    deviation = BLUR[2] * 28
+    deviation = STRENGTHS["blur"][2] * 28
     row, column = np.mgrid[:28, :28] - 14
     expected = np.exp(-(row**2 + column**2) / (2 * deviation**2))
     np.testing.assert_allclose(blurred, 255 * expected / expected.sum(), atol=0.6)
@@ -44,7 +44,7 @@ def test_blur_is_the_convolution_with_a_gaussian_and_keeps_the_mean():
 def test_noise_has_its_deviation_and_is_the_same_draw_at_every_severity():
     grey = np.full((200, 200, 1), 128, np.uint8)
     weak, strong = (corrupt(grey, "noise", severity, 5).astype(float) - 128 for severity in (1, 2))
-    assert weak.std() == pytest.approx(255 * NOISE[1], rel=0.02)
+    assert weak.std() == pytest.approx(255 * STRENGTHS["noise"][1], rel=0.02)
     assert abs(weak.mean()) < 0.5
     assert np.corrcoef(weak.ravel(), strong.ravel())[0, 1] > 0.98  # the strong one is clipped a little
 
@@ -52,7 +52,7 @@ def test_noise_has_its_deviation_and_is_the_same_draw_at_every_severity():
 def test_contrast_brings_pixels_towards_the_mean_of_their_channel():
     made = corrupt(COLOUR, "contrast", 2, 0).astype(float)
     mean = COLOUR.astype(float).mean(axis=(0, 1))
-    np.testing.assert_allclose(made, mean + CONTRAST[2] * (COLOUR - mean), atol=0.5 + 1e-9)
+    np.testing.assert_allclose(made, mean + STRENGTHS["contrast"][2] * (COLOUR - mean), atol=0.5 + 1e-9)
 
 
 def test_rotation_is_about_the_centre_to_either_side_and_black_outside():

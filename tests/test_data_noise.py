@@ -7,7 +7,7 @@ from scipy import stats
 from mixup_jax.data.catalog import DATASETS
 from mixup_jax.data.images import match_shape
 from mixup_jax.data.load import load_ood
-from mixup_jax.data.noise import NOISES, noise_images
+from mixup_jax.data.synthetic import NOISES, noise_images
 from mixup_jax.errors import InputError
 
 GREY = DATASETS["fashion_mnist"]

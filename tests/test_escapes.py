@@ -62,8 +62,7 @@ PRINTS = {
     "grid.py": "names of runs, which PlannedRun checks",
     "data/__main__.py": "the catalogue",
     "training/stop.py": "names of signals",
-    "devices/watch.py": "numbers of processes, and an error of the operating system",
-    "devices/processes.py": "numbers, and an InputError",
+    "devices/processes.py": "numbers of processes, an InputError, and an error of the operating system",
 }
 """Modules that print otherwise than by `print_line`, and what.  In a command `escaped_output` escapes that too."""
 

@@ -18,7 +18,7 @@ from mixup_jax.evaluate import main as evaluate
 from mixup_jax.main import main as train
 from mixup_jax.models import check_model, model_of
 from mixup_jax.models.own import check_contract
-from mixup_jax.prediction.artefact import write_artefacts
+from mixup_jax.prediction.served import write_artefacts
 
 PAGE = Path(__file__).parents[1] / "docs" / "own-network.md"
 IMAGE = jax.ShapeDtypeStruct((12, 12, 1), jnp.float32)

@@ -22,7 +22,7 @@ from mixup_jax.command import EXIT_BAD_INPUT
 from mixup_jax.config_file import load_config
 from mixup_jax.devices import processes, watch
 from mixup_jax.devices.mesh import device_mesh
-from mixup_jax.devices.watch import EXIT_LOST
+from mixup_jax.devices.processes import EXIT_LOST
 from mixup_jax.evaluation.run import evaluate_workdir
 from mixup_jax.models import NETWORKS
 from mixup_jax.runs.records import load_record

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from mixup_jax import metrics
-from mixup_jax.data.corruptions import KINDS, PLANS
+from mixup_jax.data.synthetic import KINDS, PLANS
 from mixup_jax.grid import load_grid
 from mixup_jax.runs.files import write_json
 from mixup_jax.runs.records import Predictions, load_record, save_predictions

@@ -22,8 +22,7 @@ from mixup_jax.evaluate import main as evaluate
 from mixup_jax.main import main as train
 from mixup_jax.models import model_of
 from mixup_jax.models.layers import Layers, pads
-from mixup_jax.models.weights import fitted, from_torch
-from mixup_jax.store.weight_files import read_weights
+from mixup_jax.store.weights import fitted, from_torch, read_weights
 from mixup_jax.training.trainer import shapes_of
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -9,8 +9,7 @@ config, or MIXUP_JAX_CPU_CONVOLUTION=0), if the installed jaxlib does not fit th
 result fails.
 
   __init__      the one public function: which convolutions the kernels compute, and their gradients
-  availability  whether the kernels may be used: switch, processor, interface, first comparison
-  interface     the layout of XLA's structures, compared with the header of the installed jaxlib
+  availability  whether the kernels may be used: switch, processor, layout of XLA's structures, first comparison
   kernels       the kernels as functions of jax arrays
   threads       the function that XLA calls, and how XLA's threads share its work
   xla_calls     reading a call's arguments, results and attributes

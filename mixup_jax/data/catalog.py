@@ -3,10 +3,9 @@
 import os
 from collections.abc import Callable
 
-from mixup_jax.data.corruptions import PLANS
-from mixup_jax.data.noise import NOISES
 from mixup_jax.data.own import OWN, is_own, own_spec, short_name
 from mixup_jax.data.sets import DatasetSpec
+from mixup_jax.data.synthetic import NOISES, PLANS
 from mixup_jax.errors import InputError, unknown_name
 from mixup_jax.escapes import print_line
 

@@ -16,13 +16,12 @@ import numpy.typing as npt
 
 from mixup_jax.data.cache import Vectors, arrays_folder, prepare_command, read_cache, write_cache
 from mixup_jax.data.catalog import check_ood_name, dataset_spec, is_shift, training_spec
-from mixup_jax.data.corruptions import PLANS, corrupted_images
 from mixup_jax.data.images import match_shape
-from mixup_jax.data.noise import NOISES, noise_images, noise_tokens
 from mixup_jax.data.own import fingerprint, is_own, own_spec, spec_of
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, train_validation_split
 from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.data.stream import open_own, open_streamed
+from mixup_jax.data.synthetic import NOISES, PLANS, corrupted_images, noise_images, noise_tokens
 from mixup_jax.data.text import Encoder, Vocabulary, build_vocabulary, embedding_table, load_vectors
 from mixup_jax.errors import InputError, not_a_folder, unknown_name
 from mixup_jax.escapes import print_line

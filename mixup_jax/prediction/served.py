@@ -1,6 +1,10 @@
-"""A trained network as it is used: class, calibrated probabilities, and how unlike the training data an input is."""
+"""A trained network as it is used: class, calibrated probabilities, and how unlike the training data an input is.
+
+`write_artefacts` makes of it files that run without this package: StableHLO by `jax.export`, TensorFlow's SavedModel.
+"""
 
 import csv
+import importlib.util
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 
 from mixup_jax.config import from_dict
 from mixup_jax.data.augment import input_shape
@@ -17,15 +22,20 @@ from mixup_jax.data.given import Given, decoded
 from mixup_jax.data.load import recorded_spec
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import print_line, spreadsheet
+from mixup_jax.libraries import load_tensorflow
 from mixup_jax.metrics.temperature import fit_temperature
+from mixup_jax.models.own import fixed_batch, is_own
 from mixup_jax.prediction.predict import Forward, Logits, Network, make_predict, restore, with_features
+from mixup_jax.runs.files import write_atomically, write_json
 from mixup_jax.runs.records import Predictions, load_record, no_labels
-from mixup_jax.runs.workdir import check_own, record_path, require_checkpoints
+from mixup_jax.runs.workdir import check_own, provenance, record_path, require_checkpoints
 from mixup_jax.store.checkpoint import Checkpoints
 
 TOP = 5
 AT_ONCE = 2048
 """The number of images that are held in memory."""
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+NETWORK, FACTS, SAVED_MODEL = "network.stablehlo", "network.json", "saved_model"
 
 
 @dataclass(frozen=True)
@@ -200,3 +210,55 @@ def facts_of(served: Served) -> Mapping[str, Any]:
         "experiment": served.network.config.experiment,
         "data": served.network.spec.description,
     }
+
+
+def portable(served: Served) -> Any:
+    """Returns `Served.outputs` of images uint8 `[B, H, W, C]` as a jitted function with the weights inside."""
+    network, variables = served.network, jax.device_get(served.network.variables)
+
+    def answer(images: jax.Array) -> dict[str, jax.Array]:
+        rows = jnp.arange(images.shape[0])  # only random predictions use them
+        return served.outputs(network.forward(variables, images, rows))
+
+    return jax.jit(answer)
+
+
+def write_artefacts(served: Served, folder: Path, report: Callable[[str], None]) -> list[Path]:
+    """Writes the network, its facts and, where TensorFlow is installed, a SavedModel; returns their paths.
+
+    `served` must be portable (`served.open_served`).  The number of images is a symbol: any batch size is taken.
+
+    Raises:
+      InputError: the network is the user's, and its program needs a fixed batch size; nothing is written.
+    """
+    function, (batch,) = portable(served), export.symbolic_shape("batch")
+    images = jax.ShapeDtypeStruct((batch, *served.input_shape), jnp.uint8)
+    name = served.network.config.model.name
+    try:
+        blob = export.export(function, platforms=PLATFORMS)(images).serialize()
+    except Exception as error:  # anything: the network may be the user's program
+        if not is_own(name):
+            raise
+        raise fixed_batch(name, error) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / NETWORK, bytes(blob))
+    write_json(folder / FACTS, {**facts_of(served), "platforms": PLATFORMS, **provenance()})
+    written = [folder / NETWORK, folder / FACTS]
+    if importlib.util.find_spec("tensorflow") is None:
+        report("no SavedModel, which needs TensorFlow (pip install 'mixup_jax[tensorflow]')")
+        return written
+    _write_saved_model(function, served.input_shape, folder / SAVED_MODEL)
+    return [*written, folder / SAVED_MODEL]
+
+
+def _write_saved_model(function: Any, shape: tuple[int, ...], folder: Path) -> None:
+    tf = load_tensorflow()
+    from jax.experimental import jax2tf
+
+    converted = jax2tf.convert(
+        function, polymorphic_shapes=["batch, ..."], native_serialization_platforms=PLATFORMS, with_gradient=False
+    )
+    module = tf.Module()
+    signature = [tf.TensorSpec([None, *shape], tf.uint8, name="images")]
+    module.answer = tf.function(converted, input_signature=signature, autograph=False)
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.answer})

@@ -9,8 +9,8 @@ import optax
 
 from mixup_jax.config import OptimizerConfig
 from mixup_jax.errors import InputError, unknown_name
-from mixup_jax.models.weights import HEAD
 from mixup_jax.state import TrainState
+from mixup_jax.store.weights import HEAD
 
 BACKBONE = "backbone"
 """In `optimizer.freeze`: every layer but the head."""

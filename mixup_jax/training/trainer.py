@@ -27,10 +27,9 @@ from mixup_jax.escapes import print_line
 from mixup_jax.libraries import fast_to_compile
 from mixup_jax.models import check_model, init_variables, model_of
 from mixup_jax.models.own import check_contract, is_own
-from mixup_jax.models.weights import fitted, from_torch
 from mixup_jax.prediction.predict import Predict, make_predict, plain
 from mixup_jax.state import RunKeys, TrainState, run_keys
-from mixup_jax.store.weight_files import read_run, read_weights
+from mixup_jax.store.weights import fitted, from_torch, read_run, read_weights
 from mixup_jax.training.optimizer import (
     average_of,
     check_layers,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mixup_jax import metrics
-from mixup_jax.data.corruptions import KINDS, PLANS
+from mixup_jax.data.synthetic import KINDS, PLANS
 from mixup_jax.metrics.softmax import Ints
 from mixup_jax.runs.files import read_object
 from mixup_jax.runs.records import Predictions, load_record

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from mixup_jax.data.corruptions import KINDS
+from mixup_jax.data.synthetic import KINDS
 from mixup_jax.report import formatting
 from mixup_jax.runs.files import write_atomically
 from studies.settled.figures import Panel, against_gap, against_size

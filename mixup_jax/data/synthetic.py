@@ -1,4 +1,10 @@
-"""Noise as out-of-distribution input: independent pixels or words."""
+"""Sets that are made, not read: noise as out-of-distribution input, and corrupted test images.
+
+Noise has independent pixels or words.  The corruptions are blur, noise, less contrast and rotation, each at three
+severities, and each with a formula of one line, so that anybody can make the same images.  They are not those of
+CIFAR-10-C (Hendrycks and Dietterich, 2019), which are read from its files (`cifar10_corrupted_KIND_SEVERITY`).  Their
+labels stay correct.
+"""
 
 import zlib
 from dataclasses import dataclass
@@ -7,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mixup_jax.data.images import open_upright
 from mixup_jax.data.sets import DatasetSpec
 from mixup_jax.data.text import PADDING, UNKNOWN, Encoder
 
@@ -52,6 +59,21 @@ NOISE_SETS = (
 )
 NOISES = {noise.name: noise for noise in NOISE_SETS}
 
+STRENGTHS = {
+    "blur": (0.0, 0.03, 0.05, 0.08),  # deviation of the Gaussian, as a share of the image's height
+    "noise": (0.0, 0.1, 0.2, 0.3),  # deviation, as a share of 255
+    "contrast": (1.0, 0.6, 0.4, 0.2),  # factor of each pixel's distance from its image's mean
+    "rotation": (0.0, 15.0, 30.0, 45.0),  # degrees
+}
+"""The kinds of corruption, and the number of each by severity."""
+KINDS = tuple(STRENGTHS)
+SEVERITIES = (1, 2, 3)
+PLANS: dict[str, tuple[tuple[str, int], ...]] = {
+    "corrupted": tuple((kind, severity) for kind in KINDS for severity in SEVERITIES),
+    **{f"corrupted_{kind}_{severity}": ((kind, severity),) for kind in KINDS for severity in SEVERITIES},
+}
+"""The corruptions of each set by its name: image i has number i mod P of P corruptions; "corrupted" has all twelve."""
+
 
 def noise_images(noise: NoiseSpec, like: DatasetSpec, n: int, seed: int) -> npt.NDArray[Any]:
     """Draws images whose pixels are independent: x_c ~ N(255 mean_c, (scale 255 std_c)^2), or uniform about mid-grey.
@@ -89,3 +111,55 @@ def noise_tokens(lengths: npt.NDArray[np.int64], encoder: Encoder, n: int, seed:
     words = generator.integers(UNKNOWN + 1, len(encoder.vocabulary), (n, encoder.max_tokens), dtype=np.int32)
     drawn = generator.choice(lengths, n)
     return np.where(np.arange(encoder.max_tokens) < drawn[:, None], words, PADDING).astype(np.int32)
+
+
+def corrupted_images(name: str, images: npt.NDArray[np.uint8], seed: int = 0) -> npt.NDArray[np.uint8]:
+    """Returns the images of a corrupted set (see `PLANS`), uint8 `[N, H, W, C]`.
+
+    The result depends only on (name, images, seed), and that of image i only on image i and i.
+    """
+    plan = PLANS[name]
+    out = np.empty_like(images)
+    for row, image in enumerate(images):
+        kind, severity = plan[row % len(plan)]
+        out[row] = corrupt(image, kind, severity, [seed, row])
+    return out
+
+
+def corrupt(image: npt.NDArray[np.uint8], kind: str, severity: int, seed: int | list[int]) -> npt.NDArray[np.uint8]:
+    """Returns an image x with one corruption, rounded to 0..255; severity 0 returns it unchanged.
+
+    With s the number of its severity (`STRENGTHS`):
+      blur      x * Gaussian of deviation s H pixels, cut off at 3 deviations, edges mirrored
+      noise     x + 255 s z, with z ~ N(0, 1) for each pixel and channel, the same for every severity
+      contrast  m + s (x - m), m the mean of the image's pixels by channel
+      rotation  by s degrees about the centre, in a direction drawn by the seed; bilinear, black outside
+    """
+    if severity == 0:
+        return image
+    pixels, strength = image.astype(np.float64), STRENGTHS[kind][severity]
+    generator = np.random.default_rng([*np.atleast_1d(seed).tolist(), zlib.crc32(kind.encode())])
+    if kind == "rotation":
+        from PIL.Image import Resampling
+
+        degrees = strength * (1 if generator.random() < 0.5 else -1)
+        return np.asarray(open_upright(image).rotate(degrees, Resampling.BILINEAR)).reshape(image.shape)
+    if kind == "blur":
+        pixels = _blurred(pixels, strength * image.shape[0])
+    elif kind == "noise":
+        pixels = pixels + 255 * strength * generator.standard_normal(image.shape)
+    else:
+        mean = pixels.mean(axis=(0, 1))
+        pixels = mean + strength * (pixels - mean)
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+
+
+def _blurred(pixels: npt.NDArray[np.float64], deviation: float) -> npt.NDArray[np.float64]:
+    reach = int(np.ceil(3 * deviation))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
+    kernel /= kernel.sum()
+    for axis in (0, 1):
+        padded = np.pad(pixels, [(reach, reach) if axis == other else (0, 0) for other in range(3)], mode="symmetric")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, len(kernel), axis=axis)
+        pixels = windows @ kernel
+    return pixels
