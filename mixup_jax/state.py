@@ -1,8 +1,10 @@
-"""What a training step takes and returns: a batch, the state, and the random keys that a run draws from."""
+"""What a training step takes and returns: a batch, mixed or not, the state, and the random keys that a run draws from."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 
 class Batch(NamedTuple):
@@ -17,6 +19,29 @@ class Batch(NamedTuple):
     inputs: jax.Array
     labels: jax.Array
     weights: jax.Array
+
+
+class Mixed(NamedTuple):
+    """How a batch of B examples is mixed in one step; it has R rows: B or, with `clean_weight` or `decouple`, 2B.
+
+    Attributes:
+      mix: the function that the network calls at each place.  At place 0 it makes R rows from B; if there are 2B, they
+        alternate (example 0 clean, example 0 mixed, example 1 clean, .., or the two mixtures of example 0, ..), so that
+        each device keeps its examples.
+      targets: float32 `[R, K]`, smoothed and mixed; rows sum to 1.  With `decouple` they belong to the logits after
+        `unmix`: that of the example and that of its partner.
+      unsmoothed: float32 `[R, K]`, the mixed one-hot labels.
+      weights: float32 `[R]`, with the same sum as the batch's weights.
+      strength: float32 scalar, the mean of min(lambda, 1 - lambda): 0 without mixing, 1/4 at alpha = 1.
+      unmix: maps the network's logits to those that the loss is taken of.
+    """
+
+    mix: Callable[[jax.Array, int], jax.Array]
+    targets: jax.Array
+    unsmoothed: jax.Array
+    weights: jax.Array
+    strength: jax.Array
+    unmix: Callable[[jax.Array], jax.Array] = jnp.asarray
 
 
 class TrainState(NamedTuple):

@@ -168,7 +168,7 @@ def test_a_large_folder_may_be_cut_at_random_out_of_its_files_and_names_one_that
     data = dataclasses.replace(config.data, name=name, crop="random_resized", crop_padding=0, workers=1)
     config = dataclasses.replace(config, epochs=1, data=data)
     loop.train(config, tmp_path / "run", data_dir, report=quiet)
-    train = load_training_data(config.data, data_dir).train.streamed
+    train = load_training_data(config.data, data_dir).train.inputs
     assert isinstance(train.originals.records, FileRecords)
     np.testing.assert_array_equal(train.originals[:5], train[:5])
     (tmp_path / "pets" / "a" / "00.png").write_bytes(b"GIF89a")

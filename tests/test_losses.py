@@ -9,8 +9,9 @@ import scipy.stats
 from mixup_jax.errors import InputError
 from mixup_jax.methods import losses
 from mixup_jax.methods.method import VARIANTS, Method
-from mixup_jax.methods.mixing import Mixed, unmixed
+from mixup_jax.methods.mixing import unmixed
 from mixup_jax.methods.mixup import draw_mixing, mix
+from mixup_jax.state import Mixed
 
 LOGITS = np.random.default_rng(0).normal(0, 4, (16, 10)).astype(np.float32)
 LABELS = np.random.default_rng(1).integers(0, 10, 16)

@@ -26,7 +26,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mixup_jax.config import Config
 from mixup_jax.data.augment import augment_batch
 from mixup_jax.data.sets import DatasetSpec, ExampleSet
-from mixup_jax.data.stream import TrainingBatches, ahead
+from mixup_jax.data.stream import StreamedImages, TrainingBatches, ahead
 from mixup_jax.devices.mesh import AXIS, by_rows, process_rows, replicate
 from mixup_jax.state import Batch
 
@@ -101,7 +101,8 @@ class StreamedFeed:
         Images that are not cut at random come in the order of `ResidentFeed`, so that a run does not depend on whether
         its images fit in memory.
         """
-        config, waiting, whole = self.config, None, train.streamed
+        config, waiting, whole = self.config, None, train.inputs
+        assert isinstance(whole, StreamedImages)
 
         @lru_cache(maxsize=2)
         def order(epoch: int) -> npt.NDArray[Any]:

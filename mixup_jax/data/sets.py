@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
-
-if TYPE_CHECKING:
-    from mixup_jax.data.stream import StreamedImages
 
 Labels = npt.NDArray[np.int32]
 
@@ -73,7 +70,24 @@ class DatasetSpec:
         return replace(self, shape=(size, size, *self.shape[2:])) if size else self
 
 
-Inputs: TypeAlias = "npt.NDArray[Any] | StreamedImages"
+class ImagesOnDisk(Protocol):
+    """Images that are read when they are accessed, by the positions of an array `[N, H, W, C]`: `stream` has them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, some: slice | npt.NDArray[Any]) -> npt.NDArray[Any]: ...
+
+    def part(self, rows: npt.NDArray[np.int64]) -> ImagesOnDisk:
+        """Returns the images at these positions, without reading them."""
+
+    def batches(self, batch_size: int, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[Any]]:
+        """Yields these rows of every batch, in order."""
+
+    def read_labels(self) -> Labels:
+        """Returns the class of each image; reads all of them."""
+
+
+Inputs = npt.NDArray[Any] | ImagesOnDisk
 """The inputs of an `ExampleSet`."""
 
 
@@ -104,18 +118,13 @@ class ExampleSet:
         """The class of each example, int32 `[N]`; -1 for an example without a label."""
         if self._labels is not None:
             return self._labels
-        return self.streamed.read_labels()
+        assert not isinstance(self.inputs, np.ndarray)
+        return self.inputs.read_labels()
 
     @property
     def are_texts(self) -> bool:
         """Whether the inputs are texts, not tokens."""
         return isinstance(self.inputs, np.ndarray) and self.inputs.dtype == object
-
-    @property
-    def streamed(self) -> StreamedImages:
-        """The inputs of a streamed set."""
-        assert not isinstance(self.inputs, np.ndarray)
-        return self.inputs
 
     @property
     def array(self) -> npt.NDArray[Any]:

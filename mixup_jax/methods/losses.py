@@ -1,9 +1,6 @@
 """Targets and losses, in float32 or wider."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +10,7 @@ from jax import nn
 from mixup_jax.devices.mesh import gather_rows, sum_over_devices
 from mixup_jax.errors import InputError
 from mixup_jax.methods.method import SMOOTH_OVER, Method
-
-if TYPE_CHECKING:
-    from mixup_jax.methods.mixing import Mixed
+from mixup_jax.state import Mixed
 
 MMCE_WIDTH, MMCE_FLOOR = 0.4, 1e-10
 """The width of MMCE's kernel (Kumar et al. 2018), and what is added under its root, whose slope at 0 is infinite."""

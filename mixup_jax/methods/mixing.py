@@ -20,7 +20,7 @@ from mixup_jax.devices.mesh import (
 )
 from mixup_jax.methods import losses, mixup
 from mixup_jax.methods.method import Method
-from mixup_jax.state import Batch
+from mixup_jax.state import Batch, Mixed
 
 Mix = Callable[[jax.Array, int], jax.Array]
 """Mixes the activations `[B, ...]` at a place of the network over the examples; may return more rows than it got."""
@@ -30,29 +30,6 @@ RANDOM_PLACES = 3
 
 # A group draws from the step's key folded with its number, counted from 0; other draws use the largest numbers.
 _DROPOUT, _PLACE, _BOX, _SHARES = 2**32 - 1, 2**32 - 2, 2**32 - 3, 2**32 - 4
-
-
-class Mixed(NamedTuple):
-    """How a batch of B examples is mixed in one step; it has R rows: B or, with `clean_weight` or `decouple`, 2B.
-
-    Attributes:
-      mix: the function that the network calls at each place.  At place 0 it makes R rows from B; if there are 2B, they
-        alternate (example 0 clean, example 0 mixed, example 1 clean, .., or the two mixtures of example 0, ..), so that
-        each device keeps its examples.
-      targets: float32 `[R, K]`, smoothed and mixed; rows sum to 1.  With `decouple` they belong to the logits after
-        `unmix`: that of the example and that of its partner.
-      unsmoothed: float32 `[R, K]`, the mixed one-hot labels.
-      weights: float32 `[R]`, with the same sum as the batch's weights.
-      strength: float32 scalar, the mean of min(lambda, 1 - lambda): 0 without mixing, 1/4 at alpha = 1.
-      unmix: maps the network's logits to those that the loss is taken of.
-    """
-
-    mix: Mix
-    targets: jax.Array
-    unsmoothed: jax.Array
-    weights: jax.Array
-    strength: jax.Array
-    unmix: Callable[[jax.Array], jax.Array] = jnp.asarray
 
 
 def mix_batch(

@@ -1,12 +1,14 @@
 """Checks the form of evaluation.json before anything is computed from it, and whether it agrees with the records."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from mixup_jax.errors import InputError
 from mixup_jax.metrics import table
@@ -15,14 +17,29 @@ from mixup_jax.metrics.measuring import Given, detection, scores_of, values
 from mixup_jax.metrics.table import Metric
 from mixup_jax.runs.files import key, shown
 
-if TYPE_CHECKING:
-    from mixup_jax.report.runs import RecordedSet
-
 SCHEMA = 1
 """The supported version of evaluation.json."""
 
 METHOD_NUMBERS = ("mixup_alpha", "label_smoothing", "entropy_weight")
 METHOD_SWITCHES = ("mix_inputs", "mix_labels")
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedSet:
+    """The values derived from the predictions on one data set; the logits are not kept.
+
+    Labels are as recorded, -1 for an example without one.  `trained` is derived from the logits, `scaled` from those
+    after temperature scaling; it is None if no temperature was fitted.
+    """
+
+    labels: npt.NDArray[np.integer]
+    meta: dict[str, Any]
+    trained: Examined
+    scaled: Examined | None
+
+    def examined(self, *, scaled: bool = False) -> Examined:
+        """Returns `trained`, or with `scaled` the values after temperature scaling if there is a temperature."""
+        return self.scaled if scaled and self.scaled is not None else self.trained
 
 
 class Checks:

@@ -11,6 +11,7 @@ from typing import Literal
 from mixup_jax.figures import confidence, density, epochs, pictures, reliability, seeds
 from mixup_jax.metrics.softmax import Floats
 from mixup_jax.report import formatting
+from mixup_jax.report.checks import RecordedSet
 from mixup_jax.report.figure import FigurePlan
 from mixup_jax.report.filters import Filters
 from mixup_jax.report.groups import (
@@ -23,7 +24,7 @@ from mixup_jax.report.groups import (
     summaries_of,
 )
 from mixup_jax.report.quantities import Quantity, ood_names
-from mixup_jax.report.runs import RecordedSet, RunRecord
+from mixup_jax.report.runs import RunRecord
 
 N_BINS = 15
 FEWEST_ALPHAS = 3

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mixup_jax.config import Config, from_dict
 from mixup_jax.errors import InputError, not_a_file, not_a_folder
@@ -17,29 +16,11 @@ from mixup_jax.escapes import is_file_name
 from mixup_jax.metrics.binning import Bins, bin_confidences
 from mixup_jax.metrics.examined import Examined, examine
 from mixup_jax.metrics.softmax import Bools, Floats
-from mixup_jax.report.checks import Checks, check_agreement
+from mixup_jax.report.checks import Checks, RecordedSet, check_agreement
 from mixup_jax.runs.files import check_values, read_lines, read_object, shown
 from mixup_jax.runs.pictures import Pictures, load_pictures
 from mixup_jax.runs.records import Predictions, load_record
 from mixup_jax.runs.workdir import DERIVED, NOT_PART_OF_THE_RESULT
-
-
-@dataclass(frozen=True, eq=False)
-class RecordedSet:
-    """The values derived from the predictions on one data set; the logits are not kept.
-
-    Labels are as recorded, -1 for an example without one.  `trained` is derived from the logits, `scaled` from those
-    after temperature scaling; it is None if no temperature was fitted.
-    """
-
-    labels: npt.NDArray[np.integer]
-    meta: dict[str, Any]
-    trained: Examined
-    scaled: Examined | None
-
-    def examined(self, *, scaled: bool = False) -> Examined:
-        """Returns `trained`, or with `scaled` the values after temperature scaling if there is a temperature."""
-        return self.scaled if scaled and self.scaled is not None else self.trained
 
 
 @dataclass(frozen=True, eq=False)
