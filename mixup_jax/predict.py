@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
 
     # Imported here, so that --help and a mistyped flag need not wait for jax, which takes seconds.
     from mixup_jax.data.cache import default_data_dir
-    from mixup_jax.data.given import given_images
+    from mixup_jax.data.own import given_images
     from mixup_jax.libraries import keep_freed_memory
     from mixup_jax.prediction.served import answers, open_served, record_of_images, table
     from mixup_jax.runs.files import write_atomically

@@ -1,4 +1,4 @@
-"""What a training step takes and returns: a batch, mixed or not, and the state; the random keys that a run draws from."""
+"""What a training step takes and returns: a batch, mixed or not, and the state; and the random keys of a run."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

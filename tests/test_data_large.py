@@ -18,10 +18,9 @@ from mixup_jax.data.__main__ import main as data_command
 from mixup_jax.data.cache import arrays_folder
 from mixup_jax.data.catalog import dataset_spec
 from mixup_jax.data.feed import feed_of
-from mixup_jax.data.given import decoded, given_images
 from mixup_jax.data.load import load_ood, load_test, load_training_data
-from mixup_jax.data.own import own_spec, record_name
-from mixup_jax.data.sources import own_tfds
+from mixup_jax.data.own import decoded, given_images, own_spec, record_name
+from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.data.stream import FileRecords
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.run import evaluate_workdir
@@ -86,8 +85,8 @@ def as_tfds(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     examples = [{"image": png(image), "label": label} for image, label in zip(IMAGES, LABELS, strict=True)]
     kinds = {"image": type("Image", (), {})(), "label": type("ClassLabel", (), {"names": ["a", "b", "c"]})()}
     info = SimpleNamespace(full_name="pets/1", features=kinds, splits={"train": SimpleNamespace(num_examples=60)})
-    monkeypatch.setattr(own_tfds.tfds_source, "built", lambda name, data_dir: SimpleNamespace(info=info))
-    monkeypatch.setattr(own_tfds.tfds_source, "undecoded", lambda builder, split, image: examples)
+    monkeypatch.setattr(tfds_source, "built", lambda name, data_dir: SimpleNamespace(info=info))
+    monkeypatch.setattr(tfds_source, "undecoded", lambda builder, split, image: examples)
     return "tfds:pets"
 
 

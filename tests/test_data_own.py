@@ -20,7 +20,7 @@ from mixup_jax.data.catalog import dataset_spec, training_spec
 from mixup_jax.data.images import channel_statistics, fit, open_upright, shape_of
 from mixup_jax.data.load import load_ood, load_split, load_test, load_training_data
 from mixup_jax.data.own import own_spec, record_name, short_name
-from mixup_jax.data.sources import own_tfds
+from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.data.sources.folder import images
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import is_file_name
@@ -365,8 +365,8 @@ def test_any_set_of_tfds_is_read_by_its_features(data_dir, monkeypatch):
     kinds = {"image": type("Image", (), {})(), "label": type("ClassLabel", (), {"names": ["no", "yes"]})(), "id": 1}
     splits = {split: SimpleNamespace(num_examples=len(rows)) for split, rows in served.items()}
     builder = SimpleNamespace(info=SimpleNamespace(full_name="beans/1", features=kinds, splits=splits))
-    monkeypatch.setattr(own_tfds.tfds_source, "built", lambda name, data_dir: builder)
-    monkeypatch.setattr(own_tfds.tfds_source, "undecoded", lambda builder, split, image: served[split])
+    monkeypatch.setattr(tfds_source, "built", lambda name, data_dir: builder)
+    monkeypatch.setattr(tfds_source, "undecoded", lambda builder, split, image: served[split])
     spec = own_spec("tfds:beans", data_dir, quiet)
     assert (spec.class_names, spec.shape) == (("no", "yes"), (6, 6, 3))
     assert [len(load_split("tfds:beans", split, data_dir)) for split in ("train", "validation", "test")] == [10, 3, 2]

@@ -1,7 +1,7 @@
-"""A user's own data sets, named `folder:PATH`, `arrays:FILE.npz`, `tfds:NAME`, `hf:PATH` or `table:FILE`.
+"""A user's own: data sets `folder:PATH`, `arrays:FILE.npz`, `tfds:NAME`, `hf:PATH` or `table:FILE`, and images.
 
-Such a set is read once.  Its arrays are cached like those of the catalogue's sets, and its measurements in `spec.json`,
-until one of its files changes.
+A data set is read once.  Its arrays are cached like those of the catalogue's sets, and its measurements in `spec.json`,
+until one of its files changes.  Images for a trained network (`given_images`) are decoded when they are predicted.
 """
 
 import contextlib
@@ -11,11 +11,16 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from mixup_jax.data.cache import (
     arrays_folder,
@@ -25,19 +30,19 @@ from mixup_jax.data.cache import (
     write_cache,
     write_images,
 )
-from mixup_jax.data.images import PixelSums
+from mixup_jax.data.images import PixelSums, cut, fit, open_upright
 from mixup_jax.data.own_examples import OwnExamples, foreign_examples, own_examples
 from mixup_jax.data.sets import DatasetSpec
-from mixup_jax.data.sources import arrays, folder, own_tfds, tables
+from mixup_jax.data.sources import arrays, folder, tables, tfds
 from mixup_jax.data.sources.published import Say, timed
-from mixup_jax.errors import InputError, local_path
+from mixup_jax.errors import InputError, local_path, not_a_file
 from mixup_jax.escapes import print_line
 from mixup_jax.runs.files import write_json
 
 ORIGINS: dict[str, ModuleType] = {
     "folder": folder,
     "arrays": arrays,
-    "tfds": own_tfds,
+    "tfds": tfds,
     "hf": tables,
     "table": tables,
 }
@@ -45,6 +50,7 @@ ORIGINS: dict[str, ModuleType] = {
 OWN = ("folder:PATH", "arrays:FILE.npz", "tfds:NAME", "hf:PATH", "table:FILE")
 """The forms of such names, for messages."""
 FORMAT = 1
+Pixels = npt.NDArray[np.uint8]
 
 
 def is_own(name: str) -> bool:
@@ -174,3 +180,68 @@ def spec_of(facts: Mapping[str, Any]) -> DatasetSpec:
     """Returns the entry whose fields were written as JSON, which has no tuples."""
     fields: dict[str, Any] = {key: tuple(fact) if isinstance(fact, list) else fact for key, fact in facts.items()}
     return DatasetSpec(**fields)
+
+
+class Given(NamedTuple):
+    """An image that was given.
+
+    Attributes:
+      name: the path of its file, or the name of its array with its split and row, such as `x.npz[test 3]`.
+      items: of which it is one: paths, the bytes of image files, or pixels uint8 `[h, w, c]`; read when accessed.
+      row: its place in them.
+    """
+
+    name: str
+    items: Any
+    row: int = 0
+
+
+def given_images(arguments: Sequence[str], data_dir: Path) -> list[Given]:
+    """Returns the images that the arguments name, in their order; nothing is decoded.
+
+    An argument is an image file, a folder (all images in it), a file of arrays `.npz`, or the name of an own data set.
+    """
+    found: list[Given] = []
+    for argument in arguments:
+        origin, _, place = argument.partition(":") if is_own(argument) else ("", "", argument)
+        path = local_path(place)
+        if path.is_dir() and origin in ("", "folder"):
+            found += [Given(str(file), (file,)) for file in folder.images(path)]
+        elif origin or path.suffix == ".npz":
+            rows = (ORIGINS[origin] if origin else arrays).find(place, data_dir, False)
+            if rows.task != "image":
+                raise InputError(f"{argument} holds {rows.task}s; expected images")
+            for split, part in rows.splits.items():
+                found += [Given(f"{argument}[{split} {row}]", part.items, row) for row in range(len(part.items))]
+        elif path.is_file():
+            found.append(Given(str(path), (path,)))
+        else:
+            raise InputError(f"{argument} {not_a_file(path)}; expected an image, a folder of images or an .npz of them")
+    if not found:
+        endings = ", ".join(folder.ENDINGS)
+        raise InputError(f"{', '.join(arguments)} has no images; expected files ending in {endings}")
+    return found
+
+
+def decoded(given: Sequence[Given], spec: DatasetSpec, at_once: int) -> Iterator[tuple[list[Given], Pixels, list[str]]]:
+    """Yields images as the evaluation of a network trained on `spec` sees them, at most `at_once` together.
+
+    Yields:
+      (the images that could be decoded, their pixels uint8 `[n, H, W, C]`, and the others, each with the reason).
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(given), at_once):
+            some = given[start : start + at_once]
+            made = list(pool.map(partial(_seen, spec=spec), some))
+            whole = [(one, pixels) for one, pixels in zip(some, made, strict=True) if not isinstance(pixels, str)]
+            images = np.stack([pixels for _, pixels in whole]) if whole else np.empty((0, *spec.shape), np.uint8)
+            yield [one for one, _ in whole], images, [reason for reason in made if isinstance(reason, str)]
+
+
+def _seen(given: Given, spec: DatasetSpec) -> Pixels | str:
+    """Returns the pixels of an image as evaluation sees it, or why there are none."""
+    try:
+        picture = open_upright(given.items[given.row])
+        return cut(picture, spec.shape, None) if spec.always_cut else fit(picture, spec.shape)
+    except Exception as error:  # Pillow may raise any exception here
+        return f"{given.name} ({type(error).__name__}: {error})"

@@ -18,8 +18,8 @@ from jax import export
 
 from mixup_jax.config import from_dict
 from mixup_jax.data.augment import input_shape
-from mixup_jax.data.given import Given, decoded
 from mixup_jax.data.load import recorded_spec
+from mixup_jax.data.own import Given, decoded
 from mixup_jax.errors import InputError
 from mixup_jax.escapes import print_line, spreadsheet
 from mixup_jax.libraries import load_tensorflow

@@ -30,6 +30,7 @@ from mixup_jax.data.sources.published import (
     can_reach,
     have_originals,
 )
+from mixup_jax.data.sources.rows import SPLITS, Found, Lazy, Rows
 from mixup_jax.errors import InputError
 from mixup_jax.libraries import load_tensorflow
 from mixup_jax.progress import heartbeat
@@ -37,6 +38,7 @@ from mixup_jax.progress import heartbeat
 SECONDS_BETWEEN_REPORTS = 5.0
 HEARTBEAT_SECONDS = 10.0
 NOWHERE = "/nonexistent"
+AS_TFRECORD = "it is there as tfrecord, which `tfds convert_format --out_file_format=array_record` converts"
 
 
 class TfdsError(Exception):
@@ -143,20 +145,6 @@ def originals_of(spec: DatasetSpec) -> Originals:
     return Originals(next(iter(infos)).rpartition("/")[0] + "/", sha256)
 
 
-def built(name: str, data_dir: Path) -> Any:
-    """Returns tfds's builder of a set; first builds the set as array_record if necessary.
-
-    Raises TfdsError if tfds does not know or cannot build it, or has built it in another format.
-    """
-    spec = DatasetSpec(name=name, tfds_name=name, classes=0, splits={}, description="")
-    if not is_built(spec, data_dir):
-        if is_built(spec, data_dir, "tfrecord"):
-            raise TfdsError("it is there as tfrecord; `tfds convert_format --out_file_format=array_record` converts it")
-        require_writable(data_dir)
-        build(spec, data_dir, None)
-    return _builder(name, data_dir)
-
-
 def undecoded(builder: Any, split: str, image: str | None) -> Any:
     """Returns a split with random access, in which the feature `image` is the bytes of a file, not pixels."""
     decoders = {image: _import_tfds().decode.SkipDecoding()} if image else None
@@ -189,7 +177,7 @@ def open_split(spec: DatasetSpec, split: str, data_dir: Path) -> Any:
     if not is_built(spec, data_dir):
         remedy = f"run: {prepare_command(spec.name, data_dir)}"
         if is_built(spec, data_dir, "tfrecord"):
-            remedy = "it is there as tfrecord, which `tfds convert_format --out_file_format=array_record` converts"
+            remedy = AS_TFRECORD
         raise InputError(
             f"data set {spec.name!r} is not prepared in {data_dir} (looked for {data_dir / spec.tfds_name} in "
             f"array_record format); {remedy}"
@@ -275,3 +263,57 @@ def _without_absl_warnings() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(verbosity)
+
+
+def stamp(place: str, data_dir: Path) -> str:
+    """Returns the set's full name with its version, and how many examples it has."""
+    info = built(place, data_dir).info
+    return f"{info.full_name} {[(split, facts.num_examples) for split, facts in sorted(info.splits.items())]}"
+
+
+def find(place: str, data_dir: Path, labelled: bool) -> Found:
+    """Opens a set (NAME or NAME/CONFIG) that was built in the data folder, or lets tfds build it there."""
+    builder = built(place, data_dir)
+    features = builder.info.features
+    kinds = {name: type(feature).__name__ for name, feature in features.items()}
+    of_kind = {wanted: [name for name, kind in kinds.items() if kind == wanted] for wanted in ("Image", "Text")}
+    inputs = of_kind["Image"] or of_kind["Text"]
+    classes = [name for name, kind in kinds.items() if kind == "ClassLabel"]
+    label = "label" if "label" in classes else classes[0] if len(classes) == 1 else None
+    if len(inputs) != 1 or (labelled and label is None):
+        raise InputError(f"tfds:{place} has the features {kinds}; expected one Image or Text, and one ClassLabel")
+    task = "image" if kinds[inputs[0]] == "Image" else "text"
+    splits = {}
+    for split in builder.info.splits:
+        if split in SPLITS:
+            examples = undecoded(builder, split, inputs[0] if task == "image" else None)
+            labels = [int(example[label]) for example in examples] if labelled else None
+            splits[SPLITS[split]] = Rows(_column(examples, inputs[0]), labels)
+    if not splits:
+        raise InputError(f"tfds:{place} has the splits {', '.join(builder.info.splits)}; expected train or test")
+    return Found(splits, tuple(features[label].names) if labelled else None, task)
+
+
+def _column(examples: Any, name: str) -> Lazy:
+    """Returns one feature of tfds's examples, read by row."""
+    return Lazy(range(len(examples)), lambda row: examples[row][name])
+
+
+def built(place: str, data_dir: Path) -> Any:
+    """Returns tfds's builder of a set; first builds the set as array_record if necessary.
+
+    Raises InputError if tfds does not know or cannot build it, or has built it in another format.
+    """
+    spec = DatasetSpec(name=place, tfds_name=place, classes=0, splits={}, description="")
+    try:
+        if not is_built(spec, data_dir):
+            if is_built(spec, data_dir, "tfrecord"):
+                raise TfdsError(AS_TFRECORD)
+            require_writable(data_dir)
+            build(spec, data_dir, None)
+        return _builder(place, data_dir)
+    except TfdsError as error:
+        raise InputError(
+            f"tfds:{place} cannot be had ({error}); expected a name of tensorflow-datasets, built in {data_dir} or "
+            "within reach of the network"
+        ) from error
