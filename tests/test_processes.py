@@ -20,7 +20,7 @@ from photographs import write_imagenet
 from benchmarks.small import NAME, add_model, make_data
 from mixup_jax.command import EXIT_BAD_INPUT
 from mixup_jax.config_file import load_config
-from mixup_jax.devices import processes, watch
+from mixup_jax.devices import processes
 from mixup_jax.devices.mesh import device_mesh
 from mixup_jax.devices.processes import EXIT_LOST
 from mixup_jax.evaluation.run import evaluate_workdir
@@ -194,13 +194,13 @@ def test_a_process_whose_others_do_not_come_says_so():
 def test_a_stranger_is_not_taken_for_a_process(monkeypatch: pytest.MonkeyPatch):
     told: Queue[str] = Queue()
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(watch, "_from_first", told.put)
+    monkeypatch.setattr(processes, "_from_first", told.put)
     with ThreadPoolExecutor() as pool:
-        accepted = pool.submit(watch._accepted, "127.0.0.1")
+        accepted = pool.submit(processes._accepted, "127.0.0.1")
         host, port, token = told.get(timeout=10).split(" ")
         with socket.create_connection((host, int(port))) as stranger, socket.create_connection((host, int(port))) as it:
             stranger.settimeout(10)
-            stranger.sendall(bytes(watch.TOKEN_BYTES + 4))
+            stranger.sendall(bytes(processes.TOKEN_BYTES + 4))
             assert stranger.recv(1) == b""
             it.sendall(bytes.fromhex(token) + (1).to_bytes(4))
             connections = accepted.result(timeout=10)
