@@ -128,10 +128,11 @@ def bootstrap_intervals(
     wanted = named_replicates(names, n_bins)
     _check_losses(losses or {})
     limits = {row.key: row.limits for row in table.METRICS}
-    found = intervals_of(confidence, correct, wanted, losses or {}, limits, resamples, level, seed)
-    if "accuracy" in found:
-        found["accuracy"] = wilson_interval(int(np.count_nonzero(correct)), len(np.asarray(correct)), level)
-    return found
+    resampled = {name: replicates for name, replicates in wanted.items() if name != "accuracy"}
+    found = intervals_of(confidence, correct, resampled, losses or {}, limits, resamples, level, seed)
+    if "accuracy" not in wanted:
+        return found
+    return {"accuracy": wilson_interval(int(np.count_nonzero(correct)), len(np.asarray(correct)), level), **found}
 
 
 def _check_losses(losses: Mapping[str, npt.ArrayLike]) -> None:
