@@ -21,8 +21,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.methods.method import Method
 from mixup_jax.methods.mixing import mix_batch
 from mixup_jax.state import Batch, TrainState, run_keys
-from mixup_jax.training.parallel import MappedStep, check_divisible, make_step, splits_groups
-from mixup_jax.training.step import make_train_step
+from mixup_jax.training.step import MappedStep, check_divisible, make_step, make_train_step, splits_groups
 from mixup_jax.training.trainer import initial_state
 
 # All in one worker, so that results shared by several tests are computed once.

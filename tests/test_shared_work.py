@@ -25,8 +25,7 @@ from mixup_jax.methods.method import VARIANTS, Method
 from mixup_jax.methods.mixing import Mix, unmixed
 from mixup_jax.state import run_keys
 from mixup_jax.training.optimizer import with_classes
-from mixup_jax.training.parallel import make_step
-from mixup_jax.training.step import make_train_step
+from mixup_jax.training.step import make_step, make_train_step
 from mixup_jax.training.trainer import initial_state
 
 DEVICES, ROWS, SIDE, WIDTH, CLASSES = 8, 4, 8, 64, 10

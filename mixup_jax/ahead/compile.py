@@ -23,7 +23,7 @@ from mixup_jax.prediction.predict import jitted, plain, shared_batch
 from mixup_jax.progress import duration, heartbeat
 from mixup_jax.runs.workdir import version_of
 from mixup_jax.state import run_keys
-from mixup_jax.training.parallel import check_divisible, make_step, splits_groups
+from mixup_jax.training.step import check_divisible, make_step, splits_groups
 from mixup_jax.training.trainer import Parts, check_config, count_steps, parts_of
 
 Report = Callable[[str], None]

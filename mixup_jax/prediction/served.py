@@ -21,7 +21,7 @@ from mixup_jax.data.augment import input_shape
 from mixup_jax.data.load import recorded_spec
 from mixup_jax.data.own import Given, decoded
 from mixup_jax.errors import InputError
-from mixup_jax.escapes import print_line, spreadsheet
+from mixup_jax.escapes import spreadsheet
 from mixup_jax.libraries import load_tensorflow
 from mixup_jax.metrics.temperature import fit_temperature
 from mixup_jax.models.own import fixed_batch, is_own
@@ -92,13 +92,12 @@ def open_served(
     data_dir: Path | None = None,
     *,
     portable: bool = False,
-    report: Callable[[str], None] = print_line,
 ) -> Served:
     """Returns the network of an evaluated checkpoint; the data that it was trained on need not be there.
 
     With `portable` it has no kernels of this package, so that it can be exported.
     """
-    with Checkpoints(require_checkpoints(workdir), read_only=True, report=report) as checkpoints:
+    with Checkpoints(require_checkpoints(workdir), read_only=True) as checkpoints:
         step = checkpoints.step_of(checkpoint)
         facts = checkpoints.restore_facts(step)
         recorded = check_own(workdir, step, facts["config"])

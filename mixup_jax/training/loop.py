@@ -25,8 +25,8 @@ from mixup_jax.state import TrainState
 from mixup_jax.store.checkpoint import Checkpoints
 from mixup_jax.store.verify import check_state, checksum, newest_facts, steps_in
 from mixup_jax.training.logs import check_loggers, open_logs
-from mixup_jax.training.parallel import check_divisible, splits_groups
 from mixup_jax.training.recorder import Recorder
+from mixup_jax.training.step import check_divisible, splits_groups
 from mixup_jax.training.stop import Abandoned, Interrupted, Stop, locked
 from mixup_jax.training.trainer import Trainer, begun_with, check_config, count_steps, prepare, starting_weights
 

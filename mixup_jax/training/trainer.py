@@ -39,8 +39,7 @@ from mixup_jax.training.optimizer import (
     with_classes,
     without_frozen,
 )
-from mixup_jax.training.parallel import make_step
-from mixup_jax.training.step import Metrics, TrainStep, make_train_step, skipping
+from mixup_jax.training.step import Metrics, TrainStep, make_step, make_train_step, skipping
 
 OWN_VOCABULARY = 100
 """The number of words with which a network from outside of the package is tried before the texts are read."""
