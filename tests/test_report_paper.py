@@ -17,7 +17,7 @@ from scipy import stats
 
 from mixup_jax import figures
 from mixup_jax.errors import InputError
-from mixup_jax.figures.density import CELLS, density_rows
+from mixup_jax.figures.epochs import CELLS, density_rows
 from mixup_jax.metrics.binning import Bins, bin_confidences
 from mixup_jax.report.figure import FigurePlan, csv_bytes
 from mixup_jax.report.figure_table import plan_figures

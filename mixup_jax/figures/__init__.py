@@ -24,8 +24,7 @@ report's table of figures (`report/figure_table.py`) uses these.  All raise Inpu
 """
 
 from mixup_jax.figures.confidence import confidence_histogram, risk_coverage, winning_scores
-from mixup_jax.figures.density import density_over_epochs, joint_density
-from mixup_jax.figures.epochs import over_epochs, training_curve
+from mixup_jax.figures.epochs import density_over_epochs, joint_density, over_epochs, training_curve
 from mixup_jax.figures.pictures import examples
 from mixup_jax.figures.reliability import bin_scatter, reliability_diagram, reliability_overlay
 from mixup_jax.figures.seeds import alpha_sweep, method_bars, seed_spread

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from mixup_jax.figures import confidence, density, epochs, pictures, reliability, seeds
+from mixup_jax.figures import confidence, epochs, pictures, reliability, seeds
 from mixup_jax.metrics.softmax import Floats
 from mixup_jax.report import formatting
 from mixup_jax.report.checks import RecordedSet
@@ -237,7 +237,7 @@ def _epochs(material: Material) -> Plans:
             yield FigurePlan(
                 "epochs",
                 formatting.slug(f"{group.name} epochs", taken),
-                partial(density.density_figure, by_epoch, group.name),
+                partial(epochs.density_figure, by_epoch, group.name),
                 group.name,
                 formatting.count_seeds(len(group.runs)),
                 material.filters.of_group(group),

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from mixup_jax.errors import InputError
-from mixup_jax.figures.density import Outcomes
 from mixup_jax.figures.drawn import mean_and_std
+from mixup_jax.figures.epochs import Outcomes
 from mixup_jax.figures.style import on_one_line
 from mixup_jax.metrics.binning import Bins
 from mixup_jax.report.quantities import Quantity, interval, value
