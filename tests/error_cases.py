@@ -296,7 +296,7 @@ def own_environment() -> list[Any]:
 
 def unreachable() -> list[Any]:
     """Cuts off the network and the packages of data."""
-    from mixup_jax.data.sources.published import UnavailableError
+    from mixup_jax.data.sources import UnavailableError
 
     offline = UnavailableError("pip could not download it")
     return [

@@ -14,7 +14,7 @@ from mixup_jax.data.catalog import (
     training_spec,
 )
 from mixup_jax.data.prepare import SOURCES
-from mixup_jax.data.sources.published import ORIGINALS
+from mixup_jax.data.sources import ORIGINALS
 from mixup_jax.data.sources.texts import TREC_CLASSES, TREC_FILES
 from mixup_jax.data.sources.tfds import originals_of
 from mixup_jax.data.synthetic import NOISES

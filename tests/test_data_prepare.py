@@ -15,15 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mixup_jax.data import sources
 from mixup_jax.data.cache import arrays_folder, manual_folder
 from mixup_jax.data.catalog import DATASETS
 from mixup_jax.data.images import channel_statistics
 from mixup_jax.data.load import load_split
 from mixup_jax.data.prepare import check, prepare
 from mixup_jax.data.sets import ExampleSet
-from mixup_jax.data.sources import packages, published
+from mixup_jax.data.sources import ORIGINALS, Originals, UnavailableError, have_originals, packages
 from mixup_jax.data.sources import tfds as tfds_source
-from mixup_jax.data.sources.published import ORIGINALS, Originals, UnavailableError, have_originals
 from mixup_jax.errors import InputError
 
 NAMES = tuple(ORIGINALS["fashion_mnist"].sha256)
@@ -313,8 +313,8 @@ def test_reachability_is_one_short_question(monkeypatch, error, answer):
         return nullcontext()
 
     monkeypatch.setattr(urllib.request, "urlopen", urlopen)
-    assert published.can_reach("http://nowhere.invalid/") is answer
-    assert asked == [("HEAD", published.PROBE_SECONDS)]
+    assert sources.can_reach("http://nowhere.invalid/") is answer
+    assert asked == [("HEAD", sources.PROBE_SECONDS)]
 
 
 def digit_table(n=10):

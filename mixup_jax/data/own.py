@@ -33,8 +33,7 @@ from mixup_jax.data.cache import (
 from mixup_jax.data.images import PixelSums, cut, fit, open_upright
 from mixup_jax.data.own_examples import OwnExamples, foreign_examples, own_examples
 from mixup_jax.data.sets import DatasetSpec
-from mixup_jax.data.sources import arrays, folder, tables, tfds
-from mixup_jax.data.sources.published import Say, timed
+from mixup_jax.data.sources import Say, arrays, folder, tables, tfds, timed
 from mixup_jax.errors import InputError, local_path, not_a_file
 from mixup_jax.escapes import print_line
 from mixup_jax.runs.files import write_json

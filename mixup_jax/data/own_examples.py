@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from mixup_jax.data.images import PixelSums, fit, open_upright, shape_of
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, permutation, text_set
-from mixup_jax.data.sources.published import Say
-from mixup_jax.data.sources.rows import Found, Lazy, Rows
+from mixup_jax.data.sources import Found, Lazy, Rows, Say
 from mixup_jax.data.stream import require_grain
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.logits import UNLABELLED

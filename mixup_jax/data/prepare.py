@@ -22,8 +22,8 @@ from mixup_jax.data.catalog import dataset_spec
 from mixup_jax.data.images import channel_statistics, contact_sheet, rows_of_sheet
 from mixup_jax.data.load import open_split, read_split
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, check_labels, permutation
+from mixup_jax.data.sources import Say, Source, Splits, UnavailableError, timed
 from mixup_jax.data.sources.packages import Debian, Digits
-from mixup_jax.data.sources.published import Say, Source, Splits, UnavailableError, timed
 from mixup_jax.data.sources.texts import Snippets, Trec
 from mixup_jax.data.sources.tfds import Tfds, originals_of
 from mixup_jax.data.text import tokenise

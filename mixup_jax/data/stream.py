@@ -25,8 +25,8 @@ import numpy.typing as npt
 from mixup_jax.data.cache import arrays_folder, kept_files, kept_images
 from mixup_jax.data.images import TRIES, cut, decode, fit, open_upright
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, Labels, check_labels, permutation, raw_bits
+from mixup_jax.data.sources import Blocks
 from mixup_jax.data.sources import tfds as tfds_source
-from mixup_jax.data.sources.rows import Blocks
 from mixup_jax.errors import InputError
 
 LABELS_AT_ONCE = 512

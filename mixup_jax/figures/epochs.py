@@ -1,4 +1,4 @@
-"""Figures over the epochs: numbers of several methods, a run's loss, and the joint density of confidence and accuracy."""
+"""Figures over the epochs: numbers of several methods, a run's loss, and the density of confidence and accuracy."""
 
 import itertools
 from collections.abc import Mapping, Sequence

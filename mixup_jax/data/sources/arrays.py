@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixup_jax.data.sources.rows import SPLITS, Blocks, Found, Rows, scratch, stamp_of
+from mixup_jax.data.sources import SPLITS, Blocks, Found, Rows, scratch, stamp_of
 from mixup_jax.errors import InputError
 from mixup_jax.runs.arrays_file import UNREADABLE, open_array, read_npz
 

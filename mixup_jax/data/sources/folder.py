@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from mixup_jax.data.sources.rows import SPLITS, Found, Rows, stamp_of
+from mixup_jax.data.sources import SPLITS, Found, Rows, stamp_of
 from mixup_jax.errors import InputError
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")

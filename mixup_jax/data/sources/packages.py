@@ -21,8 +21,7 @@ import numpy as np
 
 from mixup_jax.data.cache import Vectors, manual_folder, prepare_command, read_cache, vectors_folder, write_cache
 from mixup_jax.data.sets import DatasetSpec, ExampleSet
-from mixup_jax.data.sources import tfds
-from mixup_jax.data.sources.published import Say, Source, Splits, UnavailableError, have_originals
+from mixup_jax.data.sources import Say, Source, Splits, UnavailableError, have_originals, tfds
 from mixup_jax.data.text import GLOVE
 from mixup_jax.errors import InputError
 from mixup_jax.runs.files import write_atomically

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mixup_jax.data.sources.rows import SPLITS, Blocks, Found, Rows, scratch, stamp_of
+from mixup_jax.data.sources import SPLITS, Blocks, Found, Rows, scratch, stamp_of
 from mixup_jax.errors import InputError
 from mixup_jax.runs.tables import PAGES
 

@@ -15,9 +15,8 @@ import numpy as np
 
 from mixup_jax.data.cache import manual_folder
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, text_set, train_validation_split
-from mixup_jax.data.sources import tfds
+from mixup_jax.data.sources import Say, Source, Splits, UnavailableError, have_originals, tfds
 from mixup_jax.data.sources.packages import download, read_member
-from mixup_jax.data.sources.published import Say, Source, Splits, UnavailableError, have_originals
 
 REQUIREMENT = "vaderSentiment==0.5"
 ARCHIVE = "vaderSentiment-0.5.zip"

@@ -20,9 +20,13 @@ import numpy.typing as npt
 from mixup_jax.data.cache import manual_folder, prepare_command, require_writable
 from mixup_jax.data.images import fit, open_upright
 from mixup_jax.data.sets import DatasetSpec, ExampleSet, text_set
-from mixup_jax.data.sources.published import (
+from mixup_jax.data.sources import (
     ORIGINALS,
+    SPLITS,
+    Found,
+    Lazy,
     Originals,
+    Rows,
     Say,
     Source,
     Splits,
@@ -30,7 +34,6 @@ from mixup_jax.data.sources.published import (
     can_reach,
     have_originals,
 )
-from mixup_jax.data.sources.rows import SPLITS, Found, Lazy, Rows
 from mixup_jax.errors import InputError
 from mixup_jax.libraries import load_tensorflow
 from mixup_jax.progress import heartbeat
