@@ -24,8 +24,7 @@ from mixup_jax.devices.processes import is_first
 from mixup_jax.errors import DiskFullError, InputError
 from mixup_jax.escapes import print_line
 from mixup_jax.state import TrainState
-from mixup_jax.store import verify
-from mixup_jax.store.arrays import Trees
+from mixup_jax.store import Trees, verify
 
 TRAINED = "trained"
 """The part of the item `optimizer` with the network that is trained, where `variables` has its moving average."""

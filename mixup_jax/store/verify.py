@@ -19,7 +19,7 @@ from jax.sharding import SingleDeviceSharding
 
 from mixup_jax.devices.processes import is_first, wait_for_all
 from mixup_jax.errors import InputError
-from mixup_jax.store.arrays import array_types
+from mixup_jax.store import array_types
 
 FORMAT = 1
 """The format of checkpoints; it increases when a version of this package can no longer read the previous format."""
