@@ -20,10 +20,9 @@ from mixup_jax.config import ModelConfig
 from mixup_jax.errors import InputError
 from mixup_jax.evaluate import main as evaluate
 from mixup_jax.main import main as train
-from mixup_jax.models import model_of
+from mixup_jax.models import model_of, shapes_of
 from mixup_jax.models.layers import Layers, pads
 from mixup_jax.store.weights import fitted, from_torch, read_weights
-from mixup_jax.training.trainer import shapes_of
 
 GOLDEN = Path(__file__).parent / "golden"
 FILES = ("torch_resnet.pth", "torch_resnet_legacy.pth", "torch_resnet_checkpoint.pth", "torch_resnet.safetensors")

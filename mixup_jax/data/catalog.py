@@ -279,7 +279,7 @@ def training_spec(
 def is_shift(name: str, like: DatasetSpec) -> bool:
     """Returns whether a set consists of corrupted test examples of `like`, which keep their labels.
 
-    These are CIFAR-10-C for CIFAR-10, and the corruptions of `corruptions.PLANS` for any image set.
+    These are CIFAR-10-C for CIFAR-10, and the corruptions of `synthetic.PLANS` for any image set.
     """
     return (name in CORRUPTED and like.name == "cifar10") or name in PLANS
 

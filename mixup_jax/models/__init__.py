@@ -11,6 +11,7 @@ fields that its row fixes, and the keys of `config.model` for which it has a fie
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -117,7 +118,13 @@ def _fields_of(network: Network) -> set[str]:
 
 
 def init_variables(model: nn.Module, key: jax.Array, input_shape: tuple[int, ...]) -> dict[str, Any]:
-    """Returns a network's initial `params` and `batch_stats`; under `jax.eval_shape`, their shapes."""
+    """Returns a network's initial `params` and `batch_stats`."""
     dtype = jnp.float32 if len(input_shape) > 1 else jnp.int32
     variables = model.init(key, jnp.zeros((1, *input_shape), dtype), train=False)
     return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+
+
+def shapes_of(model: nn.Module, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Returns the shapes of a network's `params` and `batch_stats`."""
+    variables: dict[str, Any] = jax.eval_shape(partial(init_variables, model, input_shape=shape), jax.random.key(0))
+    return variables

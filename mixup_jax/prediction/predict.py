@@ -6,7 +6,6 @@ Every example is computed exactly once, on any number of devices.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from mixup_jax.devices.mesh import by_rows, device_mesh, process_rows
 from mixup_jax.errors import InputError
 from mixup_jax.libraries import fast_to_run
 from mixup_jax.metrics.feature_scores import Training
-from mixup_jax.models import init_variables, model_of
+from mixup_jax.models import model_of, shapes_of
 from mixup_jax.progress import duration
 from mixup_jax.runs.records import Predictions
 from mixup_jax.store.checkpoint import Checkpoints
@@ -76,8 +75,7 @@ def restore(
     spec, mesh = spec or run_spec(config.data, data_dir), device_mesh()
     words = 0 if vocabulary is None else len(vocabulary)
     model = model_of(config.model, classes=spec.classes, vocabulary=words, embedding=config.data.vector_size)
-    shape = input_shape(spec, config.data)
-    like = jax.eval_shape(partial(init_variables, model, input_shape=shape), jax.random.key(0))
+    like = shapes_of(model, input_shape(spec, config.data))
     variables, standardise = checkpoints.restore_variables(step, like, mesh), inputs_of(spec)
     return Network(config, spec, model, variables, standardise, plain(model, standardise), mesh)
 

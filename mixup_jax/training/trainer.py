@@ -25,7 +25,7 @@ from mixup_jax.devices.mesh import AXIS, device_mesh, replicate
 from mixup_jax.errors import InputError, local_path
 from mixup_jax.escapes import print_line
 from mixup_jax.libraries import fast_to_compile
-from mixup_jax.models import check_model, init_variables, model_of
+from mixup_jax.models import check_model, init_variables, model_of, shapes_of
 from mixup_jax.models.own import check_contract, is_own
 from mixup_jax.prediction.predict import Predict, make_predict, plain
 from mixup_jax.state import RunKeys, TrainState, run_keys
@@ -188,12 +188,6 @@ def prepare(
 
     trainer = Trainer(config, spec, step, feed, predict, parts.schedule, keys, mesh, steps_per_epoch)
     return trainer, replicate(mesh, state)
-
-
-def shapes_of(model: nn.Module, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Returns the shapes of a network's `params` and `batch_stats`."""
-    variables: dict[str, Any] = jax.eval_shape(partial(init_variables, model, input_shape=shape), jax.random.key(0))
-    return variables
 
 
 def starting_weights(
