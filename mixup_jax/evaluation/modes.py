@@ -10,7 +10,6 @@ from mixup_jax.environment import FULL, check_versions
 from mixup_jax.errors import InputError, not_a_file, unknown_name
 from mixup_jax.escapes import one_line
 from mixup_jax.evaluation.checks import FLAGS, check_numbers
-from mixup_jax.evaluation.ensemble import mean_of_records
 from mixup_jax.evaluation.export import check_suffix, render
 from mixup_jax.evaluation.measure import evaluate_records
 from mixup_jax.evaluation.recalibration import check_posthoc
@@ -83,7 +82,12 @@ def evaluate_files(
         options["groups"] = "groups" in extra
         members = [load_predictions(path, labels=labels, labelled=labelled, **options) for path in paths]
         given.update(zip(map(str, paths), members, strict=True))
-        return members[0] if len(members) == 1 else mean_of_records(members)
+        if len(members) == 1:
+            return members[0]
+        # Imported here, because it loads the modules of configs, which a single file does not need.
+        from mixup_jax.evaluation.ensemble import mean_of_records
+
+        return mean_of_records(members)
 
     test = record(predictions, labels)
     held_out = record(validation, validation_labels) if validation else None
@@ -242,7 +246,6 @@ def evaluate_checkpoint(
 
 def evaluate_runs(ensemble: Sequence[Path], *, save_as: Path) -> Outcome:
     """Evaluates the mean of the probabilities of several runs; see `ensemble.evaluate_ensemble`."""
-    # Imported here, because it loads the modules of configs, which files of predictions do not need.
     from mixup_jax.evaluation.ensemble import evaluate_ensemble
 
     return Outcome(evaluate_ensemble(ensemble, save_as), [save_as / EVALUATION_FILE])
