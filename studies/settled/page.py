@@ -1,4 +1,7 @@
-"""`python -m studies.settled.page [FOLDER]`: writes README.md and figures/*.svg of the study from its records."""
+"""`python -m studies.settled.page [FOLDER]`: writes README.md and figures/*.svg of the study from its records.
+
+It also writes the answers into the README.md of the folder above, after `<!-- settled -->`.
+"""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -178,7 +181,11 @@ def out_of_distribution(study: Study) -> Page:
     both = [pooled(images, key) for key in ("auroc/mnist", "auroc/gaussian_noise")]
     decided = [one for one in both if one.verdict in ("higher", "lower")]
     verdict = "not decided" if both[0].n < FEWEST else "refuted" if decided else "supported"
-    answer = f"{'; '.join(parts)} regimes; pooled {' and '.join(map(shown, both))}. H3 is {verdict}."
+    confidence = [shown(pooled(images, key)) for key in ("conf/mnist", "conf/gaussian_noise")]
+    answer = (
+        f"Confidence changes by {confidence[0]} on digits and {confidence[1]} on noise, pooled. {'; '.join(parts)} "
+        f"regimes; pooled {' and '.join(map(shown, both))}. H3 is {verdict}."
+    )
     figures = {
         "ood.svg": against_gap(
             [
@@ -255,13 +262,14 @@ def accuracy(study: Study) -> Page:
 def dose(study: Study) -> Page:
     """H6: confidence falls by half of the mean share of the second example."""
     lines = ["| alpha | expected fall | mean over the regimes | from .. to |", "| ---: | ---: | ---: | --- |"]
-    held = []
+    held, ratios = [], []
     for alpha in ALPHAS:
         falls = [one.mean for one in compared(study, "gap", alpha).values()]
         if not falls:
             continue
         expected = -SHARE[alpha] / 2
-        held.append(abs(np.mean(falls) / expected - 1) <= 0.3)
+        ratios.append(float(np.mean(falls) / expected))
+        held.append(abs(ratios[-1] - 1) <= 0.3)
         cells = [signed(expected), signed(float(np.mean(falls))), f"{signed(min(falls))} .. {signed(max(falls))}"]
         lines.append(f"| {alpha:g} | " + " | ".join(cells) + " |")
     gaps, falls_at = gaps_of_erm(study), compared(study, "gap")
@@ -270,7 +278,9 @@ def dose(study: Study) -> Page:
     ready = len(enough(study)) >= 4
     verdict = "not decided" if not ready else "supported" if all(held) else "refuted"
     answer = (
-        f"The rank correlation of the fall with ERM's gap at alpha {PRIMARY} is {signed(float(rank))}. H6 is {verdict}."
+        f"The mean fall, from the least alpha to the largest, is {', '.join(f'{ratio:.2f}' for ratio in ratios)} of "
+        f"half the mean share of the second example; its rank correlation with ERM's gap at alpha {PRIMARY} is "
+        f"{signed(float(rank))}. H6 is {verdict}."
     )
     return f"{answer}\n\n" + "\n".join(lines), {}
 
@@ -369,30 +379,42 @@ each size, and with it at 10,000 images. It predicts any set, for example
 """
 
 
-def written(study: Study) -> tuple[str, dict[str, bytes]]:
-    """Returns the page and its figures."""
+def written(study: Study) -> tuple[str, dict[str, bytes], str]:
+    """Returns the page, its figures and a list of its answers."""
     later = {key: value for key, value in study.items() if key[0].plan not in MAIN}
     study = {key: value for key, value in study.items() if key[0].plan in MAIN}
-    parts, figures = [OPENING + state(study)], {}
-    for title, section in SECTIONS.items():
-        text, drawn = section(study)
+    sections = {title: section(study) for title, section in SECTIONS.items()}
+    parts, figures, answers = [OPENING + state(study)], {}, [state(study).partition("\n")[0]]
+    for title, (text, drawn) in sections.items():
+        answer, _, rest = text.partition(BREAK)
         if not enough(study):
-            text = NOT_YET + BREAK + text.partition(BREAK)[2]
-        parts.append(f"## {title}\n{text}")
+            answer = NOT_YET
+        parts.append(f"## {title}\n{answer}{BREAK}{rest}")
+        answers.append(f"- *{title}* {answer}")
         figures |= drawn
     if later:
         keys = {"ece": "ECE", "ece_t": "ECE, after", "nll_t": "NLL, after", "acc": "accuracy"}
         parts.append(f"## Later blocks: wider networks, longer training\n{table(later, keys)}")
-    return "\n\n".join([*parts, RECORDS]), figures
+    return "\n\n".join([*parts, RECORDS]), figures, "\n".join(answers)
+
+
+def between(document: str, text: str) -> str:
+    """Returns a document with what stands between its two marks replaced; without the marks, as it is."""
+    start, mark, rest = document.partition("<!-- settled -->\n")
+    _, end, after = rest.partition("<!-- settled end -->")
+    return f"{start}{mark}{text}\n{end}{after}" if end else document
 
 
 def main(arguments: list[str]) -> int:
     """Writes the page."""
     folder = Path(arguments[0]) if arguments else FOLDER
-    text, figures = written(load_study(folder))
+    text, figures, answers = written(load_study(folder))
     for name, content in figures.items():
         write_atomically(folder / "figures" / name, content)
     write_atomically(folder / "README.md", text.encode())
+    above = folder.parent / "README.md"
+    if above.is_file():
+        write_atomically(above, between(above.read_text(), answers).encode())
     return 0
 
 
