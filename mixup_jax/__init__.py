@@ -80,4 +80,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    """Returns what autocompletion offers: not what this module itself imports."""
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

@@ -33,11 +33,14 @@ def arrays():
     return 2 * np.eye(4)[labels] + rng.normal(size=(80, 4)), labels
 
 
-def test_every_name_is_offered_before_and_after_it_is_used():
-    assert set(mixup_jax.__all__) <= set(dir(mixup_jax))
+def test_every_name_and_no_other_is_offered_before_and_after_it_is_used():
+    def offered() -> set[str]:
+        return {name for name in dir(mixup_jax) if not name.startswith("__")}
+
+    assert offered() == set(mixup_jax.__all__)
     for name in mixup_jax.__all__:
         assert inspect.getdoc(getattr(mixup_jax, name)), name
-    assert set(mixup_jax.__all__) <= set(dir(mixup_jax))
+    assert offered() == set(mixup_jax.__all__)
     with pytest.raises(AttributeError, match="no attribute 'mixpu'"):
         mixup_jax.mixpu  # noqa: B018
 
