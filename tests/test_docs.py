@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
+NAMED = re.compile(r"`((?:[a-z0-9_]+/)+[a-z0-9_]+\.(?:py|sh|sbatch|json))`")
 CITED = re.compile(r"`(tests/\w+\.py)(?:::(\w+))?`")
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 
@@ -45,3 +46,11 @@ def test_every_test_that_a_document_cites_is_there():
     assert len(cited) > 10
     assert not [f"{file}::{name}" for file, name in cited if name and f"def {name}(" not in (ROOT / file).read_text()]
     assert all((ROOT / file).is_file() for file, _ in cited)
+
+
+def test_every_file_that_a_page_names_is_there():
+    invented = {"docs/errors.md", "docs/results/settled/protocol.md"}  # mistakes of users; what is never changed
+    pages = [page for page in DOCUMENTS if str(page.relative_to(ROOT)) not in invented]
+    named = {(str(page.relative_to(ROOT)), name) for page in pages for name in NAMED.findall(page.read_text())}
+    assert len(named) > 50
+    assert not [one for one in named if not any((base / one[1]).exists() for base in (ROOT, ROOT / "mixup_jax"))]
