@@ -80,7 +80,7 @@ def test_hostile_names_stay_text_and_the_script_runs(page):
     assert page.execute_script("return document.querySelectorAll('svg title').length") == 0
 
 
-@pytest.mark.parametrize("width", [400, 1400])
+@pytest.mark.parametrize("width", [400, 800, 1000, 1200, 1400])
 def test_nothing_is_wider_than_the_page_and_nothing_overlaps(page, width):
     # Not the window's size: a window has a least width.
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
