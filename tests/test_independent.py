@@ -14,7 +14,7 @@ def sides(seeds: int, difference: float, noise: float) -> page.Sides:
     """Accuracies of both sides whose mixup differs by so much."""
     steps = noise * np.linspace(-1, 1, seeds)
     found: page.Sides = {}
-    for side in page.SIDES:
+    for side in (page.OURS, "torch"):
         for method in page.METHODS:
             more = difference if (side, method) == ("package", "mixup") else 0.0
             scale = 2 if method == "mixup" else 1
@@ -55,8 +55,19 @@ def test_a_record_keeps_what_the_page_needs(tmp_path: Path, monkeypatch: pytest.
         file = tmp_path / f"{name}-{seed}" / "test.npz"
         file.parent.mkdir()
         save_predictions(file, Predictions(logits, labels, {"dataset": "fashion_mnist", "split": "test"}))
-    page.keep(tmp_path, tmp_path)
+    page.keep(tmp_path / "none", tmp_path)
     found = page.load()
     assert {seed for seeds in found.values() for seed in seeds} == {0, 1}
     assert found["torch", "mixup"][1]["accuracy"] == np.mean(logits.argmax(axis=1) == labels)
-    assert not found["package", "erm"]
+    assert not [side for side, _ in found if side != "torch"]
+
+
+def test_a_switch_explains_the_calibration_only_if_its_interval_excludes_the_whole_difference():
+    eces = {page.OURS: 0.066, "torch": 0.049, "init": 0.049, "last": 0.0655}
+    found = {(side, "erm"): {i: {"ece": ece + 1e-3 * i} for i in range(5)} for side, ece in eces.items()}
+    of_init, of_last = page.calibration(found).split("Less ")[1:]
+    assert page.WORDS["remains"] in of_init
+    assert page.WORDS["explains"] in of_last
+    found["init", "erm"] = {i: {"ece": 0.02 + 0.06 * i} for i in range(2)}
+    del found["last", "erm"]
+    assert page.calibration(found).endswith(f"{page.WORDS['open']}.")
