@@ -1,73 +1,79 @@
-"""The page of the check against PyTorch: its interval, and what its design says next."""
+"""The program in PyTorch is the package's network and split, where it is told to be."""
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
-from scipy import stats
 
-from mixup_jax.runs.records import Predictions, save_predictions
-from studies import independent_page as page
+from mixup_jax.config import ModelConfig
+from mixup_jax.data.sets import train_validation_split
+from mixup_jax.models import model_of
 
+torch = pytest.importorskip("torch")
 
-def sides(seeds: int, difference: float, noise: float) -> page.Sides:
-    """Accuracies of both sides whose mixup differs by so much."""
-    steps = noise * np.linspace(-1, 1, seeds)
-    found: page.Sides = {}
-    for side in (page.OURS, "torch"):
-        for method in page.METHODS:
-            more = difference if (side, method) == ("package", "mixup") else 0.0
-            scale = 2 if method == "mixup" else 1
-            found[side, method] = {i: {"accuracy": 0.87 + more + scale * step} for i, step in enumerate(steps)}
-    return found
+independent = pytest.importorskip("studies.independent")
 
 
-def test_the_interval_is_welchs():
-    rng = np.random.default_rng(3)
-    ours, theirs = list(rng.normal(0.88, 0.004, 5)), list(rng.normal(0.87, 0.008, 10))
-    mean, low, high = page.welch(ours, theirs)
-    parts = [np.var(one, ddof=1) / len(one) for one in (ours, theirs)]
-    freedom = sum(parts) ** 2 / sum(part**2 / (len(one) - 1) for part, one in zip(parts, (ours, theirs), strict=True))
-    reach = stats.t.ppf(0.975, freedom) * sum(parts) ** 0.5
-    assert (low, high) == pytest.approx((mean - reach, mean + reach))
+def test_with_our_padding_it_is_our_network():
+    model = model_of(ModelConfig(name="resnet8", width=16), classes=10)
+    x = np.random.default_rng(0).normal(size=(3, 28, 28, 1)).astype(np.float32)
+    variables = model.init(jax.random.key(0), x, train=False)
+    network = independent.ResNet8("ours", "ours").eval()
+    copied(variables["params"], network)
+    expected = np.asarray(model.apply(variables, x, train=False))
+    inputs = torch.from_numpy(x).permute(0, 3, 1, 2)
+    np.testing.assert_allclose(independent.logits_of(network, inputs), expected, atol=1e-4)
+    other = independent.ResNet8("torch", "ours").eval()
+    copied(variables["params"], other)
+    assert np.abs(independent.logits_of(other, inputs) - expected).max() > 1e-3
 
 
-@pytest.mark.parametrize(
-    ("seeds", "difference", "noise", "said"),
-    [
-        (5, 0.0, 0.001, "chance"),
-        (5, 0.0, 0.02, "wider than ±0.005: the design adds seeds"),
-        (5, 0.02, 0.001, "excludes 0: the design adds seeds"),
-        (10, 0.02, 0.001, "switches"),
-        (10, 0.0, 0.02, "by the design it was chance"),
-    ],
-)
-def test_the_design_says_what_comes_next(seeds: int, difference: float, noise: float, said: str):
-    assert said in page.answer(sides(seeds, difference, noise))
+def copied(params, network):
+    """Copies the package's convolutions and last layer into a network of PyTorch; normalisations start alike."""
+    places = {"stem": network.stem}
+    for number, block in enumerate(network.blocks, start=1):
+        for name in ("conv_1", "conv_2", "conv_shortcut"):
+            if getattr(block, name) is not None:
+                places[f"stage_{number}_block_1/{name}"] = getattr(block, name)
+    with torch.no_grad():
+        for path, layer in places.items():
+            kernel = params
+            for part in path.split("/"):
+                kernel = kernel[part]
+            layer.weight.copy_(torch.from_numpy(np.array(kernel["kernel"]).transpose(3, 2, 0, 1)))
+        network.head.weight.copy_(torch.from_numpy(np.array(params["head"]["kernel"]).T))
+        network.head.bias.copy_(torch.from_numpy(np.array(params["head"]["bias"])))
 
 
-def test_a_record_keeps_what_the_page_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(page, "FOLDER", tmp_path / "kept")
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 10, 500, dtype=np.int32)
-    for name, seed in ((name, seed) for name in page.METHODS.values() for seed in range(2)):
-        logits = (2 * np.eye(10)[labels] + rng.normal(0, 1, (500, 10))).astype(np.float32)
-        file = tmp_path / f"{name}-{seed}" / "test.npz"
-        file.parent.mkdir()
-        save_predictions(file, Predictions(logits, labels, {"dataset": "fashion_mnist", "split": "test"}))
-    page.keep(tmp_path / "none", tmp_path)
-    found = page.load()
-    assert {seed for seeds in found.values() for seed in seeds} == {0, 1}
-    assert found["torch", "mixup"][1]["accuracy"] == np.mean(logits.argmax(axis=1) == labels)
-    assert not [side for side, _ in found if side != "torch"]
+def test_its_initialisation_is_drawn_from_our_law():
+    model = model_of(ModelConfig(name="resnet8", width=16), classes=10)
+    params = model.init(jax.random.key(0), np.zeros((1, 28, 28, 1), np.float32), train=False)["params"]
+    network = independent.ResNet8("torch", "ours")
+    for ours, theirs in (
+        (params["stage_3_block_1"]["conv_2"]["kernel"], network.blocks[2].conv_2.weight),
+        (params["stage_2_block_1"]["conv_shortcut"]["kernel"], network.blocks[1].conv_shortcut.weight),
+        (params["head"]["kernel"], network.head.weight),
+    ):
+        assert float(theirs.detach().std()) == pytest.approx(float(np.std(ours)), rel=0.12)
 
 
-def test_a_switch_explains_the_calibration_only_if_its_interval_excludes_the_whole_difference():
-    eces = {page.OURS: 0.066, "torch": 0.049, "init": 0.049, "last": 0.0655}
-    found = {(side, "erm"): {i: {"ece": ece + 1e-3 * i} for i in range(5)} for side, ece in eces.items()}
-    of_init, of_last = page.calibration(found).split("Less ")[1:]
-    assert page.WORDS["remains"] in of_init
-    assert page.WORDS["explains"] in of_last
-    found["init", "erm"] = {i: {"ece": 0.02 + 0.06 * i} for i in range(2)}
-    del found["last", "erm"]
-    assert page.calibration(found).endswith(f"{page.WORDS['open']}.")
+def test_its_split_is_ours():
+    train, held_out = independent.held_out_split(60_000)
+    ours = train_validation_split(60_000, train_examples=5000, validation_examples=2000, seed=0)
+    np.testing.assert_array_equal(train, ours[0])
+    np.testing.assert_array_equal(held_out, ours[1])
+
+
+def test_it_trains_and_writes_records_of_every_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    generator = np.random.default_rng(0)
+    for split, n in (("train", 7200), ("test", 40)):
+        np.save(tmp_path / f"{split}-images.npy", generator.integers(0, 256, (n, 28, 28, 1), dtype=np.uint8))
+        np.save(tmp_path / f"{split}-labels.npy", generator.integers(0, 10, n, dtype=np.int32))
+    flags = ["--alpha=0.2", "--epochs=1", f"--data={tmp_path}", f"--output={tmp_path / 'out'}"]
+    monkeypatch.setattr("sys.argv", ["independent.py", *flags])
+    monkeypatch.setattr(independent, "EXAMPLES", 300)
+    independent.main()
+    with np.load(tmp_path / "out" / "test.npz") as record:
+        assert record["logits"].shape == (40, 10)
+        assert np.isfinite(record["logits"]).all()

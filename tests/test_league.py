@@ -103,3 +103,17 @@ def test_the_score_of_features_is_chosen_by_the_set_that_is_in_no_table(monkeypa
     lines = page.by_features(2500, {"mixup": "alpha_1", "mbls": "margin_5"}, scored).splitlines()[2:]
     label = next(score.label for score in table.SCORES if score.key == good)
     assert lines == [f"| mbls | 2 | {label} | 0.700 ± 0.141 | 0.500 ± 0.000 |"]
+
+
+def test_runs_are_scored_once_and_those_without_a_checkpoint_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(scores, "FOLDER", tmp_path)
+    write_json(tmp_path / "chosen.json", {"chosen": {"mixup": "alpha_1", "mbls": "margin_5"}})
+    runs, asked = tmp_path / "runs", []
+    for name in ("2500_plain_alpha_0-0", "10000_plain_mbls_margin_5-2", "2500_plain_mbls_margin_10-1"):
+        (runs / f"images_{name}" / "checkpoints").mkdir(parents=True)
+    (runs / "images_2500_plain_alpha_1-0").mkdir()
+    monkeypatch.setattr(scores, "aurocs", lambda run: asked.append(run.name) or {"mnist": {"knn": 0.5}})
+    for _ in range(2):
+        assert scores.main([str(runs)]) == 0
+    assert sorted(asked) == ["images_10000_plain_mbls_margin_5-2", "images_2500_plain_alpha_0-0"]
+    assert sorted(json.loads((tmp_path / scores.FILE).read_text())) == sorted(asked)

@@ -263,3 +263,12 @@ def test_two_seeds_decide_nothing():
     for name, answer in sections(lambda gap, alpha: {"ece": -0.02, "gap": -0.05}, seeds=2).items():
         assert "supported" not in answer, name
         assert "refuted" not in answer, name
+
+
+def test_the_answers_replace_what_stood_between_their_marks_and_nothing_else():
+    document = "a\n<!-- settled -->\nold\n<!-- settled end -->\nb\n"
+    renewed = page.between(document, "new")
+    assert renewed == "a\n<!-- settled -->\nnew\n<!-- settled end -->\nb\n"
+    assert page.between(renewed, "new") == renewed
+    for unmarked in ("a\nb\n", "a\n<!-- settled -->\nb\n"):
+        assert page.between(unmarked, "new") == unmarked

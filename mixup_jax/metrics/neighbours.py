@@ -41,7 +41,7 @@ class Bank:
         """Returns the k (at most M) largest inner products `[n, k]` of each query `[n, D]`, the least first."""
         lengths = np.sqrt(np.square(queries).sum(axis=1, keepdims=True))
         limits = queries @ self.centres.T + lengths * (self.radii + ROUNDING * self.longest)
-        return self._largest(queries, limits, [np.zeros_like(half) for half in self.half_squares], k)
+        return self._largest(queries, limits, k)
 
     def nearest(self, queries: Rows, k: int) -> Floats:
         """Returns the distance `[n]` of each query `[n, D]` to its k-th (at most M-th) nearest row."""
@@ -50,20 +50,23 @@ class Bank:
         from_centres = squares + np.square(self.centres).sum(axis=1) - 2 * (queries @ self.centres.T)
         least = np.maximum(np.sqrt(np.maximum(from_centres, 0.0)) - self.radii, 0.0)
         limits = (squares - np.square(least)) / 2 + ROUNDING * (squares + self.longest**2)
-        found = self._largest(queries, limits, self.half_squares, k)[:, 0]
+        found = self._largest(queries, limits, k, self.half_squares)[:, 0]
         distance: Floats = np.sqrt(np.maximum(squares[:, 0] - 2.0 * found.astype(np.float64), 0.0))
         return distance
 
-    def _largest(self, queries: Rows, limits: Floats, less: list[Rows], k: int) -> Rows:
-        """Returns the k largest products less what is taken off those of each row; none exceeds `limits` `[n, C]`."""
+    def _largest(self, queries: Rows, limits: Floats, k: int, less: list[Rows] | None = None) -> Rows:
+        """Returns the k largest products, less a number of each row if given; none exceeds `limits` `[n, C]`."""
         from mixup_jax.metrics.compiled import keep_largest
 
         kept = np.full((len(queries), k), -np.inf, np.float32)
 
         def compare(cluster: int, chosen: Ints) -> None:
             some, largest = queries[chosen], kept[chosen]
-            for part in rows_of(len(less[cluster]), PRODUCT_ROWS):
-                keep_largest(some @ self.clusters[cluster][part].T - less[cluster][part], largest)
+            for part in rows_of(len(self.clusters[cluster]), PRODUCT_ROWS):
+                products = some @ self.clusters[cluster][part].T
+                if less is not None:
+                    products -= less[cluster][part]
+                keep_largest(products, largest)
             kept[chosen] = largest
 
         first = limits.argmax(axis=1)  # there the most is found, so that other clusters can be left out

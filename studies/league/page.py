@@ -12,7 +12,7 @@ from mixup_jax.metrics.table import SCORES
 from mixup_jax.report.formatting import NONE
 from mixup_jax.runs.files import read_object, write_atomically
 from studies.league.choose import FOLDER, SEEDS, SETTLED, SIZES, candidates, compared, held_out_nll, name
-from studies.league.scores import FILE, OF_FEATURES, TUNING, Aurocs
+from studies.league.scores import FILE, OF_FEATURES, SETS, TUNING, Aurocs
 from studies.settled.intervals import compare, corrected
 from studies.settled.numbers import Numbers, load_records, measured
 from studies.settled.page import shown
@@ -104,10 +104,7 @@ def by_features(size: int, chosen: dict[str, str], scored: dict[str, Aurocs]) ->
     for method, paths in compared(size, chosen).items():
         seeds = [scored[path.name] for path in paths.values() if path.name in scored]
         if seeds:
-            values = {
-                score: {each: [one[each][score] for one in seeds] for each in ("mnist", "gaussian_noise", TUNING)}
-                for score in OF_FEATURES
-            }
+            values = {score: {each: [one[each][score] for one in seeds] for each in SETS} for score in OF_FEATURES}
             best = max(values, key=lambda score: np.mean(values[score][TUNING]))
             near, far = values[best]["mnist"], values[best]["gaussian_noise"]
             label = next(score.label for score in SCORES if score.key == best)
