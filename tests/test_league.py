@@ -14,7 +14,7 @@ from mixup_jax.runs.files import write_json
 from mixup_jax.runs.records import Predictions, save_predictions
 from mixup_jax.runs.workdir import record_path
 from studies.league import choose, page, scores
-from studies.settled.page import signed
+from studies.settled.answers import signed
 
 GRIDS = Path(__file__).parents[1] / "configs" / "grids"
 

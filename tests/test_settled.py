@@ -12,7 +12,7 @@ from mixup_jax.grid import load_grid
 from mixup_jax.runs.files import write_json
 from mixup_jax.runs.records import Predictions, load_record, save_predictions
 from mixup_jax.runs.workdir import record_path
-from studies.settled import numbers, page, records, rounding
+from studies.settled import answers, numbers, page, records, rounding
 from studies.settled.intervals import compare, corrected
 
 
@@ -190,7 +190,7 @@ def test_a_page_is_written_of_any_part_of_the_grid(tmp_path):
     study = numbers.load_study(kept)
     regime = numbers.Regime("images", "plain", 1000)
     values = [study[regime, 0.2][seed]["nll_t"] - study[regime, 0.0][seed]["nll_t"] for seed in range(4)]
-    assert page.shown(compare(values)) in text
+    assert answers.shown(compare(values)) in text
     assert "| 1,000 images, width 16 | 4 |" in text.partition("## Later blocks")[2]
     assert "width 16" not in text.partition("## Later blocks")[0]
     assert page.NOT_YET not in text
@@ -204,7 +204,7 @@ def invented(effect, *, seeds=5, images=(1000, 2500, 10_000, 55_000)):
     for plan in ("plain", "augmented"):
         for place, size in enumerate(images):
             gap, regime = 0.09 - 0.03 * place, numbers.Regime("images", plan, size)
-            for alpha in (0.0, *page.ALPHAS):
+            for alpha in (0.0, *answers.ALPHAS):
                 for seed in range(seeds):
                     one = dict.fromkeys(("acc", "nll", "refinement", "shift_nll", "shift_acc", "shift_nll_t"), 0.5)
                     one |= dict.fromkeys(("ece", "ece_t", "nll_t", "shift_ece", "shift_ece_t"), 0.1)
@@ -228,15 +228,15 @@ def sections(effect, **options):
     study = invented(effect, **options)
     return {
         name: section(study)[0].partition("\n")[0]
-        for name, section in zip("1234567", page.SECTIONS.values(), strict=True)
+        for name, section in zip("1234567", answers.SECTIONS.values(), strict=True)
     }
 
 
 def test_verdicts_follow_from_what_mixup_does():
     like_the_hypotheses = sections(
         lambda gap, alpha: {
-            "ece": abs(gap - page.SHARE[alpha] / 2) - abs(gap),
-            "gap": -page.SHARE[alpha] / 2 + 0.01 * np.cos(1000 * gap),
+            "ece": abs(gap - answers.SHARE[alpha] / 2) - abs(gap),
+            "gap": -answers.SHARE[alpha] / 2 + 0.01 * np.cos(1000 * gap),
             "shift_ece": -0.03,
         }
     )

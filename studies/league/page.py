@@ -13,9 +13,9 @@ from mixup_jax.report.formatting import NONE
 from mixup_jax.runs.files import read_object, write_atomically
 from studies.league.choose import FOLDER, SEEDS, SETTLED, SIZES, candidates, compared, held_out_nll, name
 from studies.league.scores import FILE, OF_FEATURES, SETS, TUNING, Aurocs
+from studies.settled.answers import shown
 from studies.settled.intervals import compare, corrected
 from studies.settled.numbers import Numbers, load_records, measured
-from studies.settled.page import shown
 
 COLUMNS = {
     "acc": "Accuracy",
