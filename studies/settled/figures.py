@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from mixup_jax.figures.style import BLUE, GREEN, GREY, INK, SKY, VERMILLION, new_figure, style, to_svg
 from studies.settled.intervals import Comparison
@@ -42,6 +42,7 @@ def against_gap(panels: Sequence[Panel], gaps: Mapping[Regime, float]) -> bytes:
                 place = gaps[regime] + SHIFT * (sorted(COLOURS).index(alpha) - 1.5)
                 _point(axes, place, change, COLOURS[alpha], SHAPES[regime.task, regime.plan])
             axes.set(xlabel="signed gap of ERM (confidence \N{MINUS SIGN} accuracy)", ylabel=panel.label)
+            axes.xaxis.set_major_locator(MaxNLocator(5))  # more labels would touch
         _explain(figure, {(r.task, r.plan) for panel in panels for r, _ in panel.changes}, _alphas(panels))
         return to_svg(figure)
 
