@@ -53,14 +53,14 @@ def rates():
 
 
 def products_of(key, train, queries, size, classes):
-    """Returns the products of a score in float32 and in float64; that of a matrix with its transpose counts half."""
+    """Returns the products of a score in float32 and in float64; those with a transpose or a triangle count half."""
     head, covariance, rest = queries * size * classes, train * size**2 / 2, size - principal_dimension(size)
-    of_means = train * size * classes + covariance + queries * size * (size + classes)
+    of_means = train * size * classes + covariance + head
     return {
         "knn": (queries * train * (size + 1), 0),
         "nnguide": (queries * train * size, head + train * size * classes),
-        "mahalanobis": (0, of_means),
-        "relative_mahalanobis": (0, of_means + queries * size**2),
+        "mahalanobis": (0, of_means + queries * size**2 / 2),
+        "relative_mahalanobis": (0, of_means + head),
         "residual": (0, covariance + queries * size * rest),
         "vim": (0, covariance + (queries + train) * size * (rest + classes)),
         "kl_matching": (0, head + train * size * classes + queries * classes**2),

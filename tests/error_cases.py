@@ -755,11 +755,6 @@ CASES: dict[str, list[Case]] = {
             "mixup_jax.data.stream.require_grain('imagenet2012')",
             patches=lambda: [mock.patch("mixup_jax.data.stream.importlib.util.find_spec", return_value=None)],
         ),
-        Case(
-            "no scikit-learn",
-            f"{EVALUATE} --validation=validation.npz --posthoc=isotonic",
-            patches=without("sklearn.isotonic"),
-        ),
     ],
 }
 

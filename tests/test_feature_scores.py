@@ -116,6 +116,16 @@ def test_a_score_and_its_auroc_equal_openoods_formula(key, training):
     assert auroc(*ours) == pytest.approx(auroc(*theirs), abs=1e-5)
 
 
+@pytest.mark.parametrize("n", [15, 400])  # fewer than there are features; as many, but one of them is always 0
+def test_distances_where_a_covariance_has_no_inverse_equal_those_of_its_pseudo_inverse(n, training):
+    features, labels = examples(0, n)
+    features[:, 3] = 0
+    some = Training(features, labels, training.kernel, training.bias)
+    others = examples(1, 50)[0].astype(np.float64)
+    for key in ("mahalanobis", "relative_mahalanobis"):
+        np.testing.assert_allclose(ROWS[key].fit(some)(others), -by_openood(key, some)(others), rtol=1e-6, atol=1e-6)
+
+
 def test_float16_is_widened_and_its_percentiles_are_found_exactly():
     halves = np.arange(1 << 16).astype(np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)][:, None]

@@ -36,11 +36,30 @@ def test_clusters_change_neither_neighbours_nor_products(name: str, monkeypatch:
     np.testing.assert_allclose(found, products, atol=1e-5 * scale**2)
 
 
-def test_rows_of_other_clusters_are_not_compared(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(neighbours, "CLUSTER_ROWS", 25)
-    keep_largest, pairs = compiled.keep_largest, []
-    counted = lambda values, kept: pairs.append(values.size) or keep_largest(values, kept)  # noqa: E731
+@pytest.fixture
+def pairs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of pairs that are compared, as they are."""
+    keep_largest, found = compiled.keep_largest, []
+    counted = lambda values, kept: found.append(values.size) or keep_largest(values, kept)  # noqa: E731
     monkeypatch.setattr(compiled, "keep_largest", counted)
+    return found
+
+
+def test_rows_of_other_clusters_are_not_compared(pairs: list[int], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(neighbours, "CLUSTER_ROWS", 25)
     rows = BANKS["clusters"].astype(np.float32)
     Bank(rows).nearest(rows, 10)
     assert len(rows) * 10 <= sum(pairs) < 0.4 * len(rows) ** 2
+
+
+def test_rows_along_another_ray_are_not_multiplied(pairs: list[int], monkeypatch: pytest.MonkeyPatch):
+    # At 40 degrees to a ray of rows from 0.5 to 4 the largest product is 3.06.  With the other ray it is at most 2.57,
+    # which the length along the ray shows; its centre, 2.25, and radius, 1.75, would allow 3.2.
+    monkeypatch.setattr(neighbours, "CLUSTER_ROWS", 300)
+    rays = np.eye(2, dtype=np.float32)
+    rows = np.concatenate([np.linspace(0.5, 4, 300, dtype=np.float32)[:, None] * ray for ray in rays])
+    angles = np.radians([40, 50])
+    queries = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    found = Bank(rows).largest_products(queries, 3)
+    np.testing.assert_allclose(found.max(axis=1), 4 * np.cos(angles[0]), rtol=1e-6)
+    assert sum(pairs) == len(queries) * 300

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,8 +125,7 @@ def compared(validation: Predictions, record: Predictions) -> dict[str, Any]:
       better), `intervals`: that of the difference, 95 %, by a paired bootstrap}}; `best`, the method of the lowest of
       these NLLs; and `here`: the same numbers of the record, of what was fitted on all validation examples.  Methods of
       the confidence have no NLL of all classes, so `cross_fitted_confidence`, `best_confidence` and `here_confidence`
-      hold the same for the Brier score of being right, `brier_top_label`, of these and of all others.  Isotonic
-      regression is left out where scikit-learn is not installed.
+      hold the same for the Brier score of being right, `brier_top_label`, of these and of all others.
     """
     makers: dict[str, tuple[Callable[[Any, Any], Any], bool]] = {
         "none": (lambda logits, labels: _Temperature(1.0), True),
@@ -135,8 +133,6 @@ def compared(validation: Predictions, record: Predictions) -> dict[str, Any]:
     }
     wide = validation.logits.shape[1] > MOST_CLASSES
     makers |= {name: (row.fit, row.of_logits) for name, row in POSTHOC.items() if not (row.matrix and wide)}
-    if find_spec("sklearn") is None:
-        del makers["isotonic"]
     part = _parts(validation.labels)
     crossed, here = {}, {}
     for name, maker in makers.items():

@@ -12,6 +12,7 @@ from mixup_jax.metrics.binning import bin_confidences, check_confidences
 from mixup_jax.metrics.calibration import ece
 from mixup_jax.metrics.examined import examine
 from mixup_jax.metrics.logits import blocks, check_logits
+from mixup_jax.metrics.posthoc import fit_isotonic
 from mixup_jax.metrics.replicates import sorted_run
 from mixup_jax.metrics.resampling import row_counts
 from mixup_jax.metrics.softmax import Floats, log_softmax
@@ -95,10 +96,6 @@ def refinement_parts(logits: npt.ArrayLike, labels: npt.ArrayLike) -> dict[str, 
     right, it is the best non-decreasing map of the confidence on these examples (isotonic regression; Dimitriadis et
     al. 2021), whose calibration part is above 0 by chance.
     """
-    try:
-        from scipy.optimize import isotonic_regression
-    except ImportError as error:
-        raise InputError("isotonic regression needs SciPy 1.12; expected `pip install scipy`") from error
     temperature = fit_temperature(logits, labels)
     raw, scaled = (examine(logits, labels, scale) for scale in (1.0, temperature))
     found = {"temperature": temperature}
@@ -110,10 +107,7 @@ def refinement_parts(logits: npt.ArrayLike, labels: npt.ArrayLike) -> dict[str, 
         refinement = float(after[possible].mean())
         found |= {f"{key}_refinement": refinement, f"{key}_calibration": float(before[possible].mean()) - refinement}
     confidence, correct = raw.confidence, raw.correct
-    # Equal confidences are one point of the map.
-    _, place, count = np.unique(confidence, return_inverse=True, return_counts=True)
-    share = np.bincount(place, correct) / count
-    mapped = isotonic_regression(share, weights=count).x[place]
+    mapped = fit_isotonic(confidence, correct).apply(confidence)
     refinement = float(np.square(mapped - correct).mean())
     own = float(np.square(confidence - correct).mean())
     found |= {"brier_top_label_refinement": refinement, "brier_top_label_calibration": own - refinement}

@@ -133,11 +133,9 @@ def coverage_of(sets: Sets, labels: npt.ArrayLike) -> dict[str, Any]:
 
 
 def binomial_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Returns the exact interval of a binomial share (Clopper & Pearson, 1934); it needs SciPy."""
-    try:
-        from scipy.special import betaincinv
-    except ImportError as error:
-        raise InputError("exact intervals need SciPy, which is not installed; expected `pip install scipy`") from error
+    """Returns the exact interval of a binomial share (Clopper & Pearson, 1934)."""
+    from scipy.special import betaincinv
+
     tail = (1 - level) / 2
     low = float(betaincinv(hits, n - hits + 1, tail)) if hits else 0.0
     high = float(betaincinv(hits + 1, n - hits, 1 - tail)) if hits < n else 1.0

@@ -1,7 +1,7 @@
 """The nearest rows of queries, and the largest inner products with them, without comparing every pair.
 
 The rows are put into clusters.  A query is compared with the rows of a cluster only if one of them may be among what is
-kept, by a bound from the cluster's centre and radius.  So the result is that of all pairs.  Features of a trained
+kept, by a bound from the cluster's centre and its extent.  So the result is that of all pairs.  Features of a trained
 network lie near the means of their classes, and few clusters are left; where nothing is near anything, all are.
 """
 
@@ -35,13 +35,21 @@ class Bank:
         around = [members - centre for members, centre in zip(self.clusters, centres, strict=True)]
         self.radii = np.sqrt([np.square(members).sum(axis=1).max(initial=0.0) for members in around])
         self.half_squares = [np.square(members).sum(axis=1) / 2 for members in self.clusters]
+        lengths = np.sqrt(np.square(centres).sum(axis=1, keepdims=True))
+        self.directions = np.divide(centres, lengths, out=np.zeros_like(centres), where=lengths > 0)
+        self.least, self.most, self.across = np.array(
+            [_about(members, axis) for members, axis in zip(self.clusters, self.directions, strict=True)]
+        ).T
         self.longest = float(np.sqrt(2 * max(half.max(initial=0.0) for half in self.half_squares)))
 
     def largest_products(self, queries: Rows, k: int) -> Rows:
         """Returns the k (at most M) largest inner products `[n, k]` of each query `[n, D]`, the least first."""
-        lengths = np.sqrt(np.square(queries).sum(axis=1, keepdims=True))
-        limits = queries @ self.centres.T + lengths * (self.radii + ROUNDING * self.longest)
-        return self._largest(queries, limits, k)
+        # Rows of about one direction may have any length, so the part of a product along a centre is bounded apart.
+        squares = np.square(queries).sum(axis=1, keepdims=True)
+        along = queries @ self.directions.T
+        off = np.sqrt(np.maximum(squares - np.square(along), 0.0) + ROUNDING * squares)
+        limits = np.maximum(along * self.least, along * self.most) + off * self.across
+        return self._largest(queries, limits + ROUNDING * self.longest * np.sqrt(squares), k)
 
     def nearest(self, queries: Rows, k: int) -> Floats:
         """Returns the distance `[n]` of each query `[n, D]` to its k-th (at most M-th) nearest row."""
@@ -77,6 +85,15 @@ class Bank:
             if len(chosen):
                 compare(cluster, chosen)
         return kept
+
+
+def _about(rows: Rows, axis: Rows) -> tuple[float, float, float]:
+    """Returns the least and the largest part of some rows along an axis, and the largest distance from it."""
+    if not len(rows):
+        return 0.0, 0.0, 0.0
+    along = rows @ axis
+    squares = np.square(rows - along[:, None] * axis).sum(axis=1)
+    return along.min(), along.max(), np.sqrt(squares.max())
 
 
 def _nearest(rows: Rows, centres: Rows) -> Ints:

@@ -49,12 +49,10 @@ def fit_vector_scaling(logits: npt.ArrayLike, labels: npt.ArrayLike) -> VectorSc
     classes without an example (their bias tends to the lower bound).  An example whose true class is impossible
     is left out.
 
-    Fit it on validation data, never on the data to be reported.  It needs SciPy.
+    Fit it on validation data, never on the data to be reported.
     """
-    try:
-        from scipy.optimize import minimize
-    except ImportError as error:
-        raise InputError("vector scaling needs SciPy, which is not installed; expected `pip install scipy`") from error
+    from scipy.optimize import minimize
+
     checked_logits, checked_labels = check_labelled(logits, labels)
     classes = checked_logits.shape[1]
 
@@ -138,20 +136,18 @@ def fit_isotonic(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> Isotonic:
     """Returns the non-decreasing map from confidence to accuracy of least squared error (Zadrozny & Elkan, 2002).
 
     It maps **only the confidence of the predicted class**.  Predictions do not change, and the other classes get
-    no probability, so NLL and Brier score of all classes are undefined after it.  The fit is scikit-learn's
-    `IsotonicRegression`.
+    no probability, so NLL and Brier score of all classes are undefined after it.  The fit is SciPy's
+    `isotonic_regression`, of equal confidences as one.
 
-    Fit it on validation data, never on the data to be reported.  It needs scikit-learn.
+    Fit it on validation data, never on the data to be reported.
     """
     given, outcomes = check_confidences(confidence, correct)
     if not len(given):
         raise InputError("confidence holds no examples; expected at least one")
-    try:
-        from sklearn.isotonic import IsotonicRegression
-    except ImportError as error:
-        raise InputError(
-            "isotonic regression needs scikit-learn, which is not installed; expected `pip install scikit-learn`"
-        ) from error
-    fit = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(given, outcomes.astype(np.float64))
-    knots, accuracy = (np.asarray(part, np.float64) for part in (fit.X_thresholds_, fit.y_thresholds_))
-    return Isotonic(knots, np.clip(accuracy, 0.0, 1.0))
+    from scipy.optimize import isotonic_regression
+
+    knots, place, count = np.unique(given, return_inverse=True, return_counts=True)
+    accuracy = isotonic_regression(np.bincount(place, outcomes) / count, weights=count).x
+    steps = np.diff(accuracy) != 0
+    ends = np.append(True, steps) | np.append(steps, True)  # what lies inside a level is on the line
+    return Isotonic(knots[ends], accuracy[ends])

@@ -5,7 +5,6 @@ recalibrated ones, or takes confidences `[N]` and returns recalibrated ones.  Th
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -106,7 +105,8 @@ def _fit_affine(
 
     The steps are L-BFGS's, in units of the curvature along each parameter, without which they would be thousands.
     """
-    minimize = _minimize()
+    from scipy.optimize import minimize
+
     n, k = given.shape
     rows, shape = np.arange(n), (k, k) if off is not None else (k,)
     penalty = np.full(shape, diagonal if off is None else off)
@@ -138,14 +138,6 @@ def _fit_affine(
     found = minimize(loss, np.zeros(penalty.size + k), jac=True, method="L-BFGS-B", options=options)
     change, bias = parts(found.x)
     return (1.0 + change if off is None else np.eye(k) + change), bias
-
-
-def _minimize() -> Any:
-    try:
-        from scipy.optimize import minimize
-    except ImportError as error:
-        raise InputError("recalibration needs SciPy, which is not installed; expected `pip install scipy`") from error
-    return minimize
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,6 +207,8 @@ def _beta_terms(confidence: npt.ArrayLike) -> Floats:
 
 def fit_beta(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> BetaMap:
     """Returns beta calibration of the confidence: a, b >= 0 and the offset of least NLL (Kull et al. 2017)."""
+    from scipy.optimize import minimize
+
     terms, outcomes = _checked(confidence, correct)
     given = _beta_terms(terms)
 
@@ -224,7 +218,7 @@ def fit_beta(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> BetaMap:
         return float((np.logaddexp(0, z) - outcomes * z).mean()), slope
 
     bounds = [(0, 100), (0, 100), (-100, 100)]
-    found = _minimize()(loss, np.array([1.0, 1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=bounds)
+    found = minimize(loss, np.array([1.0, 1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=bounds)
     return BetaMap(*map(float, found.x))
 
 
