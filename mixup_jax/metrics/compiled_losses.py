@@ -80,21 +80,24 @@ def losses_of_wide_rows(logits: Any, bits: Any, labels: Any, others: Any, below:
         for k in range(row.size):
             high = max(high, bits[i, k])
         of_largest[0] = bits_of_largest(bits[i], high)
-        top = np.float64(largest[0])
-        equal, total, squares = -1, 0.0, 0.0  # without one of the largest
+        top, place = np.float64(largest[0]), np.int32(0)
         for k in range(row.size):
-            is_top = row[k] == largest[0]
-            power = exponential(at_least(row[k] - top, LEAST))
-            power = 0.0 if is_top else power
-            total += power
-            squares += power * power
-            equal += is_top
-        x, gap = equal + total, top - row[labels[i]]
+            place = max(place, np.int32(k) if row[k] == largest[0] else np.int32(0))
+        x, squares, gap = 0.0, 0.0, top - row[labels[i]]
+        for others_of_row in (row[:place], row[place + 1 :]):  # without one of the largest
+            if brier.size:
+                for k in range(others_of_row.size):
+                    power = exponential(at_least(others_of_row[k] - top, LEAST))
+                    x += power
+                    squares += power * power
+            else:
+                for k in range(others_of_row.size):
+                    x += exponential(at_least(others_of_row[k] - top, LEAST))
         if not (x >= _TOO_SMALL) & math.isfinite(top):
             x = rare_row(row, top, x)
         others[i], below[i] = x, gap
         if brier.size:
-            brier[i] = brier_of(x, equal + squares, math.exp(-gap), gap == 0.0)
+            brier[i] = brier_of(x, squares, math.exp(-gap), gap == 0.0)
 
 
 @compiled(
