@@ -12,12 +12,14 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from mixup_jax.errors import DiskFullError, InputError, about_a_path, local_path, unknown_name
-from mixup_jax.escapes import escaped_output, one_line
+from mixup_jax.escapes import UnreadError, escaped_output, one_line
 
 EXIT_DEFECT = 1
 EXIT_BAD_INPUT = 2
 EXIT_ENVIRONMENT = 3
 EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 141
+"""A shell's code for a program that ends because nobody reads its output any more, as after `| head`."""
 
 
 def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
@@ -26,7 +28,7 @@ def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | N
     What it prints is escaped (`escapes.escaped_output`).  An `InputError`, or a path that cannot be used, becomes one
     line on stderr and exit code 2; `--debug` anywhere among the arguments shows its traceback as well.  A failure of
     the machine, such as a full disk, becomes one line and exit code 3 (see `environment.explain`).  Ctrl-C gives exit
-    code 130, as in a shell.
+    code 130, and output that nobody reads any more 141, as in a shell.
 
     The command takes the arguments, `sys.argv[1:]` by default, without `--debug`, and returns an exit code.
     """
@@ -42,12 +44,19 @@ def run_command(command: Callable[[Sequence[str]], int], argv: Sequence[str] | N
 def _exit_code(command: Callable[[Sequence[str]], int], arguments: Sequence[str], debug: bool) -> int:
     try:
         _check_working_directory()
-        return command(arguments)
+        try:
+            return command(arguments)
+        finally:
+            sys.stdout.flush()
     except InputError as error:
         return _failed(str(error), EXIT_ENVIRONMENT if isinstance(error, DiskFullError) else EXIT_BAD_INPUT, debug)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except UnreadError:
+        for stream in (sys.stdout, sys.stderr):  # which Python flushes at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return EXIT_UNREAD
     except Exception as error:
         # Imported here, since a command that succeeds does not need it.
         from mixup_jax.environment import explain

@@ -57,6 +57,18 @@ def print_line(text: object, file: TextIO | None = None) -> None:
     print(one_line(str(text)), file=file, flush=True)
 
 
+class UnreadError(BrokenPipeError):
+    """Nobody reads stdout or stderr any more, as after `| head`."""
+
+
+@contextlib.contextmanager
+def _readers_needed() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise UnreadError from error
+
+
 @contextlib.contextmanager
 def escaped_output() -> Iterator[None]:
     """Escapes all text that is written to stdout and stderr during the block."""
@@ -78,8 +90,14 @@ class EscapedStream:
     def write(self, text: str) -> int:
         """Writes the text, escaped; returns its length."""
         shown, encoding = visible(text), getattr(self.unescaped, "encoding", None) or "utf-8"
-        self.unescaped.write(shown.encode(encoding, "backslashreplace").decode(encoding))
+        with _readers_needed():
+            self.unescaped.write(shown.encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
+
+    def flush(self) -> None:
+        """Writes out what is held back."""
+        with _readers_needed():
+            self.unescaped.flush()
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Writes each of the texts."""

@@ -858,6 +858,7 @@ happens. Each message is one line that names the thing, its value and what would
 | 2 | something that was given is wrong: a flag, a setting, a file |
 | 3 | the machine is to blame: space, memory, network, permissions |
 | 130 | interrupted with Ctrl-C |
+| 141 | nobody reads the output any more, as after `\\| head` |
 
 With `--debug` the traceback is shown as well. A traceback without it is a defect of this package: please report it.
 """

@@ -1,4 +1,5 @@
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from mixup_jax.config import Config, to_dict
 from mixup_jax.errors import InputError, unknown_name
 from mixup_jax.main import main
 from mixup_jax.methods.method import VARIANTS
+
+ROOT = Path(__file__).parents[1]
 
 
 def config_keys() -> list[str]:
@@ -67,6 +70,15 @@ def test_ctrl_c_is_exit_code_130():
         raise KeyboardInterrupt
 
     assert run_command(interrupted, []) == 130
+
+
+def test_output_that_nobody_reads_ends_a_command_without_a_word(tmp_path: Path):
+    (tmp_path / "p.csv").write_text("p_0,p_1,label\n0.9,0.1,0\n0.2,0.8,0\n")
+    words = "-m mixup_jax.evaluate --predictions=p.csv --probabilities"
+    command = f"{sys.executable} {words} | exec true; exit ${{PIPESTATUS[0]}}"
+    known = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=known, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (141, "", "")
 
 
 def test_help_is_quick_and_shows_a_command_to_copy():
