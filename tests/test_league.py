@@ -68,6 +68,8 @@ def test_what_is_chosen_has_the_lowest_nll_after_temperature(tmp_path: Path, mon
     monkeypatch.setattr(choose, "candidates", lambda: found)
     monkeypatch.setattr(choose, "FOLDER", tmp_path)
     assert choose.main() == 0
+    assert [path.name for path in (tmp_path / "a").rglob("*.npz")] == ["fashion_mnist-validation-7.npz"]
+    assert len(list((tmp_path / "b").rglob("*.npz"))) == 4
     stored = json.loads((tmp_path / "chosen.json").read_text())
     assert stored["chosen"] == {"mbls": "good"}
     found["mbls"]["later"] = tmp_path / "c"

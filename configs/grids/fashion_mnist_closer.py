@@ -3,7 +3,8 @@
 Command    python -m mixup_jax.sweep --grid=configs/grids/fashion_mnist_closer.py --output=runs/fashion_mnist_closer
 Differs    from configs/fashion_mnist.py: width 16 instead of 64; 15 epochs instead of 200, the learning rate lowered at
            the same shares of them (60, 120 and 160 of 200 are 4.5, taken as 5, 9 and 12 of 15).
-Afterwards Monte Carlo dropout: python -m mixup_jax.evaluate --workdir=RUN --mc_dropout=10 --save_as=RUN+mc10
+Afterwards Monte Carlo dropout: python -m mixup_jax.evaluate --workdir=RUN --mc_dropout=10 --save_as=RUN+mc10, and
+           python -m studies.closer runs/fashion_mnist_closer, which writes docs/results/closer/README.md.
 Cost       12 runs of 825,000 images: about 20 minutes each on two cores.
 """
 

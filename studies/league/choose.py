@@ -53,8 +53,15 @@ def held_out_nll(folder: Path) -> float:
     return metrics.nll(metrics.scale(record.logits, temperature), record.labels)
 
 
+def leave_held_out(folder: Path) -> None:
+    """Deletes the records of a candidate that is not compared, but for what it was judged by."""
+    for path in (folder / "predictions").glob("*.npz"):
+        if "-validation-" not in path.name:
+            path.unlink()
+
+
 def main() -> int:
-    """Writes the choice; returns 1, without writing, if a method has a candidate without a record."""
+    """Writes the choice and leaves the others their held-out records; returns 1 if a candidate has no record yet."""
     found = candidates()
     missing = [str(path) for labels in found.values() for path in labels.values() if not path.is_dir()]
     if missing:
@@ -63,6 +70,10 @@ def main() -> int:
     scores = {method: {label: held_out_nll(path) for label, path in labels.items()} for method, labels in found.items()}
     chosen = {method: min(labels, key=lambda label: labels[label]) for method, labels in scores.items()}
     write_json(FOLDER / "chosen.json", {"chosen": chosen, "held_out_nll": scores})
+    for method, labels in found.items():
+        for label, path in labels.items():
+            if label != chosen[method] and path.parent == FOLDER:
+                leave_held_out(path)
     print(chosen)
     return 0
 

@@ -44,7 +44,7 @@ method the score with the highest mean AUROC against uniform noise, which is in 
 against 900 of each foreign set."""
 CANDIDATES = """\
 2,500 images, seed 1, one network each, beside ERM: what is chosen is the lowest *held-out NLL*, of the kept validation
-examples at the temperature that is best for them. One network says little of a method."""
+examples at the temperature that is best for them."""
 
 Cell = dict[int, Numbers]
 """The numbers of one method at one size, by seed."""
@@ -134,14 +134,12 @@ def state(cells: dict[int, dict[str, Cell]]) -> str:
 
 def tried(chosen: dict[str, str]) -> str:
     """Returns the table of ERM and of the candidates that have records, with what these are chosen by."""
-    lines = [f"| method | candidate | held-out NLL | {' | '.join(COLUMNS.values())} |"]
-    lines.append(f"| --- | --- | ---: |{' ---: |' * len(COLUMNS)}")
+    lines = ["| method | candidate | held-out NLL |", "| --- | --- | ---: |"]
     for method, labels in ({"erm": {"alpha_0": SETTLED / name("alpha_0")}} | candidates()).items():
         for label, path in labels.items():
             if (path / "config.json").is_file():
                 mark = ", **chosen**" if chosen.get(method) == label else ""
-                values = [f"{held_out_nll(path):.4f}", *(f"{numbers(path)[key]:.3f}" for key in COLUMNS)]
-                lines.append(f"| {escaped(method)} | {escaped(label)}{mark} | {' | '.join(values)} |")
+                lines.append(f"| {escaped(method)} | {escaped(label)}{mark} | {held_out_nll(path):.4f} |")
     return "\n".join(lines)
 
 
