@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from mixup_jax.escapes import print_line
 
@@ -114,9 +115,6 @@ def compare() -> str:
 
     The images, kernels and gradients are small whole numbers, so that neither side rounds a product or a sum.
     """
-    import jax
-    import jax.numpy as jnp
-
     from mixup_jax import cpu_convolution as room
 
     room._MULTIPLICATIONS = 1
