@@ -156,7 +156,7 @@ def _filled(match: re.Match[str], regime: Regime | None) -> str:
 
 def _stated(match: re.Match[str], home: Path) -> str:
     """Returns the mark with "run here" and the number of runs, "ready to run", or "no config"."""
-    runs = len(list((home / match["folder"]).glob("*/evaluation.json")))
+    runs = len(list((home / match["folder"]).glob("*/config.json")))
     if runs:
         state = f"[run here]({match['folder']}), {runs} runs"
     else:
