@@ -91,6 +91,10 @@ def test_the_table_has_the_best_first_and_pairs_by_seed(tmp_path: Path, monkeypa
     mean = np.mean([cells["mbls"][seed]["nll_t"] - cells["erm"][seed]["nll_t"] for seed in range(3)])
     assert signed(float(mean)) in page.against(cells, "erm")
     assert "mixup at 2,500 images (3 of 3 seeds)" in page.state({2500: cells})
+    told = page.in_short(2500, cells)
+    assert "lowest with mbls, erm, mixup; ERM has place 2 and mixup place 3 of 3" in told
+    decided = [one.verdict != "undecided" for column in page.differences(cells, "erm").values() for one in column]
+    assert f"Of 6 differences to these two {sum(decided)} are decided" in told
 
 
 def test_the_score_of_features_is_chosen_by_the_set_that_is_in_no_table(monkeypatch: pytest.MonkeyPatch):

@@ -14,7 +14,7 @@ from mixup_jax.runs.files import read_object, write_atomically
 from studies.league.choose import FOLDER, SEEDS, SETTLED, SIZES, candidates, compared, held_out_nll, name
 from studies.league.scores import FILE, OF_FEATURES, SETS, TUNING, Aurocs
 from studies.settled.answers import shown
-from studies.settled.intervals import compare, corrected
+from studies.settled.intervals import Comparison, compare, corrected
 from studies.settled.numbers import Numbers, load_records, measured
 
 COLUMNS = {
@@ -65,12 +65,8 @@ def numbers(folder: Path) -> Numbers:
 
 def table(cells: dict[str, Cell]) -> str:
     """Returns the league table at one size, by NLL after temperature, the best first; methods without a run last."""
-
-    def place(method: str) -> float:
-        return float(np.mean([one["nll_t"] for one in cells[method].values()])) if cells[method] else np.inf
-
     lines = [f"| method | seeds | {' | '.join(COLUMNS.values())} |", f"| --- | ---: |{' ---: |' * len(COLUMNS)}"]
-    for method in sorted(cells, key=place):
+    for method in by_nll(cells):
         values = [[one[key] for one in cells[method].values()] for key in COLUMNS]
         lines.append(f"| {escaped(method)} | {len(cells[method])} | {' | '.join(map(spread, values))} |")
     return "\n".join(lines)
@@ -85,17 +81,27 @@ def spread(values: list[float]) -> str:
 
 def against(cells: dict[str, Cell], base: str) -> str:
     """Returns a table of the differences of every method to one, by pairs of one seed."""
-    others = [method for method in cells if method not in ("erm", "mixup") and cells[method]]
-    columns = []
+    columns = [map(shown, column) for column in differences(cells, base).values()]
+    lines = [f"| minus {base} | {' | '.join(COLUMNS[key] for key in DIFFERENCES)} |", "| --- | --- | --- | --- |"]
+    rows = zip(compared_methods(cells), *columns, strict=True)
+    return "\n".join([*lines, *(f"| {' | '.join([escaped(method), *row])} |" for method, *row in rows)])
+
+
+def compared_methods(cells: dict[str, Cell]) -> list[str]:
+    """Returns the methods that have a run, without ERM and mixup."""
+    return [method for method in cells if method not in ("erm", "mixup") and cells[method]]
+
+
+def differences(cells: dict[str, Cell], base: str) -> dict[str, list[Comparison]]:
+    """Returns for each number the comparison of every method with one, corrected over the methods."""
+    found = {}
     for key in DIFFERENCES:
         pairs = [
-            [cell[seed][key] - cells[base][seed][key] for seed in cell if seed in cells[base]]
-            for cell in map(cells.__getitem__, others)
+            [cells[method][seed][key] - cells[base][seed][key] for seed in cells[method] if seed in cells[base]]
+            for method in compared_methods(cells)
         ]
-        columns.append([shown(one) for one in corrected([compare(values) for values in pairs])])
-    lines = [f"| minus {base} | {' | '.join(COLUMNS[key] for key in DIFFERENCES)} |", "| --- | --- | --- | --- |"]
-    rows = zip(others, *columns, strict=True)
-    return "\n".join([*lines, *(f"| {' | '.join([escaped(method), *row])} |" for method, *row in rows)])
+        found[key] = corrected([compare(values) for values in pairs])
+    return found
 
 
 def by_features(size: int, chosen: dict[str, str], scored: dict[str, Aurocs]) -> str:
@@ -127,9 +133,31 @@ def state(cells: dict[int, dict[str, Cell]]) -> str:
         for method, cell in methods.items()
         if len(cell) < len(SEEDS)
     ]
+    if missing:
+        return f"**Not yet run: {'; '.join(missing)}.** What is said is preliminary. {CONTINUE}"
+    return f"All runs are here. {' '.join(in_short(size, methods) for size, methods in cells.items())}"
+
+
+def in_short(size: int, cells: dict[str, Cell]) -> str:
+    """Returns a sentence on the order by NLL after temperature, and on how many differences are decided."""
+    order = by_nll(cells)
+    erm, mixup = (order.index(method) + 1 for method in ("erm", "mixup"))
+    columns = [column for base in ("erm", "mixup") for column in differences(cells, base).values()]
+    decided = [one.verdict in ("lower", "higher") for column in columns for one in column]
     return (
-        "All runs are here." if not missing else f"**Not yet run: {'; '.join(missing)}.** What is said is preliminary."
+        f"At {size:,} images NLL after temperature is lowest with {escaped(', '.join(order[:3]))}; ERM has place {erm} "
+        f"and mixup place {mixup} of {len(order)}. "
+        f"Of {len(decided)} differences to these two {sum(decided)} are decided."
     )
+
+
+def by_nll(cells: dict[str, Cell]) -> list[str]:
+    """Returns the methods by their mean NLL after temperature, the best first; those without a run last."""
+
+    def place(method: str) -> float:
+        return float(np.mean([one["nll_t"] for one in cells[method].values()])) if cells[method] else np.inf
+
+    return sorted(cells, key=place)
 
 
 def tried(chosen: dict[str, str]) -> str:
@@ -149,8 +177,9 @@ def written() -> str:
     scored = read_object(FOLDER / FILE) if (FOLDER / FILE).is_file() else {}
     cells = {size: league(size, chosen) for size in SIZES} if chosen else {}
     trained = [(path / "config.json").is_file() for labels in candidates().values() for path in labels.values()]
-    here = state(cells) if chosen else f"**No choice yet**: {sum(trained)} of {len(trained)} candidates are trained."
-    parts = [HEAD, f"## What is here\n{here} {CONTINUE}", f"## The candidates\n{CANDIDATES}\n\n{tried(chosen)}"]
+    waiting = f"**No choice yet**: {sum(trained)} of {len(trained)} candidates are trained. {CONTINUE}"
+    here = state(cells) if chosen else waiting
+    parts = [HEAD, f"## What is here\n{here}", f"## The candidates\n{CANDIDATES}\n\n{tried(chosen)}"]
     for size, methods in cells.items():
         tables = [table(methods), against(methods, "erm"), against(methods, "mixup")]
         if scored:
