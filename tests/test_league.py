@@ -91,6 +91,8 @@ def test_the_table_has_the_best_first_and_pairs_by_seed(tmp_path: Path, monkeypa
     mean = np.mean([cells["mbls"][seed]["nll_t"] - cells["erm"][seed]["nll_t"] for seed in range(3)])
     assert signed(float(mean)) in page.against(cells, "erm")
     assert "mixup at 2,500 images (3 of 3 seeds)" in page.state({2500: cells})
+    drawn = page.picture({2500: cells}).decode()
+    assert drawn.index("<!-- erm -->") < drawn.index("<!-- mbls -->")  # the lowest is drawn last, on top
     told = page.in_short(2500, cells)
     assert "lowest with mbls, erm, mixup; ERM has place 2 and mixup place 3 of 3" in told
     decided = [one.verdict != "undecided" for column in page.differences(cells, "erm").values() for one in column]

@@ -14,6 +14,7 @@ from mixup_jax.runs.files import read_object, write_atomically
 from studies.league.choose import FOLDER, SEEDS, SETTLED, SIZES, candidates, compared, held_out_nll, name
 from studies.league.scores import FILE, OF_FEATURES, SETS, TUNING, Aurocs
 from studies.settled.answers import shown
+from studies.settled.figures import by_method
 from studies.settled.intervals import Comparison, compare, corrected
 from studies.settled.numbers import Numbers, load_records, measured
 
@@ -45,6 +46,10 @@ against 900 of each foreign set. What is best on one foreign set may fail on ano
 all methods, Mahalanobis."""
 COMMON = "mahalanobis"
 """The score of features that stands for all methods."""
+FIGURE = """\
+![NLL after temperature scaling of every method, the lowest on top](figures/nll.svg)
+
+A point is a network, a bar the mean of a method."""
 CANDIDATES = """\
 2,500 images, seed 1, one network each, beside ERM: what is chosen is the lowest *held-out NLL*, of the kept validation
 examples at the temperature that is best for them."""
@@ -179,26 +184,43 @@ def tried(chosen: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
-def written() -> str:
-    """Returns the page."""
+def picture(cells: dict[int, dict[str, Cell]]) -> bytes:
+    """Returns the NLL after temperature of all networks as SVG, a panel for each size."""
+    return by_method(
+        {
+            f"{size:,} images": {
+                method: [one["nll_t"] for one in cell.values()] for method, cell in methods.items() if cell
+            }
+            for size, methods in cells.items()
+        },
+        "NLL after temperature scaling, nats",
+    )
+
+
+def written() -> tuple[str, bytes | None]:
+    """Returns the page, and its figure if there is a choice."""
     chosen = read_object(FOLDER / "chosen.json")["chosen"] if (FOLDER / "chosen.json").is_file() else {}
     scored = read_object(FOLDER / FILE) if (FOLDER / FILE).is_file() else {}
     cells = {size: league(size, chosen) for size in SIZES} if chosen else {}
     trained = [(path / "config.json").is_file() for labels in candidates().values() for path in labels.values()]
     waiting = f"**No choice yet**: {sum(trained)} of {len(trained)} candidates are trained. {CONTINUE}"
     here = state(cells) if chosen else waiting
-    parts = [HEAD, f"## What is here\n{here}", f"## The candidates\n{CANDIDATES}\n\n{tried(chosen)}"]
+    parts = [HEAD, f"## What is here\n{here}"] + ([FIGURE] if cells else [])
     for size, methods in cells.items():
         tables = [table(methods), against(methods, "erm"), against(methods, "mixup")]
         if scored:
             tables += [FEATURES, by_features(size, chosen, scored)]
         parts.append(f"## {size:,} images\n" + "\n\n".join(tables))
-    return "\n\n".join(parts) + "\n"
+    parts.append(f"## The candidates\n{CANDIDATES}\n\n{tried(chosen)}")
+    return "\n\n".join(parts) + "\n", picture(cells) if cells else None
 
 
 def main() -> int:
-    """Writes the page."""
-    write_atomically(FOLDER / "README.md", written().encode())
+    """Writes the page and its figure."""
+    text, drawn = written()
+    if drawn:
+        write_atomically(FOLDER / "figures" / "nll.svg", drawn)
+    write_atomically(FOLDER / "README.md", text.encode())
     return 0
 
 

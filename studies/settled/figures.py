@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from mixup_jax.figures.style import BLUE, GREEN, GREY, INK, SKY, VERMILLION, new_figure, style, to_svg
+from mixup_jax.figures.style import BLUE, GREEN, GREY, INK, PALE, SKY, VERMILLION, new_figure, style, to_svg
 from studies.settled.intervals import Comparison
 from studies.settled.numbers import Regime
 
 COLOURS = {0.1: SKY, 0.2: VERMILLION, 0.4: GREEN, 1.0: BLUE}
 SHAPES = {("images", "plain"): "o", ("images", "augmented"): "s", ("texts", "plain"): "^"}
 WORDS = {("images", "plain"): "images", ("images", "augmented"): "images, augmented", ("texts", "plain"): "sentences"}
+MARKED = {"erm": VERMILLION, "mixup": BLUE}
 SHIFT = 0.0006
 """Between the alphas of one regime, so that their intervals stand side by side."""
 
@@ -61,6 +63,32 @@ def against_size(panels: Sequence[Panel]) -> bytes:
             axes.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=90, fontsize=6)
             axes.xaxis.set_minor_locator(NullLocator())
         _explain(figure, {(r.task, r.plan) for panel in panels for r, _ in panel.changes}, _alphas(panels))
+        return to_svg(figure)
+
+
+def by_method(panels: Mapping[str, Mapping[str, Sequence[float]]], label: str) -> bytes:
+    """Returns the panels as SVG: of each method the value of every seed, and their mean, the lowest on top.
+
+    Args:
+      panels: by title, for each method its values, one a seed; ERM and mixup are marked.
+      label: what the values are.
+    """
+    with style():
+        figure = new_figure(3.6 * len(panels), 3.2)
+        for axes, (title, methods) in zip(
+            figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+        ):
+            order = sorted(methods, key=lambda method: fmean(methods[method]), reverse=True)
+            for place, method in enumerate(order):
+                colour = MARKED.get(method, INK)
+                axes.plot(methods[method], [place] * len(methods[method]), "o", color=colour, markersize=4, alpha=0.45)
+                axes.plot([fmean(methods[method])], [place], "|", color=colour, markersize=12, markeredgewidth=2)
+            axes.set_yticks(range(len(order)), order)
+            for name, method in zip(axes.get_yticklabels(), order, strict=True):
+                name.set_color(MARKED.get(method, INK))
+            axes.set(xlabel=label, title=title)
+            axes.grid(axis="y", color=PALE, linewidth=0.5)
+            axes.xaxis.set_major_locator(MaxNLocator(5))
         return to_svg(figure)
 
 
