@@ -16,7 +16,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PUBLISHED = {".md", ".png", ".svg"}
+PUBLISHED = {".css", ".md", ".png", ".svg"}
 HOMES = {"index.md": "README.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
 """Pages that are files beside docs/."""
 
