@@ -35,7 +35,7 @@ class Panel:
 def against_gap(panels: Sequence[Panel], gaps: Mapping[Regime, float]) -> bytes:
     """Returns the panels as SVG, each change at its regime's signed gap of ERM, with its interval."""
     with style():
-        figure = new_figure(3.6 * len(panels), 3.5)
+        figure = new_figure(max(3.6 * len(panels), 6.0), 3.5)  # of one panel the points would touch
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             axes.axhline(0, color=GREY, linewidth=0.8)
             if panel.line is not None:
