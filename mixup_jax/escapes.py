@@ -1,6 +1,7 @@
 """Escaping text from files and users for the place where it is shown, and checking parts of file names."""
 
 import contextlib
+import os
 import re
 import sys
 import unicodedata
@@ -72,8 +73,10 @@ def _readers_needed() -> Iterator[None]:
 @contextlib.contextmanager
 def escaped_output() -> Iterator[None]:
     """Escapes all text that is written to stdout and stderr during the block."""
-    with contextlib.redirect_stdout(EscapedStream(sys.stdout)), contextlib.redirect_stderr(EscapedStream(sys.stderr)):
-        yield
+    with open(os.devnull, "w") as nowhere:  # in place of a stream that was closed before Python began, as by `>&-`
+        out, err = (EscapedStream(stream or nowhere) for stream in (sys.stdout, sys.stderr))
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            yield
 
 
 class EscapedStream:

@@ -72,13 +72,14 @@ def test_ctrl_c_is_exit_code_130():
     assert run_command(interrupted, []) == 130
 
 
-def test_output_that_nobody_reads_ends_a_command_without_a_word(tmp_path: Path):
+@pytest.mark.parametrize(("reader", "code"), [("| exec true", 141), (">&-", 0)])
+def test_output_that_nobody_reads_leads_to_no_traceback(tmp_path: Path, reader: str, code: int):
     (tmp_path / "p.csv").write_text("p_0,p_1,label\n0.9,0.1,0\n0.2,0.8,0\n")
     words = "-m mixup_jax.evaluate --predictions=p.csv --probabilities"
-    command = f"{sys.executable} {words} | exec true; exit ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} {words} {reader}; exit ${{PIPESTATUS[0]}}"
     known = os.environ | {"PYTHONPATH": str(ROOT)}
     ended = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=known, capture_output=True, text=True)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (141, "", "")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", "")
 
 
 def test_help_is_quick_and_shows_a_command_to_copy():
