@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mixup_jax.__main__ import main as mixup_jax_main
 from mixup_jax.command import run_command
 from mixup_jax.config import Config, to_dict
 from mixup_jax.errors import InputError, unknown_name
@@ -137,6 +138,14 @@ DOORS = {
     *(path.stem for path in PACKAGE.glob("*.py") if "run_command(main)" in path.read_text()),
     *(f"{path.parent.name}.{path.stem}" for path in PACKAGE.glob("*/*.py") if "run_command(main)" in path.read_text()),
 }
+
+
+def test_the_package_as_a_command_names_every_command(capsys: pytest.CaptureFixture[str]):
+    assert mixup_jax_main([]) == mixup_jax_main(["--help"]) == 0
+    listed = re.findall(r"^  python -m mixup_jax\.([\w.]+) ", capsys.readouterr().out, re.MULTILINE)
+    assert sorted(set(listed)) == sorted(door.removesuffix(".__main__") for door in DOORS)
+    assert mixup_jax_main(["train"]) == 2
+    assert "unknown argument 'train'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", sorted(DOORS))

@@ -1,0 +1,36 @@
+"""`python -m mixup_jax`: names the commands."""
+
+import sys
+from collections.abc import Sequence
+
+from mixup_jax import __version__
+
+COMMANDS = {
+    "data": "prepares data sets, checks them and describes them",
+    "main": "trains a network",
+    "evaluate": "judges a checkpoint, or anyone's logits",
+    "report": "writes one page about evaluated runs",
+    "compare": "writes one page about anyone's networks, paired",
+    "predict": "applies a trained network to images",
+    "export": "writes a trained network for use elsewhere",
+    "sweep": "runs a grid of configs",
+    "checkpoints": "lists and verifies checkpoints",
+    "compile_ahead": "compiles a config's steps for machines that are not here",
+    "report.evidence": "writes the tables of documents from records of runs",
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints the commands; returns 2 if anything but --help or --version was asked for."""
+    print(f"mixup_jax {__version__}\n")
+    for name, duty in COMMANDS.items():
+        print(f"  python -m mixup_jax.{name:<16} {duty}")
+    print("\nEach has --help, with examples.")
+    unknown = [argument for argument in arguments if argument not in ("-h", "--help", "--version")]
+    if unknown:
+        print(f"error: unknown argument {unknown[0]!r}; expected one of the commands above", file=sys.stderr)
+    return 2 if unknown else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
