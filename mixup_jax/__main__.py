@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from mixup_jax import __version__
+from mixup_jax.escapes import print_line
 
 COMMANDS = {
     "data": "prepares data sets, checks them and describes them",
@@ -22,13 +23,13 @@ COMMANDS = {
 
 def main(arguments: Sequence[str]) -> int:
     """Prints the commands; returns 2 if anything but --help or --version was asked for."""
-    print(f"mixup_jax {__version__}\n")
+    print_line(f"mixup_jax {__version__}")
     for name, duty in COMMANDS.items():
-        print(f"  python -m mixup_jax.{name:<16} {duty}")
-    print("\nEach has --help, with examples.")
+        print_line(f"  python -m mixup_jax.{name:<16} {duty}")
+    print_line("Each has --help, with examples.")
     unknown = [argument for argument in arguments if argument not in ("-h", "--help", "--version")]
     if unknown:
-        print(f"error: unknown argument {unknown[0]!r}; expected one of the commands above", file=sys.stderr)
+        print_line(f"error: unknown argument {unknown[0]!r}; expected one of the commands above", sys.stderr)
     return 2 if unknown else 0
 
 
