@@ -4,6 +4,8 @@ import sys
 from collections.abc import Sequence
 
 from mixup_jax import __version__
+from mixup_jax.command import run_command
+from mixup_jax.errors import InputError
 from mixup_jax.escapes import print_line
 
 COMMANDS = {
@@ -22,16 +24,16 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints the commands; returns 2 if anything but --help or --version was asked for."""
+    """Prints the commands; returns 0; InputError if anything but --help or --version was asked for."""
     print_line(f"mixup_jax {__version__}")
     for name, duty in COMMANDS.items():
         print_line(f"  python -m mixup_jax.{name:<16} {duty}")
     print_line("Each has --help, with examples.")
-    unknown = [argument for argument in arguments if argument not in ("-h", "--help", "--version")]
-    if unknown:
-        print_line(f"error: unknown argument {unknown[0]!r}; expected one of the commands above", sys.stderr)
-    return 2 if unknown else 0
+    for argument in arguments:
+        if argument not in ("-h", "--help", "--version"):
+            raise InputError(f"unknown argument {argument!r}; expected one of the commands above")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(main, sys.argv[1:]))
