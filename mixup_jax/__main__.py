@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mixup_jax import __version__
 from mixup_jax.command import run_command
-from mixup_jax.errors import InputError
+from mixup_jax.errors import unknown_name
 from mixup_jax.escapes import print_line
 
 COMMANDS = {
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     print_line("Each has --help, with examples.")
     for argument in arguments:
         if argument not in ("-h", "--help", "--version"):
-            raise InputError(f"unknown argument {argument!r}; expected one of the commands above")
+            raise unknown_name("command", argument, COMMANDS)
     return 0
 
 

@@ -5,14 +5,15 @@ Keeps the records of finished runs of configs/grids/fashion_mnist_closer.py firs
 
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 from mixup_jax.grid import load_grid
 from mixup_jax.runs.files import write_atomically
-from studies.league.page import escaped, spread
+from studies.league.page import Cell, escaped, table
 from studies.settled import records
 from studies.settled.answers import signed
-from studies.settled.numbers import Numbers, load_records, measured
+from studies.settled.numbers import load_records, measured
 
 FOLDER, GRID = Path("docs/results/closer"), Path("configs/grids/fashion_mnist_closer.py")
 CALIBRATION = {
@@ -42,9 +43,6 @@ temperature that is fitted on 800 held-out images. `dropout+mc10` is the mean of
 DIFFERENCES = """\
 A network less ERM's of the same seed, of seeds 0 and 1. Where both have one sign, a third may have the other."""
 
-Cell = dict[int, Numbers]
-"""The numbers of one method, by seed."""
-
 
 def study() -> dict[str, Cell]:
     """Returns the numbers of every method that has records, in the order of the grid."""
@@ -62,15 +60,6 @@ def method_and_seed(run: str) -> tuple[str, int]:
     return method + passes, int(seed)
 
 
-def table(cells: dict[str, Cell], columns: dict[str, str]) -> str:
-    """Returns a line of means for each method."""
-    lines = [f"| method | seeds | {' | '.join(columns.values())} |", f"| --- | ---: |{' ---: |' * len(columns)}"]
-    for method, cell in cells.items():
-        values = [spread([one[key] for one in cell.values()]) for key in columns]
-        lines.append(f"| {escaped(method)} | {len(cell)} | {' | '.join(values)} |")
-    return "\n".join(lines)
-
-
 def against_erm(cells: dict[str, Cell]) -> str:
     """Returns a line of differences to ERM for each other method, one number a seed."""
     columns = {key: label for key, label in (CALIBRATION | FOREIGN).items() if key not in ("nll", "gap")}
@@ -86,7 +75,12 @@ def against_erm(cells: dict[str, Cell]) -> str:
 def written() -> str:
     """Returns the page."""
     cells = study()
-    missing = [f"{escaped(method)} ({2 - len(cell)} of 2)" for method, cell in cells.items() if len(cell) < 2]
+    planned = Counter(method_and_seed(run.name)[0] for run in load_grid(GRID))
+    missing = [
+        f"{escaped(method)} ({count - len(cells[method])} of {count})"
+        for method, count in planned.items()
+        if len(cells[method]) < count
+    ]
     state = f"**Not yet run: {', '.join(missing)}.**" if missing else "All runs are here."
     parts = [HEAD, state, "## Calibration", table(cells, CALIBRATION), "## Foreign inputs", table(cells, FOREIGN)]
     return "\n\n".join([*parts, "## Against ERM, seed by seed", DIFFERENCES, against_erm(cells)]) + "\n"

@@ -85,9 +85,9 @@ def test_the_table_has_the_best_first_and_pairs_by_seed(tmp_path: Path, monkeypa
         kept(tmp_path / f"images_2500_plain_alpha_0-{seed}", 1.0 + 0.1 * seed)
         kept(tmp_path / f"images_2500_plain_mbls_margin_5-{seed}", 0.5)
     cells = page.league(2500, {"mixup": "alpha_1", "mbls": "margin_5"})
-    rows = [line.split(" | ")[0] for line in page.table(cells).splitlines()[2:]]
+    rows = [line.split(" | ")[0] for line in page.table(page.by_nll(cells), page.COLUMNS).splitlines()[2:]]
     assert rows == ["| mbls", "| erm", "| mixup"]
-    assert page.spread([]) in page.table(cells).splitlines()[-1]
+    assert page.spread([]) in page.table(page.by_nll(cells), page.COLUMNS).splitlines()[-1]
     mean = np.mean([cells["mbls"][seed]["nll_t"] - cells["erm"][seed]["nll_t"] for seed in range(3)])
     assert signed(float(mean)) in page.against(cells, "erm")
     assert "mixup at 2,500 images (3 of 3 seeds)" in page.state({2500: cells})

@@ -144,7 +144,7 @@ def test_the_package_as_a_command_names_every_command(capsys: pytest.CaptureFixt
     assert mixup_jax_main([]) == mixup_jax_main(["--help"]) == 0
     listed = re.findall(r"^  python -m mixup_jax\.([\w.]+) ", capsys.readouterr().out, re.MULTILINE)
     assert sorted(set(listed)) == sorted(door.removesuffix(".__main__") for door in DOORS)
-    with pytest.raises(InputError, match="unknown argument 'train'"):
+    with pytest.raises(InputError, match="unknown command 'train'"):
         mixup_jax_main(["train"])
 
 

@@ -5,7 +5,7 @@ Differs    from configs/fashion_mnist.py: width 16 instead of 64; 15 epochs inst
            the same shares of them (60, 120 and 160 of 200 are 4.5, taken as 5, 9 and 12 of 15).
 Afterwards Monte Carlo dropout: python -m mixup_jax.evaluate --workdir=RUN --mc_dropout=10 --save_as=RUN+mc10, and
            python -m studies.closer runs/fashion_mnist_closer, which writes docs/results/closer/README.md.
-Cost       12 runs of 825,000 images: about 20 minutes each on two cores.
+Cost       12 runs of 825,000 images: about 25 minutes of one core each.
 """
 
 from mixup_jax.grid import PlannedRun, planned_methods

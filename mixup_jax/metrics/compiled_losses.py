@@ -85,7 +85,7 @@ def losses_of_wide_rows(logits: Any, bits: Any, labels: Any, others: Any, below:
             place = max(place, np.int32(k) if row[k] == largest[0] else np.int32(0))
         x, squares, gap = 0.0, 0.0, top - row[labels[i]]
         for others_of_row in (row[:place], row[place + 1 :]):  # without one of the largest
-            if brier.size:
+            if brier.size:  # a loop for each: asked within one loop, it takes half as long again
                 for k in range(others_of_row.size):
                     power = exponential(at_least(others_of_row[k] - top, LEAST))
                     x += power

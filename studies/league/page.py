@@ -71,12 +71,12 @@ def numbers(folder: Path) -> Numbers:
     return measured(load_records(folder), "fashion_mnist")
 
 
-def table(cells: dict[str, Cell]) -> str:
-    """Returns the league table at one size, by NLL after temperature, the best first; methods without a run last."""
-    lines = [f"| method | seeds | {' | '.join(COLUMNS.values())} |", f"| --- | ---: |{' ---: |' * len(COLUMNS)}"]
-    for method in by_nll(cells):
-        values = [[one[key] for one in cells[method].values()] for key in COLUMNS]
-        lines.append(f"| {escaped(method)} | {len(cells[method])} | {' | '.join(map(spread, values))} |")
+def table(cells: dict[str, Cell], columns: dict[str, str]) -> str:
+    """Returns a line for each method, in their order, with the mean of each number over the seeds and its spread."""
+    lines = [f"| method | seeds | {' | '.join(columns.values())} |", f"| --- | ---: |{' ---: |' * len(columns)}"]
+    for method, cell in cells.items():
+        values = [[one[key] for one in cell.values()] for key in columns]
+        lines.append(f"| {escaped(method)} | {len(cell)} | {' | '.join(map(spread, values))} |")
     return "\n".join(lines)
 
 
@@ -153,7 +153,7 @@ def state(cells: dict[int, dict[str, Cell]]) -> str:
 
 def in_short(size: int, cells: dict[str, Cell]) -> str:
     """Returns a sentence on the order by NLL after temperature, and on how many differences are decided."""
-    order = by_nll(cells)
+    order = list(by_nll(cells))
     erm, mixup = (order.index(method) + 1 for method in ("erm", "mixup"))
     columns = [column for base in ("erm", "mixup") for column in differences(cells, base).values()]
     decided = [one.verdict in ("lower", "higher") for column in columns for one in column]
@@ -164,13 +164,13 @@ def in_short(size: int, cells: dict[str, Cell]) -> str:
     )
 
 
-def by_nll(cells: dict[str, Cell]) -> list[str]:
+def by_nll(cells: dict[str, Cell]) -> dict[str, Cell]:
     """Returns the methods by their mean NLL after temperature, the best first; those without a run last."""
 
     def place(method: str) -> float:
         return float(np.mean([one["nll_t"] for one in cells[method].values()])) if cells[method] else np.inf
 
-    return sorted(cells, key=place)
+    return {method: cells[method] for method in sorted(cells, key=place)}
 
 
 def tried(chosen: dict[str, str]) -> str:
@@ -207,7 +207,7 @@ def written() -> tuple[str, bytes | None]:
     here = state(cells) if chosen else waiting
     parts = [HEAD, f"## What is here\n{here}"] + ([FIGURE] if cells else [])
     for size, methods in cells.items():
-        tables = [table(methods), against(methods, "erm"), against(methods, "mixup")]
+        tables = [table(by_nll(methods), COLUMNS), against(methods, "erm"), against(methods, "mixup")]
         if scored:
             tables += [FEATURES, by_features(size, chosen, scored)]
         parts.append(f"## {size:,} images\n" + "\n\n".join(tables))
