@@ -187,6 +187,25 @@ def test_what_is_no_ensemble_is_refused(tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
+def test_what_a_stranger_wrote_into_an_evaluation_cannot_leave_the_folder_of_an_ensemble(tmp_path: Path):
+    members = [make_run(tmp_path / "runs" / str(seed), seed=seed) for seed in (0, 1)]
+    files = [member / "evaluation.json" for member in members]
+    whole, before = [file.read_bytes() for file in files], sorted(tmp_path.rglob("*"))
+    for change in (
+        {"step": "/../../../escaped"},
+        {"results": {"a\0b/test": {}}},
+        {"ood": {"a\x1b": {}}},
+        {"config": []},
+        {"config": {"seed": [1]}},
+        {"config": {"seed": 1, "derived": 5}},
+    ):
+        for file, content in zip(files, whole, strict=True):
+            file.write_text(json.dumps(json.loads(content) | change))
+        with pytest.raises(InputError, match="is missing or damaged"):
+            evaluate_ensemble(members, tmp_path / "runs" / "out")
+        assert sorted(tmp_path.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -1,6 +1,5 @@
 """Several records of the same examples as one: an ensemble of runs, or samples of Monte Carlo dropout."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from mixup_jax.errors import InputError
-from mixup_jax.escapes import print_line
+from mixup_jax.escapes import is_file_name, print_line
 from mixup_jax.evaluation.measure import evaluate_records
 from mixup_jax.metrics.analyses import Disagreement
 from mixup_jax.metrics.logits import blocks
 from mixup_jax.metrics.softmax import Floats, log_softmax
-from mixup_jax.runs.files import write_json
+from mixup_jax.runs.files import parse, read_bytes, write_json
 from mixup_jax.runs.records import Predictions, load_record, save_predictions
 from mixup_jax.runs.workdir import (
     CONFIG_FILE,
@@ -113,16 +112,21 @@ def evaluate_ensemble(members: Sequence[Path], save_as: Path) -> dict[str, Any]:
 
 
 def _evaluation(member: Path) -> dict[str, Any]:
+    """Returns the evaluation of a run, whose folder may be a stranger's: its names and step become parts of paths."""
     path = member / EVALUATION_FILE
     try:
-        evaluation = json.loads(path.read_text())
-        evaluation["config"], evaluation["step"], _test_and_validation(evaluation)
-    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+        evaluation = parse(read_bytes(path))
+        evaluation.setdefault("ood", {})
+        _test_and_validation(evaluation)
+        config, step, names = evaluation["config"], evaluation["step"], [*evaluation["results"], *evaluation["ood"]]
+        whole = isinstance(config.get("seed"), int | None) and isinstance(config.get(DERIVED, {}), dict)
+        if not (whole and type(step) is int and all(is_file_name(name.replace("/", "-")) for name in names)):
+            raise ValueError("seed, step or the name of a set")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
         raise InputError(
             f"{path} is missing or damaged ({type(error).__name__}); expected that of an evaluated run: "
             f"python -m mixup_jax.evaluate --workdir={member}"
         ) from error
-    evaluation.setdefault("ood", {})
     return evaluation
 
 
