@@ -66,3 +66,15 @@ def test_results_that_are_not_there_are_named(tmp_path, archive):
         mixup_jax.load_results("mr", tmp_path / "absent.zip")
     with pytest.raises(InputError, match="no record 'mr/train'; expected one of mr-test-"):
         mixup_jax.load_results("mr", archive)["erm-0"].record("mr/train")
+
+
+def test_what_is_no_whole_archive_or_folder_of_results_is_refused(tmp_path):
+    other = tmp_path / "other.zip"
+    with zipfile.ZipFile(other, "w") as file:
+        file.writestr("notes.txt", "nothing")
+    with pytest.raises(InputError, match="expected docs/results of a checkout, or the archive"):
+        mixup_jax.load_results("mr", other)
+    (tmp_path / "own" / "run").mkdir(parents=True)
+    (tmp_path / "own" / "run" / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"config\.json cannot be read .*; expected the whole file of a run"):
+        mixup_jax.load_results("own", tmp_path)

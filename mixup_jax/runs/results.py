@@ -71,8 +71,8 @@ def load_results(name: str, source: str | os.PathLike[str] | None = None) -> dic
 def _root(source: Path) -> AnyPath:
     if source.is_dir():
         return source
-    if source.is_file() and zipfile.is_zipfile(source):
-        return zipfile.Path(source) / "docs" / "results"
+    if source.is_file() and zipfile.is_zipfile(source) and (found := zipfile.Path(source, "docs/results/")).exists():
+        return found
     raise InputError(
         f"results {source} are neither a folder nor a .zip; expected docs/results of a checkout, "
         "or the archive that `make results` writes there"
@@ -84,11 +84,18 @@ def _kept(run: AnyPath) -> KeptRun:
     folder = run / PREDICTIONS
     files = [each.name for each in folder.iterdir()] if folder.is_dir() else []
     return KeptRun(
-        parse((run / CONFIG_FILE).read_bytes()),
-        parse(evaluation.read_bytes()) if evaluation.is_file() else None,
+        _parsed(run / CONFIG_FILE),
+        _parsed(evaluation) if evaluation.is_file() else None,
         tuple(sorted(file.removesuffix(".npz") for file in files if file.endswith(".npz"))),
         run,
     )
+
+
+def _parsed(file: AnyPath) -> Any:
+    try:
+        return parse(file.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{file} cannot be read ({error}); expected the whole file of a run") from error
 
 
 def _load(file: AnyPath) -> Predictions:
