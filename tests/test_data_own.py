@@ -18,7 +18,7 @@ from mixup_jax.data.__main__ import main as data_command
 from mixup_jax.data.cache import arrays_folder
 from mixup_jax.data.catalog import dataset_spec, training_spec
 from mixup_jax.data.images import channel_statistics, fit, open_upright, shape_of
-from mixup_jax.data.load import load_ood, load_split, load_test, load_training_data
+from mixup_jax.data.load import load_ood, load_split, load_test, load_training_data, recorded_spec
 from mixup_jax.data.own import own_spec, record_name, short_name
 from mixup_jax.data.sources import tfds as tfds_source
 from mixup_jax.data.sources.folder import images
@@ -330,6 +330,14 @@ def test_parquet_and_arrow_of_hugging_face_are_read_with_their_class_names(tmp_p
     pyarrow.parquet.write_table(arrow.table({"image": rows[:2], "label": [[0], [1]]}), tmp_path / "multi.parquet")
     with pytest.raises(InputError, match="several classes an example, which is not supported"):
         own_spec(f"hf:{tmp_path / 'multi.parquet'}", data_dir, quiet)
+    deep = "[" * 100_000 + "]" * 100_000
+    for number, note in enumerate((deep, "[]", '{"info": 5}', '{"info": {"features": {"label": {"names": 5}}}}')):
+        path = tmp_path / f"foreign-{number}.parquet"
+        pyarrow.parquet.write_table(table.replace_schema_metadata({"huggingface": note}), path)
+        assert own_spec(f"hf:{path}", data_dir, quiet).class_names == ("0", "1")
+    (tmp_path / "two" / "test" / "state.json").write_text(deep)
+    with pytest.raises(InputError, match=r"state\.json cannot be read as JSON"):
+        own_spec(f"hf:{tmp_path / 'two'}", data_dir, quiet)
 
 
 def test_a_table_of_texts_trains_a_text_network(tmp_path, data_dir):
@@ -451,3 +459,9 @@ def test_a_network_trains_on_a_folder_and_is_evaluated_on_foreign_images(pets, t
 def test_a_folder_that_goes_away_while_it_is_read_is_named(tmp_path: Path):
     with pytest.raises(InputError, match=r"folder .*gone cannot be read \(No such file or directory\)"):
         list(images(tmp_path / "gone"))
+
+
+@pytest.mark.parametrize("own", [5, {"nonsense": 1}])
+def test_a_checkpoint_that_names_no_data_set_is_refused(own):
+    with pytest.raises(InputError, match="own_spec of the checkpoint cannot be read"):
+        recorded_spec({"own_spec": own}, DataConfig())

@@ -70,7 +70,12 @@ def recorded_spec(
 ) -> DatasetSpec:
     """Returns the entry of the set that a checkpoint was trained on; a user's own files need not be there any more."""
     own = facts.get("own_spec")
-    return run_spec(config, data_dir) if own is None else spec_of(own)
+    if own is None:
+        return run_spec(config, data_dir)
+    try:
+        return spec_of(own)
+    except (TypeError, AttributeError) as error:
+        raise InputError(f"own_spec of the checkpoint cannot be read ({error}); expected that of a data set") from error
 
 
 def load_training_data(

@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import importlib.util
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 from mixup_jax.data.sources import SPLITS, Blocks, Found, Rows, scratch, stamp_of
 from mixup_jax.errors import InputError
+from mixup_jax.runs.files import parse, read_object
 from mixup_jax.runs.tables import PAGES
 
 ENDINGS = (".parquet", ".arrow", ".csv")
@@ -62,12 +62,17 @@ def find(place: str, data_dir: Path, labelled: bool) -> Found:
             values += some[label[0]] if labelled else []
         if labelled:
             labels.setdefault(split, []).extend(_labels(values, path))
-            names = names or table.features.get(label[0], {}).get("names")
+            names = names or _class_names(table.features.get(label[0], {}).get("names"))
     splits = {
         split: Rows(rows.blocks() if isinstance(rows, _Packed) else rows, labels.get(split))
         for split, rows in items.items()
     }
-    return Found(splits, tuple(names) if names else None, task)
+    return Found(splits, names, task)
+
+
+def _class_names(noted: Any) -> tuple[str, ...] | None:
+    texts = isinstance(noted, list) and all(isinstance(name, str) for name in noted)
+    return tuple(noted) if texts and noted else None
 
 
 class _Packed:
@@ -95,7 +100,7 @@ def _files(place: str) -> list[Path]:
     if not files:
         raise InputError(f"{place} holds no {', '.join(ENDINGS)}; expected tables with {WANTED}")
     for state in root.rglob("state.json") if root.is_dir() else ():
-        if json.loads(state.read_text()).get("_indices_files"):
+        if read_object(state).get("_indices_files"):
             raise InputError(f"{state} selects rows by indices; expected a data set saved after flatten_indices()")
     return files
 
@@ -125,8 +130,16 @@ def _open(path: Path) -> _Table:
 
     with _named(path), opened(str(path)) as file:
         schema = pyarrow.parquet.read_schema(file) if is_parquet else pyarrow.ipc.open_stream(file).schema
-    noted = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    return _Table(schema.names, noted.get("info", {}).get("features", {}), read)
+    return _Table(schema.names, _features((schema.metadata or {}).get(b"huggingface", b"{}")), read)
+
+
+def _features(noted: bytes) -> dict[str, Any]:
+    """Returns the types of the columns that the library `datasets` noted; none where the note is not its own."""
+    try:
+        features = parse(noted)["info"]["features"].items()
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return {}
+    return {name: feature for name, feature in features if isinstance(feature, dict)}
 
 
 @contextlib.contextmanager
@@ -159,7 +172,7 @@ def _split_of(path: Path, root: Path) -> str:
 
 
 def _label_column(table: _Table, path: Path) -> str:
-    classes = [name for name, kind in table.features.items() if isinstance(kind, dict) and "names" in kind]
+    classes = [name for name, kind in table.features.items() if "names" in kind]
     found = [name for name in ("label", "labels") if name in table.names] or classes
     if len(found) != 1:
         raise InputError(f"{path} has the columns {', '.join(table.names)}; expected {WANTED}")
