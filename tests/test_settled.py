@@ -183,7 +183,7 @@ def test_a_page_is_written_of_any_part_of_the_grid(tmp_path):
     for seed in range(4):
         for alpha in (0.0, 0.2):
             run_folder(runs / f"a{alpha}-{seed}", alpha, seed)
-            run_folder(runs / f"w{alpha}-{seed}", alpha, seed, width=16)
+            run_folder(runs / f"images_1000_width_16_alpha_{alpha}-{seed}", alpha, seed, width=16)
     records.main([str(runs), str(kept)])
     page.main([str(kept)])
     text = (kept / "README.md").read_text()
@@ -191,11 +191,26 @@ def test_a_page_is_written_of_any_part_of_the_grid(tmp_path):
     regime = numbers.Regime("images", "plain", 1000)
     values = [study[regime, 0.2][seed]["nll_t"] - study[regime, 0.0][seed]["nll_t"] for seed in range(4)]
     assert answers.shown(compare(values)) in text
-    assert "| 1,000 images, width 16 | 4 |" in text.partition("## Later blocks")[2]
-    assert "width 16" not in text.partition("## Later blocks")[0]
+    grid, _, later = text.partition("## Later blocks")
+    wide = numbers.Regime("images", "width 16", 1000)
+    assert "width 16" not in grid
+    assert "8 of 50 networks are here" in later
+    assert f"With width 16 at 1,000 images, ERM's gap is {signed_mean(study, wide)} instead of" in later
+    assert f"instead of {signed_mean(study, regime)}, and mixup changes ECE by" in later
+    assert "R1 has the sign right in" in later
+    assert "| 1,000 images, width 16 | 4 |" in later
+    records_of_wide = numbers.load_records(kept / "images_1000_width_16_alpha_0.0-0")
+    assert {name: len(one.labels) for name, one in records_of_wide.items()} == {
+        "fashion_mnist/test": 2000,
+        "fashion_mnist/validation": 800,
+    }
     assert page.NOT_YET not in text
     for name in ("before", "after", "ood", "shift", "size"):
         assert (kept / "figures" / f"{name}.svg").read_bytes().startswith(b"<?xml")
+
+
+def signed_mean(study, regime):
+    return answers.signed(np.mean([study[regime, 0.0][seed]["gap"] for seed in range(4)]))
 
 
 def invented(effect, *, seeds=5, images=(1000, 2500, 10_000, 55_000)):
@@ -272,3 +287,15 @@ def test_the_answers_replace_what_stood_between_their_marks_and_nothing_else():
     assert page.between(renewed, "new") == renewed
     for unmarked in ("a\nb\n", "a\n<!-- settled -->\nb\n"):
         assert page.between(unmarked, "new") == unmarked
+
+
+def test_later_blocks_are_set_beside_the_regimes_of_their_size():
+    study = invented(lambda gap, alpha: {"ece": -0.03 if gap >= answers.SHARE[alpha] / 4 else 0.03})
+    long, plain = (numbers.Regime("images", plan, 55_000) for plan in ("40 epochs", "plain"))
+    later = {(long, alpha): study[numbers.Regime("images", "plain", 1000), alpha] for alpha in (0.0, 0.2)}
+    text, _, table = answers.later_blocks(study, later).partition("\n\n")
+    gaps = answers.gaps_of_erm(study)
+    assert f"ERM's gap is +0.090 instead of {answers.signed(gaps[plain])}, and mixup changes ECE by \u22120.03" in text
+    assert "] lower instead of +0.030 [" in text
+    assert text.endswith("R1 has the sign right in 1 of 1 of these regimes.")
+    assert "pooled" not in table

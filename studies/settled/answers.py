@@ -68,7 +68,7 @@ def table(study: Study, columns: Mapping[str, str]) -> str:
         row = [str(regime), str(pairs), signed(gap), *(shown(one) for one in cells)]
         lines.append("| " + " | ".join(row) + " |")
     row = ["pooled", "", "", *(shown(pooled(study, key)) for key in columns)]
-    return "\n".join([*lines, "| " + " | ".join(row) + " |"])
+    return "\n".join([*lines, *(["| " + " | ".join(row) + " |"] if len(gaps) > 1 else [])])
 
 
 def shown(one: Comparison | None) -> str:
@@ -270,10 +270,9 @@ def dose(study: Study) -> Page:
 
 def rules(study: Study) -> Page:
     """How often the two rules, and the constant answers, have the sign of the change in ECE."""
-    held_out, losses = gaps_of_erm(study, "val_gap"), gaps_of_erm(study, "train_loss")
+    losses, first = gaps_of_erm(study, "train_loss"), rule_of_gap(study)
     cases = [(regime, alpha, one) for alpha in ALPHAS for regime, one in compared(study, "ece", alpha).items()]
     primary = [case for case in cases if case[1] == PRIMARY]
-    first: Lowers = lambda regime, alpha: held_out[regime] >= SHARE[alpha] / 4  # noqa: E731
     second: Lowers = lambda regime, alpha: losses[regime] < LEARNT  # noqa: E731
     lines = ["| rule | right, of all | right, of the significant |", "| --- | ---: | ---: |"]
     answers = []
@@ -286,6 +285,12 @@ def rules(study: Study) -> Page:
         often = "more often" if better else "no more often"
         answers.append(f"{name} is right in {scores[0][0]} of {scores[0][1]}, {often} than a constant")
     return f"{'; '.join(answers)}.\n\n" + "\n".join(lines), {}
+
+
+def rule_of_gap(study: Study) -> Lowers:
+    """Returns rule R1: mixup lowers ECE if ERM's gap on held-out examples is at least half of the expected fall."""
+    held_out = gaps_of_erm(study, "val_gap")
+    return lambda regime, alpha: held_out[regime] >= SHARE[alpha] / 4
 
 
 def scored(cases: Sequence[tuple[Regime, float, Comparison]], lowers: Lowers) -> tuple[int, int, int, int]:
@@ -304,3 +309,22 @@ SECTIONS: dict[str, Callable[[Study], Page]] = {
     "Dose: by how much does confidence fall?": dose,
     "Can it be told in advance? Two rules stated before the runs": rules,
 }
+
+
+def later_blocks(study: Study, later: Study) -> str:
+    """Returns what later blocks say beside the regimes of the same size in the grid itself, and a table of them."""
+    gaps, before = gaps_of_erm(study), compared(study, "ece")
+    later_gaps, changes = gaps_of_erm(later), compared(later, "ece")
+    sentences = []
+    for regime in enough(later):
+        same = Regime("images", "plain", regime.size)
+        if same in before:
+            sentences.append(
+                f"With {regime.plan} at {regime.size:,} images, ERM's gap is {signed(later_gaps[regime])} instead of "
+                f"{signed(gaps[same])}, and mixup changes ECE by {shown(changes[regime])} instead of "
+                f"{shown(before[same])}."
+            )
+    right, of, *_ = scored([(regime, PRIMARY, changes[regime]) for regime in enough(later)], rule_of_gap(later))
+    sentences.append(f"R1 has the sign right in {right} of {of} of these regimes.")
+    keys = {"ece": "ECE", "ece_t": "ECE, after", "nll_t": "NLL, after", "acc": "accuracy"}
+    return f"{' '.join(sentences)}\n\n{table(later, keys)}"

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from mixup_jax.report import formatting
 from mixup_jax.runs.files import write_atomically
-from studies.settled.answers import ALPHAS, SECTIONS, enough, gaps_of_erm, signed, table
+from studies.settled.answers import ALPHAS, SECTIONS, enough, gaps_of_erm, later_blocks, signed
 from studies.settled.intervals import FEWEST
 from studies.settled.numbers import Study, load_study, mean_of
 from studies.settled.records import FOLDER
 
 MAIN = ("plain", "augmented")
 """Plans of the grid itself; others are later blocks, and are reported apart."""
-PLANNED = 275
+PLANNED, PLANNED_LATER = 275, 50
 
 BREAK = "\n\n"
 NOT_YET = (
@@ -94,8 +94,10 @@ def written(study: Study) -> tuple[str, dict[str, bytes], str]:
         answers.append(f"- *{title}* {answer}")
         figures |= drawn
     if later:
-        keys = {"ece": "ECE", "ece_t": "ECE, after", "nll_t": "NLL, after", "acc": "accuracy"}
-        parts.append(f"## Later blocks: wider networks, longer training\n{table(later, keys)}")
+        text = later_blocks(study, later)
+        count = f"{sum(map(len, later.values()))} of {PLANNED_LATER} networks are here, with 2,000 test images of each."
+        parts.append(f"## Later blocks: wider networks, longer training\n{count} {text}")
+        answers.append(f"- *Later blocks: wider networks, longer training* {text.partition(BREAK)[0]}")
     return "\n\n".join([*parts, RECORDS]), figures, "\n".join(answers)
 
 
