@@ -22,7 +22,7 @@ from mixup_jax.report.__main__ import main
 from mixup_jax.report.comparisons import make_comparisons
 from mixup_jax.report.figure_table import FIGURES, plan_figures
 from mixup_jax.report.filters import Filters
-from mixup_jax.report.groups import T_95, best_of, make_groups, reach
+from mixup_jax.report.groups import best_of, make_groups, reach
 from mixup_jax.report.page import facts_of, five_numbers
 from mixup_jax.report.page_sections import SECTIONS
 from mixup_jax.report.quantities import Quantity
@@ -432,21 +432,13 @@ def test_ties_are_groups_whose_intervals_overlap(folders, tmp_path):
     erm, mixup = make_groups(load_runs(folders))
     low, high = reach(erm, ece)
     values = [group.runs[0].result["ece_15"] for group in (erm,)] + [erm.runs[1].result["ece_15"]]
-    assert (low, high) == pytest.approx(
-        stats.t.interval(0.95, 1, np.mean(values), np.std(values, ddof=1) / 2**0.5), abs=1e-4
-    )
+    assert (low, high) == pytest.approx(stats.t.interval(0.95, 1, np.mean(values), np.std(values, ddof=1) / 2**0.5))
     assert reach(mixup, ece) == tuple(mixup.first.result["intervals"]["ece_15"])
     tied = reach(mixup, ece)[1] >= low
     assert best_of([erm, mixup], ece) == ([erm, mixup] if tied else [mixup])
     (alone,) = make_groups(load_runs([folders[0]]))
     assert best_of([alone, mixup], ece) == [mixup]  # 0.2 against 0.05, with intervals that are far apart
     assert best_of([mixup], ece) == []
-
-
-@pytest.mark.parametrize("freedom", [*range(1, 11), 11, 15, 30, 200])
-def test_the_reach_of_a_mean_is_students(freedom):
-    t = T_95[freedom - 1] if freedom <= len(T_95) else 1.96 + 2.4 / freedom
-    assert t == pytest.approx(stats.t.ppf(0.975, freedom), rel=0.011)
 
 
 def test_an_auroc_below_chance_is_remarked(tmp_path):
