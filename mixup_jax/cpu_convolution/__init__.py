@@ -9,10 +9,11 @@ config, or MIXUP_JAX_CPU_CONVOLUTION=0), if the installed jaxlib does not fit th
 result fails.
 
   __init__      the one public function: which convolutions the kernels compute, and their gradients
-  availability  whether the kernels may be used: switch, processor, layout of XLA's structures, first comparison
+  availability  whether the kernels may be used: switch, processor, XLA's interface, first comparison
   kernels       the kernels as functions of jax arrays
   threads       the function that XLA calls, and how XLA's threads share its work
   xla_calls     reading a call's arguments, results and attributes
+  xla_layout    where XLA's structures have them, and whether the installed version agrees
   direct        convolutions of any size and stride, and their gradients, as products of matrices
   winograd      3x3 convolutions of stride 1 by Winograd's minimal filtering
   products      products of matrices whose sums stay in registers

@@ -1,6 +1,6 @@
 """Reads the buffers, shapes and attributes that XLA passes to a kernel.
 
-Every value is a word of 64 bits at the place given in `availability.WORDS`.
+Every value is a word of 64 bits at the place given in `xla_layout.WORDS`.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from mixup_jax.cpu_convolution.availability import WORDS
+from mixup_jax.cpu_convolution.xla_layout import WORDS
 
 _FRAME, _BUFFER, _API = WORDS["XLA_FFI_CallFrame"], WORDS["XLA_FFI_Buffer"], WORDS["XLA_FFI_Api"]
 _EXTENSION, API, CONTEXT = _FRAME["extension_start"], _FRAME["api"], _FRAME["ctx"]
