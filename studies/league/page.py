@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mixup_jax.metrics.table import SCORES
-from mixup_jax.report.formatting import NONE
+from mixup_jax.report.formatting import MINUS, NONE
 from mixup_jax.runs.files import read_object, write_atomically
 from studies.league.choose import FOLDER, SEEDS, SETTLED, SIZES, candidates, compared, held_out_nll, name
 from studies.league.scores import FILE, OF_FEATURES, SETS, TUNING, Aurocs
@@ -84,7 +84,8 @@ def spread(values: list[float]) -> str:
     """Returns mean ± standard deviation, or what there is of it."""
     if not values:
         return NONE
-    return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
+    mean = f"{np.mean(values):.3f}".replace("-", MINUS)
+    return mean + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
 
 
 def against(cells: dict[str, Cell], base: str) -> str:
