@@ -314,7 +314,7 @@ SECTIONS: dict[str, Callable[[Study], Page]] = {
 def later_blocks(study: Study, later: Study) -> str:
     """Returns what later blocks say beside the regimes of the same size in the grid itself, and a table of them."""
     gaps, before = gaps_of_erm(study), compared(study, "ece")
-    later_gaps, changes = gaps_of_erm(later), compared(later, "ece")
+    later_gaps, changes, scaled = gaps_of_erm(later), compared(later, "ece"), compared(later, "nll_t")
     sentences = []
     for regime in enough(later):
         same = Regime("images", "plain", regime.size)
@@ -322,7 +322,7 @@ def later_blocks(study: Study, later: Study) -> str:
             sentences.append(
                 f"With {regime.plan} at {regime.size:,} images, ERM's gap is {signed(later_gaps[regime])} instead of "
                 f"{signed(gaps[same])}, and mixup changes ECE by {shown(changes[regime])} instead of "
-                f"{shown(before[same])}."
+                f"{shown(before[same])}. After a temperature it changes NLL by {shown(scaled[regime])}."
             )
     right, of, *_ = scored([(regime, PRIMARY, changes[regime]) for regime in enough(later)], rule_of_gap(later))
     sentences.append(f"R1 has the sign right in {right} of {of} of these regimes.")
