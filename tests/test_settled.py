@@ -296,6 +296,6 @@ def test_later_blocks_are_set_beside_the_regimes_of_their_size():
     text, _, table = answers.later_blocks(study, later).partition("\n\n")
     gaps = answers.gaps_of_erm(study)
     assert f"ERM's gap is +0.090 instead of {answers.signed(gaps[plain])}, and mixup changes ECE by \u22120.03" in text
-    assert "] lower instead of +0.030 [" in text
+    assert "(lower) instead of +0.030 (higher), and NLL after a temperature by" in text
     assert text.endswith("R1 has the sign right in 1 of 1 of these regimes.")
     assert "pooled" not in table

@@ -80,6 +80,11 @@ def shown(one: Comparison | None) -> str:
     return f"{signed(one.mean)} [{signed(one.low)}, {signed(one.high)}] {one.verdict}"
 
 
+def briefly(one: Comparison) -> str:
+    """Returns a comparison within a sentence: mean and verdict."""
+    return f"{signed(one.mean)} ({one.verdict})"
+
+
 def signed(value: float) -> str:
     """Returns a number with its sign and three digits."""
     return f"{value:+.3f}".replace("-", formatting.MINUS)
@@ -321,8 +326,8 @@ def later_blocks(study: Study, later: Study) -> str:
         if same in before:
             sentences.append(
                 f"With {regime.plan} at {regime.size:,} images, ERM's gap is {signed(later_gaps[regime])} instead of "
-                f"{signed(gaps[same])}, and mixup changes ECE by {shown(changes[regime])} instead of "
-                f"{shown(before[same])}. After a temperature it changes NLL by {shown(scaled[regime])}."
+                f"{signed(gaps[same])}, and mixup changes ECE by {briefly(changes[regime])} instead of "
+                f"{briefly(before[same])}, and NLL after a temperature by {briefly(scaled[regime])}."
             )
     right, of, *_ = scored([(regime, PRIMARY, changes[regime]) for regime in enough(later)], rule_of_gap(later))
     sentences.append(f"R1 has the sign right in {right} of {of} of these regimes.")
