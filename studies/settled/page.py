@@ -11,7 +11,7 @@ from mixup_jax.runs.files import write_atomically
 from studies.settled.answers import ALPHAS, SECTIONS, enough, gaps_of_erm, later_blocks, signed
 from studies.settled.intervals import FEWEST
 from studies.settled.numbers import Study, load_study, mean_of
-from studies.settled.records import FOLDER
+from studies.settled.records import FOLDER, OF_LATER
 
 MAIN = ("plain", "augmented")
 """Plans of the grid itself; others are later blocks, and are reported apart."""
@@ -95,7 +95,8 @@ def written(study: Study) -> tuple[str, dict[str, bytes], str]:
         figures |= drawn
     if later:
         text = later_blocks(study, later)
-        count = f"{sum(map(len, later.values()))} of {PLANNED_LATER} networks are here, with 2,000 test images of each."
+        kept = f"with {OF_LATER['fashion_mnist/test']:,} test images of each"
+        count = f"{sum(map(len, later.values()))} of {PLANNED_LATER} networks are here, {kept}."
         parts.append(f"## Later blocks: wider networks, longer training\n{count} {text}")
         answers.append(f"- *Later blocks: wider networks, longer training* {text.partition(BREAK)[0]}")
     return "\n\n".join([*parts, RECORDS]), figures, "\n".join(answers)

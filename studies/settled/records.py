@@ -39,6 +39,7 @@ FEWER = {"league": {"corrupted/test": 0}, "closer": {"corrupted/test": 0, "fashi
 OF_LATER = {"fashion_mnist/test": 2000, "mnist/test": 0, "gaussian_noise/test": 0, "corrupted/test": 0}
 """The same of the runs of later blocks, which answer one question."""
 LATER = re.compile(r"images_\d+_(width_\d+|long)_.*")
+"""The names of these runs."""
 WITH_CHECKPOINT = tuple(
     f"images_{regime}_alpha_{alpha}-0"
     for regime in ("1000_plain", "2500_plain", "10000_plain", "10000_augmented", "55000_plain")
