@@ -74,6 +74,15 @@ def test_scores_that_read_the_level_of_logits_are_null_for_probabilities(decimal
     assert logits["scores"]["energy"]["auroc"] != 0.5
 
 
+def test_scores_that_read_the_level_of_logits_are_null_without_the_largest_of_each_row():
+    inside, outside = record(0, 300), record(1, 200, size=1.0)
+    less = Predictions(outside.logits - outside.logits.max(axis=1, keepdims=True), outside.labels)
+    entry = measure_ood(inside, less)
+    assert [key for key, numbers in entry["scores"].items() if numbers is None] == ["energy", "max_logit"]
+    assert "less the largest" in entry["no_information"]["energy"]
+    assert entry["auroc"] == pytest.approx(measure_ood(inside, outside)["auroc"], abs=1e-4)
+
+
 def test_the_energy_of_an_ensemble_is_null_and_the_table_says_why(tmp_path):
     members = [
         mean_of_records([record(seed, 60), Predictions(record(seed + 5, 60).logits, record(seed, 60).labels)])

@@ -17,6 +17,7 @@ from mixup_jax.metrics.table import Score
 from mixup_jax.runs.records import Predictions
 
 NO_LEVEL = "the records hold probabilities or their logarithms, which have no level that this score could read"
+NO_LARGEST = "the records hold logits less the largest of their row, which this score would have to read"
 ENTRIES = {"labels": "train_labels", "kernel": "head_kernel"}
 """The fields of `Training` that a score may need, by their names in a file."""
 Pairs = Mapping[Score, tuple[Floats, Floats]]
@@ -100,16 +101,23 @@ def ood_entry(
       `after_temperature`, the keys before it for logits / temperature, without the `further` scores.  The last two are
       None without one.
     """
-    level = have_level(inside[0].energy) and have_level(outside[0].energy)
+    no_level = _no_level(inside[0], outside[0])
     entries = []
     for number, (examples, foreign) in enumerate(zip(inside, outside, strict=True)):
         others = scores_of(foreign)
         pairs = {score: (score_in, others[score]) for score, score_in in scores_of(examples).items()}
-        nothing = {score.key: NO_LEVEL for score in pairs if score.level and not level}
+        nothing = {score.key: no_level for score in pairs if score.level} if no_level else {}
         if number == 0:
             pairs, nothing = {**pairs, **further}, {**nothing, **missing}
         entries.append(_separated(examples, foreign, pairs, nothing, all_intervals))
     return {**entries[0], "temperature": temperature, "after_temperature": None if temperature is None else entries[1]}
+
+
+def _no_level(*sets: Examined) -> str | None:
+    """Returns why scores that read the level of the logits mean nothing for these sets, or None."""
+    if not all(have_level(each.energy) for each in sets):
+        return NO_LEVEL
+    return NO_LARGEST if any(not each.max_logit.any() for each in sets) else None
 
 
 def _separated(

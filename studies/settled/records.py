@@ -4,8 +4,8 @@ Of each run: config.json, training.json (the last of every number in its trainin
 of the first rows of each set (`ROWS`).  Runs that FOLDER has already are left as they are.
 
 Logits are kept in half precision, less the largest of their row: so the gaps between the likeliest classes, on which
-confidence depends, keep eleven bits each, and no two classes become equal.  `largest` in the same file has what was
-taken away, for scores that depend on it (energy, maximum logit).
+confidence depends, keep eleven bits each, and no two classes become equal.  Scores that depend on what was taken away
+(energy, largest logit) cannot be computed from them; no number of the pages does.
 """
 
 import json
@@ -71,13 +71,11 @@ def save_rows(path: Path, record: Predictions, rows: int) -> None:
     meta = {key: value for key, value in record.meta.items() if key != "config"}
     meta["rows"] = f"the first {rows} of {len(record.labels)}, logits less the largest of their row"
     logits = record.logits[:rows]
-    largest = logits.max(axis=1, keepdims=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
         path,
-        logits=(logits - largest).astype(np.float16),
+        logits=(logits - logits.max(axis=1, keepdims=True)).astype(np.float16),
         labels=record.labels[:rows].astype(np.int8),
-        largest=largest[:, 0].astype(np.float16),
         meta=np.array(json.dumps(meta)),
     )
 
