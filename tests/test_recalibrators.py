@@ -75,11 +75,21 @@ def test_beta_calibration_is_the_best_of_its_family():
 
 def test_a_histogram_holds_the_accuracy_of_bins_of_equal_mass():
     fitted = r.fit_histogram(CONFIDENCE, CORRECT, 8)
-    bins = metrics.bin_equal_mass(CONFIDENCE, CORRECT, 8)
-    np.testing.assert_allclose(fitted.accuracy, bins.correct_sum / bins.count)
+    ascending = np.argsort(CONFIDENCE)
+    np.testing.assert_allclose(fitted.accuracy, [CORRECT[part].mean() for part in np.split(ascending, 8)])
     again = fitted.apply(CONFIDENCE)
     assert metrics.adaptive_ece(again, CORRECT, 8) == pytest.approx(0, abs=1e-12)
     assert fitted.apply([0.0, 1.0]).tolist() == [fitted.accuracy[0], fitted.accuracy[-1]]
+
+
+def test_equal_confidences_share_a_bin_and_an_empty_bin_has_the_accuracy_of_all():
+    tied = r.fit_histogram(np.repeat([0.3, 0.7], [10, 30]), np.arange(40) % 2 == 0, 4)
+    assert tied.apply([0.3, 0.7]).tolist() == [0.5, 0.5]
+    five, right = np.array([1, 2, 3, 4, 5]) / 8, [False, True, False, True, True]
+    assert r.fit_histogram(five, right, 4).apply(five).tolist() == [0, 1, 0, 1, 1]  # an edge is of the bin above
+    few = r.fit_histogram([0.2, 0.8], [False, True], 4)
+    assert few.apply([0.2, 0.5, 0.8]).tolist() == [0.0, 0.5, 1.0]
+    assert r.fit_histogram([0.6] * 3, [True, True, False]).apply([0.1, 0.6]) == pytest.approx([2 / 3, 2 / 3])
 
 
 def test_spline_calibration_is_the_least_squares_natural_spline():

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError
 from mixup_jax.metrics.binning import check_confidences
-from mixup_jax.metrics.calibration import equal_mass_cuts, tie_ends
 from mixup_jax.metrics.softmax import Bools, Floats, Ints, check_labelled, log_softmax
 from mixup_jax.metrics.temperature import fit_temperature
 
@@ -20,7 +19,7 @@ _WORK = 5e9
 """The most steps of a fit are those that take `_WORK` products of a logit and a weight, about 2 s of a core, but at
 least the fewest; those of wide are for more classes than `_WIDE`, where a step of a matrix takes a second."""
 _KNOTS = 6
-_LEAST = 1e-12  # of a confidence whose logarithm is taken
+_LEAST = float(np.finfo(np.float32).eps)  # of a confidence whose logarithm is taken, and its distance from 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +226,7 @@ class Histogram:
     """A map of the confidence that is constant between its edges.
 
     Attributes:
-      upper: float64 `[M]`, ascending: the largest confidence of each bin but the last, which has no end.
+      upper: float64 `[M]`, ascending: where each bin ends and the next begins; the last bin has no end.
       accuracy: float64 `[M]`.
     """
 
@@ -236,18 +235,24 @@ class Histogram:
 
     def apply(self, confidence: npt.ArrayLike) -> Floats:
         """Returns recalibrated confidences, float64 `[N]`."""
-        found: Floats = self.accuracy[np.searchsorted(self.upper[:-1], np.asarray(confidence, np.float64), side="left")]
+        place = np.searchsorted(self.upper[:-1], np.asarray(confidence, np.float64), side="right")
+        found: Floats = self.accuracy[place]
         return found
 
 
 def fit_histogram(confidence: npt.ArrayLike, correct: npt.ArrayLike, n_bins: int = 15) -> Histogram:
-    """Returns the accuracy of each of the bins of equal mass (Zadrozny & Elkan 2001)."""
+    """Returns the accuracy of each of the bins of equal mass, from quantile to quantile (Zadrozny & Elkan 2001).
+
+    Equal confidences share a bin.  A bin without an example, of which there are some where examples are fewer than
+    bins, has the accuracy of all.
+    """
     given, outcomes = _checked(confidence, correct)
-    order = np.argsort(given, kind="stable")
-    ends = tie_ends(given[order])
-    cuts = ends[equal_mass_cuts(ends, n_bins)]
-    accuracy = np.add.reduceat(outcomes[order].astype(np.float64), cuts[:-1]) / np.diff(cuts)
-    return Histogram(given[order][cuts[1:] - 1], accuracy)
+    edges = np.unique(np.quantile(given, np.linspace(0, 1, n_bins + 1)))
+    place = np.searchsorted(edges[1:-1], given, side="right")
+    count = np.bincount(place, minlength=max(len(edges) - 1, 1))
+    accuracy = np.full(len(count), outcomes.mean())
+    np.divide(np.bincount(place, outcomes, len(count)), count, out=accuracy, where=count > 0)
+    return Histogram(edges[-len(count) :], accuracy)
 
 
 @dataclass(frozen=True, eq=False)
