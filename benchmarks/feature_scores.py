@@ -19,7 +19,8 @@ from document import write_between
 
 from mixup_jax.libraries import keep_freed_memory
 from mixup_jax.metrics import table
-from mixup_jax.metrics.feature_scores import Training, apply, principal_dimension
+from mixup_jax.metrics.feature_scores import apply, principal_dimension
+from mixup_jax.metrics.features import Training
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from test_feature_scores import by_openood

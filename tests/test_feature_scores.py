@@ -10,8 +10,9 @@ from scipy.stats import entropy
 import mixup_jax
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.export import format_table, render
-from mixup_jax.metrics import auroc, feature_scores, gen_score, table
-from mixup_jax.metrics.feature_scores import Training, apply, principal_dimension
+from mixup_jax.metrics import auroc, gen_score, table
+from mixup_jax.metrics.feature_scores import apply, principal_dimension
+from mixup_jax.metrics.features import Training, percentile_of, widened
 from mixup_jax.report.quantities import GROUPS, sections
 from mixup_jax.report.runs import dig
 from mixup_jax.runs import arrays_file
@@ -129,10 +130,10 @@ def test_distances_where_a_covariance_has_no_inverse_equal_those_of_its_pseudo_i
 def test_float16_is_widened_and_its_percentiles_are_found_exactly():
     halves = np.arange(1 << 16).astype(np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)][:, None]
-    np.testing.assert_array_equal(feature_scores._wide(halves), halves.astype(np.float64))
+    np.testing.assert_array_equal(widened(halves), halves.astype(np.float64))
     some = np.random.default_rng(4).normal(0, 2, (37, 11)).astype(np.float16)
     for percentile in (0.0, 12.3, 90.0, 100.0):
-        found = feature_scores._percentile(some, percentile)
+        found = percentile_of(some, percentile)
         assert found == pytest.approx(np.percentile(some.astype(np.float64), percentile), rel=1e-12)
 
 

@@ -37,6 +37,7 @@ HOMES = {
         *("metrics.compiling", "metrics.compiled", "cpu_convolution"),
         *(
             "metrics.compiled_classes",
+            "metrics.compiled_features",
             "metrics.compiled_losses",
             "metrics.compiled_order",
             "metrics.compiled_resamples",

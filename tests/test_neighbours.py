@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mixup_jax.metrics import compiled, neighbours
+from mixup_jax.metrics import compiled_features, neighbours
 from mixup_jax.metrics.neighbours import Bank
 
 RNG = np.random.default_rng(5)
@@ -39,9 +39,9 @@ def test_clusters_change_neither_neighbours_nor_products(name: str, monkeypatch:
 @pytest.fixture
 def pairs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The numbers of pairs that are compared, as they are."""
-    keep_largest, found = compiled.keep_largest, []
+    keep_largest, found = compiled_features.keep_largest, []
     counted = lambda values, kept: found.append(values.size) or keep_largest(values, kept)  # noqa: E731
-    monkeypatch.setattr(compiled, "keep_largest", counted)
+    monkeypatch.setattr(compiled_features, "keep_largest", counted)
     return found
 
 

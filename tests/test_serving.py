@@ -19,7 +19,7 @@ from scipy.special import logsumexp, softmax
 
 from mixup_jax.errors import InputError
 from mixup_jax.evaluation.measure import evaluate_records
-from mixup_jax.metrics.feature_scores import Training
+from mixup_jax.metrics.features import Training
 from mixup_jax.predict import main as predict
 from mixup_jax.prediction.served import open_served
 from mixup_jax.report.runs import load_run

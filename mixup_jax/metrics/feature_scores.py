@@ -8,76 +8,23 @@ are in float64, except for inner products with the whole of the training feature
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mixup_jax.errors import InputError
-from mixup_jax.metrics.logits import check_labels, in_threads, rows_of
+from mixup_jax.metrics.features import Training, covariance_of, mean_of, percentile_of, sum_over_blocks, widened
+from mixup_jax.metrics.logits import blocks, in_threads, rows_of
 from mixup_jax.metrics.neighbours import Bank
-from mixup_jax.metrics.softmax import Floats, Ints
+from mixup_jax.metrics.softmax import Floats
 
 FeatureScore = Callable[[Floats], Floats]
+"""From features float64 `[n, D]` to scores `[n]`; `apply` calls it for a few rows at a time."""
 
 NEIGHBOURS = 50
 GUIDES = 100
 REACT_PERCENTILE, ASH_PERCENTILE, SCALE_PERCENTILE = 90.0, 90.0, 85.0
-ROWS = 512
-BANK_ROWS, SUM_ROWS = 4096, 2048
-PARTS = 4  # of the training examples, whose sums are made apart; a number of the machine would decide their order
-
-
-@dataclass(frozen=True, eq=False)
-class Training:
-    """What feature scores are fitted on.
-
-    Attributes:
-      features: floating point `[M, D]`, the penultimate features of training examples; may be memory-mapped.
-      labels: integer `[M]` in [0, K), or None.
-      kernel: floating point `[D, K]`, the weights of the last layer, or None.
-      bias: floating point `[K]`; zeros if there is a kernel alone.
-    """
-
-    features: npt.NDArray[np.floating]
-    labels: npt.NDArray[np.integer] | None = None
-    kernel: npt.NDArray[np.floating] | None = None
-    bias: npt.NDArray[np.floating] | None = None
-
-    def __post_init__(self) -> None:
-        size = check_features("train_features", self.features)
-        if self.kernel is not None and (self.kernel.ndim != 2 or len(self.kernel) != size):
-            raise InputError(f"head_kernel has shape {list(self.kernel.shape)}; expected [{size}, K]")
-        if self.bias is not None and (self.kernel is None or self.bias.shape != self.kernel.shape[1:]):
-            raise InputError(f"head_bias has shape {list(self.bias.shape)}; expected [K], as head_kernel [D, K] has")
-        for name, array in (("head_kernel", self.kernel), ("head_bias", self.bias)):
-            if array is not None and not (np.issubdtype(array.dtype, np.floating) and np.isfinite(array).all()):
-                raise InputError(f"{name} has dtype {array.dtype}, or NaN or infinity in it; expected finite floats")
-        if self.labels is not None:
-            classes = int(self.labels.max(initial=0)) + 1 if self.kernel is None else self.kernel.shape[1]
-            checked = check_labels(np.asarray(self.labels), len(self.features), classes)
-            if checked.min() < 0:
-                raise InputError("train_labels contain -1 (no label); expected a class for every training example")
-
-    def logits(self, features: npt.NDArray[Any], factors: Floats | None = None) -> Floats:
-        """Returns the logits of the head, float64 `[n, K]`, after row i of the features is multiplied by factors[i]."""
-        assert self.kernel is not None
-        found: Floats = features @ self.kernel.astype(np.float64)
-        if factors is not None:
-            found *= factors[:, None]
-        return found if self.bias is None else found + self.bias
-
-
-def check_features(name: str, features: npt.NDArray[np.floating]) -> int:
-    """Returns D of features `[N, D]`; raises InputError for another shape or dtype, NaN or infinity."""
-    if features.ndim != 2 or 0 in features.shape or not np.issubdtype(features.dtype, np.floating):
-        raise InputError(
-            f"{name} have shape {list(features.shape)} and dtype {features.dtype}; expected floating point [N, D]"
-        )
-    for rows in rows_of(len(features), ROWS):
-        if not np.isfinite(features[rows]).all():
-            raise InputError(f"{name} contain NaN or infinity; expected finite numbers (float16 ends at 65504)")
-    return int(features.shape[1])
+CACHED = 3 << 15  # numbers at a time, 768 KiB in float64: they fit the second-level cache; the fastest size measured
+COMPARED_ROWS, BANK_ROWS = 2048, 4096
 
 
 def apply(score: FeatureScore, features: npt.NDArray[np.floating]) -> Floats:
@@ -85,57 +32,28 @@ def apply(score: FeatureScore, features: npt.NDArray[np.floating]) -> Floats:
     out = np.empty(len(features))
 
     def work(rows: slice) -> None:
-        out[rows] = score(_wide(features[rows]))
+        out[rows] = score(widened(features[rows]))
 
-    in_threads(work, list(rows_of(len(features), ROWS)))
+    n, size = features.shape
+    in_threads(work, list(rows_of(n, COMPARED_ROWS) if isinstance(score, Compared) else blocks(n, size, CACHED)))
     return out
 
 
-def _wide(features: npt.NDArray[np.floating]) -> Floats:
-    """Returns features, which are finite, in float64."""
-    if features.dtype != np.float16:
-        return features.astype(np.float64)
-    from mixup_jax.metrics.compiled import widen
+@dataclass(frozen=True)
+class Compared:
+    """A feature score of comparisons with all training examples, for which many rows at a time are faster."""
 
-    wide = np.empty(features.shape)
-    widen(np.ascontiguousarray(features).view(np.uint16).ravel(), wide.reshape(-1))
-    return wide
+    of_rows: FeatureScore
 
-
-def _sum_over_blocks(training: Training, of_block: Callable[[slice, Floats], Floats]) -> Floats:
-    """Returns the sum of what `of_block` makes of the rows of each block and their features, in a fixed order."""
-
-    def of_part(part: slice) -> Floats:
-        total = np.zeros(())
-        for some in rows_of(part.stop - part.start, SUM_ROWS):
-            rows = slice(part.start + some.start, part.start + some.stop)
-            total = total + of_block(rows, _wide(training.features[rows]))
-        return total
-
-    n = len(training.features)
-    total: Floats = np.sum(in_threads(of_part, list(rows_of(n, -(-n // PARTS)))), axis=0)
-    return total
+    def __call__(self, features: Floats) -> Floats:
+        """Returns the scores `[n]` of features `[n, D]`."""
+        return self.of_rows(features)
 
 
 def _log_total(logits: Floats) -> Floats:
     top = logits.max(axis=1)
     total: Floats = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
     return total
-
-
-def _mean_of(training: Training) -> Floats:
-    return _sum_over_blocks(training, lambda _, features: features.sum(axis=0)) / len(training.features)
-
-
-def _covariance(training: Training, centres: Floats, of_row: Ints | None = None) -> Floats:
-    """Returns the mean outer product of the training features around centres `[C, D]`; row i has centre `of_row[i]`."""
-
-    def products(rows: slice, features: Floats) -> Floats:
-        features -= centres[0 if of_row is None else of_row[rows]]
-        outer: Floats = features.T @ features
-        return outer
-
-    return _sum_over_blocks(training, products) / len(training.features)
 
 
 def _whitening(covariance: Floats) -> Floats:
@@ -157,9 +75,9 @@ class _Classes:
             of_class: Floats = (np.arange(len(count))[:, None] == of_row[rows]) @ features
             return of_class
 
-        self.means = _sum_over_blocks(training, sums) / count[:, None]
+        self.means = sum_over_blocks(training, sums) / count[:, None]
         self.shares = count / len(of_row)
-        self.covariance = _covariance(training, self.means, of_row)
+        self.covariance = covariance_of(training, self.means, of_row)
 
 
 def fit_mahalanobis(training: Training) -> FeatureScore:
@@ -236,7 +154,7 @@ def fit_relative_mahalanobis(training: Training) -> FeatureScore:
 
 
 def _squared_length(rows: Floats) -> Floats:
-    squares: Floats = np.einsum("ij,ij->i", rows, rows)
+    squares: Floats = np.vecdot(rows, rows)
     return squares
 
 
@@ -255,7 +173,7 @@ def fit_knn(training: Training) -> FeatureScore:
     mean = unit.mean(axis=0)
     k = min(NEIGHBOURS, len(unit))
     bank = Bank(unit - mean)  # distances do not depend on the origin; from the mean the rounding is least
-    return lambda features: bank.nearest((_unit(features) - mean).astype(np.float32), k)
+    return Compared(lambda features: bank.nearest((_unit(features) - mean).astype(np.float32), k))
 
 
 def fit_nnguide(training: Training) -> FeatureScore:
@@ -267,7 +185,7 @@ def fit_nnguide(training: Training) -> FeatureScore:
     k = min(GUIDES, len(training.features))
     energy = np.concatenate(
         [
-            _log_total(training.logits(_wide(training.features[rows])))
+            _log_total(training.logits(widened(training.features[rows])))
             for rows in rows_of(len(training.features), BANK_ROWS)
         ]
     )
@@ -277,7 +195,7 @@ def fit_nnguide(training: Training) -> FeatureScore:
         guidance = bank.largest_products(_unit(features).astype(np.float32), k).mean(axis=1, dtype=np.float64)
         return -guidance * _log_total(training.logits(features))
 
-    return score
+    return Compared(score)
 
 
 def principal_dimension(size: int) -> int:
@@ -293,7 +211,7 @@ def _outside(training: Training) -> Callable[[Floats], Floats]:
     assert training.kernel is not None
     bias = np.zeros(training.kernel.shape[1]) if training.bias is None else training.bias.astype(np.float64)
     origin = -np.linalg.pinv(training.kernel.astype(np.float64).T) @ bias
-    _, vectors = np.linalg.eigh(_covariance(training, origin[None]))  # eigenvalues ascend
+    _, vectors = np.linalg.eigh(covariance_of(training, origin[None]))  # eigenvalues ascend
     rest = vectors[:, : len(origin) - principal_dimension(len(origin))]
 
     def length(features: Floats) -> Floats:
@@ -314,7 +232,7 @@ def fit_vim(training: Training) -> FeatureScore:
     Source: Wang et al. (2022, arXiv:2203.10807).
     """
     length = _outside(training)
-    largest, lengths = _sum_over_blocks(
+    largest, lengths = sum_over_blocks(
         training, lambda _, features: np.array([training.logits(features).max(axis=1).sum(), length(features).sum()])
     )
     scale = largest / lengths
@@ -326,26 +244,16 @@ def fit_react(training: Training) -> FeatureScore:
 
     Source: Sun et al. (2021, arXiv:2111.12797).
     """
-    threshold = _percentile(training.features, REACT_PERCENTILE)
-    return lambda features: -_log_total(training.logits(np.minimum(features, threshold)))
+    from mixup_jax.metrics.compiled_features import cut_off
 
+    threshold = percentile_of(training.features, REACT_PERCENTILE)
 
-def _percentile(features: npt.NDArray[np.floating], percentile: float) -> float:
-    """Returns a percentile of all features; those of float16 are counted by their values instead of sorted."""
-    if features.dtype != np.float16:
-        return float(np.percentile(features.astype(np.float32), percentile))
+    def score(features: Floats) -> Floats:
+        cut = np.empty_like(features, order="C")
+        cut_off(np.ascontiguousarray(features).reshape(-1), threshold, cut.reshape(-1))
+        return -_log_total(training.logits(cut))
 
-    def counted(rows: slice) -> Ints:
-        return np.bincount(np.ascontiguousarray(features[rows]).view(np.uint16).ravel(), minlength=1 << 16)
-
-    count = np.sum(in_threads(counted, list(rows_of(len(features), ROWS))), axis=0)
-    values = np.arange(1 << 16).astype(np.uint16).view(np.float16).astype(np.float64)
-    order = np.argsort(values)  # NaN comes last, and there are none
-    place = (features.size - 1) * percentile / 100
-    whole = int(place)
-    ranks = [whole, min(whole + 1, features.size - 1)]
-    ends = values[order[np.searchsorted(count[order].cumsum(), ranks, side="right")]]
-    return float(ends[0] + (place - whole) * (ends[1] - ends[0]))
+    return score
 
 
 def _largest_features(rounded: npt.NDArray[np.float32], percentile: float) -> npt.NDArray[np.float32]:
@@ -399,7 +307,7 @@ def fit_fdbd(training: Training) -> FeatureScore:
     Source: Liu & Qin (2024, arXiv:2312.11536).  Classes of equal weights have no boundary and are left out.
     """
     assert training.kernel is not None
-    mean, weights = _mean_of(training), training.kernel.T.astype(np.float64)
+    mean, weights = mean_of(training), training.kernel.T.astype(np.float64)
     lengths = np.square(weights).sum(axis=1)
     apart = np.sqrt(np.maximum(lengths[:, None] + lengths - 2 * (weights @ weights.T), 0.0))
     np.fill_diagonal(apart, 0.0)
@@ -424,7 +332,7 @@ def fit_kl_matching(training: Training) -> FeatureScore:
     sums = np.zeros((training.kernel.shape[1],) * 2)
     count = np.zeros(len(sums))
     for rows in rows_of(len(training.features), BANK_ROWS):
-        logits = training.logits(_wide(training.features[rows]))
+        logits = training.logits(widened(training.features[rows]))
         of_row = np.eye(len(sums))[logits.argmax(axis=1)]
         sums += of_row.T @ np.exp(logits - _log_total(logits)[:, None])
         count += of_row.sum(axis=0)

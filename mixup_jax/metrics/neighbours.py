@@ -64,7 +64,7 @@ class Bank:
 
     def _largest(self, queries: Rows, limits: Floats, k: int, less: list[Rows] | None = None) -> Rows:
         """Returns the k largest products, less a number of each row if given; none exceeds `limits` `[n, C]`."""
-        from mixup_jax.metrics.compiled import keep_largest
+        from mixup_jax.metrics.compiled_features import keep_largest
 
         kept = np.full((len(queries), k), -np.inf, np.float32)
 

@@ -30,7 +30,6 @@ from mixup_jax.metrics.classwise import bootstrap_classwise_ece, classwise_ece, 
 from mixup_jax.metrics.detection import aupr_in, aupr_out, auroc, auroc_interval, fpr95_id, fpr95_ood
 from mixup_jax.metrics.feature_scores import (
     FeatureScore,
-    Training,
     fit_ash,
     fit_fdbd,
     fit_kl_matching,
@@ -43,6 +42,7 @@ from mixup_jax.metrics.feature_scores import (
     fit_scale,
     fit_vim,
 )
+from mixup_jax.metrics.features import Training
 from mixup_jax.metrics.ood_scores import gen_score
 from mixup_jax.metrics.proper import brier_decomposition, resolution, top_k_accuracy, uncertainty
 from mixup_jax.metrics.replicates import (

@@ -26,7 +26,7 @@ from mixup_jax.data.text import Vocabulary
 from mixup_jax.devices.mesh import by_rows, device_mesh, process_rows
 from mixup_jax.errors import InputError
 from mixup_jax.libraries import fast_to_run
-from mixup_jax.metrics.feature_scores import Training
+from mixup_jax.metrics.features import Training
 from mixup_jax.models import model_of, shapes_of
 from mixup_jax.progress import duration
 from mixup_jax.runs.records import Predictions

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from mixup_jax.errors import InputError, not_a_file
 from mixup_jax.escapes import is_plain
-from mixup_jax.metrics.feature_scores import Training, check_features
+from mixup_jax.metrics.features import Training, check_features
 from mixup_jax.metrics.logits import SUM_TOLERANCE, UNLABELLED, check_labels, check_logits, row_maxima
 from mixup_jax.runs.arrays_file import DEFAULT_LIMIT, explained, read_npz
 from mixup_jax.runs.files import LARGEST, MIB, shown, unique, write_atomically
