@@ -59,7 +59,7 @@ class Block(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Returns the block's output."""
         y = self.norm_2(self.conv_2(functional.relu(self.norm_1(self.conv_1(x)))))
-        if self.conv_shortcut is not None:
+        if self.conv_shortcut is not None and self.norm_shortcut is not None:
             x = self.norm_shortcut(self.conv_shortcut(x))
         return functional.relu(x + y)
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mixup_jax import evaluate
+from mixup_jax.evaluate import main as evaluate
 from mixup_jax.metrics import table
 from mixup_jax.runs.files import read_object, write_json
 from studies.league.choose import FOLDER, SIZES, compared
@@ -29,7 +29,7 @@ def aurocs(run: Path) -> Aurocs:
     """Returns the AUROC of each score of features, rounded to four digits; the run stays as it is."""
     with tempfile.TemporaryDirectory() as folder:
         copy = shutil.copytree(run, Path(folder) / run.name)
-        evaluate.main([f"--workdir={copy}", f"--datasets={','.join(SETS)}", "--features"])
+        evaluate([f"--workdir={copy}", f"--datasets={','.join(SETS)}", "--features"])
         entries = read_object(copy / "evaluation.json")["ood"]
     return {name: {score: round(entries[name]["scores"][score]["auroc"], 4) for score in OF_FEATURES} for name in SETS}
 

@@ -85,7 +85,8 @@ def written(study: Study) -> tuple[str, dict[str, bytes], str]:
     later = {key: value for key, value in study.items() if key[0].plan not in MAIN}
     study = {key: value for key, value in study.items() if key[0].plan in MAIN}
     sections = {title: section(study) for title, section in SECTIONS.items()}
-    parts, figures, answers = [OPENING + state(study)], {}, [state(study).partition("\n")[0] + "\n"]
+    parts, answers = [OPENING + state(study)], [state(study).partition("\n")[0] + "\n"]
+    figures: dict[str, bytes] = {}
     for title, (text, drawn) in sections.items():
         answer, _, rest = text.partition(BREAK)
         if not enough(study):
