@@ -72,7 +72,7 @@ class Aim:
             return f"- {self.words}: not measured"
         short = [line for line in judged if line.ratio < self.ratio]
         least = min(line.ratio for line in judged)
-        where = "; ".join(f"{line.name}, {line.n:,} x {line.k}, {line.peer}: {line.ratio:.1f}" for line in short)
+        where = "; ".join(f"{line.name}, {line.n:,} x {line.k}, {line.peer}: {line.ratio:.3f}" for line in short)
         return f"- {self.words}: {'missed: ' + where if short else f'met, at least {least:.1f}'}"
 
 

@@ -20,7 +20,7 @@ CALIBRATION = {
     "acc": "Accuracy",
     "nll": "NLL",
     "ece": "ECE",
-    "gap": "Confidence less accuracy",
+    "gap": "Confidence minus accuracy",
     "nll_t": "NLL, after",
     "ece_t": "ECE, after",
 }
@@ -41,7 +41,8 @@ of MNIST and 100 images of noise, [kept in half precision](../settled/README.md#
 temperature that is fitted on 800 held-out images. `dropout+mc10` is the mean of ten dropout passes of the networks of
 `dropout`. Written by `python -m studies.closer`."""
 DIFFERENCES = """\
-A network less ERM's of the same seed, of seeds 0 and 1. Where both have one sign, a third may have the other."""
+The number of a method minus that of ERM, for seed 0 and for seed 1. Where both have one sign, a third seed may have the
+other."""
 
 
 def study() -> dict[str, Cell]:

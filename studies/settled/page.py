@@ -36,10 +36,11 @@ regimes that were not run.
 RECORDS = """\
 ## The records
 A folder for each network: `config.json`; `training.json`, the last of every number in its training log;
-`predictions/*.npz`, logits and labels of the first rows of each set. Logits are float16, less the largest of their
-row: so energy and the largest logit are not defined for them. Against float32 no number of a network moved by the last
-digit that is printed, 0.001 (`python -m studies.settled.rounding RUNS`; ECE moves most, by the one example that crosses
-the edge of a bin, and the rest by less than 0.0005). Judge any of them:
+`predictions/*.npz`, logits and labels of the first rows of each set. Logits are float16, and
+from each the largest of its row is subtracted: so energy and the largest logit are not defined for them. Against
+float32 no number of a network moved by the last digit that is printed, 0.001 (`python -m studies.settled.rounding
+RUNS`; ECE moves most, by the one example that crosses the edge of a bin, and the rest by less than 0.0005).
+Judge any of them:
 
 ```
 python -m mixup_jax.evaluate --predictions=docs/results/settled/NAME/predictions/fashion_mnist-test-STEP.npz \\
