@@ -136,7 +136,7 @@ would show; of {floors}, and with `--all_intervals` of {slow_floors} |
 without {unscaled}, and without intervals of {of_classes} |
 | `posthoc` | {{method: the numbers after it}}; after {of_confidence} those that need \
 confidence and correctness alone |
-| `ensemble` | of the mean of several records: `mutual_information` in nats and `disagreement` of the members |
+| `ensemble` | of the mean of several records or runs: `mutual_information` in nats and `disagreement` of the members |
 | `extra` | what was asked for by `--extra`: {extras} |
 
 {metrics}
@@ -148,7 +148,7 @@ Every example of the test record counts as in-distribution, labelled or not.
 
 | key | content |
 | --- | --- |
-| `score` | the score the entry's own numbers are of: `{score}` |
+| `score` | the score the entry's own numbers are of: `{score}`; with `--scores` `confidence` or `score` |
 | `n_in`, `n_out` | examples of the test record, and of the out-of-distribution record |
 | `mean_confidence` | of the out-of-distribution set |
 | `intervals` | {{key: [low, high]}}, 95 %, of the numbers below |
@@ -169,7 +169,7 @@ def schema_page() -> str:
         return ", ".join(f"`{row.key}`" for row in rows)
 
     def numbers(rows: tuple[Metric, ...]) -> str:
-        header = ["key", "content", "95 % interval", "always there"]
+        header = ["key", "content", "95 % interval", "always there where there are logits"]
         return (
             line(header)
             + line(["---"] * len(header))

@@ -163,6 +163,10 @@ def test_an_ensemble_of_runs_is_the_mean_of_their_probabilities(tmp_path: Path, 
     assert (run.recorded["experiment"], run.recorded["derived"]) == ("quickstart/mixup+ensemble3", {"ensemble": 3})
     assert (list(run.ood), run.kind, run.temperature is not None) == (["mnist"], "other", True)
     assert [member["seed"] for member in run.evaluation["ensemble"]] == [0, 1, 2]
+    differences = run.evaluation["results"]["fashion_mnist/test"]["ensemble"]
+    classes = np.argmax(logits, axis=2)
+    apart = np.mean([classes[a] != classes[b] for a, b in ((0, 1), (0, 2), (1, 2))])
+    assert differences["disagreement"] == pytest.approx(apart)
     assert run.evaluation["step"] == STEP
     # The same command may be given again, another one must not overwrite it.
     evaluate_ensemble(members, tmp_path / "all")

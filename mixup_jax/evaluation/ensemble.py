@@ -89,7 +89,7 @@ def evaluate_ensemble(members: Sequence[Path], save_as: Path) -> dict[str, Any]:
     check_derived(save_as, config)
     pairs, made_by = list(zip(members, evaluations, strict=True)), provenance()
     origin = [{"run": str(member), "seed": one["config"].get("seed"), "step": one["step"]} for member, one in pairs]
-    meta = {"step": first["step"], "seed": config.get("seed"), "config": config, "ensemble": origin, **made_by}
+    meta = {"step": first["step"], "seed": config.get("seed"), "config": config, "runs": origin, **made_by}
     records = {}
     for name in _shared_sets(evaluations):
         mean = mean_of_records([load_record(record_path(member, name, one["step"])) for member, one in pairs])

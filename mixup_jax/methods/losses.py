@@ -104,7 +104,7 @@ def _ranking(logits: jax.Array, mixed: Mixed, total: jax.Array, margin: float) -
 
 
 def normalised(logits: jax.Array, temperature: float) -> jax.Array:
-    """Returns logits / (temperature * (|logits| + 1e-7)), with the Euclidean norm of each row (LogitNorm)."""
+    """Returns logits / (temperature * |logits|), with the Euclidean norm of each row, at least 1e-7 (LogitNorm)."""
     # Not jnp.linalg.norm, whose gradient at 0 is not a number.
     norm = jnp.sqrt(jnp.sum(logits**2, axis=-1, keepdims=True) + 1e-14)
     return logits / (temperature * norm)

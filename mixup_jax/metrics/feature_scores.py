@@ -177,7 +177,7 @@ def fit_knn(training: Training) -> FeatureScore:
 
 
 def fit_nnguide(training: Training) -> FeatureScore:
-    """Returns minus the negative energy times the mean guidance of the 100 nearest training examples.
+    """Returns minus the negative energy times the mean of the 100 largest guidances of training examples.
 
     The guidance of an example is the cosine of both features times the training example's negative energy.
     Source: Park et al. (2023, arXiv:2309.14888), with all training examples (alpha = 1).

@@ -87,8 +87,8 @@ def fit_dirichlet(logits: npt.ArrayLike, labels: npt.ArrayLike, penalty: float =
 
     The NLL plus penalty times the mean square of the weights off the diagonal, plus penalty times that of b, is
     minimised.  Kull et al. choose both factors by cross-validation; here they are given.  With many classes and few
-    examples the minimum is far away: the fit ends after 1,000 steps, from about 100 classes on after fewer (at least
-    100, or 20 for more than 300 classes).
+    examples the minimum is far away: the fit ends after 1,000 steps, or after 5e9 / (n K^2) where that is less, but not
+    before 100 (20 for more than 300 classes).
     """
     checked, classes = check_labelled(logits, labels)
     k = checked.shape[1]

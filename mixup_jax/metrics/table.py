@@ -263,7 +263,7 @@ METRICS: tuple[Metric, ...] = (
                source="Thulasidasan et al. 2019, section 3", **_TEST)
       for bins in BIN_COUNTS),
     _of_bins("mce_15", "MCE, 15 bins", mce, partial(calibration_error, norm="max"),
-             "max over non-empty bins of abs(acc_m - conf_m)", source="Guo et al. 2017, eq. 4",
+             "max over non-empty bins of abs(acc_m - conf_m)", source="Guo et al. 2017, eq. 5",
              interval=Bootstrap(of_bins(partial(calibration_error, norm="max")), withheld=True),
              **_TEST),
     Metric("mean_confidence", "Mean confidence", mean, ("confidence",), "",
@@ -385,7 +385,7 @@ SCORES: tuple[Score, ...] = (
                  source="Xu et al. 2024"),
     _of_features("fdbd", "fDBD", "-sum_k (max z - z_k) / abs(w_max - w_k) / abs(f - m)", fit_fdbd, "kernel",
                  source="Liu & Qin 2024"),
-    _of_features("nnguide", "NNGuide", "energy times the mean over 100 nearest of cos(f, f_i) logsumexp z_i",
+    _of_features("nnguide", "NNGuide", "energy times the mean of the 100 largest cos(f, f_i) logsumexp z_i",
                  fit_nnguide, "kernel", source="Park et al. 2023"),
     _of_features("residual", "residual", "length of f, from where all z_k are equal, outside the principal space",
                  fit_residual, "kernel", source="Wang et al. 2022"),

@@ -41,7 +41,7 @@ def make_comparisons(groups: Sequence[Group], run_all: RunAll = serially) -> tup
     if "mixup" not in kinds:
         return [], "No verdict: none of these runs was trained with mixup."
     if "baseline" not in kinds:
-        return [], "No verdict: none of these runs is a baseline (no mixup, no label smoothing, no entropy term)."
+        return [], "No verdict: none of these runs is a baseline (no mixing, and the plain cross-entropy)."
     mixups = [group for group in groups if group.first.kind == "mixup"]
     pairs = [(nearest_baseline(group, groups), group) for group in mixups]
     comparisons = [_compare(baseline, group, run_all) for baseline, group in pairs if baseline is not None]
