@@ -12,7 +12,7 @@ help:
 	@echo "make lint  style, types and shell scripts"
 	@echo "make docs  write the documentation site to site/; a warning is an error"
 	@echo "make results  write results.zip, the records of all runs that this repository keeps"
-	@echo "make clean remove what the above made, except the data"
+	@echo "make clean remove what the above made, except the data; other runs stay"
 
 run: .venv/run
 	$(BIN)/python -m mixup_jax.data fashion_mnist mnist
@@ -41,7 +41,7 @@ results:
 	@ls -l results.zip
 
 clean:
-	rm -rf .venv runs report build site *.egg-info
+	rm -rf .venv $(RUNS) report build site results.zip *.egg-info
 
 # Installing again only when what is to be installed has changed.
 .venv/run: setup.cfg pyproject.toml | .venv/bin/python

@@ -23,7 +23,7 @@ Where the numbers are from (they stand in `paper_images` of mixup_jax/recipes.py
 Expected   Read off the reproduction's figures for ResNet-34 (4 runs, last epoch, 100 bins, +- standard deviation):
            accuracy 67.3 +- 0.6 % and ECE 0.078 +- 0.004 with ERM; 72.1 +- 0.7 % and ECE 0.058 +- 0.015 with mixup at
            alpha 0.2. The paper has about 80 % with mixup. Not yet run by this project.
-Cost       200 epochs of 45,000 images: hours on one accelerator; not for a CPU.
+Cost       200 epochs of 45,000 images: hours on one accelerator, expected and not measured; not for a CPU.
 """
 
 from ml_collections import ConfigDict

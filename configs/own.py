@@ -6,8 +6,8 @@ Evaluate   python -m mixup_jax.evaluate --workdir=runs/own
 
 docs/own-images.md goes through it.  All numbers are ours, for photographs and two CPU cores.  What to change first:
   data.image_size   64 pixels; the size of your images if they are smaller, 128 or more with an accelerator
-  model.width       32; 64 with an accelerator.  For images below 64 pixels also --config.model.stem=cifar, and so for
-                    another network than a ResNet, which has no stem to choose
+  model.width       32; 64 with an accelerator.  Set --config.model.stem=cifar for images below 64 pixels, and for every
+                    network that is not a ResNet: these have no other stem
   epochs            30; more for fewer images
 
 Cost       142 images a second, measured on two cores that other work used too: 10 minutes for 3,000 images.

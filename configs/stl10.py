@@ -27,7 +27,7 @@ Expected   Read off the reproduction's figures (4 runs, last epoch, 100 bins, +-
            78.9 +- 0.8 % and ECE 0.151 +- 0.006 with ERM; 81.5 +- 0.5 % and ECE 0.046 +- 0.009 with mixup at alpha 0.2.
            AUROC printed by the paper, ERM and mixup: 80.57 and 83.28 % against ImageNet, 73.28 and 95.93 % against
            noise. Not yet run by this project.
-Cost       200 epochs of 4,500 images of 96 x 96: hours on one accelerator; not for a CPU.
+Cost       200 epochs of 4,500 images of 96 x 96: hours on one accelerator, expected and not measured; not for a CPU.
 """
 
 from ml_collections import ConfigDict

@@ -138,10 +138,10 @@ run() {
 }
 
 fetch() {
-  local exclude=(--exclude='.*/checkpoints/.*')
-  [[ -z $checkpoints ]] || exclude=()
+  local exclude='.*[.]data/.*' # the prepared data sets
+  [[ -n $checkpoints ]] || exclude+=',.*/checkpoints/.*'
   try mkdir -p "$to"
-  try gcloud storage rsync --recursive "${exclude[@]}" "gs://$bucket" "$to"
+  try gcloud storage rsync --recursive --exclude="$exclude" "gs://$bucket" "$to"
 }
 
 # What belongs to which kind of slice: https://cloud.google.com/tpu/docs/runtimes

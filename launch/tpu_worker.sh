@@ -3,7 +3,7 @@
 #   launch/tpu_worker.sh install BUCKET        # Python, this package, the bucket as runs/
 #   launch/tpu_worker.sh prepare ARGUMENT...   # on one worker: the data of the config in these arguments, into the bucket
 #   launch/tpu_worker.sh train ARGUMENT...     # mixup_jax.main with these arguments, then mixup_jax.evaluate
-# Both may be repeated.
+# All may be repeated.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=runs/.data # in the bucket, so that it is prepared once for all workers

@@ -855,8 +855,11 @@ happens. Each message is one line that names the thing, its value and what would
 | exit code | meaning |
 | ---: | --- |
 | 0 | done |
+| 1 | a defect of this package; `sweep`: a run failed; `checkpoints`: one is damaged; `evidence`: a document differs |
 | 2 | something that was given is wrong: a flag, a setting, a file |
 | 3 | the machine is to blame: space, memory, network, permissions |
+| 69 | another process of a training was lost; the same commands continue |
+| 75 | a training was stopped; the same command continues it |
 | 130 | interrupted with Ctrl-C |
 | 141 | nobody reads the output any more, as after `\\| head` |
 

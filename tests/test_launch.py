@@ -133,8 +133,14 @@ def test_a_tpu_gets_the_software_of_its_kind(type_: str, runtime: str):
             ["delete", "--name=mix", "--zone=z"],
             "gcloud compute tpus queued-resources delete mix --zone=z --force --quiet",
         ),
-        (["fetch", "--bucket=b", "--to=d"], r"gcloud storage rsync --recursive --exclude=.\*/checkpoints/.\* gs://b d"),
-        (["fetch", "--bucket=b", "--checkpoints"], "gcloud storage rsync --recursive gs://b runs"),
+        (
+            ["fetch", "--bucket=b", "--to=d"],
+            r"gcloud storage rsync --recursive --exclude=.\*\[.\]data/.\*\,.\*/checkpoints/.\* gs://b d",
+        ),
+        (
+            ["fetch", "--bucket=b", "--checkpoints"],
+            r"gcloud storage rsync --recursive --exclude=.\*\[.\]data/.\* gs://b runs",
+        ),
     ],
 )
 def test_a_dry_run_of_the_other_commands(arguments: list[str], line: str):

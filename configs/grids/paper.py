@@ -2,7 +2,7 @@
 
 Paper      Thulasidasan et al., "On Mixup Training", NeurIPS 2019 (arXiv 1905.11001); docs/reproduction.md, row by row.
 Command    python -m mixup_jax.sweep --grid=configs/grids/paper.py --output=runs/paper --dry_run    # what there is
-           python launch/sweep.py --grid=configs/grids/paper.py --output=runs/paper --gpus=1         # on a cluster
+           python launch/sweep.py --grid=configs/grids/paper.py --output=runs/paper --gpus=1 --address=auto  # cluster
 One row    the grid of its data set: stl10, cifar10, cifar100, imagenet, mr, trec or imdb; of Fashion-MNIST this file.
 Sweeps     of alpha, epsilon and kappa: configs/grids/fashion_mnist.py.
 Afterwards temperature scaling is in every evaluation; Monte Carlo dropout of the runs called dropout (of text: erm) is

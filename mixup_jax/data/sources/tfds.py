@@ -41,7 +41,9 @@ from mixup_jax.progress import heartbeat
 SECONDS_BETWEEN_REPORTS = 5.0
 HEARTBEAT_SECONDS = 10.0
 NOWHERE = "/nonexistent"
-AS_TFRECORD = "it is there as tfrecord, which `tfds convert_format --out_file_format=array_record` converts"
+AS_TFRECORD = (
+    "it is there as tfrecord, which `tfds convert_format --dataset_dir=.. --out_file_format=array_record` converts"
+)
 
 
 class TfdsError(Exception):
