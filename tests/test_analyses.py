@@ -215,3 +215,24 @@ def test_an_evaluation_has_the_analyses_it_is_asked_for(tmp_path):
     mean = mean_of_records([read, Predictions(logits / 3, labels)])
     expected = metrics.ensemble_disagreement([logits, logits / 3])
     assert mixup_jax.evaluate(mean)["results"]["test"]["ensemble"] == pytest.approx(expected)
+
+
+def test_examples_whose_class_is_impossible_have_no_refinement_of_nll():
+    found = mixup_jax.evaluate([[0, -np.inf, 1]] * 6, [1] * 6, extra=["refinement"])["results"]["test"]["extra"]
+    assert "nll_refinement" not in found["refinement"]
+    assert found["refinement"]["brier_calibration"] == pytest.approx(0.0)
+
+
+def test_cross_fitting_needs_an_example_for_each_part():
+    logits, labels = calibrated(0, 50)
+    few = (logits[:3] + 0.5, labels[:3])
+    with pytest.raises(InputError, match="'recalibration' has 3 labelled validation examples"):
+        mixup_jax.evaluate(logits, labels, validation=few, extra=["recalibration"])
+
+
+def test_options_of_arrays_are_refused_beside_a_record_and_ragged_lists_are_named():
+    logits, labels = calibrated(0, 50)
+    with pytest.raises(InputError, match="ignore_label given with a record"):
+        mixup_jax.evaluate(Predictions(logits, labels), ignore_label=0)
+    with pytest.raises(InputError, match="logits or labels are no array"):
+        mixup_jax.evaluate([[1.0, 2.0], [3.0]], [0, 1])

@@ -15,6 +15,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.evaluation.arrays import named
 from mixup_jax.metrics.intervals import paired_bootstrap_differences
 from mixup_jax.report.tables import PAPER_TABLES
+from mixup_jax.runs.records import Predictions, save_predictions
 
 RNG = np.random.default_rng(5)
 LABELS = RNG.integers(0, 4, 300)
@@ -188,3 +189,12 @@ def test_tables_of_a_paper_have_captions_labels_and_the_best_in_bold_with_its_ti
         tied = ece[name]["interval"][0] <= ece[best]["interval"][1]
         assert cell == (rf"\textbf{{{ece[name]['value']:.4f}}}" if tied else f"{ece[name]['value']:.4f}")
     assert "validation" not in text
+
+
+def test_records_of_the_package_are_compared_under_their_own_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        meta = {"dataset": "fm", "split": "test", "step": 1}
+        save_predictions(f"{name}.npz", Predictions(logits(1.0), LABELS.astype(np.int32), meta))
+    assert main(["a.npz", "b.npz", "--output=page"]) == 0
+    assert (tmp_path / "page" / "index.html").is_file()

@@ -228,3 +228,13 @@ def test_where_nothing_can_be_kept_it_is_compiled_all_the_same(package):
     (package / "mixup_jax" / "metrics" / "__pycache__").write_text("")
     assert float(finished(program(package, HOME=str(nowhere), XDG_CACHE_HOME=str(nowhere)))) > 0
     assert not nowhere.is_dir()
+
+
+@pytest.mark.parametrize("classes", [10, 100])
+@pytest.mark.parametrize("bits", [0x7FF8000000000001, 0xFFF8000000000FFF])
+def test_nan_of_any_bits_is_refused(classes, bits):
+    logits = np.random.default_rng(0).normal(size=(50, classes))
+    logits[3, classes - 1] = np.array([bits], np.uint64).view(np.float64)[0]
+    for metric in (metrics.nll, metrics.brier, metrics.confidence_and_correct, metrics.classwise_ece):
+        with pytest.raises(InputError, match="NaN"):
+            metric(logits, np.zeros(50, int))

@@ -226,3 +226,18 @@ def test_a_directory_that_lies_about_the_place_of_features_is_refused(training, 
     (tmp_path / "x.npz").write_bytes(content)
     with pytest.raises(InputError, match="cannot be read"):
         load_record(tmp_path / "x.npz", features=True)
+
+
+def test_features_within_the_principal_space_have_no_residual(training):
+    features = training.features.copy()
+    features[:, 10:] = 0  # 10 of 24, where the principal space has 12 dimensions
+    flat = Training(features, training.labels, training.kernel, np.zeros(CLASSES))
+    for key in ("vim", "residual"):
+        with pytest.raises(InputError, match="lie in 12 dimensions"):
+            ROWS[key].fit(flat)
+    logits = 3.0 * np.eye(CLASSES)[flat.labels]
+    test, foreign = (Predictions(shift + logits, flat.labels, {}, features, flat) for shift in (0.0, 1.0))
+    scores = mixup_jax.evaluate(test, ood={"x": foreign}, features=True)["ood"]["x"]
+    assert scores["scores"]["vim"] is None
+    assert "lie in 12 dimensions" in scores["no_information"]["vim"]
+    assert scores["scores"]["knn"]["auroc"] == 0.5

@@ -472,3 +472,70 @@ def test_contradicting_flags(folder, capsys, arguments, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_logits_of_pixels_without_labels_have_their_classes_where_the_test_record_has_as_many(folder):
+    np.savez("t.npz", logits=np.moveaxis(PIXELS, 1, -1), labels=CLASSES)
+    foreign = np.moveaxis(RNG.normal(size=(6, 3, 4, 5)), 1, -1)
+    same = {"x": (foreign, np.full(CLASSES.shape, -1))}
+    given = evaluate("t.npz", ood={"x": (foreign)}, flatten=True)
+    assert given == evaluate("t.npz", ood=same, flatten=True)
+    with pytest.raises(InputError, match="two sizes are the number of classes"):
+        evaluate("t.npz", ood={"x": RNG.normal(size=(6, 3, 3))}, flatten=True)
+
+
+def test_images_without_labels_are_not_resampled():
+    labels = np.full((40, 10, 10), 255)
+    labels[:2] = 0
+    logits = np.zeros((40, 10, 10, 3))
+    logits[..., 0] = 4.0
+    entry = evaluate(np.moveaxis(logits, -1, 1), labels, flatten=True, ignore_label=255)["results"]["test"]
+    assert entry["intervals"]["accuracy"] == list(metrics.resampling.wilson_interval(2, 2))
+    low, high = entry["intervals"]["mean_confidence"]
+    assert low == pytest.approx(entry["mean_confidence"])
+    assert high <= 1.0
+    assert "ece_15" in entry["intervals"]
+    with pytest.raises(InputError, match="needs independent examples"):
+        evaluate(np.moveaxis(logits, -1, 1), labels, flatten=True, ignore_label=255, extra=["calibration_test"])
+
+
+def test_what_unfolds_beyond_the_limit_is_refused_before_it_does(folder):
+    halves = np.zeros((1 << 12, 256), np.float16)
+    np.save("h.npy", halves)
+    equal = arrow.array([[1.0] * 50_000] * 20, arrow.list_(arrow.float32()))
+    parquet.write_table(arrow.table({"logits": equal, "label": [0] * 20}), "e.parquet")
+    for path in ("h.npy", "e.parquet"):
+        with pytest.raises(InputError, match=r"expected at most|needs"):
+            load_predictions(path, labelled=False, limit=1 << 21)
+    table = arrow.table({"logits": [[1.0, 2.0]], "label": [0], "id": arrow.array(["a"]).dictionary_encode()})
+    with arrow.OSFile("d.arrow", "wb") as sink, arrow.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(InputError, match="a column of categories"):
+        load_predictions("d.arrow")
+
+
+def test_an_empty_batch_of_an_arrow_stream_has_no_rows(folder):
+    batch = arrow.record_batch({"logits": [[1.0, 2.0], [0.5, 0.0]], "label": [0, 1]})
+    with arrow.OSFile("b.arrow", "wb") as sink, arrow.ipc.new_stream(sink, batch.schema) as writer:
+        for part in (batch, batch.slice(0, 0), batch):
+            writer.write_batch(part)
+    np.testing.assert_array_equal(load_predictions("b.arrow").labels, [0, 1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (b"ctorch\nSize\n(]tR", "a size is no tuple"),
+        (b"ccollections\nOrderedDict\n(]tR", "an OrderedDict that is made of a list"),
+    ],
+)
+def test_copies_of_lists_in_a_torch_file_are_refused(folder, call, message):
+    torch_file("p.pt", b"\x80\x02}X\x06\x00\x00\x00logits" + call + b"s.")
+    with pytest.raises(InputError, match=message):
+        load_predictions("p.pt")
+
+
+def test_groups_of_marks_that_are_no_characters_are_refused():
+    marks = np.array([0x110000, 65], np.uint32).view("<U1")
+    with pytest.raises(InputError, match="groups holds the code point 0x110000"):
+        Predictions(np.eye(2), [0, 1], groups=marks)

@@ -387,3 +387,27 @@ def test_shares_of_0_of_two_sets_that_are_apart_have_wilsons_interval():
     found = separation(np.zeros(50), np.ones(20), slow=True)["intervals"]
     assert found["fpr95_ood"] == pytest.approx(metrics.wilson_interval(0, 50))
     assert found["fpr95_id"] == pytest.approx(metrics.wilson_interval(0, 20))
+
+
+def test_two_records_under_a_shift_never_share_a_name():
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 3, 40)
+    right, wrong = 5.0 * np.eye(3)[labels], -5.0 * np.eye(3)[labels]
+    meta = {"dataset": "d", "split": "test"}
+    shifted = Predictions(wrong, labels, meta | {"shift_of": "d"})
+    results = evaluate_records(Predictions(right, labels, meta), ood={"x": shifted, "y": shifted})["results"]
+    assert {name: entry["accuracy"] for name, entry in results.items()} == {
+        "d/test": 1.0,
+        "d/test (x)": 0.0,
+        "d/test (y)": 0.0,
+    }
+
+
+def test_an_interval_that_is_not_finite_is_left_out():
+    rng = np.random.default_rng(4)
+    logits = rng.normal(size=(20, 3))
+    logits[0, 1] = np.finfo(np.float64).min
+    entry = evaluate_records(Predictions(logits, np.ones(20, np.int32)))["results"]["test"]
+    assert entry["nll"] > 1e300
+    assert "nll" not in entry["intervals"]
+    json.dumps(entry, allow_nan=False)

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,8 +74,9 @@ def evaluate(
     """
     said = bool(probabilities)
     reading = Reading(logits_key, labels_key, flatten, ignore_label, features=features, groups="groups" in extra)
-    foreign = {name: record_of(given, None, said, reading, labelled=False) for name, given in (ood or {}).items()}
     test = record_of(logits, labels, said, reading)
+    reading = replace(reading, classes=test.logits.shape[1])
+    foreign = {name: record_of(given, None, said, reading, labelled=False) for name, given in (ood or {}).items()}
     held_out = None if validation is None else record_of(validation, None, said, reading)
     records = {"test": test, "validation": held_out, **{f"ood[{name!r}]": one for name, one in foreign.items()}}
     numbers = check_numbers({name: one for name, one in records.items() if one}, probabilities, ARGUMENTS)
@@ -98,6 +100,8 @@ def record_of(
     if isinstance(given, Predictions | str | os.PathLike):
         if labels is not None:
             raise InputError("labels given with a record or a file, which holds its own; expected the logits alone")
+        if isinstance(given, Predictions) and (reading.flatten or reading.ignore_label is not None):
+            raise InputError("flatten or ignore_label given with a record, whose examples are fixed; expected arrays")
         if isinstance(given, Predictions):
             return as_probabilities(given) if probabilities else given
         return load_predictions(
@@ -116,7 +120,10 @@ def _array(given: Any) -> npt.NDArray[Any]:
     if hasattr(given, "detach"):  # a tensor of PyTorch, which may need gradients or lie on an accelerator
         given = given.detach().cpu()
         given = given.float() if str(given.dtype) == "torch.bfloat16" else given
-    array = np.asarray(given)
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise InputError(f"logits or labels are no array ({error}); expected numbers [N, K] and [N]") from error
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
@@ -189,8 +196,12 @@ def load_named(
     """
     limit = limit_of(max_gib)
 
-    def read(files: Mapping[str, Path], *, labelled: bool = True) -> ByName:
-        return {name: load_predictions(file, labelled=labelled, limit=limit, **options) for name, file in files.items()}
+    def read(files: Mapping[str, Path], like: ByName | None = None) -> ByName:
+        known = {name: record.logits.shape[1] for name, record in (like or {}).items()}
+        return {
+            name: load_predictions(file, labelled=like is None, classes=known.get(name), limit=limit, **options)
+            for name, file in files.items()
+        }
 
     by_set: dict[str, list[str]] = {}
     for text in ood:
@@ -201,8 +212,9 @@ def load_named(
     for text in validation:
         if "=" not in text:
             raise InputError(f"--validation {text} names no network; expected NAME=PATH, such as resnet=r-val.npz")
-    foreign = {one: read(named(texts, f"--ood {one}"), labelled=False) for one, texts in by_set.items()}
-    return read(named(tests, "the command")), read(named(validation, "--validation")), foreign
+    tested = read(named(tests, "the command"))
+    foreign = {one: read(named(texts, f"--ood {one}"), tested) for one, texts in by_set.items()}
+    return tested, read(named(validation, "--validation")), foreign
 
 
 def named(texts: Sequence[str], flag: str) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 Neighbouring pixels are alike, so intervals that took them for independent would be far too narrow.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from mixup_jax.metrics.resampling import Counts, interval_around, resample_count
 from mixup_jax.metrics.softmax import Floats, Ints
 
 BINS = (15, 100)
+LIMITS = {"nll": math.inf, "brier": 2.0}
+"""The largest values of the numbers that may be above 1."""
 
 
 def counts_by_image(rows: Sequence[int], examples: Examined) -> dict[str, Any]:
@@ -35,7 +38,8 @@ def counts_by_image(rows: Sequence[int], examples: Examined) -> dict[str, Any]:
 
 def _image_of(rows: Sequence[int], examples: Examined) -> Ints:
     """Returns the image of each labelled example."""
-    if not (all(type(count) is int and count >= 0 for count in rows) and sum(rows) == len(examples)):
+    whole = isinstance(rows, list) and all(type(count) is int and count >= 0 for count in rows)
+    if not (whole and sum(rows) == len(examples)):
         raise InputError(f"meta.rows_by_image does not add up to {len(examples)} examples; expected a count an image")
     return np.repeat(np.arange(len(rows)), rows)[examples.labelled]
 
@@ -46,16 +50,20 @@ def intervals_by_image(rows: Sequence[int], examples: Examined) -> dict[str, lis
     The numbers are accuracy, mean_confidence, nll, brier, and ece and oe of 15 and 100 bins; the arguments are those of
     `counts_by_image`.
     """
-    sums = _Sums(_image_of(rows, examples), len(rows), examples.only_labelled())
-    measured = sums.numbers(np.ones((1, len(rows)), np.int64))
-    parts = [sums.numbers(weights) for weights in resample_counts(len(rows), 1000, 0)]
+    # Images without a labelled example tell nothing, and a resample of them alone would have no numbers.
+    _, image = np.unique(_image_of(rows, examples), return_inverse=True)
+    images = int(image.max()) + 1
+    sums = _Sums(image, images, examples.only_labelled())
+    measured = sums.numbers(np.ones((1, images), np.int64))
+    parts = [sums.numbers(weights) for weights in resample_counts(images, 1000, 0)]
     intervals = {}
     for key, (value,) in measured.items():
         replicates = np.concatenate([part[key] for part in parts])
         if np.isfinite(value) and np.isfinite(replicates).all():
-            intervals[key] = list(interval_around(float(value), replicates, 0.95, 0.0))
+            low, high = interval_around(float(value), replicates, 0.95, 0.0)
+            intervals[key] = [low, min(high, LIMITS.get(key, 1.0))]
     if (accuracy := float(measured["accuracy"][0])) in (0.0, 1.0):  # as if an image were a single example
-        intervals["accuracy"] = list(wilson_interval(int(accuracy) * len(rows), len(rows)))
+        intervals["accuracy"] = list(wilson_interval(int(accuracy) * images, images))
     return intervals
 
 

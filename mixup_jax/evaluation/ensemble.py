@@ -18,10 +18,10 @@ from mixup_jax.runs.workdir import (
     CONFIG_FILE,
     DERIVED,
     EVALUATION_FILE,
-    NOT_PART_OF_THE_RESULT,
     check_derived,
     provenance,
     record_path,
+    setting_that_differs,
 )
 
 
@@ -90,6 +90,7 @@ def evaluate_ensemble(members: Sequence[Path], save_as: Path) -> dict[str, Any]:
     pairs, made_by = list(zip(members, evaluations, strict=True)), provenance()
     origin = [{"run": str(member), "seed": one["config"].get("seed"), "step": one["step"]} for member, one in pairs]
     meta = {"step": first["step"], "seed": config.get("seed"), "config": config, "runs": origin, **made_by}
+    test, validation = _test_and_validation(first)
     records = {}
     for name in _shared_sets(evaluations):
         mean = mean_of_records([load_record(record_path(member, name, one["step"])) for member, one in pairs])
@@ -97,7 +98,8 @@ def evaluate_ensemble(members: Sequence[Path], save_as: Path) -> dict[str, Any]:
     for name, record in records.items():
         save_predictions(record_path(save_as, name, first["step"]), record)
     print_line(f"measuring the mean of {len(members)} runs on {len(records)} sets, with bootstrap intervals")
-    test, validation = _test_and_validation(first)
+    if test not in records:
+        raise InputError(f"--ensemble: not all runs were evaluated on {test}; expected runs of one data set")
     evaluation = evaluate_records(
         records[test],
         validation=records.get(validation),
@@ -136,12 +138,11 @@ def _check_alike(members: Sequence[Path], evaluations: Sequence[dict[str, Any]])
     first = evaluations[0]["config"]
     for member, evaluation in zip(members, evaluations, strict=True):
         config = evaluation["config"]
-        for key in dict.fromkeys((*first, *config)):
-            if key not in (*NOT_PART_OF_THE_RESULT, "seed") and first.get(key) != config.get(key):
-                raise InputError(
-                    f"--ensemble: {key} of {member} is not that of {members[0]}; expected runs of one config and "
-                    "different seeds (of anything else: --predictions=A.npz,B.npz)"
-                )
+        if (key := setting_that_differs(first, config)) is not None:
+            raise InputError(
+                f"--ensemble: {key} of {member} is not that of {members[0]}; expected runs of one config and "
+                "different seeds (of anything else: --predictions=A.npz,B.npz)"
+            )
         if config.get("seed") in seeds:
             raise InputError(
                 f"--ensemble: {member} has seed {config.get('seed')}, as {seeds[config.get('seed')]} has; "

@@ -9,7 +9,7 @@ from mixup_jax.metrics import table
 from mixup_jax.metrics.analyses import by_group, calibration_test, refinement_parts
 from mixup_jax.metrics.conformal import RULES, conformal_threshold, coverage_of, prediction_sets
 from mixup_jax.metrics.examined import Examined
-from mixup_jax.runs.records import Predictions
+from mixup_jax.runs.records import ROWS_BY_IMAGE, Predictions
 
 LEVEL = 0.9
 SHIFTED = (
@@ -122,6 +122,10 @@ def check_extras(names: Sequence[str], test: Predictions, *, validated: bool) ->
             raise unknown_name("extra analysis", name, NAMES)
         if name in EXTRAS and EXTRAS[name].validated and not validated:
             raise InputError(f"the extra analysis {name!r} has no validation record; expected one to fit on")
+        if name == "calibration_test" and ROWS_BY_IMAGE in test.meta:
+            raise InputError(
+                "the extra analysis 'calibration_test' needs independent examples; expected no pixels of images"
+            )
         if name == "groups" and test.groups is None:
             raise InputError(
                 "the extra analysis 'groups' needs groups; expected an entry groups [N] of the test record"

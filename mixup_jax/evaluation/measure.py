@@ -188,7 +188,8 @@ def evaluate_records(
         if extra:
             known = _labelled(record, record.name)
             material = Material(known, examples[0].only_labelled(), fitted_on, temperature)
-            made["extra"] = extras_of(extra, material, of_validation=record is validation)
+            found = extras_of(extra, material, of_validation=record is validation)
+            made["extra"] = without_intervals(found) if ROWS_BY_IMAGE in record.meta else found
         return made
 
     if validation is not None:
@@ -205,7 +206,9 @@ def evaluate_records(
     for name, record in ood.items():
         if record.meta.get("shift_of"):
             _labelled(record, record.name or name)
-            results[record.name or name] = entry(record, examined(record, temperature))
+            own = record.name or name
+            own = f"{own} ({name})" if own in (test_name, *results) else own  # two shifts, or a copy of the test's meta
+            results[own] = entry(record, examined(record, temperature))
     tested = examined(test, temperature)
     results = {test_name: entry(test, tested), **results}
     by_features = FeatureScores(test) if features else None

@@ -77,10 +77,10 @@ def evaluate_files(
 
     given: dict[str, Predictions] = {}
 
-    def record(paths: Sequence[Path], labels: Path | None = None, *, labelled: bool = True) -> Predictions:
+    def record(paths: Sequence[Path], labels: Path | None = None, *, like: Predictions | None = None) -> Predictions:
         options: dict[str, Any] = keys | {"probabilities": probabilities, "features": features, "limit": limit}
-        options["groups"] = "groups" in extra
-        members = [load_predictions(path, labels=labels, labelled=labelled, **options) for path in paths]
+        options |= {"groups": "groups" in extra, "classes": None if like is None else like.logits.shape[1]}
+        members = [load_predictions(path, labels=labels, labelled=like is None, **options) for path in paths]
         given.update(zip(map(str, paths), members, strict=True))
         if len(members) == 1:
             return members[0]
@@ -91,7 +91,7 @@ def evaluate_files(
 
     test = record(predictions, labels)
     held_out = record(validation, validation_labels) if validation else None
-    foreign = [(_name(paths), record(paths, labelled=False)) for paths in ood]
+    foreign = [(_name(paths), record(paths, like=test)) for paths in ood]
     numbers = check_numbers(given, True if probabilities else False if logits else None, FLAGS)
     name, validation_name = _name(predictions), _name(validation)
     document = evaluate_records(

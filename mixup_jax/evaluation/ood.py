@@ -70,7 +70,13 @@ class FeatureScores:
         self.missing = {
             score.key: f"the test record has no {' and no '.join(names)}" for score, names in lacking.items() if names
         }
-        self._fitted = {score: score.fit(training) for score in rows if score.fit and score.key not in self.missing}
+        self._fitted = {}
+        for score in rows:
+            if score.fit is not None and score.key not in self.missing:
+                try:
+                    self._fitted[score] = score.fit(training)
+                except InputError as error:  # of these features it cannot be made
+                    self.missing[score.key] = str(error)
         self._inside = self._of(test)
 
     def pairs(self, outside: Predictions) -> Pairs:

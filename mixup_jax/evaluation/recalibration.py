@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mixup_jax.errors import unknown_name
+from mixup_jax.errors import InputError, unknown_name
 from mixup_jax.metrics.examined import Examined, examine, joined
 from mixup_jax.metrics.logits import blocks
 from mixup_jax.metrics.posthoc import fit_isotonic, fit_vector_scaling
@@ -131,6 +131,11 @@ def compared(validation: Predictions, record: Predictions) -> dict[str, Any]:
         "none": (lambda logits, labels: _Temperature(1.0), True),
         "temperature": (lambda logits, labels: _Temperature(fit_temperature(logits, labels)), True),
     }
+    if len(validation.labels) < FOLDS:
+        raise InputError(
+            f"the extra analysis 'recalibration' has {len(validation.labels)} labelled validation examples; expected "
+            f"at least {FOLDS}, one for each part of the cross-fitting"
+        )
     wide = validation.logits.shape[1] > MOST_CLASSES
     makers |= {name: (row.fit, row.of_logits) for name, row in POSTHOC.items() if not (row.matrix and wide)}
     part = _parts(validation.labels)

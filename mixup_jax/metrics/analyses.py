@@ -104,8 +104,10 @@ def refinement_parts(logits: npt.ArrayLike, labels: npt.ArrayLike) -> dict[str, 
         ("brier", raw.brier, scaled.brier),
     ):
         possible = np.isfinite(before)
-        refinement = float(after[possible].mean())
-        found |= {f"{key}_refinement": refinement, f"{key}_calibration": float(before[possible].mean()) - refinement}
+        if possible.any():
+            refinement = float(after[possible].mean())
+            calibration = float(before[possible].mean()) - refinement
+            found |= {f"{key}_refinement": refinement, f"{key}_calibration": calibration}
     confidence, correct = raw.confidence, raw.correct
     mapped = fit_isotonic(confidence, correct).apply(confidence)
     refinement = float(np.square(mapped - correct).mean())

@@ -61,6 +61,8 @@ def check_outcomes(outcomes: npt.NDArray[Any]) -> Bools:
     """Returns the outcomes as bool; raises InputError if one is not true, false, 1 or 0."""
     if outcomes.dtype == np.bool_:
         return outcomes
+    if outcomes.dtype.kind not in "iuf":
+        raise InputError(f"correct has dtype {outcomes.dtype}; expected true or false for every example")
     neither = (outcomes != 0) & (outcomes != 1)
     if neither.any():
         first = int(np.argmax(neither))

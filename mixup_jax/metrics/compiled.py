@@ -10,6 +10,7 @@ from mixup_jax.metrics.compiling import compiled, filled, given
 
 _LOG2_E = 1.4426950408889634
 _TO_WHOLE = 1.5 * 2.0**52  # adding and then subtracting it rounds a number to the nearest whole one
+_ONE_BITS = 1023 << 52  # of 1.0
 LEAST = -700.0  # its exponential is still a normal float64, and negligible beside 1
 # Minimax polynomial (Remez, 1934): 2^x = 1 + x (c_1 + x (c_2 + ..)) for |x| <= 1/2, relative error at most 2e-17.
 _C1, _C2, _C3, _C4 = 0.6931471805599457, 0.24022650695910097, 0.05550410866479039, 0.009618129107607003
@@ -30,9 +31,9 @@ def exponential(x: float) -> float:
     power = _C9 + rest * (_C10 + rest * _C11)
     power = _C5 + rest * (_C6 + rest * (_C7 + rest * (_C8 + rest * power)))
     power = 1.0 + rest * (_C1 + rest * (_C2 + rest * (_C3 + rest * (_C4 + rest * power))))
-    # The last bits of `shifted` hold the whole number, which is added to the exponent.
-    bits = np.float64(power).view(np.int64) + (np.float64(shifted).view(np.int64) << 52)
-    return np.int64(bits).view(np.float64)
+    # The last bits of `shifted` hold the whole number, a factor's exponent.  A product keeps NaN, whatever its bits.
+    scale = _ONE_BITS + (np.float64(shifted).view(np.int64) << 52)
+    return power * np.int64(scale).view(np.float64)
 
 
 @numba.njit

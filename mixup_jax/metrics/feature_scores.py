@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mixup_jax.errors import InputError
 from mixup_jax.metrics.features import Training, covariance_of, mean_of, percentile_of, sum_over_blocks, widened
 from mixup_jax.metrics.logits import blocks, in_threads, rows_of
 from mixup_jax.metrics.neighbours import Bank
@@ -211,8 +212,11 @@ def _outside(training: Training) -> Callable[[Floats], Floats]:
     assert training.kernel is not None
     bias = np.zeros(training.kernel.shape[1]) if training.bias is None else training.bias.astype(np.float64)
     origin = -np.linalg.pinv(training.kernel.astype(np.float64).T) @ bias
-    _, vectors = np.linalg.eigh(covariance_of(training, origin[None]))  # eigenvalues ascend
-    rest = vectors[:, : len(origin) - principal_dimension(len(origin))]
+    values, vectors = np.linalg.eigh(covariance_of(training, origin[None]))  # eigenvalues ascend
+    size = len(origin) - principal_dimension(len(origin))
+    if values[:size].sum() <= len(origin) * np.finfo(np.float64).eps * values.sum():
+        raise InputError(f"the training features lie in {len(origin) - size} dimensions; expected them to fill more")
+    rest = vectors[:, :size]
 
     def length(features: Floats) -> Floats:
         found: Floats = np.sqrt(_squared_length((features - origin) @ rest))

@@ -15,6 +15,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.metrics.logits import blocks, check_labels, in_threads, rows_of
 from mixup_jax.metrics.softmax import Floats, Ints
 
+LARGEST_FEATURE = 1e15  # the squares of larger ones, summed, would leave float32
 SUM_ROWS = 2048
 PARTS = 4  # of the training examples, whose sums are made apart; a number of the machine would decide their order
 
@@ -70,8 +71,11 @@ def check_features(name: str, features: npt.NDArray[np.floating]) -> int:
             f"{name} have shape {list(features.shape)} and dtype {features.dtype}; expected floating point [N, D]"
         )
     for rows in blocks(*features.shape):
-        if not np.isfinite(features[rows]).all():
-            raise InputError(f"{name} contain NaN or infinity; expected finite numbers (float16 ends at 65504)")
+        if not float(np.abs(features[rows]).max()) <= LARGEST_FEATURE:
+            raise InputError(
+                f"{name} contain NaN or infinity, or a number beyond {LARGEST_FEATURE:g}; expected finite numbers "
+                "(float16 ends at 65504)"
+            )
     return int(features.shape[1])
 
 

@@ -112,7 +112,7 @@ def _together(
     return {
         key: [min(low, number), max(high, number)]
         for key, (low, high) in found.items()
-        if (number := numbers[key]) is not None
+        if (number := numbers[key]) is not None and math.isfinite(low) and math.isfinite(high)
     }
 
 

@@ -156,14 +156,18 @@ def clean_statistics(
     @jax.jit
     def moments(batch: jax.Array) -> Any:
         _, updates = model.apply(zero, standardise(batch), train=True, mutable=["batch_stats"])
-        statistics = jax.tree.map(lambda moved: moved / (1 - BATCH_NORM_MOMENTUM), updates["batch_stats"])
-        return _each_layer(statistics, lambda mean, var: {"mean": mean, "var": var + mean**2})
+        return jax.tree.map(lambda moved: moved / (1 - BATCH_NORM_MOMENTUM), updates["batch_stats"])
 
-    total = jax.tree.map(np.zeros_like, jax.device_get(zero["batch_stats"]))
+    total: Any = 0.0
     for batch in np.array_split(inputs, -(-len(inputs) // batch_size)):
         share = len(batch) / len(inputs)
-        total = jax.tree.map(lambda sum_, part, share=share: sum_ + share * np.asarray(part), total, moments(batch))
-    return _each_layer(total, lambda mean, square: {"mean": mean, "var": square - mean**2})
+        # In float64: the difference below is small where the mean is far from 0, or the activation is constant.
+        wide = jax.tree.map(lambda part: np.asarray(part, np.float64), jax.device_get(moments(batch)))
+        parts = _each_layer(wide, lambda mean, var: {"mean": mean, "var": var + mean**2})
+        parts = jax.tree.map(lambda part, share=share: share * part, parts)
+        total = parts if isinstance(total, float) else jax.tree.map(np.add, total, parts)
+    found = _each_layer(total, lambda mean, square: {"mean": mean, "var": np.maximum(square - mean**2, 0.0)})
+    return jax.tree.map(lambda part: part.astype(np.float32), found)
 
 
 def _each_layer(statistics: Mapping[str, Any], change: Callable[[Any, Any], dict[str, Any]]) -> dict[str, Any]:

@@ -219,14 +219,15 @@ def run_of_records(
 ) -> RunRecord:
     """Returns what the report needs of a network of which there are only records.
 
-    `evaluation` is theirs, as in evaluation.json; its test set is called "test".
+    `evaluation` is theirs, as in evaluation.json; its first results are those of the test record.
     """
-    temperature = _temperature(evaluation["results"]["test"])
+    test_name = next(iter(evaluation["results"]))
+    temperature = _temperature(evaluation["results"][test_name])
     return RunRecord(
         folder=Path(name),
         recorded={"experiment": name},
         evaluation=evaluation,
-        test_name="test",
+        test_name=test_name,
         test=_examined(test, temperature),
         ood={one: _examined(record, temperature) for one, record in ood.items()},
         progress=(),

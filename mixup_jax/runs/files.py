@@ -89,8 +89,9 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Returns the members of a JSON object; raises ValueError if two have one key."""
     members = dict(pairs)
     if len(members) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {shown(next(key for key in keys if keys.count(key) > 1))} stands twice in an object")
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {shown(twice)} stands twice in an object")
     return members
 
 
@@ -101,12 +102,15 @@ def check_values(value: Any, root: str = "") -> None:
       InputError: a number is not finite (JSON has no NaN and no infinity) or beyond float64, a text holds half a
         character, or it is nested more than 40 levels deep; the message names the key, which `root` begins.
     """
-    for where, depth, found in _everything(value, root):
-        if depth > DEEPEST:
-            raise InputError(f"{where[:60]}... is nested more than {DEEPEST} levels deep")
+    for place, found in _everything(value):
+        if len(place) - 1 > DEEPEST:
+            raise InputError(f"{_shown_place(root, place)[:60]}... is nested more than {DEEPEST} levels deep")
         if isinstance(found, float) and not math.isfinite(found):
-            raise InputError(f"{where} is {found}; expected a finite number (JSON has no NaN and no infinity)")
+            raise InputError(
+                f"{_shown_place(root, place)} is {found}; expected a finite number (JSON has no NaN and no infinity)"
+            )
         if isinstance(found, str) and not is_text(found):
+            where = _shown_place(root, place)
             raise InputError(f"{where} is {shown(found)}; expected Unicode text without control characters")
 
 
@@ -123,17 +127,30 @@ def key(where: str, name: str) -> str:
     return f"{where}[{shown(name)}]"
 
 
-def _everything(value: Any, root: str) -> Iterator[tuple[str, int, Any]]:
-    """Yields the place, depth and value of each part of a value, keys included, without recursion."""
-    waiting = [(root, 0, value)]
+Place = tuple[str | int, ...]
+
+
+def _everything(value: Any) -> Iterator[tuple[Place, Any]]:
+    """Yields the place and the value of each part of a value, keys included, without recursion."""
+    waiting: list[tuple[Place, Iterator[tuple[str | int, Any]]]] = [((), iter([("", value)]))]
     while waiting:
-        where, depth, found = waiting.pop()
-        yield where, depth, found
-        if isinstance(found, dict):
-            waiting += [(key(where, name), depth + 1, part) for name, part in reversed(found.items())]
-            yield from ((key(where, name), depth, name) for name in found)
-        elif isinstance(found, list):
-            waiting += [(f"{where}[{index}]", depth + 1, found[index]) for index in reversed(range(len(found)))]
+        where, parts = waiting[-1]
+        for name, found in parts:
+            place = (*where, name)
+            yield place, found
+            if isinstance(found, dict):
+                yield from (((*place, key), key) for key in found)
+            if isinstance(found, dict | list):
+                waiting.append((place, iter(found.items() if isinstance(found, dict) else enumerate(found))))
+                break
+        else:
+            waiting.pop()
+
+
+def _shown_place(root: str, place: Place) -> str:
+    for part in place[1:]:
+        root = f"{root}[{part}]" if isinstance(part, int) else key(root, part)
+    return root
 
 
 def _whole_number(text: str) -> int | float:

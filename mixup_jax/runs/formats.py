@@ -64,6 +64,7 @@ def load_predictions(
     labels_key: str | None = None,
     flatten: bool = False,
     ignore_label: int | None = None,
+    classes: int | None = None,
     say: Callable[[str], None] = print_line,
 ) -> Predictions:
     """Returns the record that a file holds; its suffix says which format it is in.
@@ -96,6 +97,7 @@ def load_predictions(
       flatten: the logits are `[N, K, ..]` (or `[N, .., K]`), as of segmentation, and the labels `[N, ..]`; each
         position becomes an example, and `meta["rows_by_image"]` says how many each of the N contributes.
       ignore_label: examples with this label are left out.
+      classes: K, which tells with `flatten` where the classes of logits without labels are.
       say: takes a line if a name was chosen that is not plainly `logits` or `labels`, or a column was left out.
 
     Raises:
@@ -103,26 +105,26 @@ def load_predictions(
         promises; the message names the file.
     """
     path, labels = Path(path), None if labels is None else Path(labels)
-    reading = Reading(logits_key, labels_key, flatten, ignore_label, limit, labelled, features, groups)
+    reading = Reading(logits_key, labels_key, flatten, ignore_label, limit, labelled, features, groups, classes)
     suffix = _suffix(path)
     found = _read(path, lambda: _find(path, suffix, reading))
-    classes = found.labels
+    of_rows = found.labels
     if labels is not None:
-        if classes is not None:
+        if of_rows is not None:
             raise InputError(
                 f"labels file {labels} given for {path}, which holds labels; expected one only for logits alone"
             )
-        classes = _labels_file(labels, limit)
+        of_rows = _labels_file(labels, limit)
     elif suffix == ".npy":
         labelled = False
-    if classes is None and labelled:
+    if of_rows is None and labelled:
         holds = f" (it holds {listed(found.names)})" if found.names else ""
         expected = "labels [N]" if found.names else _COLUMN
         raise InputError(
             f"predictions file {path} lacks labels{holds}; expected {expected}, or --labels_key to name them"
         )
     try:
-        record = as_record(found.logits, classes, reading, path, found.meta, probabilities=probabilities)
+        record = as_record(found.logits, of_rows, reading, path, found.meta, probabilities=probabilities)
         if found.beside:
             if flatten or ignore_label is not None:
                 given = ", ".join(found.beside)
@@ -148,9 +150,11 @@ def as_record(
     if logits.dtype.kind == "V" and logits.dtype.itemsize == 2:  # what numpy makes of JAX's bfloat16
         check_size(name, 4 * logits.size, reading.limit)
         logits = from_bfloat16(logits)
+    elif logits.dtype == np.float16:  # becomes float32 below
+        check_size(name, 4 * logits.size, reading.limit)
     images = len(logits) if logits.ndim else 0
     if reading.flatten:
-        logits, labels = _flattened(logits, labels, reading.limit, name)
+        logits, labels = _flattened(logits, labels, reading, name)
     elif logits.ndim > 2:
         raise InputError(
             f"logits have shape {list(logits.shape)}; expected [N, K]; "
@@ -168,9 +172,9 @@ def as_record(
     return Predictions(logits_of_probabilities(logits) if probabilities else logits, classes, meta)
 
 
-def _flattened(logits: Array, labels: Array | None, limit: int, name: Path | str) -> tuple[Array, Array | None]:
+def _flattened(logits: Array, labels: Array | None, reading: Reading, name: Path | str) -> tuple[Array, Array | None]:
     """Returns logits `[N * positions, K]` and labels `[N * positions]`."""
-    if logits.ndim < 3:
+    if logits.ndim < 3 or 0 in logits.shape:
         raise InputError(f"logits have shape {list(logits.shape)}, nothing to flatten; expected [N, K, ..]")
     shape, axis = logits.shape, 1
     if labels is not None and labels.shape != (shape[0], *shape[2:]):
@@ -179,7 +183,14 @@ def _flattened(logits: Array, labels: Array | None, limit: int, name: Path | str
                 f"labels have shape {list(labels.shape)}; expected {[shape[0], *shape[2:]]}, one for each position"
             )
         axis = -1
-    check_size(name, max(logits.itemsize, 4) * logits.size, limit)
+    if labels is None and reading.classes is not None and shape[-1] == reading.classes:
+        if shape[1] == reading.classes:
+            raise InputError(
+                f"logits have shape {list(shape)}, of which two sizes are the number of classes; expected labels of "
+                "-1, whose shape tells classes from positions"
+            )
+        axis = -1
+    check_size(name, max(logits.itemsize, 4) * logits.size, reading.limit)
     flat = np.moveaxis(logits, axis, -1).reshape(-1, shape[axis])
     return flat, None if labels is None else labels.reshape(-1)
 

@@ -37,6 +37,7 @@ class Reading:
     labelled: bool = True
     features: bool = False
     groups: bool = False
+    classes: int | None = None
 
 
 def names_of(path: Path, names: list[str], reading: Reading) -> tuple[str, str | None, list[str]]:

@@ -74,6 +74,8 @@ class Predictions:
                 f"groups have shape {list(self.groups.shape)} and dtype {self.groups.dtype}; expected whole numbers or "
                 f"texts [{len(labels)}], one for each example"
             )
+        if self.groups is not None and self.groups.dtype.kind == "U":
+            _check_characters("groups", self.groups)
         if self.features is not None:
             check_features("features", self.features)
             if len(self.features) != len(logits):
@@ -239,6 +241,13 @@ def read_entries(path: Path, wanted: Sequence[str], limit: int) -> tuple[dict[st
         return read_npz(path, wanted, limit, mapped=MAPPABLE)
 
 
+def _check_characters(name: str, texts: npt.NDArray[Any]) -> None:
+    marks = np.frombuffer(texts.tobytes(), np.dtype(np.uint32).newbyteorder(texts.dtype.byteorder))
+    if marks.max(initial=0) > sys.maxunicode:  # numpy would make a str of it that Python cannot handle
+        found = f"{marks.max():#x}"
+        raise InputError(f"{name} holds the code point {found}, which is not a character; expected Unicode text")
+
+
 def parsed_meta(entry: npt.NDArray[Any] | None) -> dict[str, Any]:
     """Returns the facts of an `.npz`'s entry `meta`, a JSON object; raises InputError if it is none."""
     if entry is None:
@@ -249,9 +258,7 @@ def parsed_meta(entry: npt.NDArray[Any] | None) -> dict[str, Any]:
         )
     if entry.nbytes > LARGEST:
         raise InputError(f"meta has {entry.nbytes / MIB:.0f} MiB; expected at most {LARGEST // MIB}")
-    marks = np.frombuffer(entry.tobytes(), np.dtype(np.uint32).newbyteorder(entry.dtype.byteorder))
-    if marks.max(initial=0) > sys.maxunicode:  # numpy would make a str of it that Python cannot handle
-        raise InputError(f"meta holds the code point {marks.max():#x}, which is not a character; expected Unicode text")
+    _check_characters("meta", entry)
     try:
         # Python reads NaN and Infinity though they are not JSON; no file written from them could be read elsewhere.
         meta = json.loads(str(entry), parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=unique)

@@ -42,7 +42,8 @@ class KeptRun:
           InputError: there is no such record, or it is damaged.
         """
         wanted = name.replace("/", "-")
-        of_set = {int(each.rpartition("-")[2]): each for each in self.names if each.rpartition("-")[0] == wanted}
+        parts = [(*each.rpartition("-")[::2], each) for each in self.names]
+        of_set = {int(step): each for name, step, each in parts if name == wanted and step.isdecimal()}
         file = wanted if wanted in self.names else of_set[max(of_set)] if of_set else None
         if file is None:
             raise InputError(f"{self._folder} has no record {name!r}; expected one of {', '.join(self.names)}")

@@ -170,8 +170,13 @@ def read_parquet(path: Path, choose: Choose, limit: int) -> Table:
             rows = max(file.metadata.num_rows, 1)
             check_size(path, 4 * rows * len(columns.matrix), limit)
             groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
-            # How long the lists of a column are is known only after reading; their bytes tell it roughly.
+            # How long the lists of a column are is known only after reading; their bytes tell it roughly, unless equal
+            # numbers are stored once.  A first row tells it, and must be of the length of all.
             wide = max(len(columns.matrix), sum(group.total_byte_size for group in groups) // (4 * rows), 1)
+            if len(columns.matrix) == 1 and file.metadata.num_rows:
+                first = next(file.iter_batches(batch_size=1, columns=names, use_threads=False))
+                wide = max(wide, _of_batch(first, names, columns).matrix.shape[1])
+                check_size(path, 4 * rows * wide, limit)
             batches = file.iter_batches(batch_size=max(1, BLOCK // wide), columns=names, use_threads=False)
             return _joined(path, limit, (_of_batch(batch, names, columns) for batch in batches), columns)
     except arrow.ArrowException as error:
@@ -196,7 +201,8 @@ def read_arrow(path: Path, choose: Choose, limit: int) -> Table:
                     columns, names = _chosen(path, stream.schema, choose)
                     for batch in stream:
                         batch.validate(full=True)
-                        yield _of_batch(batch, names, columns)
+                        if batch.num_rows:
+                            yield _of_batch(batch, names, columns)
 
     try:
         with arrow.memory_map(str(files[0])) as mapped, arrow.ipc.open_stream(mapped) as stream:
@@ -226,6 +232,8 @@ def _refuse_compressed(arrow: Any, mapped: Any) -> None:
         metadata = message.metadata.to_pybytes()
         (root,) = struct.unpack_from("<I", metadata)
         header = _field(metadata, root, 2)
+        if message.type == "dictionary":
+            raise ValueError("it has a column of categories: save numbers, or texts in full")
         if message.type == "record batch" and header is not None:
             (step,) = struct.unpack_from("<I", metadata, header)
             if _field(metadata, header + step, 3) is not None:

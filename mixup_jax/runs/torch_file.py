@@ -22,6 +22,7 @@ from mixup_jax.runs.arrays_file import check_size, from_bfloat16
 
 LARGEST_PICKLE = 1 << 22
 """Bytes of the pickle, which names the tensors; their numbers are elsewhere."""
+MOST_DIMENSIONS = 64
 OLDER = 0x1950A86A20F9469CFC6C
 """What the first pickle of a file from before torch 1.6 holds."""
 _UNKNOWN = object()
@@ -231,9 +232,24 @@ def _storage(named: Any) -> tuple[str, str]:
     return name, part
 
 
+def _size(sizes: Any) -> tuple[Any, ...]:
+    if not isinstance(sizes, tuple) or len(sizes) > MOST_DIMENSIONS:
+        raise ValueError(f"a size is no tuple of at most {MOST_DIMENSIONS} numbers")
+    return sizes
+
+
+def _ordered(*pairs: Any) -> dict[Any, Any]:
+    # torch writes it empty and fills it afterwards; a copy of a long list for each call would fill the memory.
+    if pairs:
+        raise ValueError("it holds an OrderedDict that is made of a list")
+    return {}
+
+
 def _tensor(storage: tuple[str, str], offset: int, shape: Any, strides: Any, *_: Any) -> Tensor:
     kind, part = storage
-    if not all(type(number) is int for number in (offset, *shape, *strides)):
+    if not (isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides) <= MOST_DIMENSIONS):
+        raise ValueError(f"a tensor has no sizes and strides of at most {MOST_DIMENSIONS} dimensions")
+    if not all(type(number) is int and abs(number) < 1 << 63 for number in (offset, *shape, *strides)):
         raise ValueError("a tensor has a size that is not a whole number")
     return Tensor(kind, part, offset, tuple(shape), tuple(strides))
 
@@ -241,8 +257,8 @@ def _tensor(storage: tuple[str, str], offset: int, shape: Any, strides: Any, *_:
 _CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils _rebuild_tensor_v2": _tensor,
     "torch._utils _rebuild_parameter": lambda tensor, *_: tensor,
-    "collections OrderedDict": dict,
-    "torch Size": tuple,
+    "collections OrderedDict": _ordered,
+    "torch Size": _size,
 }
 
 

@@ -175,6 +175,13 @@ def _comparable(config: Any) -> Any:
     return _with_defaults(_as_json(config), _as_json(Config()))
 
 
+def setting_that_differs(there: Any, here: Any) -> str | None:
+    """Returns the first setting of which two configs have different values that affect results; the seed may differ."""
+    there, here = _comparable(there), _comparable(here)
+    keys = [key for key in {**there, **here} if key != "seed"]
+    return next((key for key in keys if _differences({key: there.get(key)}, {key: here.get(key)})), None)
+
+
 def _trained_on(there: Any, here: Any) -> bool:
     """Returns whether the second config, which is whole, differs from the first in more epochs and in nothing else."""
     if not (isinstance(there, dict) and isinstance(here, dict)):
