@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.special
+from flax import linen as nn
 from report_runs import STEP, make_run, rewrite
 from small_networks import Convolution, Words
 
@@ -20,6 +21,7 @@ from mixup_jax.errors import InputError
 from mixup_jax.evaluate import main
 from mixup_jax.evaluation.ensemble import evaluate_ensemble
 from mixup_jax.evaluation.run import evaluate_workdir
+from mixup_jax.models.layers import BATCH_NORM_MOMENTUM
 from mixup_jax.prediction.predict import make_predict, plain
 from mixup_jax.prediction.variants import Derivation, clean_statistics
 from mixup_jax.prediction.variants import mc_dropout as mc_dropout_by
@@ -70,6 +72,20 @@ def test_clean_statistics_are_the_mean_and_variance_over_all_examples(batch_size
     seen = np.asarray(state["intermediates"]["Conv_0"]["__call__"][0], np.float64)
     np.testing.assert_allclose(found["mean"], seen.mean(axis=(0, 1, 2)), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found["var"], seen.var(axis=(0, 1, 2)), rtol=1e-4)
+
+
+class NormalisedInput(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        return nn.BatchNorm(use_running_average=not train, momentum=BATCH_NORM_MOMENTUM)(x).mean(axis=(1, 2))
+
+
+def test_the_variance_of_constant_activations_is_not_negative():
+    images = np.full((21, 2, 2, 200), np.linspace(0.1, 50, 200), np.float32)
+    variables = {"params": {}, **NormalisedInput().init(KEY, images)}
+    found = clean_statistics(NormalisedInput(), variables, same, images, batch_size=4)["BatchNorm_0"]
+    assert (found["var"] >= 0).all()
+    np.testing.assert_allclose(found["mean"], images[0, 0, 0], rtol=1e-5)
 
 
 def test_a_network_without_batch_normalisation_has_no_statistics_to_measure():
@@ -151,6 +167,9 @@ def test_an_ensemble_of_runs_is_the_mean_of_their_probabilities(tmp_path: Path, 
     members = [make_run(tmp_path / f"m{seed}", seed=seed, alpha=0.2) for seed in (0, 1, 2)]
     for member in members[1:]:
         rewrite(member / "evaluation.json", lambda evaluation: evaluation["ood"].pop("gaussian_noise"))
+    # A setting that changes no result, and one that an older version did not write.
+    rewrite(members[1] / "evaluation.json", lambda evaluation: evaluation["config"]["data"].update(workers=3))
+    rewrite(members[2] / "evaluation.json", lambda evaluation: evaluation["config"].pop("ema", None))
     names = ",".join(map(str, members))
     assert run_command(main, [f"--ensemble={names}", f"--save_as={tmp_path / 'all'}"]) == 0
     assert "accuracy" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 import io
 import json
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mixup_jax.errors import InputError
-from mixup_jax.runs.files import write_atomically, write_json
+from mixup_jax.runs.files import check_values, unique, write_atomically, write_json
 from mixup_jax.runs.records import Predictions, load_record, logits_of_probabilities, save_predictions
 
 json_values = st.recursive(
@@ -215,3 +216,17 @@ def test_rounded_probabilities_may_miss_a_sum_of_one_by_what_rounding_does():
         logits_of_probabilities(np.array([[0.32, 0.66]]))
     with pytest.raises(InputError, match=r"sums to 0\.9"):
         logits_of_probabilities(exact * 0.95)
+
+
+def test_the_check_of_json_takes_no_more_memory_than_a_few_times_the_text():
+    value = {"a" * 20_000: [0] * 5_000}
+    tracemalloc.start()
+    try:
+        check_values(value)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    with pytest.raises(InputError, match=r"^b\[1\]\.c is nan; expected a finite number"):
+        check_values({"b": [1, {"c": float("nan")}]})
+    with pytest.raises(ValueError, match="the key 'x' stands twice"):
+        unique([("y", 0), ("x", 1), ("z", 2), ("x", 3)])
