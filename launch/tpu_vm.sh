@@ -139,7 +139,7 @@ run() {
 
 fetch() {
   local exclude='.*[.]data/.*' # the prepared data sets
-  [[ -n $checkpoints ]] || exclude+=',.*/checkpoints/.*'
+  [[ -n $checkpoints ]] || exclude+='|.*/checkpoints/.*'
   try mkdir -p "$to"
   try gcloud storage rsync --recursive --exclude="$exclude" "gs://$bucket" "$to"
 }

@@ -48,6 +48,7 @@ WORDS = {
     "open": "the seeds are too few to say",
 }
 
+UNITS = 65535  # of a confidence that is kept: 1 is kept exactly
 Sides = dict[tuple[str, str], dict[int, dict[str, float]]]
 """The numbers of each network, by side and method, and by seed."""
 
@@ -65,12 +66,17 @@ def keep(runs: Path, *others: Path) -> None:
 
 
 def save(side: str, method: str, seed: str, path: Path) -> None:
-    """Writes confidence and correctness of a file of logits."""
+    """Writes confidence, in units of 1/65535, and correctness of a file of logits.
+
+    Rounded so, no number of a network moves by the last digit that is printed, 0.0001.
+    """
     record = load_record(path)
     confidence, correct = metrics.confidence_and_correct(record.logits, record.labels)
     FOLDER.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
-        FOLDER / f"{side}-{method}-{seed}.npz", confidence=confidence.astype(np.float32), correct=correct
+        FOLDER / f"{side}-{method}-{seed}.npz",
+        confidence=np.round(confidence * UNITS).astype(np.uint16),
+        correct=correct,
     )
 
 
@@ -80,7 +86,7 @@ def load() -> Sides:
     for path in sorted(FOLDER.glob("*.npz")):
         side, method, seed = path.stem.split("-")
         with np.load(path) as record:
-            confidence, correct = record["confidence"].astype(np.float64), record["correct"]
+            confidence, correct = record["confidence"] / UNITS, record["correct"]
         bins = metrics.bin_confidences(confidence, correct, 15)
         accuracy = float(correct.mean())
         found.setdefault((side, method), {})[int(seed)] = {

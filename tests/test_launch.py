@@ -135,7 +135,7 @@ def test_a_tpu_gets_the_software_of_its_kind(type_: str, runtime: str):
         ),
         (
             ["fetch", "--bucket=b", "--to=d"],
-            r"gcloud storage rsync --recursive --exclude=.\*\[.\]data/.\*\,.\*/checkpoints/.\* gs://b d",
+            r"gcloud storage rsync --recursive --exclude=.\*\[.\]data/.\*\|.\*/checkpoints/.\* gs://b d",
         ),
         (
             ["fetch", "--bucket=b", "--checkpoints"],

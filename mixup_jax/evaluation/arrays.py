@@ -100,9 +100,11 @@ def record_of(
     if isinstance(given, Predictions | str | os.PathLike):
         if labels is not None:
             raise InputError("labels given with a record or a file, which holds its own; expected the logits alone")
-        if isinstance(given, Predictions) and (reading.flatten or reading.ignore_label is not None):
-            raise InputError("flatten or ignore_label given with a record, whose examples are fixed; expected arrays")
         if isinstance(given, Predictions):
+            if reading.flatten or reading.ignore_label is not None:
+                raise InputError(
+                    "flatten or ignore_label given with a record, whose examples are fixed; expected arrays"
+                )
             return as_probabilities(given) if probabilities else given
         return load_predictions(
             local_path(given), probabilities=probabilities, **(vars(reading) | {"labelled": labelled})

@@ -3,7 +3,6 @@
 Neighbouring pixels are alike, so intervals that took them for independent would be far too narrow.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixup_jax.errors import InputError
+from mixup_jax.metrics import table
 from mixup_jax.metrics.binning import bin_edges, equal_width_index
 from mixup_jax.metrics.calibration import calibration_error, overconfidence_error
 from mixup_jax.metrics.examined import Examined
@@ -18,8 +18,6 @@ from mixup_jax.metrics.resampling import Counts, interval_around, resample_count
 from mixup_jax.metrics.softmax import Floats, Ints
 
 BINS = (15, 100)
-LIMITS = {"nll": math.inf, "brier": 2.0}
-"""The largest values of the numbers that may be above 1."""
 
 
 def counts_by_image(rows: Sequence[int], examples: Examined) -> dict[str, Any]:
@@ -56,12 +54,13 @@ def intervals_by_image(rows: Sequence[int], examples: Examined) -> dict[str, lis
     sums = _Sums(image, images, examples.only_labelled())
     measured = sums.numbers(np.ones((1, images), np.int64))
     parts = [sums.numbers(weights) for weights in resample_counts(images, 1000, 0)]
+    largest = {row.key: row.limits[1] for row in table.METRICS}
     intervals = {}
     for key, (value,) in measured.items():
         replicates = np.concatenate([part[key] for part in parts])
         if np.isfinite(value) and np.isfinite(replicates).all():
             low, high = interval_around(float(value), replicates, 0.95, 0.0)
-            intervals[key] = [low, min(high, LIMITS.get(key, 1.0))]
+            intervals[key] = [low, min(high, largest[key])]
     if (accuracy := float(measured["accuracy"][0])) in (0.0, 1.0):  # as if an image were a single example
         intervals["accuracy"] = list(wilson_interval(int(accuracy) * images, images))
     return intervals

@@ -158,14 +158,13 @@ def clean_statistics(
         _, updates = model.apply(zero, standardise(batch), train=True, mutable=["batch_stats"])
         return jax.tree.map(lambda moved: moved / (1 - BATCH_NORM_MOMENTUM), updates["batch_stats"])
 
-    total: Any = 0.0
+    total = jax.tree.map(lambda part: np.zeros(part.shape), zero["batch_stats"])
     for batch in np.array_split(inputs, -(-len(inputs) // batch_size)):
         share = len(batch) / len(inputs)
         # In float64: the difference below is small where the mean is far from 0, or the activation is constant.
         wide = jax.tree.map(lambda part: np.asarray(part, np.float64), jax.device_get(moments(batch)))
         parts = _each_layer(wide, lambda mean, var: {"mean": mean, "var": var + mean**2})
-        parts = jax.tree.map(lambda part, share=share: share * part, parts)
-        total = parts if isinstance(total, float) else jax.tree.map(np.add, total, parts)
+        total = jax.tree.map(lambda sum_, part, share=share: sum_ + share * part, total, parts)
     found = _each_layer(total, lambda mean, square: {"mean": mean, "var": np.maximum(square - mean**2, 0.0)})
     return jax.tree.map(lambda part: part.astype(np.float32), found)
 

@@ -147,11 +147,9 @@ def as_record(
     probabilities: bool = False,
 ) -> Predictions:
     """Returns the record of some arrays, flattened and without the label to ignore, as `reading` says."""
-    if logits.dtype.kind == "V" and logits.dtype.itemsize == 2:  # what numpy makes of JAX's bfloat16
+    if logits.dtype.itemsize == 2 and logits.dtype.kind in "Vf":  # becomes float32; V is what numpy makes of bfloat16
         check_size(name, 4 * logits.size, reading.limit)
-        logits = from_bfloat16(logits)
-    elif logits.dtype == np.float16:  # becomes float32 below
-        check_size(name, 4 * logits.size, reading.limit)
+        logits = from_bfloat16(logits) if logits.dtype.kind == "V" else logits
     images = len(logits) if logits.ndim else 0
     if reading.flatten:
         logits, labels = _flattened(logits, labels, reading, name)
